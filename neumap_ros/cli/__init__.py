@@ -1,0 +1,1 @@
+"""The `neumap` command: one module per verb."""

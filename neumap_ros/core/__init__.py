@@ -1,0 +1,1 @@
+"""Everything numeric: arrays and tensors in, arrays and tensors out. No files but the map file, no ROS."""
