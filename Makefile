@@ -1,0 +1,59 @@
+# One entry point for people and for CI. Nothing but make and Python >= 3.10 with venv is expected on the machine.
+
+PYTHON ?= python3
+VENV ?= .venv
+TORCH := $(shell sed -n 's/^torch==//p' requirements-dev.txt)
+TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
+
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+READY := $(VENV)/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint format clean
+
+help: ## this text
+	@echo "usage: make TARGET [PYTHON=python3.12] [VENV=.venv]"
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: $(READY) ## build a map of a virtual room and localize a camera in it; needs no data
+	$(BIN)/neumap demo
+
+test: lint ## lint, then all tests
+	$(BIN)/python -m pytest
+
+lint: $(READY) ## ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(READY) ## let ruff rewrite what it can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+setup: $(READY) ## make the virtual environment only
+
+clean: ## remove the virtual environment, builds and caches
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# What is on PyPI for Linux as torch is the CUDA build, gigabytes that nothing here needs. So the CPU build is asked
+# for by name: first where pip is configured to look, then in PyTorch's own index. Where no such build exists (macOS)
+# the plain one is right. It goes first: the pin in requirements-dev.txt then finds itself satisfied.
+$(READY): pyproject.toml setup.py requirements-dev.txt
+	@command -v $(PYTHON) >/dev/null || { \
+	  echo "make: '$(PYTHON)' was not found: sudo apt install python3-venv, or name another: make PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
+	  echo "make: Python >= 3.10 is needed and '$(PYTHON)' is older: name another: make PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+	  echo "make: '$(PYTHON)' cannot make virtual environments: sudo apt install python3-venv" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	@$(PIP) install "torch==$(TORCH)+cpu" 2>/dev/null \
+	  || { echo "torch $(TORCH)+cpu is not where pip looks: trying $(TORCH_INDEX)"; \
+	       $(PIP) install --retries 1 --timeout 15 --extra-index-url $(TORCH_INDEX) "torch==$(TORCH)+cpu" 2>/dev/null; } \
+	  || { echo "not there either: taking the plain torch $(TORCH), which on Linux is a large download"; \
+	       $(PIP) install "torch==$(TORCH)"; }
+	@echo "installing requirements-dev.txt"
+	@$(PIP) install --quiet -r requirements-dev.txt
+	@$(PIP) install --quiet --no-deps --editable .
+	@touch $@
