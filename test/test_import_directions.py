@@ -1,0 +1,132 @@
+"""Imports go one way, ROS is imported in one place only, and help never waits for torch."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = ROOT / "neumap_ros"
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+# What each layer may import of ours, itself included. `replay` is the one verb that starts the node.
+ALLOWED = {
+    "errors": set(),
+    "records": set(),
+    "core": {"errors", "records", "core"},
+    "io": {"errors", "records", "core", "io"},
+    "simulator": {"errors", "records", "io", "simulator"},
+    "cli": {"errors", "records", "core", "io", "simulator", "cli"},
+    "ros": {"errors", "records", "core", "ros"},
+}
+REPLAY = PACKAGE / "cli" / "replay.py"
+ROS_PACKAGES = {"rclpy", "rcl_interfaces", "lifecycle_msgs", "tf2_ros", "tf2_py", "diagnostic_updater", "cv_bridge"}
+EXTRAS = {"pycolmap", "evo", "matplotlib", "rosbags"}
+
+
+def module_name(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imported(source: str, package: str) -> Iterator[str]:
+    """Dotted names that a module of ``package`` imports, wherever in it; ``from a import b`` counts as ``a.b``."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            parents = package.split(".")[: len(package.split(".")) + 1 - node.level] if node.level else []
+            base = ".".join([*parents, *([node.module] if node.module else [])])
+            yield from (f"{base}.{alias.name}" for alias in node.names)
+
+
+def imports_of(path: Path) -> set[str]:
+    package = module_name(path) if path.name == "__init__.py" else module_name(path).rpartition(".")[0]
+    return set(imported(path.read_text(encoding="utf-8"), package))
+
+
+def layer_of(dotted: str) -> str | None:
+    parts = dotted.split(".")
+    return parts[1] if parts[0] == "neumap_ros" and len(parts) > 1 else None
+
+
+def run_python(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", code, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=300, check=False
+    )
+
+
+def test_how_imports_are_read() -> None:
+    source = "import a.b\nfrom c import d\ndef f():\n    from . import e\n    from ..g import h\n"
+    assert set(imported(source, "neumap_ros.core")) == {"a.b", "c.d", "neumap_ros.core.e", "neumap_ros.g.h"}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=module_name)
+def test_layers_import_downwards_only(path: Path) -> None:
+    layer = layer_of(module_name(path))
+    allowed = set() if layer is None else ALLOWED[layer]
+    if path == REPLAY:
+        allowed = allowed | {"ros"}
+    upwards = {name for name in imports_of(path) if (of := layer_of(name)) is not None and of not in allowed}
+    assert not upwards
+
+
+@pytest.mark.parametrize("path", [p for p in MODULES if PACKAGE / "ros" not in p.parents], ids=module_name)
+def test_only_the_node_imports_ros(path: Path) -> None:
+    roots = {name.partition(".")[0] for name in imports_of(path)}
+    assert not {root for root in roots if root in ROS_PACKAGES or root.endswith(("_msgs", "_srvs"))}
+
+
+BLOCKED_IMPORT = """
+import importlib, sys
+
+class Blocker:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in blocked:
+            raise ImportError(f"{name} is blocked", name=name)
+
+blocked = set(sys.argv[1].split(","))
+sys.meta_path.insert(0, Blocker())
+for name in sys.argv[2:]:
+    importlib.import_module(name)
+"""
+
+
+@pytest.mark.parametrize("blocked", [ROS_PACKAGES, ROS_PACKAGES | EXTRAS], ids=["no ROS", "no ROS, no extras"])
+def test_all_but_the_node_can_be_imported_without(blocked: set[str]) -> None:
+    names = [module_name(path) for path in MODULES if path.name != "__main__.py"]
+    names = [name for name in names if layer_of(name) != "ros"]
+    done = run_python(BLOCKED_IMPORT, ",".join(sorted(blocked)), *names)
+    assert done.returncode == 0, done.stderr
+
+
+HELP = """
+import runpy, sys
+sys.argv[0] = "neumap"
+try:
+    runpy.run_module("neumap_ros.cli", run_name="__main__")
+except SystemExit as stop:
+    assert not stop.code, stop.code
+heavy = {"torch", "rclpy"} & set(sys.modules)
+assert not heavy, heavy
+"""
+
+
+def defines_a_verb(path: Path) -> bool:
+    body = ast.parse(path.read_text(encoding="utf-8")).body
+    return any(isinstance(node, ast.FunctionDef) and node.name == "add_parser" for node in body)
+
+
+VERBS = [path.stem.strip("_").replace("_", "-") for path in (PACKAGE / "cli").glob("*.py") if defines_a_verb(path)]
+
+
+@pytest.mark.parametrize("arguments", [(), *((verb,) for verb in sorted(VERBS))], ids=" ".join)
+def test_help_does_not_import_torch(arguments: tuple[str, ...]) -> None:
+    done = run_python(HELP, *arguments, "--help")
+    assert done.returncode == 0, done.stderr
+    assert "usage: neumap" in done.stdout
