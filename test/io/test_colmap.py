@@ -1,0 +1,188 @@
+from __future__ import annotations
+
+import builtins
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from neumap_ros.core.cameras import project
+from neumap_ros.core.geometry import invert_pose, make_pose, quat_from_matrix, rotation_exp
+from neumap_ros.errors import CalibrationError, DataError, MissingDependencyError
+from neumap_ros.io.colmap import LENSES, SCALE_NOTE, camera_from_colmap, find_model, read_colmap
+from neumap_ros.records import FloatArray
+
+pycolmap = pytest.importorskip("pycolmap")
+
+PARAMS = {
+    "SIMPLE_PINHOLE": [30, 16, 12],
+    "PINHOLE": [30, 31, 16, 12],
+    "SIMPLE_RADIAL": [30, 16, 12, 0.1],
+    "RADIAL": [30, 16, 12, 0.1, -0.05],
+    "OPENCV": [30, 31, 16, 12, 0.1, -0.05, 0.01, 0.02],
+    "FULL_OPENCV": [30, 31, 16, 12, 0.1, -0.05, 0.01, 0.02, 0.03, 0.04, 0.05, 0.06],
+    "SIMPLE_RADIAL_FISHEYE": [30, 16, 12, 0.1],
+    "RADIAL_FISHEYE": [30, 16, 12, 0.1, -0.05],
+    "OPENCV_FISHEYE": [30, 31, 16, 12, 0.1, -0.05, 0.02, 0.01],
+}
+
+
+def make_colmap_camera(model: str = "SIMPLE_RADIAL", camera_id: int = 1, width: int = 32, height: int = 24) -> Any:
+    params = PARAMS.get(model, [30, 31, 16, 12, 0.1])
+    return pycolmap.Camera(camera_id=camera_id, model=model, width=width, height=height, params=params)
+
+
+def pose(index: int) -> FloatArray:
+    return make_pose(rotation_exp(np.array([0.1, 0.2, 0.3]) * index), np.array([index, 2.0, 3.0]))
+
+
+@pytest.fixture
+def make_model(tmp_path: Path, write_image: Callable[..., Path]) -> Callable[..., Path]:
+    """Writes a model with its images: image i has the pose ``pose(i)`` and the cameras in turn."""
+
+    def make(
+        names: tuple[str, ...] = ("1.5.png", "2.5.png", "3.5.png"),
+        cameras: tuple[str, ...] = ("SIMPLE_RADIAL",),
+        where: str = "sparse/0",
+        text: bool = False,
+        points: int = 3,
+    ) -> Path:
+        reconstruction = pycolmap.Reconstruction()
+        for number, model in enumerate(cameras, start=1):
+            reconstruction.add_camera_with_trivial_rig(make_colmap_camera(model, number))
+        for index, name in enumerate(names):
+            camera_from_map = invert_pose(pose(index))
+            rigid = pycolmap.Rigid3d(
+                pycolmap.Rotation3d(quat_from_matrix(camera_from_map[:3, :3])), camera_from_map[:3, 3]
+            )
+            image = pycolmap.Image(
+                name=name,
+                camera_id=index % len(cameras) + 1,
+                image_id=index + 1,
+                points2D=[pycolmap.Point2D(np.array([1.0, 2.0]))] * 2,
+            )
+            reconstruction.add_image_with_trivial_frame(image, rigid)
+            write_image(tmp_path / "images" / name)
+        for _ in range(points):
+            reconstruction.add_point3D(np.zeros(3), pycolmap.Track(), np.zeros(3, dtype=np.uint8))
+        model_folder = tmp_path / where
+        model_folder.mkdir(parents=True, exist_ok=True)
+        (reconstruction.write_text if text else reconstruction.write_binary)(model_folder)
+        return tmp_path
+
+    return make
+
+
+@pytest.mark.parametrize("text", [False, True])
+@pytest.mark.parametrize("where", ["", "sparse", "sparse/0"])
+def test_frames(make_model: Callable[..., Path], where: str, text: bool) -> None:
+    folder = make_model(where=where, text=text)
+    for given in {folder, folder / where}:
+        source = read_colmap(given)
+        assert source.notes == (SCALE_NOTE,)
+        assert not source.has_depth
+        assert [(f.name, f.stamp_ns) for f in source.frames] == [
+            ("1.5.png", 1_500_000_000),
+            ("2.5.png", 2_500_000_000),
+            ("3.5.png", 3_500_000_000),
+        ]
+        for index, frame in enumerate(source.frames):
+            assert frame.map_from_camera is not None
+            np.testing.assert_allclose(frame.map_from_camera, pose(index), atol=1e-12)
+            assert frame.read_image().shape == (24, 32)
+
+
+def test_a_query_has_no_pose(make_model: Callable[..., Path]) -> None:
+    source = read_colmap(make_model(("1.png",)), poses=False)
+    assert [frame.map_from_camera for frame in source.frames] == [None]
+
+
+@pytest.mark.parametrize("model", LENSES)
+def test_lenses_project_as_in_colmap(model: str) -> None:
+    colmap = make_colmap_camera(model)
+    points = np.random.default_rng(0).uniform([-0.4, -0.3, 1], [0.4, 0.3, 1.2], (50, 3))
+    expected = np.array([colmap.img_from_cam(point) for point in points]) - 0.5
+    np.testing.assert_allclose(project(camera_from_colmap(colmap), points), expected, atol=1e-9)
+
+
+def test_unknown_lens(make_model: Callable[..., Path]) -> None:
+    with pytest.raises(CalibrationError, match="lens model FOV has no ROS counterpart: undistort"):
+        read_colmap(make_model(cameras=("FOV",)))
+
+
+def test_several_cameras_and_names(make_model: Callable[..., Path]) -> None:
+    folder = make_model(("left/a.png", "right/a.png", "left/b.png"), cameras=("PINHOLE", "OPENCV_FISHEYE"))
+    source = read_colmap(folder)
+    assert [frame.name for frame in source.frames] == ["left/a.png", "left/b.png", "right/a.png"]
+    assert [frame.camera.distortion_model for frame in source.frames] == ["plumb_bob", "plumb_bob", "equidistant"]
+    assert "0 s, 1 s" in source.notes[1]
+
+
+def test_images_elsewhere(make_model: Callable[..., Path], tmp_path: Path) -> None:
+    folder = make_model()
+    (folder / "images").rename(folder / "photos")
+    with pytest.raises(DataError, match=r"none of the 3 images .* give --images FOLDER"):
+        read_colmap(folder)
+    assert len(read_colmap(folder, folder / "photos").frames) == 3
+    with pytest.raises(DataError, match=r"the image folder .*none does not exist"):
+        read_colmap(folder, tmp_path / "none")
+
+
+def test_missing_images_are_named(make_model: Callable[..., Path]) -> None:
+    folder = make_model()
+    (folder / "images" / "2.5.png").unlink()
+    with pytest.raises(DataError, match=r"1 of the 3 images .* the first is 2\.5\.png"):
+        read_colmap(folder)
+
+
+def test_image_of_another_size(make_model: Callable[..., Path], write_image: Callable[..., Path]) -> None:
+    folder = make_model()
+    for name in ("1.5.png", "2.5.png", "3.5.png"):
+        write_image(folder / "images" / name, 16, 12)
+    source = read_colmap(folder)
+    assert source.frames[0].camera.matrix[0, 0] == 15
+    assert "scaled" in source.notes[1]
+
+
+def test_too_few_images(make_model: Callable[..., Path]) -> None:
+    with pytest.raises(DataError, match=r"has 1 registered image\(s\): at least two"):
+        read_colmap(make_model(("1.png",)))
+
+
+def test_no_model(tmp_path: Path) -> None:
+    assert find_model(tmp_path) is None
+    with pytest.raises(DataError, match="no COLMAP model"):
+        read_colmap(tmp_path)
+
+
+@pytest.mark.parametrize("file", ["cameras.bin", "images.bin", "points3D.bin", "rigs.bin"])
+def test_cut_off_files(make_model: Callable[..., Path], file: str) -> None:
+    path = make_model() / "sparse/0" / file
+    whole = path.read_bytes()
+    for size in range(0, len(whole), 5):
+        path.write_bytes(whole[:size])
+        with pytest.raises(DataError, match="is damaged or incomplete"):
+            read_colmap(path.parent)
+
+
+def test_text_that_is_no_model(make_model: Callable[..., Path]) -> None:
+    folder = make_model(text=True)
+    (folder / "sparse/0/images.txt").write_text("hello\n")
+    with pytest.raises(DataError, match=r"is damaged or incomplete|registered image"):
+        read_colmap(folder)
+
+
+def test_without_pycolmap(make_model: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = make_model()
+    original = builtins.__import__
+
+    def blocked(name: str, *args: Any, **kwargs: Any) -> Any:
+        if name == "pycolmap":
+            raise ImportError(name)
+        return original(name, *args, **kwargs)
+
+    monkeypatch.setattr(builtins, "__import__", blocked)
+    with pytest.raises(MissingDependencyError, match=r"pip install 'neumap_ros\[colmap\]'"):
+        read_colmap(folder)

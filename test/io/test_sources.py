@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from neumap_ros.errors import ConfigError, DataError
+from neumap_ros.io.sources import open_source
+
+Make = Callable[..., Path]
+
+
+def test_tum_folder(make_tum: Make) -> None:
+    folder = make_tum()
+    mapping = open_source(folder, poses=True)
+    assert mapping.description.startswith("TUM")
+    assert mapping.has_depth
+    assert all(frame.map_from_camera is not None for frame in mapping.frames)
+    query = open_source(folder, poses=False, depth=False)
+    assert not query.has_depth
+    assert all(frame.map_from_camera is None for frame in query.frames)
+
+
+def test_colmap_model_goes_to_its_reader(make_tum: Make, tmp_path: Path) -> None:
+    for name in ("cameras.txt", "images.txt"):
+        (tmp_path / name).write_text("")
+    with pytest.raises(DataError, match=r"COLMAP model .* is damaged"):
+        open_source(tmp_path, poses=True)
+    # a TUM folder that was also reconstructed is still one, unless its COLMAP images are given
+    folder = make_tum()
+    for name in ("cameras.txt", "images.txt"):
+        (folder / name).write_text("")
+    assert open_source(folder, poses=True).description.startswith("TUM")
+    with pytest.raises(DataError, match=r"COLMAP model .* is damaged"):
+        open_source(folder, poses=True, images=folder / "rgb")
+
+
+def test_images_are_for_queries_only(make_tum: Make) -> None:
+    folder = make_tum()
+    assert open_source(folder / "rgb", poses=False).description.startswith("folder of images")
+    assert open_source(folder / "rgb" / "1.000000.png", poses=False).description.startswith("image ")
+    for path in (folder / "rgb", folder / "rgb" / "1.000000.png"):
+        with pytest.raises(DataError, match="images without poses: a map needs"):
+            open_source(path, poses=True)
+
+
+@pytest.mark.parametrize("name", ["metadata.yaml", "bag_0.mcap", "bag_0.db3"])
+def test_bags_are_announced(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("")
+    with pytest.raises(DataError, match="rosbag2 recording, which this version does not read"):
+        open_source(tmp_path, poses=True)
+
+
+def test_a_bag_file(tmp_path: Path) -> None:
+    (tmp_path / "a.mcap").write_text("")
+    with pytest.raises(DataError, match=r"a\.mcap is a rosbag2 recording"):
+        open_source(tmp_path / "a.mcap", poses=False)
+
+
+def test_image_folder_for_what_is_no_model(make_tum: Make) -> None:
+    with pytest.raises(ConfigError, match="is not a COLMAP model"):
+        open_source(make_tum(), poses=True, images="images")
+
+
+def test_nothing_that_is_known(tmp_path: Path, make_tum: Make) -> None:
+    with pytest.raises(DataError, match="none does not exist"):
+        open_source(tmp_path / "none", poses=True)
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    with pytest.raises(DataError, match=r"no source of images: give a TUM RGB-D folder .* or a COLMAP model"):
+        open_source(empty, poses=True)
+    with pytest.raises(DataError, match=r"a folder of images or an image$"):
+        open_source(empty, poses=False)
+    text = tmp_path / "a.txt"
+    text.write_text("")
+    with pytest.raises(DataError, match="no source of images"):
+        open_source(text, poses=False)
+    folder = make_tum()
+    with pytest.raises(DataError, match=r"did you mean .*mapping\?"):
+        open_source(folder.parent, poses=True)
