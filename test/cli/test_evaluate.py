@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from neumap_ros.io.trajectories import write_trajectory
+from neumap_ros.records import Trajectory
+
+pytest.importorskip("evo")
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def neumap(*args: str | Path, stdout: int = subprocess.PIPE) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "neumap_ros.cli", "evaluate", *map(str, args)],
+        stdout=stdout,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> tuple[Path, Path]:
+    """Three of the four true poses, off by 1, 3 and 30 cm."""
+    stamps = np.arange(4) * 100_000_000
+    truth = np.tile(np.eye(4), (4, 1, 1))
+    truth[:, 0, 3] = np.arange(4)
+    estimate = truth[:3].copy()
+    estimate[:, 2, 3] += [0.01, 0.03, 0.3]
+    write_trajectory(tmp_path / "poses.txt", Trajectory(stamps[:3], estimate))
+    write_trajectory(tmp_path / "groundtruth.txt", Trajectory(stamps, truth))
+    (tmp_path / "rgb.txt").write_text("".join(f"{t / 10} {t}.png\n" for t in range(4)))
+    return tmp_path / "poses.txt", tmp_path / "groundtruth.txt"
+
+
+def test_text(files: tuple[Path, Path]) -> None:
+    result = neumap(*files)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert "median 3.00 cm" in result.stdout
+    assert "--images or --queries" in result.stdout
+
+
+@pytest.mark.parametrize("option", ["--images", "--queries"])
+def test_json_of_all_queries(files: tuple[Path, Path], option: str) -> None:
+    value = files[0].with_name("rgb.txt") if option == "--images" else "4"
+    result = neumap(*files, "--json", option, value)
+    assert (result.returncode, result.stderr) == (0, "")
+    numbers = json.loads(result.stdout)
+    assert numbers["localized"] == 0.75
+    assert [recall["share"] for recall in numbers["recall"]] == [0.25, 0.5, 0.5, 0.75]
+
+
+def test_plot(files: tuple[Path, Path], tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    result = neumap(*files, "--plot", tmp_path / "errors.png")
+    assert (result.returncode, result.stderr) == (0, "")
+    assert (tmp_path / "errors.png").stat().st_size > 1000
+
+
+@pytest.mark.parametrize("queries", ["0", "-1", "many"])
+def test_wrong_number_of_queries(files: tuple[Path, Path], queries: str) -> None:
+    result = neumap(*files, f"--queries={queries}")
+    assert result.returncode == 2
+    assert "is not a number of images" in result.stderr
+
+
+def test_errors_are_one_line(files: tuple[Path, Path], tmp_path: Path) -> None:
+    result = neumap(tmp_path / "none.txt", files[1])
+    assert (result.returncode, result.stdout) == (1, "")
+    assert result.stderr.startswith("neumap: error: the trajectory ")
+    assert result.stderr.count("\n") == 1
+
+
+def test_output_that_cannot_be_written(files: tuple[Path, Path]) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    result = neumap(*files, stdout=writing)
+    os.close(writing)
+    assert (result.returncode, result.stderr) == (1, "")
+    full = Path("/dev/full")
+    if full.exists():
+        with full.open("w") as file:
+            result = neumap(*files, stdout=file.fileno())
+        assert result.returncode == 1
+        assert result.stderr == "neumap: error: No space left on device\n"
+
+
+def test_output_folder_without_permission(files: tuple[Path, Path], tmp_path: Path) -> None:
+    if os.geteuid() == 0:
+        pytest.skip("root may write anywhere")
+    pytest.importorskip("matplotlib")
+    locked = tmp_path / "locked"
+    locked.mkdir(mode=0o500)
+    result = neumap(*files, "--plot", locked / "errors.png")
+    assert result.returncode == 1
+    assert "Permission denied" in result.stderr
+    assert result.stderr.count("\n") == 1

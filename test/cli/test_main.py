@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+import argparse
+import errno
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from neumap_ros.cli import main as cli
+from neumap_ros.errors import DataError
+
+
+def neumap(*args: str, **kwargs: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "neumap_ros.cli", *args]
+    root = Path(__file__).resolve().parents[2]
+    environment = os.environ | {"PYTHONPATH": str(root)}
+    options: dict[str, object] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | kwargs
+    return subprocess.run(command, text=True, env=environment, timeout=60, check=False, **options)  # type: ignore[call-overload,no-any-return]
+
+
+def verb_that(action: Callable[[], int]) -> Callable[[], argparse.ArgumentParser]:
+    def make_parser() -> argparse.ArgumentParser:
+        parser = argparse.ArgumentParser()
+        parser.set_defaults(run=lambda args: action())
+        return parser
+
+    return make_parser
+
+
+def failing(error: BaseException) -> Callable[[], int]:
+    def action() -> int:
+        raise error
+
+    return action
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "message"),
+    [
+        (DataError("two\nlines"), 1, "neumap: error: two lines\n"),
+        (KeyboardInterrupt(), 130, "neumap: error: interrupted\n"),
+        (OSError(errno.ENOSPC, "No space left on device"), 1, "neumap: error: No space left on device\n"),
+        (PermissionError(errno.EACCES, "Permission denied", "a.txt"), 1, "neumap: error: a.txt: Permission denied\n"),
+        (BrokenPipeError(errno.EPIPE, "Broken pipe"), 1, ""),
+    ],
+)
+def test_errors_are_one_line(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    error: BaseException,
+    status: int,
+    message: str,
+) -> None:
+    monkeypatch.setattr(cli, "make_parser", verb_that(failing(error)))
+    monkeypatch.setattr(cli, "_discard_output", lambda: None)
+    assert cli.main([]) == status
+    assert capsys.readouterr().err == message
+
+
+def test_bugs_are_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cli, "make_parser", verb_that(failing(ZeroDivisionError("a bug"))))
+    with pytest.raises(ZeroDivisionError):
+        cli.main([])
+
+
+def test_the_verb_gives_the_status(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cli, "make_parser", verb_that(lambda: 3))
+    assert cli.main([]) == 3
+
+
+@pytest.mark.parametrize("args", [[], ["nonsense"], ["evaluate"], ["evaluate", "a", "b", "--nonsense"]])
+def test_wrong_usage(args: list[str]) -> None:
+    result = neumap(*args)
+    assert result.returncode == 2
+    assert "Traceback" not in result.stderr
+
+
+def test_help_and_version() -> None:
+    result = neumap("--help")
+    assert (result.returncode, result.stderr) == (0, "")
+    assert all(verb in result.stdout for verb in cli.VERBS)
+    assert neumap("--version").stdout.startswith("neumap ")
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = (
+        "import sys\n"
+        "from neumap_ros.cli.main import VERBS, main\n"
+        "for args in [['--help'], *([verb, '--help'] for verb in VERBS)]:\n"
+        "    try: main(args)\n"
+        "    except SystemExit as end: assert end.code == 0, end.code\n"
+        "heavy = {'torch', 'cv2', 'numpy', 'evo', 'matplotlib', 'pycolmap', 'yaml', 'rclpy'} & set(sys.modules)\n"
+        "sys.exit(f'imported {heavy}' if heavy else 0)\n"
+    )
+    root = Path(__file__).resolve().parents[2]
+    result = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+
+
+def test_a_reader_that_has_gone() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    result = neumap("--help", stdout=writing)
+    os.close(writing)
+    # argparse ignores the failure where Python does not buffer
+    assert result.returncode in (0, 1)
+    assert result.stderr == ""
