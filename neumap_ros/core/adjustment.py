@@ -83,7 +83,9 @@ def adjust_poses(
         pose_pull -= prior * np.concatenate([away[:, :3, 3], geometry.rotation_log(away[:, :3, :3])], axis=1)
 
         half = np.linalg.cholesky(np.linalg.inv(point_block))
-        scaled = scipy.sparse.csr_matrix(((cross @ half[track]).ravel(), (rows, columns)), shape=(6 * frames, 3 * count))
+        scaled = scipy.sparse.csr_matrix(
+            ((cross @ half[track]).ravel(), (rows, columns)), shape=(6 * frames, 3 * count)
+        )
         reduced = -(scaled @ scaled.T).toarray()
         reduced[diagonal[:, :, None], diagonal[:, None, :]] += pose_block
         solved = np.linalg.solve(point_block, point_pull[..., None])[..., 0]

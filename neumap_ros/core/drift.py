@@ -2,12 +2,12 @@
 
 The deviations at the mapping images are known after the adjustment. Between them a Gaussian process (Rasmussen and
 Williams 2006, chapter 2) predicts the deviation at a query's viewpoint and says how far to trust it; far from all
-mapping images it predicts none, with the whole prior variance. Length scales and noise maximize the likelihood.
+mapping images it predicts none, with the whole prior variance.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 
 import numpy as np
@@ -20,6 +20,7 @@ MAX_SUPPORT = 256
 LENGTHS_M = (0.1, 0.2, 0.4, 0.8, 1.6)
 ANGLES_RAD = (0.1, 0.2, 0.4, 0.8)
 NOISE = (0.03, 0.1, 0.3)
+STRETCHES = 16
 SQRT3 = np.sqrt(3.0)
 
 
@@ -81,19 +82,39 @@ def deviations_between(adjusted: FloatArray, given: FloatArray) -> FloatArray:
     return np.concatenate([step[:, :3, 3], geometry.rotation_log(step[:, :3, :3])], axis=1)
 
 
+def thin_field(field: DriftField, most: int) -> DriftField:
+    """The field with at most ``most`` of its viewpoints, evenly taken."""
+    keep = np.unique(np.rint(np.linspace(0, len(field.poses) - 1, min(most, len(field.poses)))).astype(int))
+    return replace(field, poses=field.poses[keep], deviations=field.deviations[keep])
+
+
 def fit_drift(adjusted: FloatArray, given: FloatArray) -> DriftField:
-    """The field of the deviations of ``given`` from ``adjusted`` mapping poses (F, 4, 4)."""
+    """The field of the deviations of ``given`` from ``adjusted`` mapping poses (F, 4, 4), ordered by time.
+
+    Length scales and noise are those that best predict each stretch of the trajectory from all others, which is what
+    a query between the mapping images asks for; errors of that prediction beyond its own variance widen the prior.
+    """
     keep = np.unique(np.rint(np.linspace(0, len(given) - 1, min(len(given), MAX_SUPPORT))).astype(int))
     poses, deviations = adjusted[keep], deviations_between(adjusted, given)[keep]
     scale = np.maximum(np.sqrt((deviations**2).mean(axis=0)), 1e-5)
-    whitened = deviations / scale
+    stretches = np.array_split(np.arange(len(poses)), min(STRETCHES, len(poses)))
 
-    def log_likelihood(settings: tuple[float, float, float]) -> float:
+    def score(settings: tuple[float, float, float]) -> tuple[float, float]:
+        """Log predictive density of each stretch given the rest, and the mean squared normalized error."""
         length, angle, noise = settings
         x = _embed(poses, length, angle)
-        lower = np.linalg.cholesky(_matern32(x, x) + noise * np.eye(len(x)))
-        fitted = scipy.linalg.solve_triangular(lower, whitened, lower=True)
-        return float(-0.5 * (fitted**2).sum() - whitened.shape[1] * np.log(np.diag(lower)).sum())
+        inverse = np.linalg.inv(_matern32(x, x) + noise * np.eye(len(x)))
+        weights = inverse @ (deviations / scale)
+        density, squared = 0.0, 0.0
+        for s in stretches:
+            # leave-out prediction from the whole inverse (Rasmussen and Williams 2006, eq. 5.12, for blocks)
+            error = np.linalg.solve(inverse[np.ix_(s, s)], weights[s])
+            variance = np.diag(np.linalg.inv(inverse[np.ix_(s, s)]))[:, None]
+            density -= 0.5 * float((error**2 / variance + np.log(variance)).sum())
+            squared += float((error**2 / variance).sum())
+        return density, squared / deviations.size
 
-    length, angle, noise = max(product(LENGTHS_M, ANGLES_RAD, NOISE), key=log_likelihood)
-    return DriftField(poses, deviations, scale, length, angle, noise)
+    settings = max(product(LENGTHS_M, ANGLES_RAD, NOISE), key=lambda s: score(s)[0])
+    _, normalized = score(settings)
+    length, angle, noise = settings
+    return DriftField(poses, deviations, scale * np.sqrt(max(normalized, 1.0)), length, angle, noise)

@@ -93,7 +93,15 @@ class FeatureExtractor:
         # the same size and octave on a reduced image is a window COARSE_FACTOR times as wide
         shift = 0.5 / COARSE_FACTOR - 0.5
         moved = [
-            cv2.KeyPoint(k.pt[0] / COARSE_FACTOR + shift, k.pt[1] / COARSE_FACTOR + shift, k.size, k.angle, k.response, k.octave, i)
+            cv2.KeyPoint(
+                k.pt[0] / COARSE_FACTOR + shift,
+                k.pt[1] / COARSE_FACTOR + shift,
+                k.size,
+                k.angle,
+                k.response,
+                k.octave,
+                i,
+            )
             for i, k in enumerate(keypoints)
         ]
         kept, sift = self._sift.compute(small, moved)

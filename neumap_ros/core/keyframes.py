@@ -122,7 +122,9 @@ def extract_keyframes(
     results = []
     for result in ordered_map(one, frames, max(1, os.cpu_count() or 1)):
         features, rays, depth = result  # type: ignore[misc]
-        results.append((features, rays, depth, features.descriptors.astype(np.float16), features.coarse.astype(np.float16)))
+        results.append(
+            (features, rays, depth, features.descriptors.astype(np.float16), features.coarse.astype(np.float16))
+        )
         progress(1)
     counts = np.array([len(r[0]) for r in results])
     if (counts >= 20).sum() < 2:

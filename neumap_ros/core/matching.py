@@ -35,7 +35,12 @@ def median_depths(keyframes: Keyframes, default: float) -> FloatArray:
 
 
 def pair_by_overlap(
-    map_from_camera: FloatArray, depths: FloatArray, view: FloatArray, nearest: int, spread: int, min_overlap: float = 0.3
+    map_from_camera: FloatArray,
+    depths: FloatArray,
+    view: FloatArray,
+    nearest: int,
+    spread: int,
+    min_overlap: float = 0.3,
 ) -> IntArray:
     """Pairs (P, 2) of images i < j that see the same part of a scene at about ``depths`` (F,) metres.
 
@@ -87,8 +92,10 @@ def match_with_depth(
     scale its distance asks for, agree in depth where both are known, and be the best of both ends.
     """
     camera_from_map = geometry.invert_pose(keyframes.map_from_camera)
-    trees = [cKDTree(keyframes.rays[keyframes.slice(i)]) if np.diff(keyframes.offsets)[i] else None
-             for i in range(len(keyframes))]
+    trees = [
+        cKDTree(keyframes.rays[keyframes.slice(i)]) if np.diff(keyframes.offsets)[i] else None
+        for i in range(len(keyframes))
+    ]
     points = keyframes.rays3() * keyframes.depth[:, None]
     out = []
     for i, j in pairs:
@@ -120,7 +127,10 @@ def match_with_depth(
 
 
 def match_along_epipolar_lines(
-    keyframes: Keyframes, pairs: IntArray, progress: Callable[[int], object] = lambda done: None, max_error_px: float = 2.0
+    keyframes: Keyframes,
+    pairs: IntArray,
+    progress: Callable[[int], object] = lambda done: None,
+    max_error_px: float = 2.0,
 ) -> IntArray:
     """Matches (M, 2), as indices of keypoints, where depth is not known: descriptors of all keypoints are compared,
     mutual and by Lowe's ratio, and must lie on each other's epipolar line within ``max_error_px``.

@@ -82,7 +82,8 @@ def refine_pose(
         jv = np.stack([zero, inverse, -y * inverse, -1 - y * y, x * y, x], axis=1) * focal_px
         information = (ju * weight[:, None]).T @ ju + (jv * weight[:, None]).T @ jv
         gradient = ju.T @ (weight * offset[:, 0]) + jv.T @ (weight * offset[:, 1])
-        step = -np.linalg.solve(information + 1e-9 * np.eye(6) * np.trace(information), gradient)
+        damping = 1e-9 * np.trace(information) + 1e-9
+        step = -np.linalg.solve(information + damping * np.eye(6), gradient)
         pose = geometry.make_pose(geometry.rotation_exp(step[3:]), step[:3]) @ pose
         if np.abs(step).max() < 1e-7:
             break

@@ -1,0 +1,166 @@
+"""Decoders: from keypoints and a map's codes to hypotheses of where in the map each keypoint is.
+
+Both decoders answer through :class:`Hypotheses`, so that one PnP can draw on either or on both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+
+from neumap_ros.core.features import Features
+from neumap_ros.core.keyframes import IntArray
+from neumap_ros.core.network import token_geometry, unpack_weights
+from neumap_ros.core.neural_map import NeuralMap
+from neumap_ros.core.quantization import shipped_codebooks
+from neumap_ros.records import Float32Array, FloatArray
+
+COARSE_SHARE = 0.3
+MATCH_DIMENSIONS = 96
+CANDIDATES = 4
+# a runner-up this close to the best is the same place, and says nothing about ambiguity
+SAME_PLACE_M = 0.15
+MAX_RATIO = 0.95
+# the transformer's guesses below this only slow PnP down
+MIN_CONFIDENCE = 0.1
+
+
+@dataclass(frozen=True)
+class Hypotheses:
+    """H guesses: keypoint ``keypoint`` (H,) is at ``points`` (H, 3) metres in the map, with ``confidence`` (H,) in 0..1."""
+
+    keypoint: IntArray
+    points: FloatArray
+    confidence: Float32Array
+
+    def __len__(self) -> int:
+        return len(self.keypoint)
+
+
+def pool(parts: Sequence[Hypotheses]) -> Hypotheses:
+    """All hypotheses of several decoders, most confident first."""
+    keypoint = np.concatenate([p.keypoint for p in parts])
+    points = np.concatenate([p.points for p in parts])
+    confidence = np.concatenate([p.confidence for p in parts])
+    order = np.argsort(-confidence, kind="stable")
+    return Hypotheses(keypoint[order], points[order], confidence[order])
+
+
+class Decoder(Protocol):
+    """What turns keypoints into hypotheses with the codes of some voxels."""
+
+    def decode(self, features: Features, voxels: IntArray | None) -> Hypotheses:
+        """Hypotheses of ``features`` from the codes of ``voxels`` (indices into the map's grid; None: all)."""
+        ...
+
+
+def rows_of_voxels(offsets: IntArray, voxels: IntArray | None) -> slice | IntArray:
+    """Which rows of arrays ordered by voxel belong to ``voxels``; everything, without a copy, where that is None."""
+    if voxels is None:
+        return slice(None)
+    parts = [np.arange(offsets[v], offsets[v + 1]) for v in np.unique(voxels)]
+    return np.concatenate(parts) if parts else np.zeros(0, np.int64)
+
+
+def joint_descriptors(fine: Float32Array, coarse: Float32Array) -> Float32Array:
+    """Unit descriptors (N, 256) whose dot product is the weighted mean of those of the two parts."""
+    return np.concatenate([np.sqrt(1 - COARSE_SHARE) * fine, np.sqrt(COARSE_SHARE) * coarse], axis=1, dtype=np.float32)
+
+
+def landmark_descriptors(neural_map: NeuralMap) -> tuple[Float32Array, Float32Array]:
+    """The descriptors and the coarse descriptors (L, 128) of a map's landmarks, out of their codes."""
+    codes, books = neural_map.landmarks, shipped_codebooks()
+    return (
+        books[f"descriptor-{codes.descriptors.shape[1]}"].decode(codes.descriptors),
+        books[f"coarse-{codes.coarse.shape[1]}"].decode(codes.coarse),
+    )
+
+
+class NearestDecoder:
+    """Nearest landmark by descriptor with Lowe's ratio test; the landmark's anchor is the coordinate. No parameters.
+
+    Descriptors are compared in the principal subspace of the map's own, where a third of the work finds the same.
+    """
+
+    def __init__(self, neural_map: NeuralMap) -> None:
+        self.points = neural_map.landmarks.points(neural_map.grid)
+        self.offsets = neural_map.landmarks.offsets
+        self.descriptors, coarse = landmark_descriptors(neural_map)
+        joint = joint_descriptors(self.descriptors, coarse)
+        _, axes = np.linalg.eigh((joint.T @ joint).astype(np.float64))
+        self._basis = torch.from_numpy(np.ascontiguousarray(axes[:, ::-1][:, :MATCH_DIMENSIONS], dtype=np.float32))
+        self._table = torch.from_numpy(joint) @ self._basis
+
+    def decode(self, features: Features, voxels: IntArray | None = None) -> Hypotheses:
+        """See :class:`Decoder`."""
+        rows = rows_of_voxels(self.offsets, voxels)
+        table, points = self._table[rows], self.points[rows]
+        if len(table) < CANDIDATES or not len(features):
+            return Hypotheses(np.zeros(0, np.int64), np.zeros((0, 3)), np.zeros(0, np.float32))
+        with torch.inference_mode():
+            query = torch.from_numpy(joint_descriptors(features.descriptors, features.coarse)) @ self._basis
+            value, index = torch.topk(query @ table.T, CANDIDATES, dim=1)
+        similarity, index = value.numpy(), index.numpy()
+        distance = np.sqrt(np.maximum(2 - 2 * similarity, 1e-9))
+        candidates = points[index]
+        elsewhere = np.linalg.norm(candidates - candidates[:, :1], axis=2) > SAME_PLACE_M
+        second = np.where(elsewhere, distance, np.inf).min(axis=1)
+        ratio = distance[:, 0] / np.where(np.isfinite(second), second, distance[:, -1])
+        keypoint = np.flatnonzero(ratio < MAX_RATIO)
+        confidence = np.clip(2 * (1 - ratio[keypoint]), 0, 1).astype(np.float32)
+        return Hypotheses(keypoint, candidates[keypoint, 0], confidence)
+
+
+class TransformerDecoder:
+    """NeuMap's transformer on the voxels' codes: for each keypoint its two most likely anchors, moved by the residual."""
+
+    def __init__(self, neural_map: NeuralMap) -> None:
+        if neural_map.network is None:
+            raise ValueError("the map holds no network")
+        codes = neural_map.network.codes
+        self._network = unpack_weights(neural_map.network.weights)
+        self._offsets = codes.offsets
+        fine, coarse = landmark_descriptors(neural_map)
+        self._descriptors = torch.from_numpy(joint_descriptors(fine[codes.landmark], coarse[codes.landmark]))
+        points = neural_map.landmarks.points(neural_map.grid)[codes.landmark]
+        self._anchors = torch.from_numpy(points.astype(np.float32))
+        corners = np.repeat(neural_map.grid.corners, np.diff(codes.offsets), axis=0)
+        in_voxel = torch.from_numpy(((points - corners) / neural_map.grid.size_m).astype(np.float32))
+        latents = torch.from_numpy(codes.latent.astype(np.float32) * codes.scale)
+        with torch.inference_mode():
+            self._codes = self._network.codes(self._descriptors[None], in_voxel[None], latents[None])[0]
+
+    def decode(self, features: Features, voxels: IntArray | None = None) -> Hypotheses:
+        """See :class:`Decoder`. All voxels are decoded in one batch, the smaller ones padded."""
+        chosen = np.arange(len(self._offsets) - 1) if voxels is None else np.unique(voxels)
+        chosen = chosen[np.diff(self._offsets)[chosen] >= 2]
+        if not len(chosen) or not len(features):
+            return Hypotheses(np.zeros(0, np.int64), np.zeros((0, 3)), np.zeros(0, np.float32))
+        lengths = np.diff(self._offsets)[chosen]
+        column = np.arange(lengths.max())
+        present = column < lengths[:, None]
+        rows = torch.from_numpy(np.where(present, self._offsets[chosen][:, None] + column, 0))
+        descriptors = torch.from_numpy(joint_descriptors(features.descriptors, features.coarse))
+        with torch.inference_mode():
+            codes = self._codes[rows]
+            padding = None if present.all() else torch.from_numpy(present)
+            choice = self._network(
+                descriptors, torch.from_numpy(token_geometry(features)), codes, self._descriptors[rows], padding
+            )
+            probability, best = choice.logits.softmax(dim=-1)[..., :-1].topk(2, dim=-1)
+            trust = self._network.confidence_logit(choice.tokens, probability).sigmoid()
+            v = torch.arange(len(chosen))[:, None, None]
+            offset = self._network.offset(choice.tokens[:, :, None].expand(-1, -1, 2, -1), codes[v, best])
+            points = self._anchors[rows[v, best]] + offset
+            confidence = trust[..., None] * probability / probability.sum(dim=-1, keepdim=True).clamp_min(1e-6)
+        keypoint = np.broadcast_to(np.arange(len(features))[None, :, None], confidence.shape)
+        useful = confidence.numpy() > MIN_CONFIDENCE
+        return Hypotheses(
+            np.ascontiguousarray(keypoint[useful]),
+            points.numpy()[useful].astype(np.float64),
+            confidence.numpy()[useful],
+        )

@@ -1,0 +1,284 @@
+"""The .neumap file: safetensors with one JSON header. Loading executes nothing and checks everything."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from dataclasses import asdict, fields, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from neumap_ros.core import geometry
+from neumap_ros.core.drift import DriftField
+from neumap_ros.core.features import FeatureSettings
+from neumap_ros.core.network import NetworkCodes, SceneNetwork
+from neumap_ros.core.neural_map import Calibration, ExpectedAccuracy, LandmarkCodes, NeuralMap, VoxelGrid
+from neumap_ros.core.quantization import shipped_codebooks
+from neumap_ros.errors import MapFileError
+
+FORMAT = "neumap"
+VERSION = 1
+HEADER_KEY = "neumap"
+NETWORK_PREFIX = "network."
+
+Tensors = dict[str, npt.NDArray[Any]]
+Record = TypeVar("Record")
+
+# name: (dtype, shape) where a letter is a length that must be the same everywhere it stands
+LAYOUT: dict[str, tuple[str, tuple[int | str, ...]]] = {
+    "voxel.cells": ("int32", ("V", 3)),
+    "voxel.origin": ("float32", (3,)),
+    "landmark.offsets": ("int32", ("V+1",)),
+    "landmark.anchors": ("uint16", ("L", 3)),
+    "landmark.descriptors": ("uint8", ("L", "P")),
+    "landmark.coarse": ("uint8", ("L", "Q")),
+    "drift.positions": ("float32", ("S", 3)),
+    "drift.quat_xyzw": ("float32", ("S", 4)),
+    "drift.deviations": ("float32", ("S", 6)),
+    "drift.scale": ("float32", (6,)),
+}
+CODES_LAYOUT: dict[str, tuple[str, tuple[int | str, ...]]] = {
+    "codes.offsets": ("int32", ("V+1",)),
+    "codes.landmark": ("int32", ("K",)),
+    "codes.latent": ("int8", ("K", "D")),
+    "codes.scale": ("float32", ("D",)),
+}
+
+
+def to_bytes(neural_map: NeuralMap) -> bytes:
+    """The content of the file of a map; equal maps give equal bytes."""
+    m = neural_map
+    tensors: Tensors = {
+        "voxel.cells": m.grid.cells.astype(np.int32),
+        "voxel.origin": m.grid.origin.astype(np.float32),
+        "landmark.offsets": m.landmarks.offsets.astype(np.int32),
+        "landmark.anchors": m.landmarks.anchors,
+        "landmark.descriptors": m.landmarks.descriptors,
+        "landmark.coarse": m.landmarks.coarse,
+        "drift.positions": m.drift.poses[:, :3, 3].astype(np.float32),
+        "drift.quat_xyzw": geometry.quat_from_matrix(m.drift.poses[:, :3, :3]).astype(np.float32),
+        "drift.deviations": m.drift.deviations.astype(np.float32),
+        "drift.scale": m.drift.scale.astype(np.float32),
+    }
+    if m.network is not None:
+        codes = m.network.codes
+        tensors |= {
+            "codes.offsets": codes.offsets.astype(np.int32),
+            "codes.landmark": codes.landmark.astype(np.int32),
+            "codes.latent": codes.latent,
+            "codes.scale": codes.scale,
+        }
+        tensors |= {NETWORK_PREFIX + name: value for name, value in m.network.weights.items()}
+    header: dict[str, Any] = {
+        "format": FORMAT,
+        "version": VERSION,
+        "decoder": m.decoder,
+        "frame_id": m.frame_id,
+        "voxel_size_m": m.grid.size_m,
+        "mapping_images": m.mapping_images,
+        "seed": m.seed,
+        "features": asdict(m.features),
+        "drift": {"length_m": m.drift.length_m, "angle_rad": m.drift.angle_rad, "noise": m.drift.noise},
+        "calibration": asdict(m.calibration),
+        # JSON has no NaN
+        "expected": {k: None if v != v else v for k, v in asdict(m.expected).items()},
+    }
+    tensors = {name: np.ascontiguousarray(tensors[name]) for name in sorted(tensors)}
+    header["map_id"] = content_id(tensors, header)
+    return bytes(save(tensors, {HEADER_KEY: json.dumps(header, sort_keys=True, allow_nan=False)}))
+
+
+def content_id(tensors: Tensors, header: dict[str, Any]) -> str:
+    """The map id: a hash of all tensors and of the header but for the id itself."""
+    digest = hashlib.sha256()
+    rest = {key: value for key, value in header.items() if key != "map_id"}
+    digest.update(json.dumps(rest, sort_keys=True).encode())
+    for name in sorted(tensors):
+        value = tensors[name]
+        digest.update(f"\0{name}\0{value.dtype.str}\0{value.shape}\0".encode())
+        digest.update(np.ascontiguousarray(value).tobytes())
+    return digest.hexdigest()[:16]
+
+
+def save_map(path: str | os.PathLike[str], neural_map: NeuralMap) -> NeuralMap:
+    """Write a map, whole or not at all, and return it with its id.
+
+    Raises :class:`~neumap_ros.errors.MapFileError` where the file cannot be written.
+    """
+    path = Path(path)
+    content = to_bytes(neural_map)
+    temporary: str | None = None
+    try:
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+            temporary = file.name
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(temporary, 0o666 & ~umask)
+        os.replace(temporary, path)
+        temporary = None
+    except OSError as error:
+        raise MapFileError(f"cannot write the map to {path}: {error.strerror or error}") from error
+    finally:
+        if temporary is not None:
+            Path(temporary).unlink(missing_ok=True)
+    return from_bytes_header(neural_map, content)
+
+
+def from_bytes_header(neural_map: NeuralMap, content: bytes) -> NeuralMap:
+    """The same map with the id that stands in the header of its file's ``content``."""
+    length = int.from_bytes(content[:8], "little")
+    header = json.loads(json.loads(content[8 : 8 + length])["__metadata__"][HEADER_KEY])
+    return replace(neural_map, map_id=header["map_id"])
+
+
+def load_map(path: str | os.PathLike[str]) -> NeuralMap:
+    """Read and check a map. Raises :class:`~neumap_ros.errors.MapFileError` that says what is wrong with the file."""
+    path = Path(path)
+    if not path.exists():
+        raise MapFileError(f"there is no map file {path}")
+    if not path.is_file():
+        raise MapFileError(f"{path} is not a file: give the .neumap file itself")
+    try:
+        with safe_open(path, framework="np") as file:
+            metadata = file.metadata() or {}
+            header = _header(path, metadata)
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    except SafetensorError as error:
+        raise MapFileError(f"{path} is not a map, or a truncated one ({error})") from error
+    except (OSError, TypeError, ValueError) as error:
+        raise MapFileError(f"cannot read the map {path}: {error}") from error
+    if content_id(tensors, header) != header.get("map_id"):
+        raise MapFileError(
+            f"{path} was altered or damaged: its content does not match its id; map again or copy it anew"
+        )
+    try:
+        return _assemble(tensors, header)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise MapFileError(f"{path} is not a valid map: {error}") from error
+
+
+def _header(path: Path, metadata: dict[str, str]) -> dict[str, Any]:
+    try:
+        header = json.loads(metadata[HEADER_KEY])
+        known = header["format"] == FORMAT and isinstance(header["version"], int)
+    except (KeyError, TypeError, ValueError):
+        known = False
+    if not known:
+        raise MapFileError(f"{path} is a safetensors file, but not a neumap map")
+    if header["version"] > VERSION:
+        raise MapFileError(
+            f"{path} was made by a newer neumap (map format {header['version']}, this one reads up to {VERSION}): upgrade"
+        )
+    return dict(header)
+
+
+def _record(kind: type[Record], values: dict[str, Any]) -> Record:
+    """A dataclass from JSON, its numbers in their declared types; unknown or missing names raise ValueError."""
+    names = {f.name: f for f in fields(kind)}  # type: ignore[arg-type]
+    if set(values) != set(names):
+        raise ValueError(f"{kind.__name__} has {sorted(values)} instead of {sorted(names)}")
+    made = {}
+    for name, value in values.items():
+        number = float("nan") if value is None else value
+        if isinstance(number, bool) or not isinstance(number, (int, float)):
+            raise ValueError(f"{kind.__name__}.{name} is not a number")
+        made[name] = int(number) if names[name].type == "int" else float(number)
+    return kind(**made)
+
+
+def _check_layout(
+    tensors: Tensors, layout: dict[str, tuple[str, tuple[int | str, ...]]], lengths: dict[str, int]
+) -> None:
+    """Types and shapes; ``lengths`` collects what the letters stand for."""
+    for name, (dtype, shape) in layout.items():
+        if name not in tensors:
+            raise ValueError(f"it has no {name}")
+        value = tensors[name]
+        if value.dtype != np.dtype(dtype) or value.ndim != len(shape):
+            raise ValueError(f"{name} is {value.dtype} of shape {value.shape}")
+        for actual, expected in zip(value.shape, shape):
+            if isinstance(expected, str) and expected.endswith("+1"):
+                expected, actual = expected[:-2], actual - 1
+            wanted = lengths.setdefault(expected, actual) if isinstance(expected, str) else expected
+            if actual != wanted:
+                raise ValueError(f"{name} has shape {value.shape}")
+        if value.dtype.kind == "f" and not np.isfinite(value).all():
+            raise ValueError(f"{name} holds values that are not finite")
+
+
+def _check_offsets(name: str, offsets: npt.NDArray[Any], total: int) -> None:
+    if offsets[0] != 0 or offsets[-1] != total or (np.diff(offsets) < 0).any():
+        raise ValueError(f"{name} does not cut {total} codes into voxels")
+
+
+def _assemble(tensors: Tensors, header: dict[str, Any]) -> NeuralMap:
+    lengths: dict[str, int] = {}
+    _check_layout(tensors, LAYOUT, lengths)
+    if not 0 < header["voxel_size_m"] < 1e6:
+        raise ValueError(f"its voxels are {header['voxel_size_m']} m wide")
+    if lengths["V"] < 1 or lengths["L"] < 1:
+        raise ValueError("it holds no landmarks")
+    for kind, letter in (("descriptor", "P"), ("coarse", "Q")):
+        if f"{kind}-{lengths[letter]}" not in shipped_codebooks():
+            raise ValueError(f"there is no codebook for {kind}s of {lengths[letter]} bytes")
+    _check_offsets("landmark.offsets", tensors["landmark.offsets"], lengths["L"])
+    drift_header = header["drift"]
+    rotations = geometry.matrix_from_quat(tensors["drift.quat_xyzw"].astype(np.float64))
+    drift = DriftField(
+        poses=geometry.make_pose(rotations, tensors["drift.positions"].astype(np.float64)),
+        deviations=tensors["drift.deviations"].astype(np.float64),
+        scale=tensors["drift.scale"].astype(np.float64),
+        length_m=float(drift_header["length_m"]),
+        angle_rad=float(drift_header["angle_rad"]),
+        noise=float(drift_header["noise"]),
+    )
+    network = None
+    if header["decoder"] not in ("nearest", "transformer", "both"):
+        raise ValueError(f"unknown decoder {header['decoder']!r}")
+    if header["decoder"] != "nearest":
+        _check_layout(tensors, CODES_LAYOUT, lengths)
+        _check_offsets("codes.offsets", tensors["codes.offsets"], lengths["K"])
+        anchored = tensors["codes.landmark"]
+        if len(anchored) and (anchored.min() < 0 or anchored.max() >= lengths["L"]):
+            raise ValueError("a code is anchored at a landmark that is not there")
+        weights = {n[len(NETWORK_PREFIX) :]: t for n, t in tensors.items() if n.startswith(NETWORK_PREFIX)}
+        codes = NetworkCodes(
+            offsets=tensors["codes.offsets"].astype(np.int64),
+            landmark=anchored.astype(np.int64),
+            latent=tensors["codes.latent"],
+            scale=tensors["codes.scale"],
+        )
+        network = SceneNetwork(weights, codes)
+    return NeuralMap(
+        features=_record(FeatureSettings, header["features"]),
+        grid=VoxelGrid(
+            cells=tensors["voxel.cells"].astype(np.int64),
+            size_m=float(header["voxel_size_m"]),
+            origin=tensors["voxel.origin"].astype(np.float64),
+        ),
+        landmarks=LandmarkCodes(
+            anchors=tensors["landmark.anchors"],
+            descriptors=tensors["landmark.descriptors"],
+            coarse=tensors["landmark.coarse"],
+            offsets=tensors["landmark.offsets"].astype(np.int64),
+        ),
+        drift=drift,
+        network=network,
+        only_network=header["decoder"] == "transformer",
+        calibration=_record(Calibration, header["calibration"]),
+        expected=_record(ExpectedAccuracy, header["expected"]),
+        frame_id=str(header["frame_id"]),
+        mapping_images=int(header["mapping_images"]),
+        seed=int(header["seed"]),
+        map_id=str(header["map_id"]),
+    )

@@ -1,0 +1,232 @@
+"""From posed images to a neural map."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+import scipy.sparse
+import torch
+
+from neumap_ros.core import adjustment, drift, landmarks, matching, tracks
+from neumap_ros.core.calibration import Parts, fit_calibration, measure, set_aside
+from neumap_ros.core.features import FeatureSettings
+from neumap_ros.core.fitting import FitSettings, fit_network
+from neumap_ros.core.keyframes import Keyframes, extract_keyframes
+from neumap_ros.core.landmarks import Landmarks
+from neumap_ros.core.localizer import MIN_KEYPOINTS, Localizer
+from neumap_ros.core.map_file import to_bytes
+from neumap_ros.core.neural_map import (
+    Calibration,
+    LandmarkCodes,
+    NeuralMap,
+    encode_anchors,
+    group_into_voxels,
+)
+from neumap_ros.core.quantization import shipped_codebooks
+from neumap_ros.core.tracks import Tracks
+from neumap_ros.core.triangulation import with_triangulated_depth
+from neumap_ros.errors import ConfigError, MappingError
+from neumap_ros.records import Frame
+
+DECODERS = ("nearest", "transformer", "both")
+MIN_VIEWS = 3
+VOXEL_M = 10.0
+MIN_VOXEL_LANDMARKS = 20
+DEFAULT_LANDMARKS = 12_000
+QUICK_BYTES = 100_000
+MAX_FRAMES = 1000
+ADJUSTED_TRACKS = 8000
+# below this size a map stores the shorter codes and less of the drift
+SMALL_BYTES = 300_000
+# what a network and its codes take, at most
+NETWORK_BYTES = 500_000
+
+Progress = Callable[[str, int, int], object]
+
+
+@dataclass(frozen=True)
+class MappingSettings:
+    """What ``neumap map`` can be told. ``size_bytes`` None: the default number of landmarks, whatever they take."""
+
+    decoder: str = "both"
+    size_bytes: int | None = None
+    quick: bool = False
+    use_depth: bool = True
+    seed: int = 0
+    frame_id: str = "map"
+    features: FeatureSettings = FeatureSettings()
+
+    def __post_init__(self) -> None:
+        if self.decoder not in DECODERS:
+            raise ConfigError(f"unknown decoder '{self.decoder}': choose one of {', '.join(DECODERS)}")
+        if self.size_bytes is not None and self.size_bytes < 15_000:
+            raise ConfigError(f"a map of {self.size_bytes} bytes holds too little: give at least 15KB")
+
+
+def build_map(frames: Sequence[Frame], settings: MappingSettings, progress: Progress = lambda *_: None) -> NeuralMap:
+    """A map of posed frames, calibrated on some that are set aside.
+
+    ``progress(stage, done, total)`` is called often. Raises :class:`~neumap_ros.errors.MappingError` where the images
+    share too little, and what the frames' readers raise.
+    """
+    random.seed(settings.seed)
+    np.random.seed(settings.seed)  # noqa: NPY002 (what libraries below draw from)
+    torch.manual_seed(settings.seed)
+    frames = thin(frames, MAX_FRAMES)
+    aside = set_aside(len(frames))
+    mapped = [frame for i, frame in enumerate(frames) if i not in set(aside.tolist())]
+    keyframes = _extract(mapped, settings, progress)
+    if not keyframes.depth_measured:
+        keyframes = with_triangulated_depth(keyframes, progress)
+    found, adjusted = _tracks(keyframes, progress)
+    field = drift.fit_drift(adjusted, keyframes.map_from_camera)
+    progress("choose landmarks", 0, 1)
+    candidates = landmarks.make_landmarks(found, keyframes)
+    neural_map = _compose(candidates, field, settings, len(mapped))
+    progress("choose landmarks", 1, 1)
+    if settings.decoder != "nearest" and not settings.quick:
+        adjusted_keyframes = replace(keyframes, map_from_camera=adjusted)
+        network = fit_network(neural_map, adjusted_keyframes, found, FitSettings(seed=settings.seed), progress)
+        neural_map = replace(neural_map, network=network, only_network=settings.decoder == "transformer")
+    return _calibrate(neural_map, [frames[i] for i in aside], progress)
+
+
+def thin(frames: Sequence[Frame], most: int) -> list[Frame]:
+    """At most ``most`` frames, evenly."""
+    keep = np.unique(np.rint(np.linspace(0, len(frames) - 1, min(most, len(frames)))).astype(int))
+    return [frames[i] for i in keep]
+
+
+def _extract(frames: Sequence[Frame], settings: MappingSettings, progress: Progress) -> Keyframes:
+    done = 0
+
+    def step(count: int) -> None:
+        nonlocal done
+        done += count
+        progress("features", done, len(frames))
+
+    # images are worked on in parallel; threads inside of each would only get in the way
+    threads = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        return extract_keyframes(frames, settings.features, settings.use_depth, step)
+    finally:
+        cv2.setNumThreads(threads)
+
+
+def _tracks(keyframes: Keyframes, progress: Progress) -> tuple[Tracks, np.ndarray]:
+    """Tracks with adjusted points, and the adjusted poses."""
+    depths = matching.median_depths(keyframes, default=2.0)
+    pairs = matching.pair_by_overlap(keyframes.map_from_camera, depths, keyframes.view, nearest=6, spread=10)
+    done = 0
+
+    def step(count: int) -> None:
+        nonlocal done
+        done += count
+        progress("tracks", done, len(pairs))
+
+    matches = matching.match_with_depth(keyframes, pairs, step)
+    label = tracks.group_by_leader(matches, len(keyframes.image))
+    frame_points = keyframes.rays3() * keyframes.depth[:, None]
+    poses = keyframes.map_from_camera[keyframes.image]
+    points = np.einsum("nij,nj->ni", poses[:, :3, :3], frame_points) + poses[:, :3, 3]
+    min_views = MIN_VIEWS if len(keyframes) >= 6 else 2
+    found = tracks.tracks_from_labels(label, points, keyframes.depth > 0, min_views)
+    found, error = tracks.refine_points(found, keyframes, keyframes.map_from_camera)
+    found = tracks.drop_outliers(found, error, max_error_px=5.0, min_views=min_views)
+    if len(found) < 50:
+        raise MappingError(
+            f"only {len(found)} points are seen in {min_views} or more images: the images share too little, "
+            "or poses and images do not belong together"
+        )
+    progress("adjust", 0, 1)
+    visibility = scipy.sparse.csr_matrix(
+        (np.ones(len(found.track), np.float32), (found.track, keyframes.image[found.keypoint])),
+        shape=(len(found), len(keyframes)),
+    )
+    chosen = np.zeros(len(found), dtype=bool)
+    chosen[landmarks.choose_by_coverage(visibility, ADJUSTED_TRACKS)] = True
+    _, adjusted = adjustment.adjust_poses(
+        found.select(chosen), keyframes, prior_translation_m=0.03, prior_rotation_rad=np.deg2rad(1.0)
+    )
+    found, error = tracks.refine_points(found, keyframes, adjusted)
+    found = tracks.drop_outliers(found, error, max_error_px=4.0, min_views=min_views)
+    found, _ = tracks.refine_points(found, keyframes, adjusted, iterations=3)
+    progress("adjust", 1, 1)
+    return found, adjusted
+
+
+def _compose(candidates: Landmarks, field: drift.DriftField, settings: MappingSettings, images: int) -> NeuralMap:
+    """The map of the landmarks that fit into its size."""
+    size = settings.size_bytes or (QUICK_BYTES if settings.quick else None)
+    small = size is not None and size < SMALL_BYTES
+    fine, coarse = ("descriptor-16", "coarse-8") if small else ("descriptor-32", "coarse-16")
+    books = shipped_codebooks()
+    if small:
+        field = drift.thin_field(field, 128)
+    order = landmarks.choose_by_coverage(candidates.visibility, len(candidates))
+    order = order[np.isfinite(candidates.points[order]).all(axis=1)]
+
+    def compose(count: int) -> NeuralMap:
+        chosen = candidates.select(order[:count])
+        grid, voxel = group_into_voxels(chosen.points, VOXEL_M, MIN_VOXEL_LANDMARKS)
+        by_voxel = np.argsort(voxel, kind="stable")
+        by_voxel = by_voxel[voxel[by_voxel] >= 0]
+        chosen, voxel = chosen.select(by_voxel), voxel[by_voxel]
+        codes = LandmarkCodes(
+            anchors=encode_anchors(chosen.points, voxel, grid),
+            descriptors=books[fine].encode(chosen.descriptors),
+            coarse=books[coarse].encode(chosen.coarse),
+            offsets=np.concatenate([[0], np.cumsum(np.bincount(voxel, minlength=len(grid)))]),
+        )
+        return NeuralMap(
+            features=settings.features,
+            grid=grid,
+            landmarks=codes,
+            drift=field,
+            calibration=Calibration(),
+            frame_id=settings.frame_id,
+            mapping_images=images,
+            seed=settings.seed,
+        )
+
+    if size is None:
+        return compose(min(DEFAULT_LANDMARKS, len(order)))
+    reserve = 1500 + (NETWORK_BYTES if settings.decoder != "nearest" and not settings.quick else 0)
+    per_landmark = 6 + int(fine.split("-")[1]) + int(coarse.split("-")[1])
+    empty = len(to_bytes(compose(min(100, len(order))))) - 100 * per_landmark
+    count = (size - empty - reserve) // per_landmark
+    if count < 200:
+        raise ConfigError(
+            f"{size} bytes are too few for this map: give at least {empty + reserve + 500 * per_landmark}"
+        )
+    return compose(min(count, len(order)))
+
+
+def _calibrate(neural_map: NeuralMap, frames: Sequence[Frame], progress: Progress) -> NeuralMap:
+    """The map with a calibrated covariance and the accuracy measured on ``frames``, none of which it was made from."""
+    if not frames:
+        return neural_map
+    localizer = Localizer(neural_map)
+    truth = np.array([frame.map_from_camera for frame in frames])
+    views, parts = [], []
+    for i, (frame, true) in enumerate(zip(frames, truth)):
+        features, rays, camera = localizer.prepare(frame.read_image(), frame.camera)
+        views.append((features, rays, camera))
+        solution = localizer.solve(features, rays, camera) if len(features) >= MIN_KEYPOINTS else None
+        if solution is not None and solution.support >= neural_map.calibration.min_inliers:
+            pose, unit, drift_sigma = localizer.corrected(solution)
+            parts.append(Parts(drift.deviations_between(pose[None], true[None])[0], unit, drift_sigma))
+        progress("calibrate", i + 1, 2 * len(frames))
+    calibration = fit_calibration(parts, neural_map.calibration)
+    calibrated = replace(neural_map, calibration=calibration)
+    localizer = Localizer(calibrated)
+    estimates = []
+    for i, (features, rays, camera) in enumerate(views):
+        estimates.append(localizer.localize_features(features, rays, camera))
+        progress("calibrate", len(frames) + i + 1, 2 * len(frames))
+    return replace(calibrated, expected=measure(estimates, truth))

@@ -1,0 +1,141 @@
+"""The map in memory: a grid of voxels whose codes are anchored in 3D, and what is needed to read a pose from them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from neumap_ros.core.drift import DriftField
+from neumap_ros.core.features import FeatureSettings
+from neumap_ros.core.keyframes import IntArray
+from neumap_ros.core.network import SceneNetwork
+from neumap_ros.core.network import SceneNetwork
+from neumap_ros.core.quantization import Codes
+from neumap_ros.records import FloatArray
+
+ANCHOR_STEPS = 65535
+
+
+@dataclass(frozen=True)
+class VoxelGrid:
+    """Which cells of a regular grid are there. ``cells`` (V, 3) int: cell c spans ``origin + c * size_m`` to one
+    ``size_m`` more; ``origin`` (3,) is in metres in the map frame.
+    """
+
+    cells: IntArray
+    size_m: float
+    origin: FloatArray
+
+    def __len__(self) -> int:
+        return len(self.cells)
+
+    @property
+    def corners(self) -> FloatArray:
+        """The lowest corner (V, 3) of each voxel, metres in the map frame."""
+        return np.asarray(self.origin + self.cells * self.size_m)
+
+
+def group_into_voxels(points: FloatArray, size_m: float, min_points: int) -> tuple[VoxelGrid, IntArray]:
+    """The grid of the voxels that hold ``points`` (N, 3), and the voxel (N,) of each point.
+
+    The grid is laid so that the bulk of the points is in the middle of as few voxels as it needs. Voxels of fewer than
+    ``min_points`` are left out; the voxel of their points is -1.
+    """
+    low, high = np.quantile(points, [0.005, 0.995], axis=0)
+    count = np.maximum(np.ceil((high - low) / size_m), 1)
+    # single precision, as the map file stores it
+    origin = ((low + high) / 2 - count * size_m / 2).astype(np.float32).astype(np.float64)
+    cells = np.floor((points - origin) / size_m).astype(np.int64)
+    unique, inverse, held = np.unique(cells, axis=0, return_inverse=True, return_counts=True)
+    kept = held >= min(min_points, held.max())
+    number = np.where(kept, np.cumsum(kept) - 1, -1)
+    return VoxelGrid(unique[kept], size_m, origin), number[inverse.reshape(-1)]
+
+
+@dataclass(frozen=True)
+class LandmarkCodes:
+    """L codes ordered by voxel, most useful first within a voxel.
+
+    ``anchors`` (L, 3) uint16: the position in the voxel in steps of its size / 65535. ``descriptors`` (L, P) and
+    ``coarse`` (L, Q) product-quantized. ``offsets`` (V + 1,): codes of voxel v are ``offsets[v]:offsets[v + 1]``.
+    """
+
+    anchors: npt.NDArray[np.uint16]
+    descriptors: Codes
+    coarse: Codes
+    offsets: IntArray
+
+    def __len__(self) -> int:
+        return len(self.anchors)
+
+    def points(self, grid: VoxelGrid) -> FloatArray:
+        """The anchors (L, 3) in metres in the map frame."""
+        corner = np.repeat(grid.corners, np.diff(self.offsets), axis=0)
+        return np.asarray(corner + self.anchors * (grid.size_m / ANCHOR_STEPS))
+
+
+def encode_anchors(points: FloatArray, voxel: IntArray, grid: VoxelGrid) -> npt.NDArray[np.uint16]:
+    """Anchors (L, 3) of points (L, 3) in their voxels (L,)."""
+    steps = (points - grid.corners[voxel]) * (ANCHOR_STEPS / grid.size_m)
+    return np.clip(np.rint(steps), 0, ANCHOR_STEPS).astype(np.uint16)
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What turns residuals into a covariance and a verdict; fitted on images set aside from mapping.
+
+    ``pixel_sigma`` multiplies the standard deviation of the observations, ``floor_m`` and ``floor_rad`` are added in
+    quadrature, ``inflation`` multiplies the whole standard deviation. ``min_inliers`` is what a pose needs.
+    """
+
+    pixel_sigma: float = 3.0
+    floor_m: float = 0.005
+    floor_rad: float = 0.003
+    inflation: float = 1.5
+    min_inliers: int = 14
+
+
+@dataclass(frozen=True)
+class ExpectedAccuracy:
+    """How the images set aside from mapping were localized; shares are of all of them. ``images`` is 0 if none were."""
+
+    images: int = 0
+    localized: float = float("nan")
+    median_m: float = float("nan")
+    median_deg: float = float("nan")
+    within_5cm_5deg: float = float("nan")
+    within_25cm_10deg: float = float("nan")
+    in_90_percent_ellipsoid: float = float("nan")
+
+
+@dataclass(frozen=True)
+class NeuralMap:
+    """Everything a query needs. ``map_id`` is the hash of the content, set when the map is saved or loaded."""
+
+    features: FeatureSettings
+    grid: VoxelGrid
+    landmarks: LandmarkCodes
+    drift: DriftField
+    network: SceneNetwork | None = None
+    only_network: bool = False
+    calibration: Calibration = field(default_factory=Calibration)
+    expected: ExpectedAccuracy = field(default_factory=ExpectedAccuracy)
+    frame_id: str = "map"
+    mapping_images: int = 0
+    seed: int = 0
+    map_id: str = ""
+
+    @property
+    def decoder(self) -> str:
+        """Which decoders answer a query: "nearest", "transformer" or "both"."""
+        if self.network is None:
+            return "nearest"
+        return "transformer" if self.only_network else "both"
+
+    @property
+    def bounds(self) -> FloatArray:
+        """Lowest and highest landmark coordinates (2, 3) in metres in the map frame."""
+        points = self.landmarks.points(self.grid)
+        return np.stack([points.min(axis=0), points.max(axis=0)])
