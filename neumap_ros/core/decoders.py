@@ -31,7 +31,7 @@ MIN_CONFIDENCE = 0.1
 
 @dataclass(frozen=True)
 class Hypotheses:
-    """H guesses: keypoint ``keypoint`` (H,) is at ``points`` (H, 3) metres in the map, with ``confidence`` (H,) in 0..1."""
+    """H guesses: keypoint ``keypoint`` (H,) is at ``points`` (H, 3) metres in the map, ``confidence`` (H,) in 0..1."""
 
     keypoint: IntArray
     points: FloatArray
@@ -103,8 +103,8 @@ class NearestDecoder:
             return Hypotheses(np.zeros(0, np.int64), np.zeros((0, 3)), np.zeros(0, np.float32))
         with torch.inference_mode():
             query = torch.from_numpy(joint_descriptors(features.descriptors, features.coarse)) @ self._basis
-            value, index = torch.topk(query @ table.T, CANDIDATES, dim=1)
-        similarity, index = value.numpy(), index.numpy()
+            found = torch.topk(query @ table.T, CANDIDATES, dim=1)
+        similarity, index = found.values.numpy(), found.indices.numpy()
         distance = np.sqrt(np.maximum(2 - 2 * similarity, 1e-9))
         candidates = points[index]
         elsewhere = np.linalg.norm(candidates - candidates[:, :1], axis=2) > SAME_PLACE_M
@@ -116,7 +116,7 @@ class NearestDecoder:
 
 
 class TransformerDecoder:
-    """NeuMap's transformer on the voxels' codes: for each keypoint its two most likely anchors, moved by the residual."""
+    """NeuMap's transformer on the voxels' codes: each keypoint's two most likely anchors, moved by the residual."""
 
     def __init__(self, neural_map: NeuralMap) -> None:
         if neural_map.network is None:

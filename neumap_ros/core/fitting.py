@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -74,7 +75,7 @@ def choose_codes(neural_map: NeuralMap, per_voxel: int) -> tuple[IntArray, IntAr
     Landmarks are stored most useful first, so it is the first of each voxel.
     """
     starts, ends = neural_map.landmarks.offsets[:-1], neural_map.landmarks.offsets[1:]
-    chosen = [np.arange(a, min(b, a + per_voxel)) for a, b in zip(starts, ends)]
+    chosen = [np.arange(a, min(b, a + per_voxel)) for a, b in zip(starts, ends, strict=True)]
     return np.concatenate(chosen), np.concatenate([[0], np.cumsum([len(c) for c in chosen])])
 
 
@@ -104,9 +105,8 @@ def fit_network(
 
     network = NeuMapTransformer()
     latents = torch.nn.Parameter(torch.zeros(len(landmark), WIDTH))
-    optimizer = torch.optim.AdamW(
-        [{"params": network.parameters()}, {"params": [latents], "weight_decay": 0.0}], lr=settings.learning_rate
-    )
+    groups: list[dict[str, Any]] = [{"params": network.parameters()}, {"params": [latents], "weight_decay": 0.0}]
+    optimizer = torch.optim.AdamW(groups, lr=settings.learning_rate)
     warm = max(1, int(settings.warmup * settings.steps))
 
     def rate(step: int) -> float:
@@ -147,7 +147,7 @@ def fit_network(
 
 
 def disturb(fine: Tensor, coarse: Tensor, noise: float, generator: torch.Generator) -> Tensor:
-    """Joint descriptors (N, 256) as another view might have them: noise of relative size ``noise``, of random strength."""
+    """Joint descriptors (N, 256) as another view might have them: relative noise of random strength up to ``noise``."""
     parts = []
     for descriptor in (fine, coarse):
         strength = noise * torch.rand(len(descriptor), 1, generator=generator) / descriptor.shape[1] ** 0.5

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import cv2
 import numpy as np
@@ -58,7 +58,7 @@ class MappingSettings:
     use_depth: bool = True
     seed: int = 0
     frame_id: str = "map"
-    features: FeatureSettings = FeatureSettings()
+    features: FeatureSettings = field(default_factory=FeatureSettings)
 
     def __post_init__(self) -> None:
         if self.decoder not in DECODERS:
@@ -214,7 +214,7 @@ def _calibrate(neural_map: NeuralMap, frames: Sequence[Frame], progress: Progres
     localizer = Localizer(neural_map)
     truth = np.array([frame.map_from_camera for frame in frames])
     views, parts = [], []
-    for i, (frame, true) in enumerate(zip(frames, truth)):
+    for i, (frame, true) in enumerate(zip(frames, truth, strict=True)):
         features, rays, camera = localizer.prepare(frame.read_image(), frame.camera)
         views.append((features, rays, camera))
         solution = localizer.solve(features, rays, camera) if len(features) >= MIN_KEYPOINTS else None

@@ -101,16 +101,17 @@ class NeuMapTransformer(nn.Module):
         self.choose_key = nn.Linear(WIDTH, WIDTH)
         self.similarity_scale = nn.Parameter(torch.tensor(20.0))
         self.none_logit = nn.Linear(WIDTH, 1)
-        self.residual = nn.Sequential(nn.Linear(2 * WIDTH, WIDTH), nn.GELU(), nn.Linear(WIDTH, 3))
+        step = nn.Linear(WIDTH, 3)
+        self.residual = nn.Sequential(nn.Linear(2 * WIDTH, WIDTH), nn.GELU(), step)
         self.trust = nn.Sequential(nn.Linear(WIDTH + 2, 32), nn.GELU(), nn.Linear(32, 1))
         # the choice starts as the descriptors' own
         nn.init.zeros_(self.choose_query.weight)
         nn.init.zeros_(self.choose_query.bias)
-        nn.init.zeros_(self.residual[2].weight)
-        nn.init.zeros_(self.residual[2].bias)
+        nn.init.zeros_(step.weight)
+        nn.init.zeros_(step.bias)
 
     def codes(self, descriptors: Tensor, anchors: Tensor, latents: Tensor) -> Tensor:
-        """Code tokens (V, K, D) of descriptors (V, K, 256), anchors (V, K, 3) in voxel units 0..1, latents (V, K, D)."""
+        """Code tokens (V, K, D) of descriptors (V, K, 256), anchors (V, K, 3) in voxels 0..1, latents (V, K, D)."""
         waves = anchors[..., None] * (torch.pi * 2.0 ** torch.arange(FREQUENCIES, device=anchors.device))
         position = torch.cat([waves.sin(), waves.cos()], dim=-1).flatten(-2)
         embedded: Tensor = self.norm_code(self.embed_code(descriptors) + self.embed_anchor(position) + latents)
@@ -142,11 +143,11 @@ class NeuMapTransformer(nn.Module):
         return Choice(torch.cat([logits, none], dim=-1), tokens)
 
     def offset(self, tokens: Tensor, chosen: Tensor) -> Tensor:
-        """Residuals (..., 3) in metres from the anchors of ``chosen`` code tokens (..., D), for decoded tokens (..., D)."""
+        """Residuals (..., 3) in metres of decoded tokens (..., D) from the anchors of ``chosen`` codes (..., D)."""
         return RESIDUAL_M * torch.tanh(self.residual(torch.cat([tokens, chosen], dim=-1)))
 
     def confidence_logit(self, tokens: Tensor, top: Tensor) -> Tensor:
-        """Logit (...) that the best choice is right, from decoded tokens (..., D) and its two best probabilities (..., 2)."""
+        """Logit (...) that the best choice is right, of decoded tokens (..., D) and two probabilities (..., 2)."""
         evidence: Tensor = self.trust(torch.cat([tokens, top.clamp_min(1e-6).log()], dim=-1))
         return evidence[..., 0]
 
@@ -186,11 +187,11 @@ def unpack_weights(weights: dict[str, npt.NDArray[Any]]) -> NeuMapTransformer:
     for name, value in weights.items():
         if name.endswith(".scale") and name.removesuffix(".scale") in weights:
             continue
-        real = value.astype(np.float32)
+        real: npt.NDArray[np.float32] = value.astype(np.float32)
         if value.dtype == np.int8:
             if name + ".scale" not in weights:
                 raise ValueError(f"the weights {name} have no scale")
-            real = real * (weights[name + ".scale"].astype(np.float32)[:, None] / 127)
+            real = real * (weights[name + ".scale"].astype(np.float32)[:, None] / np.float32(127))
         if not np.isfinite(real).all():
             raise ValueError(f"the weights {name} are not finite")
         state[name] = torch.from_numpy(np.ascontiguousarray(real))
