@@ -79,7 +79,7 @@ def fit_calibration(parts: Sequence[Parts], start: Calibration) -> Calibration:
 def measure(estimates: Sequence[PoseEstimate], truth: FloatArray) -> ExpectedAccuracy:
     """The accuracy of estimates against true ``map_from_camera`` (N, 4, 4)."""
     errors, distances = [], []
-    for estimate, true in zip(estimates, truth):
+    for estimate, true in zip(estimates, truth, strict=True):
         if estimate.map_from_camera is None or estimate.covariance is None:
             continue
         error = geometry.pose_error(estimate.map_from_camera, true)

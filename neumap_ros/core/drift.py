@@ -44,7 +44,8 @@ class DriftField:
     """Deviations (S, 6) of the given from the adjusted poses at viewpoints ``poses`` (S, 4, 4).
 
     A deviation is the translation in metres and rotation vector in radians of ``adjusted^-1 @ given``, in the camera
-    frame. ``scale`` (6,) is the prior standard deviation of each component, ``noise`` the share of it that is not smooth.
+    frame. ``scale`` (6,) is the prior standard deviation of each component, ``noise`` the share of its variance that is
+    not smooth.
     """
 
     poses: FloatArray

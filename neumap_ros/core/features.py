@@ -53,7 +53,7 @@ class Features:
 def root_sift(sift: Float32Array) -> Float32Array:
     """Unit vectors (N, 128) whose dot product is the Hellinger kernel of the SIFT histograms (N, 128)."""
     total = np.maximum(sift.sum(axis=1, keepdims=True), 1e-6)
-    return np.sqrt(sift / total, dtype=np.float32)
+    return np.asarray(np.sqrt(sift / total), dtype=np.float32)
 
 
 class FeatureExtractor:
@@ -61,7 +61,7 @@ class FeatureExtractor:
 
     def __init__(self, settings: FeatureSettings | None = None) -> None:
         self.settings = settings or FeatureSettings()
-        self._sift = cv2.SIFT_create(
+        self._sift = cv2.SIFT.create(
             self.settings.max_keypoints,
             contrastThreshold=self.settings.contrast_threshold,
             edgeThreshold=self.settings.edge_threshold,
@@ -84,7 +84,7 @@ class FeatureExtractor:
             size=table[:, 2].copy(),
             angle=np.deg2rad(table[:, 3]),
             response=table[:, 4].copy(),
-            descriptors=root_sift(sift[order]),
+            descriptors=root_sift(np.asarray(sift, dtype=np.float32)[order]),
             coarse=root_sift(coarse),
         )
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from threading import local
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +19,7 @@ from neumap_ros.records import Float32Array, FloatArray, Frame
 
 IntArray = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
+Result = TypeVar("Result")
 
 # a depth whose 5x5 surroundings spread more than this is at an edge, where colour and depth do not agree
 DEPTH_SPREAD_M, DEPTH_SPREAD_RATIO = 0.03, 0.03
@@ -60,7 +62,7 @@ class Keyframes:
 
 
 def depth_at(depth: Float32Array, pixels: Float32Array) -> Float32Array:
-    """Depths (N,) in metres at pixels (N, 2): the median of 5x5, or 0 at depth edges and where half of it is unknown."""
+    """Depths (N,) in metres at pixels (N, 2): the median of 5x5, or 0 at depth edges and where half is unknown."""
     height, width = depth.shape
     if height < 5 or width < 5:
         return np.zeros(len(pixels), np.float32)
@@ -78,10 +80,10 @@ def depth_at(depth: Float32Array, pixels: Float32Array) -> Float32Array:
     return np.where(good, median, 0).astype(np.float32)
 
 
-def ordered_map(function: Callable[[Frame], object], frames: Sequence[Frame], workers: int) -> Iterator[object]:
+def ordered_map(function: Callable[[Frame], Result], frames: Sequence[Frame], workers: int) -> Iterator[Result]:
     """``map`` over threads, in order, never more than a few results ahead of the consumer."""
     with ThreadPoolExecutor(workers) as pool:
-        waiting = []
+        waiting: list[Future[Result]] = []
         try:
             for frame in frames:
                 waiting.append(pool.submit(function, frame))
@@ -92,6 +94,18 @@ def ordered_map(function: Callable[[Frame], object], frames: Sequence[Frame], wo
         finally:
             for future in waiting:
                 future.cancel()
+
+
+class _View(NamedTuple):
+    """What is kept of one image, named as in :class:`Keyframes`: not its pixels, nor descriptors at full precision,
+    which would be most of the memory that mapping takes."""
+
+    rays: FloatArray
+    depth: Float32Array
+    size: Float32Array
+    angle: Float32Array
+    descriptors: npt.NDArray[np.float16]
+    coarse: npt.NDArray[np.float16]
 
 
 def extract_keyframes(
@@ -105,45 +119,49 @@ def extract_keyframes(
     ``progress`` is called with 1 after each image. Raises :class:`~neumap_ros.errors.MappingError` where fewer than
     two images have features, and what the frames' readers raise.
     """
+    posed = [frame.map_from_camera for frame in frames]
+    if any(pose is None for pose in posed):
+        raise MappingError("a frame without a pose cannot be mapped")
     per_thread = local()
 
-    def one(frame: Frame) -> tuple[Features, FloatArray, Float32Array]:
+    def one(frame: Frame) -> _View:
         if not hasattr(per_thread, "extractor"):
             per_thread.extractor = FeatureExtractor(settings)
         features: Features = per_thread.extractor(frame.read_image())
         rays = cameras.normalize(frame.camera, features.pixels)
-        good = np.isfinite(rays).all(axis=1)
+        good = np.asarray(np.isfinite(rays).all(axis=1))
         features, rays = features.select(good), rays[good]
         depth = np.zeros(len(features), np.float32)
         if use_depth and frame.read_depth is not None:
             depth = depth_at(frame.read_depth(), features.pixels)
-        return features, rays, depth
-
-    results = []
-    for result in ordered_map(one, frames, max(1, os.cpu_count() or 1)):
-        features, rays, depth = result  # type: ignore[misc]
-        results.append(
-            (features, rays, depth, features.descriptors.astype(np.float16), features.coarse.astype(np.float16))
+        return _View(
+            rays=rays,
+            depth=depth,
+            size=features.size,
+            angle=features.angle,
+            descriptors=features.descriptors.astype(np.float16),
+            coarse=features.coarse.astype(np.float16),
         )
+
+    views = []
+    for view in ordered_map(one, frames, max(1, os.cpu_count() or 1)):
+        views.append(view)
         progress(1)
-    counts = np.array([len(r[0]) for r in results])
+    counts = np.array([len(view.rays) for view in views], dtype=np.int64)
     if (counts >= 20).sum() < 2:
         raise MappingError("fewer than two images have 20 or more keypoints: they are blank, dark or blurred")
-    posed = [frame.map_from_camera for frame in frames]
-    if any(pose is None for pose in posed):
-        raise MappingError("a frame without a pose cannot be mapped")
-    depth = np.concatenate([r[2] for r in results]).astype(np.float64)
+    depth = np.concatenate([view.depth for view in views]).astype(np.float64)
     return Keyframes(
         map_from_camera=np.array(posed, dtype=np.float64),
         focal_px=np.array([focal(frame) for frame in frames]),
         offsets=np.concatenate([[0], np.cumsum(counts)]),
         image=np.repeat(np.arange(len(frames)), counts),
-        rays=np.concatenate([r[1] for r in results]),
+        rays=np.concatenate([view.rays for view in views]),
         depth=depth,
-        size=np.concatenate([r[0].size for r in results]).astype(np.float64),
-        angle=np.concatenate([r[0].angle for r in results]).astype(np.float64),
-        descriptors=np.concatenate([r[3] for r in results]),
-        coarse=np.concatenate([r[4] for r in results]),
+        size=np.concatenate([view.size for view in views]).astype(np.float64),
+        angle=np.concatenate([view.angle for view in views]).astype(np.float64),
+        descriptors=np.concatenate([view.descriptors for view in views]),
+        coarse=np.concatenate([view.coarse for view in views]),
         view=field_of_view(frames[0]),
         depth_measured=bool((depth > 0).mean() > 0.05),
     )

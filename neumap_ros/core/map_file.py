@@ -177,7 +177,8 @@ def _header(path: Path, metadata: dict[str, str]) -> dict[str, Any]:
         raise MapFileError(f"{path} is a safetensors file, but not a neumap map")
     if header["version"] > VERSION:
         raise MapFileError(
-            f"{path} was made by a newer neumap (map format {header['version']}, this one reads up to {VERSION}): upgrade"
+            f"{path} was made by a newer neumap (map format {header['version']}, this one reads up to {VERSION}): "
+            "upgrade neumap"
         )
     return dict(header)
 
@@ -206,7 +207,7 @@ def _check_layout(
         value = tensors[name]
         if value.dtype != np.dtype(dtype) or value.ndim != len(shape):
             raise ValueError(f"{name} is {value.dtype} of shape {value.shape}")
-        for actual, expected in zip(value.shape, shape):
+        for actual, expected in zip(value.shape, shape, strict=True):
             if isinstance(expected, str) and expected.endswith("+1"):
                 expected, actual = expected[:-2], actual - 1
             wanted = lengths.setdefault(expected, actual) if isinstance(expected, str) else expected

@@ -61,7 +61,7 @@ def pair_by_overlap(
         overlap[i] = inside.mean(axis=1)
     overlap = np.minimum(overlap, overlap.T)
     centres, forward = map_from_camera[:, :3, 3], map_from_camera[:, :3, 2]
-    pairs = set()
+    pairs: set[tuple[int, int]] = set()
     for i in range(n):
         turned = np.arccos(np.clip(forward @ forward[i], -1, 1))
         distance = np.linalg.norm(centres - centres[i], axis=1) / depths[i] + turned

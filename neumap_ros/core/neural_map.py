@@ -11,7 +11,6 @@ from neumap_ros.core.drift import DriftField
 from neumap_ros.core.features import FeatureSettings
 from neumap_ros.core.keyframes import IntArray
 from neumap_ros.core.network import SceneNetwork
-from neumap_ros.core.network import SceneNetwork
 from neumap_ros.core.quantization import Codes
 from neumap_ros.records import FloatArray
 

@@ -52,9 +52,10 @@ def train_codebook(descriptors: Float32Array, parts: int, seed: int = 0) -> Code
     """A codebook of k-means words for descriptors (N, D); D must be a multiple of ``parts``."""
     cut = np.ascontiguousarray(descriptors, dtype=np.float32).reshape(len(descriptors), parts, -1)
     criteria = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 30, 1e-5)
+    labels = np.zeros((len(cut), 1), np.int32)
     cv2.setRNGSeed(seed)
     words = [
-        cv2.kmeans(np.ascontiguousarray(cut[:, p]), WORDS, None, criteria, 1, cv2.KMEANS_PP_CENTERS)[2]
+        cv2.kmeans(np.ascontiguousarray(cut[:, p]), WORDS, labels, criteria, 1, cv2.KMEANS_PP_CENTERS)[2]
         for p in range(parts)
     ]
     return Codebook(np.stack(words))

@@ -27,7 +27,7 @@ def neighbours_by_viewpoint(
     Of the nearest ``4 count`` images by position every fourth is taken: the very nearest have too little baseline.
     """
     centres, forward = map_from_camera[:, :3, 3], map_from_camera[:, :3, 2]
-    pairs = set()
+    pairs: set[tuple[int, int]] = set()
     for i in range(len(centres)):
         turned = np.arccos(np.clip(forward @ forward[i], -1, 1))
         others = np.flatnonzero((turned < max_turn_rad) & (np.arange(len(centres)) != i))
@@ -58,7 +58,9 @@ def triangulate_tracks(keyframes: Keyframes, label: IntArray, progress: Callable
     options.min_tri_angle = MIN_ANGLE_RAD
     options.ransac.max_error = MAX_ERROR_PX / float(np.median(keyframes.focal_px))
     options.ransac.random_seed = 0
-    keypoint, track, points = [], [], []
+    keypoint: list[IntArray] = []
+    track: list[IntArray] = []
+    points: list[FloatArray] = []
     for group in groups:
         progress(1)
         images = keyframes.image[group]
