@@ -18,7 +18,7 @@ from safetensors.numpy import save
 from neumap_ros.core import geometry
 from neumap_ros.core.drift import DriftField
 from neumap_ros.core.features import FeatureSettings
-from neumap_ros.core.network import NetworkCodes, SceneNetwork
+from neumap_ros.core.network import WIDTH, NetworkCodes, SceneNetwork, unpack_weights
 from neumap_ros.core.neural_map import Calibration, ExpectedAccuracy, LandmarkCodes, NeuralMap, VoxelGrid
 from neumap_ros.core.quantization import shipped_codebooks
 from neumap_ros.errors import MapFileError
@@ -27,6 +27,9 @@ FORMAT = "neumap"
 VERSION = 1
 HEADER_KEY = "neumap"
 NETWORK_PREFIX = "network."
+# numbers beyond these are no map's, and would overflow what is computed from them
+TINY, ABSURD = 1e-9, 1e9
+MOST_VIEWPOINTS = 2048
 
 Tensors = dict[str, npt.NDArray[Any]]
 Record = TypeVar("Record")
@@ -47,8 +50,8 @@ LAYOUT: dict[str, tuple[str, tuple[int | str, ...]]] = {
 CODES_LAYOUT: dict[str, tuple[str, tuple[int | str, ...]]] = {
     "codes.offsets": ("int32", ("V+1",)),
     "codes.landmark": ("int32", ("K",)),
-    "codes.latent": ("int8", ("K", "D")),
-    "codes.scale": ("float32", ("D",)),
+    "codes.latent": ("int8", ("K", WIDTH)),
+    "codes.scale": ("float32", (WIDTH,)),
 }
 
 
@@ -131,24 +134,24 @@ def save_map(path: str | os.PathLike[str], neural_map: NeuralMap) -> NeuralMap:
     finally:
         if temporary is not None:
             Path(temporary).unlink(missing_ok=True)
-    return from_bytes_header(neural_map, content)
+    return replace(neural_map, map_id=_id_in(content))
 
 
-def from_bytes_header(neural_map: NeuralMap, content: bytes) -> NeuralMap:
-    """The same map with the id that stands in the header of its file's ``content``."""
+def _id_in(content: bytes) -> str:
+    """The map id in the header of a file's ``content``."""
     length = int.from_bytes(content[:8], "little")
     header = json.loads(json.loads(content[8 : 8 + length])["__metadata__"][HEADER_KEY])
-    return replace(neural_map, map_id=header["map_id"])
+    return str(header["map_id"])
 
 
 def load_map(path: str | os.PathLike[str]) -> NeuralMap:
     """Read and check a map. Raises :class:`~neumap_ros.errors.MapFileError` that says what is wrong with the file."""
     path = Path(path)
-    if not path.exists():
-        raise MapFileError(f"there is no map file {path}")
-    if not path.is_file():
-        raise MapFileError(f"{path} is not a file: give the .neumap file itself")
     try:
+        if not path.exists():
+            raise MapFileError(f"there is no map file {path}")
+        if not path.is_file():
+            raise MapFileError(f"{path} is not a file: give the .neumap file itself")
         with safe_open(path, framework="np") as file:
             metadata = file.metadata() or {}
             header = _header(path, metadata)
@@ -163,15 +166,17 @@ def load_map(path: str | os.PathLike[str]) -> NeuralMap:
         )
     try:
         return _assemble(tensors, header)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except KeyError as error:
+        raise MapFileError(f"{path} is not a valid map: its header has no {error}") from error
+    except (TypeError, ValueError, AttributeError, IndexError, OverflowError, np.linalg.LinAlgError) as error:
         raise MapFileError(f"{path} is not a valid map: {error}") from error
 
 
 def _header(path: Path, metadata: dict[str, str]) -> dict[str, Any]:
     try:
         header = json.loads(metadata[HEADER_KEY])
-        known = header["format"] == FORMAT and isinstance(header["version"], int)
-    except (KeyError, TypeError, ValueError):
+        known = header["format"] == FORMAT and isinstance(header["version"], int) and header["version"] >= 1
+    except (KeyError, TypeError, ValueError, RecursionError):
         known = False
     if not known:
         raise MapFileError(f"{path} is a safetensors file, but not a neumap map")
@@ -183,17 +188,29 @@ def _header(path: Path, metadata: dict[str, str]) -> dict[str, Any]:
     return dict(header)
 
 
-def _record(kind: type[Record], values: dict[str, Any]) -> Record:
-    """A dataclass from JSON, its numbers in their declared types; unknown or missing names raise ValueError."""
+def _number(name: str, value: object, lowest: float = 0.0) -> float:
+    """A number from JSON that is finite, at least ``lowest`` and not absurd."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not lowest <= value <= ABSURD:
+        raise ValueError(f"its {name} is {value!r}")
+    return value
+
+
+def _record(kind: type[Record], values: dict[str, Any], lowest: float = 0.0) -> Record:
+    """A dataclass of numbers from JSON, each in its declared type and at least ``lowest``.
+
+    A number that is null is not known; only :class:`ExpectedAccuracy` may have such.
+    """
     names = {f.name: f for f in fields(kind)}  # type: ignore[arg-type]
     if set(values) != set(names):
-        raise ValueError(f"{kind.__name__} has {sorted(values)} instead of {sorted(names)}")
+        raise ValueError(f"its {kind.__name__} has {sorted(values)} instead of {sorted(names)}")
     made = {}
     for name, value in values.items():
-        number = float("nan") if value is None else value
-        if isinstance(number, bool) or not isinstance(number, (int, float)):
-            raise ValueError(f"{kind.__name__}.{name} is not a number")
-        made[name] = int(number) if names[name].type == "int" else float(number)
+        whole = names[name].type == "int"
+        if value is None and kind is ExpectedAccuracy and not whole:
+            made[name] = float("nan")
+            continue
+        number = _number(f"{kind.__name__}.{name}", value, lowest)
+        made[name] = int(number) if whole else float(number)
     return kind(**made)
 
 
@@ -218,53 +235,32 @@ def _check_layout(
 
 
 def _check_offsets(name: str, offsets: npt.NDArray[Any], total: int) -> None:
-    if offsets[0] != 0 or offsets[-1] != total or (np.diff(offsets) < 0).any():
+    if offsets[0] != 0 or offsets[-1] != total or (np.diff(offsets.astype(np.int64)) < 0).any():
         raise ValueError(f"{name} does not cut {total} codes into voxels")
 
 
 def _assemble(tensors: Tensors, header: dict[str, Any]) -> NeuralMap:
     lengths: dict[str, int] = {}
     _check_layout(tensors, LAYOUT, lengths)
-    if not 0 < header["voxel_size_m"] < 1e6:
-        raise ValueError(f"its voxels are {header['voxel_size_m']} m wide")
+    voxel_size_m = float(_number("voxel_size_m", header["voxel_size_m"], TINY))
+    if not isinstance(header["frame_id"], str) or not header["frame_id"]:
+        raise ValueError(f"its frame_id is {header['frame_id']!r}")
+    if not isinstance(header["seed"], int):
+        raise ValueError(f"its seed is {header['seed']!r}")
     if lengths["V"] < 1 or lengths["L"] < 1:
         raise ValueError("it holds no landmarks")
     for kind, letter in (("descriptor", "P"), ("coarse", "Q")):
         if f"{kind}-{lengths[letter]}" not in shipped_codebooks():
             raise ValueError(f"there is no codebook for {kind}s of {lengths[letter]} bytes")
     _check_offsets("landmark.offsets", tensors["landmark.offsets"], lengths["L"])
-    drift_header = header["drift"]
-    rotations = geometry.matrix_from_quat(tensors["drift.quat_xyzw"].astype(np.float64))
-    drift = DriftField(
-        poses=geometry.make_pose(rotations, tensors["drift.positions"].astype(np.float64)),
-        deviations=tensors["drift.deviations"].astype(np.float64),
-        scale=tensors["drift.scale"].astype(np.float64),
-        length_m=float(drift_header["length_m"]),
-        angle_rad=float(drift_header["angle_rad"]),
-        noise=float(drift_header["noise"]),
-    )
-    network = None
     if header["decoder"] not in ("nearest", "transformer", "both"):
-        raise ValueError(f"unknown decoder {header['decoder']!r}")
-    if header["decoder"] != "nearest":
-        _check_layout(tensors, CODES_LAYOUT, lengths)
-        _check_offsets("codes.offsets", tensors["codes.offsets"], lengths["K"])
-        anchored = tensors["codes.landmark"]
-        if len(anchored) and (anchored.min() < 0 or anchored.max() >= lengths["L"]):
-            raise ValueError("a code is anchored at a landmark that is not there")
-        weights = {n[len(NETWORK_PREFIX) :]: t for n, t in tensors.items() if n.startswith(NETWORK_PREFIX)}
-        codes = NetworkCodes(
-            offsets=tensors["codes.offsets"].astype(np.int64),
-            landmark=anchored.astype(np.int64),
-            latent=tensors["codes.latent"],
-            scale=tensors["codes.scale"],
-        )
-        network = SceneNetwork(weights, codes)
+        raise ValueError(f"its decoder {header['decoder']!r} is unknown")
+    network = None if header["decoder"] == "nearest" else _assemble_network(tensors, lengths)
     return NeuralMap(
         features=_record(FeatureSettings, header["features"]),
         grid=VoxelGrid(
             cells=tensors["voxel.cells"].astype(np.int64),
-            size_m=float(header["voxel_size_m"]),
+            size_m=voxel_size_m,
             origin=tensors["voxel.origin"].astype(np.float64),
         ),
         landmarks=LandmarkCodes(
@@ -273,13 +269,49 @@ def _assemble(tensors: Tensors, header: dict[str, Any]) -> NeuralMap:
             coarse=tensors["landmark.coarse"],
             offsets=tensors["landmark.offsets"].astype(np.int64),
         ),
-        drift=drift,
+        drift=_assemble_drift(tensors, header["drift"]),
         network=network,
         only_network=header["decoder"] == "transformer",
-        calibration=_record(Calibration, header["calibration"]),
+        calibration=_record(Calibration, header["calibration"], TINY),
         expected=_record(ExpectedAccuracy, header["expected"]),
-        frame_id=str(header["frame_id"]),
-        mapping_images=int(header["mapping_images"]),
-        seed=int(header["seed"]),
+        frame_id=header["frame_id"],
+        mapping_images=int(_number("mapping_images", header["mapping_images"])),
+        seed=header["seed"],
         map_id=str(header["map_id"]),
+    )
+
+
+def _assemble_drift(tensors: Tensors, header: dict[str, Any]) -> DriftField:
+    quaternions = tensors["drift.quat_xyzw"].astype(np.float64)
+    # a field is solved for when it is made: one of millions of viewpoints would take all memory
+    if len(quaternions) > MOST_VIEWPOINTS:
+        raise ValueError(f"its drift field has {len(quaternions)} viewpoints")
+    if (np.abs(np.linalg.norm(quaternions, axis=1) - 1) > 0.01).any() or (tensors["drift.scale"] < 0).any():
+        raise ValueError("its drift field holds values that cannot be")
+    return DriftField(
+        poses=geometry.make_pose(geometry.matrix_from_quat(quaternions), tensors["drift.positions"].astype(np.float64)),
+        deviations=tensors["drift.deviations"].astype(np.float64),
+        scale=tensors["drift.scale"].astype(np.float64),
+        length_m=float(_number("drift.length_m", header["length_m"], TINY)),
+        angle_rad=float(_number("drift.angle_rad", header["angle_rad"], TINY)),
+        noise=float(_number("drift.noise", header["noise"], TINY)),
+    )
+
+
+def _assemble_network(tensors: Tensors, lengths: dict[str, int]) -> SceneNetwork:
+    _check_layout(tensors, CODES_LAYOUT, lengths)
+    _check_offsets("codes.offsets", tensors["codes.offsets"], lengths["K"])
+    offsets, landmark = tensors["codes.offsets"].astype(np.int64), tensors["codes.landmark"].astype(np.int64)
+    voxel = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
+    first = tensors["landmark.offsets"]
+    if ((landmark < first[voxel]) | (landmark >= first[voxel + 1])).any():
+        raise ValueError("a code is anchored at a landmark that is not in its voxel")
+    weights = {n[len(NETWORK_PREFIX) :]: t for n, t in tensors.items() if n.startswith(NETWORK_PREFIX)}
+    # made only to see that it can be
+    unpack_weights(weights)
+    return SceneNetwork(
+        weights=weights,
+        codes=NetworkCodes(
+            offsets=offsets, landmark=landmark, latent=tensors["codes.latent"], scale=tensors["codes.scale"]
+        ),
     )

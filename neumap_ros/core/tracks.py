@@ -10,6 +10,8 @@ from neumap_ros.core import geometry
 from neumap_ros.core.keyframes import BoolArray, IntArray, Keyframes
 from neumap_ros.records import FloatArray
 
+CAUCHY_PX = 2.0
+
 
 @dataclass(frozen=True)
 class Tracks:
@@ -95,7 +97,6 @@ def refine_points(
     keyframes: Keyframes,
     map_from_camera: FloatArray,
     iterations: int = 6,
-    huber_px: float = 2.0,
 ) -> tuple[Tracks, FloatArray]:
     """Points that minimize robust reprojection errors (and depth errors, where measured) with the poses fixed.
 
@@ -123,7 +124,7 @@ def refine_points(
         jacobian[:, 0, 2] = -seen[:, 0] * inverse**2
         jacobian[:, 1, 2] = -seen[:, 1] * inverse**2
         jacobian = focal[:, None, None] * (jacobian @ rotation)
-        weight = (seen[:, 2] > 0.05) / (1 + (error / huber_px) ** 2)
+        weight = (seen[:, 2] > 0.05) / (1 + (error / CAUCHY_PX) ** 2)
         off_depth = seen[:, 2] - depth
         depth_weight = np.where(depth > 0, 1 / (1 + (off_depth / (2 * sigma)) ** 2) / sigma**2, 0)
         along = rotation[:, 2]
