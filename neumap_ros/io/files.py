@@ -37,6 +37,29 @@ def data_lines(path: PathLike, what: str) -> list[tuple[int, str]]:
     return [(number, line) for number, line in lines if line and not line.startswith("#")]
 
 
+def check_output(path: PathLike, device: bool = True) -> None:
+    """Raises, before the work that makes its content, what would keep ``path`` from being written after it.
+
+    ``device`` allows devices and pipes. Raises :class:`~neumap_ros.errors.DataError`.
+    """
+    path = Path(path)
+    _check_place(path)
+    if path.exists() and not path.is_file():
+        if not device:
+            raise DataError(f"{path} is a device: give the name of a file to write")
+        return
+    folder = path.resolve().parent
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise DataError(f"cannot write {path}: files cannot be created in {folder}, check its permissions")
+
+
+def _check_place(path: Path) -> None:
+    if path.is_dir():
+        raise DataError(f"{path} is a folder: give the name of a file to write")
+    if not path.parent.is_dir():
+        raise DataError(f"cannot write {path}: the folder {path.parent} does not exist, create it first")
+
+
 def write_atomically(path: PathLike, data: bytes) -> None:
     """Writes a file through a temporary one beside it, so that readers see the old content or the new, never a part.
 
@@ -44,10 +67,7 @@ def write_atomically(path: PathLike, data: bytes) -> None:
     folder does not exist or the path is a folder; other failures (permissions, a full disk) stay ``OSError``.
     """
     path = Path(path)
-    if path.is_dir():
-        raise DataError(f"{path} is a folder: give the name of a file to write")
-    if not path.parent.is_dir():
-        raise DataError(f"cannot write {path}: the folder {path.parent} does not exist, create it first")
+    _check_place(path)
     if path.exists() and not path.is_file():
         path.write_bytes(data)
         return

@@ -1,0 +1,131 @@
+"""``neumap map``: from posed images to a map."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from neumap_ros.cli import options
+from neumap_ros.cli.progress import StageProgress
+
+if TYPE_CHECKING:
+    from neumap_ros.core.mapping import MappingSettings
+
+    Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
+
+# as in core/mapping.py, which help must not import
+DECODERS = ("nearest", "transformer", "both")
+DEFAULT_DECODER = "both"
+# what MappingSettings calls an option differently
+_SETTING = {"size": "size_bytes", "depth": "use_depth"}
+
+
+def add_parser(subparsers: Subparsers) -> None:
+    """Adds the verb."""
+    parser = subparsers.add_parser(
+        "map",
+        help="make a map of images with known poses",
+        description="Makes a map of a place. Some images are set aside, and the accuracy that the map reaches on them "
+        "is measured and printed.",
+    )
+    parser.add_argument(
+        "source", type=Path, metavar="SOURCE", help="TUM RGB-D folder with groundtruth.txt, or COLMAP model"
+    )
+    parser.add_argument("--out", type=Path, required=True, metavar="M.neumap", help="the map file to write")
+    parser.add_argument(
+        "--decoder", choices=DECODERS, help=f"what finds the coordinates of keypoints (default: {DEFAULT_DECODER})"
+    )
+    parser.add_argument("--size", type=options.size, metavar="100KB", help="make the file at most this large")
+    parser.add_argument(
+        "--quick",
+        action=argparse.BooleanOptionalAction,
+        help="no training: the 'nearest' decoder in at most 100KB, within seconds",
+    )
+    parser.add_argument(
+        "--depth", action=argparse.BooleanOptionalAction, help="use depth images where there are any (default: yes)"
+    )
+    parser.add_argument("--images", type=Path, metavar="DIR", help="the images of a COLMAP model")
+    parser.add_argument("--seed", type=options.seed, metavar="N", help="the same seed gives the same map (default: 0)")
+    parser.add_argument(
+        "--frame-id", type=options.frame_id, metavar="map", help="name of the map's frame (default: map)"
+    )
+    parser.add_argument("--threads", type=options.threads, metavar="N", help="use at most this many threads")
+    parser.add_argument(
+        "--config",
+        type=Path,
+        metavar="FILE.yaml",
+        help="a file of these options: decoder, size, quick, depth, seed, frame_id, threads, features; "
+        "what is given here as well wins",
+    )
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Maps, writes and reports."""
+    from neumap_ros.core.map_file import save_map
+    from neumap_ros.core.mapping import build_map
+    from neumap_ros.io.files import check_output
+    from neumap_ros.io.map_summary import expected_text, size_text
+    from neumap_ros.io.sources import open_source
+
+    started = time.perf_counter()
+    settings, threads = _settings(args)
+    check_output(args.out, device=False)
+    options.use_threads(threads)
+    source = open_source(args.source, poses=True, depth=settings.use_depth, images=args.images)
+    with StageProgress() as progress:
+        neural_map = build_map(source.frames, settings, progress)
+    neural_map = save_map(args.out, neural_map)
+    aside = neural_map.expected.images
+    used = neural_map.mapping_images + aside
+    rows = [
+        ("map", f"{args.out}, {size_text(args.out.stat().st_size)}, id {neural_map.map_id}"),
+        ("made of", f"{source.description}: {used} of {len(source.frames)} frames, {aside} of them set aside"),
+        *(("", note) for note in source.notes),
+        ("holds", f"{len(neural_map.landmarks)} landmarks, decoder {neural_map.decoder}"),
+        ("time", f"{time.perf_counter() - started:.1f} s"),
+        ("expected", expected_text(neural_map.expected)),
+    ]
+    print("\n".join(f"{name:<10}{text}" for name, text in rows))
+    return 0
+
+
+def _settings(args: argparse.Namespace) -> tuple[MappingSettings, int | None]:
+    """The settings of file and command line, and the number of threads."""
+    from neumap_ros.core.mapping import MappingSettings
+
+    known: dict[str, options.Parser] = {
+        "decoder": options.one_of(*DECODERS),
+        "size": options.size,
+        "quick": options.switch,
+        "depth": options.switch,
+        "seed": options.seed,
+        "frame_id": options.frame_id,
+        "threads": options.threads,
+        "features": _features,
+    }
+    given: dict[str, Any] = {} if args.config is None else options.read_config(args.config, known)
+    given |= {name: getattr(args, name) for name in known if getattr(args, name, None) is not None}
+    threads = given.pop("threads", None)
+    return MappingSettings(**{_SETTING.get(name, name): value for name, value in given.items()}), threads
+
+
+def _features(content: Any) -> Any:
+    from dataclasses import fields
+
+    from neumap_ros.core.features import FeatureSettings
+
+    def positive(value: Any) -> float:
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < 1e6:
+            raise argparse.ArgumentTypeError(f"'{value}' is not a positive number")
+        return value
+
+    def whole(value: Any) -> int:
+        if not isinstance(value, int) or value < 100:
+            raise argparse.ArgumentTypeError(f"'{value}' is not a number of keypoints, 100 at least")
+        return int(positive(value))
+
+    known: dict[str, options.Parser] = {f.name: whole if f.type == "int" else positive for f in fields(FeatureSettings)}
+    return FeatureSettings(**options.parse_options("features", content, known))

@@ -1,0 +1,69 @@
+"""How far the work is, stage by stage, on stderr: bars on a terminal, few lines elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from types import TracebackType
+from typing import Any
+
+_LINE_EVERY_S = 20.0
+_BAR = "{desc:<17}{percentage:3.0f}% |{bar}| {n_fmt}/{total_fmt} [{elapsed}, {remaining} left]"
+
+
+class StageProgress:
+    """Called with ``(stage, done, total)``; a context manager, so that what follows starts on a line of its own."""
+
+    def __init__(self) -> None:
+        self._stage = ""
+        self._bar: Any = None
+        self._started = self._said = 0.0
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        """Shows that ``done`` of ``total`` steps of ``stage`` are done."""
+        if stage != self._stage:
+            self._start(stage, total)
+        if sys.stderr.isatty():
+            self._show_bar(done)
+        else:
+            self._show_line(done, total)
+
+    def _start(self, stage: str, total: int) -> None:
+        self.close()
+        self._stage = stage
+        self._started = self._said = time.monotonic()
+        if sys.stderr.isatty():
+            from tqdm import tqdm
+
+            self._bar = tqdm(total=total, desc=stage, bar_format=_BAR, file=sys.stderr, dynamic_ncols=True)
+
+    def _show_bar(self, done: int) -> None:
+        if self._bar is not None:
+            self._bar.update(done - self._bar.n)
+            if done == self._bar.total:
+                self._bar.refresh()
+
+    def _show_line(self, done: int, total: int) -> None:
+        now = time.monotonic()
+        spent = now - self._started
+        if done >= total:
+            print(f"{self._stage}: done ({spent:.1f} s)", file=sys.stderr, flush=True)
+        elif done and now - self._said > _LINE_EVERY_S:
+            left = spent * (total - done) / done
+            print(f"{self._stage}: {done} of {total}, about {left:.0f} s left", file=sys.stderr, flush=True)
+            self._said = now
+
+    def close(self) -> None:
+        """Ends the stage."""
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+        self._stage = ""
+
+    def __enter__(self) -> StageProgress:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
