@@ -1,0 +1,154 @@
+"""``neumap demo``: the whole way, from recordings to an evaluation, in a virtual room."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from neumap_ros.cli import options
+from neumap_ros.cli.map import DECODERS
+from neumap_ros.cli.progress import StageProgress
+from neumap_ros.errors import DataError, MappingError, MissingDependencyError
+
+if TYPE_CHECKING:
+    from neumap_ros.core.localizer import Localizer
+    from neumap_ros.core.neural_map import NeuralMap
+    from neumap_ros.records import FloatArray, PoseEstimate, Source
+
+    Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
+
+SIZES = ("small", "normal")
+
+
+def add_parser(subparsers: Subparsers) -> None:
+    """Adds the verb."""
+    parser = subparsers.add_parser(
+        "demo",
+        help="map a virtual room and localize a camera in it; needs no data",
+        description="Renders a furnished room, maps a drive through it, localizes the images of another drive and some "
+        "that were not taken there, and draws how it went. Takes about two minutes on two cores.",
+    )
+    parser.add_argument(
+        "--out", type=Path, default=Path("demo_output"), metavar="DIR", help="where to write (default: demo_output)"
+    )
+    parser.add_argument("--seed", type=options.seed, default=0, metavar="N", help="another room (default: 0)")
+    parser.add_argument("--size", choices=SIZES, default="normal", help="small: fewer and smaller images")
+    parser.add_argument(
+        "--decoder", choices=DECODERS, default="nearest", help="as of neumap map; training takes minutes more"
+    )
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Records, maps, localizes, evaluates and draws."""
+    _check_extras()
+    from neumap_ros.core.localizer import Localizer
+    from neumap_ros.core.map_file import save_map
+    from neumap_ros.core.mapping import MappingSettings, build_map
+    from neumap_ros.io import virtual_world
+    from neumap_ros.io.estimates import as_trajectory
+    from neumap_ros.io.sources import open_source
+    from neumap_ros.io.trajectories import write_trajectory
+
+    out: Path = args.out
+    world = virtual_world.SMALL if args.size == "small" else virtual_world.NORMAL
+    settings = MappingSettings(decoder=args.decoder, seed=args.seed)
+    started = time.perf_counter()
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise DataError(f"{out} is not a folder: give another one to write to") from None
+    with StageProgress() as progress:
+        virtual_world.write_world(out, world, seed=args.seed, progress=progress)
+        mapping = open_source(out / virtual_world.MAPPING, poses=True)
+        # poses of the query are for the comparison below; localizing looks at images and calibration only
+        query = open_source(out / virtual_world.QUERY, poses=True)
+        negatives = open_source(out / virtual_world.NEGATIVES, poses=False)
+        mapping_started = time.perf_counter()
+        neural_map = build_map(mapping.frames, settings, progress)
+        neural_map = save_map(out / "demo.neumap", neural_map)
+        mapping_s = time.perf_counter() - mapping_started
+        localizer = Localizer(neural_map)
+        estimates = _localize(localizer, query, "localize", progress)
+        refused = _localize(localizer, negatives, "refuse", progress)
+    write_trajectory(out / "poses.txt", as_trajectory(query.frames, estimates))
+    if not any(estimate.localized for estimate in estimates):
+        raise MappingError(f"the demo failed: none of {len(estimates)} images was localized, see {out}")
+    for line in _table(neural_map, out, query, estimates, refused):
+        print(line)
+    _draw(out / "demo.png", neural_map, mapping, query, estimates, negatives, refused)
+    print(f"{'time':<13}{mapping_s:.0f} s to map, {time.perf_counter() - started:.0f} s in all")
+    print(f"{'picture':<13}{out / 'demo.png'}")
+    return 0
+
+
+def _check_extras() -> None:
+    from importlib.util import find_spec
+
+    if any(find_spec(name) is None for name in ("evo", "matplotlib")):
+        raise MissingDependencyError("the demo needs evo and matplotlib: pip install 'neumap_ros[evaluate,plots]'")
+
+
+def _localize(localizer: Localizer, source: Source, stage: str, progress: StageProgress) -> list[PoseEstimate]:
+    estimates = []
+    for done, frame in enumerate(source.frames, start=1):
+        estimates.append(localizer.localize(frame.read_image(), frame.camera))
+        progress(stage, done, len(source.frames))
+    return estimates
+
+
+def _poses(source: Source) -> FloatArray:
+    import numpy as np
+
+    return np.array([frame.map_from_camera for frame in source.frames], dtype=np.float64)
+
+
+def _table(
+    neural_map: NeuralMap, out: Path, query: Source, estimates: Sequence[PoseEstimate], refused: Sequence[PoseEstimate]
+) -> list[str]:
+    from neumap_ros.core.calibration import measure
+    from neumap_ros.io.estimates import as_trajectory, times_text
+    from neumap_ros.io.evaluation import as_text, evaluate
+    from neumap_ros.io.map_summary import expected_text, size_text
+    from neumap_ros.io.trajectories import read_trajectory
+
+    truth = read_trajectory(out / "query" / "groundtruth.txt")
+    inside = measure(estimates, _poses(query)).in_90_percent_ellipsoid
+    size = size_text((out / "demo.neumap").stat().st_size)
+    wrong = sum(estimate.localized for estimate in refused)
+    return [
+        as_text(evaluate(as_trajectory(query.frames, estimates), truth, len(estimates))),
+        f"{'covariance':<13}{inside:.0%} of the true poses inside the 90 % ellipsoid",
+        f"{'refused':<13}{len(refused) - wrong} of {len(refused)} images that show another room, or nothing",
+        f"{'map':<13}{size}, {len(neural_map.landmarks)} landmarks, decoder {neural_map.decoder}",
+        f"{'expected':<13}{expected_text(neural_map.expected)}",
+        f"{'per image':<13}{times_text(estimates)}",
+    ]
+
+
+def _draw(
+    path: Path,
+    neural_map: NeuralMap,
+    mapping: Source,
+    query: Source,
+    estimates: Sequence[PoseEstimate],
+    negatives: Source,
+    refused: Sequence[PoseEstimate],
+) -> None:
+    from neumap_ros.io.figures import draw_report
+
+    views = [(frame.read_image(), e) for frame, e in zip(query.frames, estimates, strict=True)]
+    # the last, because views of another room say more than noise
+    others = [(negatives.frames[-1].read_image(), refused[-1])]
+    draw_report(
+        path,
+        mapping_poses=_poses(mapping),
+        truth=_poses(query),
+        estimates=estimates,
+        landmarks=neural_map.landmarks.points(neural_map.grid),
+        queries=[view for view in views if view[1].localized] + others,
+        title="A camera localized in a virtual room, from single images",
+    )
