@@ -35,7 +35,7 @@ class Codebook:
 
     def encode(self, descriptors: Float32Array) -> Codes:
         """Codes (N, P) of descriptors (N, D)."""
-        cut = descriptors.reshape(len(descriptors), self.parts, -1)
+        cut = descriptors.reshape(len(descriptors), self.parts, self.words.shape[2])
         out = np.empty((len(descriptors), self.parts), np.uint8)
         for p, words in enumerate(self.words):
             distance = (words**2).sum(axis=1) - 2 * cut[:, p] @ words.T
@@ -44,7 +44,7 @@ class Codebook:
 
     def decode(self, codes: Codes) -> Float32Array:
         """Unit descriptors (N, D) float32 of codes (N, P)."""
-        found = self.words[np.arange(self.parts), codes].reshape(len(codes), -1)
+        found = self.words[np.arange(self.parts), codes].reshape(len(codes), self.parts * self.words.shape[2])
         return np.asarray(found / np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-9), dtype=np.float32)
 
 
