@@ -204,7 +204,7 @@ def _draw_ellipses(axes: Any, found: Sequence[PoseEstimate], extent: float) -> N
     typical = float(np.median([major for _, (major, _, _) in shapes]))
     wanted = _SMALLEST_ELLIPSE * extent / max(typical, 1e-9)
     factor = next((m for m in _MAGNIFICATIONS if m >= wanted), _MAGNIFICATIONS[-1])
-    label = "90 % ellipse of x, y" + (f" (drawn {factor} times as large)" if factor > 1 else "")
+    label = "90 % ellipse of x, y" + (f" (enlarged {factor}x)" if factor > 1 else "")
     for centre, (major, minor, turn) in shapes:
         ellipse = Ellipse(
             (float(centre[0]), float(centre[1])),
