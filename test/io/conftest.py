@@ -1,4 +1,4 @@
-"""Small recordings written to disk, and where the recorded scenes lie."""
+"""Small recordings written to disk."""
 
 from __future__ import annotations
 
@@ -66,12 +66,3 @@ def make_tum(tmp_path: Path, camera_info: Callable[..., str], write_image: Calla
         return folder
 
     return make
-
-
-@pytest.fixture
-def scenes() -> Path:
-    """The folder of the recorded scenes beside the checkout."""
-    folder = Path(__file__).resolve().parents[2].parent / "shared" / "data"
-    if not folder.is_dir():
-        pytest.skip("the recorded scenes are not beside the checkout")
-    return folder
