@@ -97,7 +97,7 @@ def some_frames(virtual_world: Path, tmp_path: Path) -> Callable[[int], Path]:
     return make
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def scenes() -> Path:
     """The folder of the recorded scenes beside the checkout."""
     folder = ROOT.parent / "shared" / "data"
