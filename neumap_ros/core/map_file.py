@@ -158,7 +158,8 @@ def load_map(path: str | os.PathLike[str]) -> NeuralMap:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
     except SafetensorError as error:
         raise MapFileError(f"{path} is not a map, or a truncated one ({error})") from error
-    except (OSError, TypeError, ValueError) as error:
+    except (OSError, TypeError, ValueError, AttributeError) as error:
+        # AttributeError: safetensors knows types of numbers that numpy does not have
         raise MapFileError(f"cannot read the map {path}: {error}") from error
     if content_id(tensors, header) != header.get("map_id"):
         raise MapFileError(
