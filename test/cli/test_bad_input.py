@@ -165,7 +165,8 @@ def test_images_and_poses_that_do_not_belong_together(refused: Refused, recordin
     for path in images(recording):
         noise = rng.integers(0, 256, (60, 80), dtype=np.uint8)
         cv2.imwrite(str(path), cv2.resize(noise, (320, 240), interpolation=cv2.INTER_CUBIC))
-    refused("map", recording, "--out", tmp_path / "m.neumap", "--quick")
+    message = refused("map", recording, "--out", tmp_path / "m.neumap", "--quick")
+    assert "no two images show the same things from known poses" in message
 
 
 def rewritten(path: Path, target: Path, honest: bool, **changes: object) -> None:
