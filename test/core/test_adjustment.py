@@ -101,6 +101,12 @@ def test_a_prior_that_is_sure_keeps_the_poses(drifted: Drifted) -> None:
     np.testing.assert_allclose(adjusted, given, atol=1e-5)
 
 
+def test_the_prior_pulls_in_every_iteration(drifted: Drifted) -> None:
+    given = drifted.keyframes.map_from_camera
+    _, adjusted = adjust_poses(drifted.tracks, drifted.keyframes, 1e-5, 1e-5, iterations=60)
+    np.testing.assert_allclose(adjusted, given, atol=1e-4)
+
+
 def test_true_poses_stay(drifted: Drifted) -> None:
     keyframes = replace(drifted.keyframes, map_from_camera=drifted.truth)
     tracks, _ = refine_points(drifted.tracks, keyframes, drifted.truth)

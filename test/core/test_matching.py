@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from synthetic_scene import FOCAL_PX, VIEW, make_keyframes, make_scene, ring, sideways
+from synthetic_scene import FOCAL_PX, VIEW, look_at, make_keyframes, make_scene, ring, sideways
 
 from neumap_ros.core.keyframes import IntArray, Keyframes
 from neumap_ros.core.matching import (
@@ -52,6 +52,15 @@ def test_pairs_overlap_and_reach_as_far_as_overlap_does() -> None:
     assert steps.max() in (2, 3)
     everything = pair_by_overlap(poses, np.full(24, 2.5), VIEW, nearest=24, spread=0)
     assert {tuple(p) for p in pairs.tolist()} <= {tuple(p) for p in everything.tolist()}
+
+
+def test_a_close_up_and_a_view_from_afar_are_no_pair() -> None:
+    """All of the close-up is in the other image, but takes up too little of it."""
+    poses = np.array([look_at(np.array([0, y, 0.0]), np.array([0, 3.0, 0])) for y in (2.5, -0.5)])
+    pairs = pair_by_overlap(poses, np.array([0.5, 3.5]), VIEW, nearest=5, spread=5)
+    assert len(pairs) == 0
+    poses[0, 1, 3] = 0.5
+    assert len(pair_by_overlap(poses, np.array([2.5, 3.5]), VIEW, nearest=5, spread=5)) == 1
 
 
 def test_cameras_back_to_back_are_no_pair() -> None:
