@@ -25,17 +25,22 @@ CANDIDATES = 4
 # a runner-up this close to the best is the same place, and says nothing about ambiguity
 SAME_PLACE_M = 0.15
 MAX_RATIO = 0.95
-# the transformer's guesses below this only slow PnP down
-MIN_CONFIDENCE = 0.1
+# the transformer's guesses less certain than this only slow PnP down
+MIN_CONFIDENCE, MAX_SIGMA_M = 0.1, 0.2
+# of a tracked and adjusted point
+LANDMARK_SIGMA_M = 0.01
 
 
 @dataclass(frozen=True)
 class Hypotheses:
-    """H guesses: keypoint ``keypoint`` (H,) is at ``points`` (H, 3) metres in the map, ``confidence`` (H,) in 0..1."""
+    """H guesses: keypoint ``keypoint`` (H,) is at ``points`` (H, 3) metres in the map, with ``confidence`` (H,) in 0..1
+    that it is right at all, and a standard deviation ``sigma_m`` (H,) of the point where it is.
+    """
 
     keypoint: IntArray
     points: FloatArray
     confidence: Float32Array
+    sigma_m: Float32Array
 
     def __len__(self) -> int:
         return len(self.keypoint)
@@ -46,8 +51,15 @@ def pool(parts: Sequence[Hypotheses]) -> Hypotheses:
     keypoint = np.concatenate([p.keypoint for p in parts])
     points = np.concatenate([p.points for p in parts])
     confidence = np.concatenate([p.confidence for p in parts])
+    sigma_m = np.concatenate([p.sigma_m for p in parts])
     order = np.argsort(-confidence, kind="stable")
-    return Hypotheses(keypoint[order], points[order], confidence[order])
+    return Hypotheses(keypoint[order], points[order], confidence[order], sigma_m[order])
+
+
+def no_hypotheses() -> Hypotheses:
+    """Of no keypoints, or no codes."""
+    line = np.zeros(0, np.float32)
+    return Hypotheses(np.zeros(0, np.int64), np.zeros((0, 3)), line, line)
 
 
 class Decoder(Protocol):
@@ -100,7 +112,7 @@ class NearestDecoder:
         rows = rows_of_voxels(self.offsets, voxels)
         table, points = self._table[rows], self.points[rows]
         if len(table) < CANDIDATES or not len(features):
-            return Hypotheses(np.zeros(0, np.int64), np.zeros((0, 3)), np.zeros(0, np.float32))
+            return no_hypotheses()
         with torch.inference_mode():
             query = torch.from_numpy(joint_descriptors(features.descriptors, features.coarse)) @ self._basis
             found = torch.topk(query @ table.T, CANDIDATES, dim=1)
@@ -112,7 +124,8 @@ class NearestDecoder:
         ratio = distance[:, 0] / np.where(np.isfinite(second), second, distance[:, -1])
         keypoint = np.flatnonzero(ratio < MAX_RATIO)
         confidence = np.clip(2 * (1 - ratio[keypoint]), 0, 1).astype(np.float32)
-        return Hypotheses(keypoint, candidates[keypoint, 0], confidence)
+        sigma_m = np.full(len(keypoint), LANDMARK_SIGMA_M, np.float32)
+        return Hypotheses(keypoint, candidates[keypoint, 0], confidence, sigma_m)
 
 
 class TransformerDecoder:
@@ -139,7 +152,7 @@ class TransformerDecoder:
         chosen = np.arange(len(self._offsets) - 1) if voxels is None else np.unique(voxels)
         chosen = chosen[np.diff(self._offsets)[chosen] >= 2]
         if not len(chosen) or not len(features):
-            return Hypotheses(np.zeros(0, np.int64), np.zeros((0, 3)), np.zeros(0, np.float32))
+            return no_hypotheses()
         lengths = np.diff(self._offsets)[chosen]
         column = np.arange(lengths.max())
         present = column < lengths[:, None]
@@ -151,16 +164,17 @@ class TransformerDecoder:
             choice = self._network(
                 descriptors, torch.from_numpy(token_geometry(features)), codes, self._descriptors[rows], padding
             )
-            probability, best = choice.logits.softmax(dim=-1)[..., :-1].topk(2, dim=-1)
+            probability, best = choice.logits[..., :-1].softmax(dim=-1).topk(2, dim=-1)
             trust = self._network.confidence_logit(choice.tokens, probability).sigmoid()
             v = torch.arange(len(chosen))[:, None, None]
-            offset = self._network.offset(choice.tokens[:, :, None].expand(-1, -1, 2, -1), codes[v, best])
+            offset, sigma = self._network.offset(choice.tokens[:, :, None].expand(-1, -1, 2, -1), codes[v, best])
             points = self._anchors[rows[v, best]] + offset
             confidence = trust[..., None] * probability / probability.sum(dim=-1, keepdim=True).clamp_min(1e-6)
         keypoint = np.broadcast_to(np.arange(len(features))[None, :, None], confidence.shape)
-        useful = confidence.numpy() > MIN_CONFIDENCE
+        useful = (confidence.numpy() > MIN_CONFIDENCE) & (sigma.numpy() < MAX_SIGMA_M)
         return Hypotheses(
             np.ascontiguousarray(keypoint[useful]),
             points.numpy()[useful].astype(np.float64),
             confidence.numpy()[useful],
+            sigma.numpy()[useful],
         )

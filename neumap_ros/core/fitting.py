@@ -19,7 +19,7 @@ from neumap_ros.core.decoders import joint_descriptors, landmark_descriptors
 from neumap_ros.core.keyframes import IntArray, Keyframes
 from neumap_ros.core.network import (
     RESIDUAL_M,
-    WIDTH,
+    LATENT,
     NetworkCodes,
     NeuMapTransformer,
     SceneNetwork,
@@ -39,7 +39,7 @@ class FitSettings:
     """How long and how hard to train. Steps are fixed, not seconds, so that the same seed gives the same map."""
 
     codes_per_voxel: int = 1024
-    steps: int = 700
+    steps: int = 600
     batch: int = 2048
     learning_rate: float = 2e-3
     descriptor_noise: float = 0.35
@@ -88,7 +88,7 @@ def fit_network(
 ) -> SceneNetwork:
     """Train network and latents for a map's landmarks on its keyframes (with adjusted poses).
 
-    Cross-entropy over anchors, L1 on the residual, and binary cross-entropy on whether the choice was right; AdamW with
+    Cross-entropy over anchors, L1 on the residual, a Laplace likelihood of its spread, and binary cross-entropy on whether the choice was right; AdamW with
     warm-up and a cosine schedule. One voxel a step.
     """
     generator = torch.Generator().manual_seed(settings.seed)
@@ -104,7 +104,7 @@ def fit_network(
     share = torch.from_numpy(np.diff(offsets).astype(np.float64))
 
     network = NeuMapTransformer()
-    latents = torch.nn.Parameter(torch.zeros(len(landmark), WIDTH))
+    latents = torch.nn.Parameter(0.1 * torch.randn(len(landmark), LATENT, generator=generator))
     groups: list[dict[str, Any]] = [{"params": network.parameters()}, {"params": [latents], "weight_decay": 0.0}]
     optimizer = torch.optim.AdamW(groups, lr=settings.learning_rate)
     warm = max(1, int(settings.warmup * settings.steps))
@@ -184,9 +184,11 @@ def decoding_loss(
     chosen = torch.where(answerable, target, 0)
     # a product with one-hot rows, because the gradient of indexing sums in an order that is not fixed
     one_hot = functional.one_hot(chosen, len(anchors)).to(codes.dtype)
-    offset = network.offset(tokens, one_hot @ codes[0])
+    offset, sigma = network.offset(tokens, one_hot @ codes[0])
     residual = (offset - (points - anchors[chosen])).abs().sum(dim=1)
-    loss = loss + 10 * (residual * answerable).mean()
+    # the likelihood teaches the spread; the plain L1 keeps the residual's own gradient where the spread is wide
+    spread = (residual.detach() / sigma + sigma.log()) * answerable
+    loss = loss + 10 * (residual * answerable).mean() + 0.1 * spread.mean()
     top, best = logits[:, :-1].softmax(dim=1).topk(2, dim=1)
     with torch.no_grad():
         correct = (distance.gather(1, best[:, :1])[:, 0] < CORRECT_M + REACH_M / 3) & answerable

@@ -18,7 +18,7 @@ from safetensors.numpy import save
 from neumap_ros.core import geometry
 from neumap_ros.core.drift import DriftField
 from neumap_ros.core.features import FeatureSettings
-from neumap_ros.core.network import WIDTH, NetworkCodes, SceneNetwork, unpack_weights
+from neumap_ros.core.network import LATENT, NetworkCodes, SceneNetwork, unpack_weights
 from neumap_ros.core.neural_map import Calibration, ExpectedAccuracy, LandmarkCodes, NeuralMap, VoxelGrid
 from neumap_ros.core.quantization import shipped_codebooks
 from neumap_ros.errors import MapFileError
@@ -50,8 +50,8 @@ LAYOUT: dict[str, tuple[str, tuple[int | str, ...]]] = {
 CODES_LAYOUT: dict[str, tuple[str, tuple[int | str, ...]]] = {
     "codes.offsets": ("int32", ("V+1",)),
     "codes.landmark": ("int32", ("K",)),
-    "codes.latent": ("int8", ("K", WIDTH)),
-    "codes.scale": ("float32", (WIDTH,)),
+    "codes.latent": ("int8", ("K", LATENT)),
+    "codes.scale": ("float32", (LATENT,)),
 }
 
 

@@ -17,7 +17,7 @@ from neumap_ros.core.features import FeatureSettings
 from neumap_ros.core.fitting import FitSettings, fit_network
 from neumap_ros.core.keyframes import Keyframes, extract_keyframes
 from neumap_ros.core.landmarks import Landmarks
-from neumap_ros.core.localizer import MIN_KEYPOINTS, Localizer
+from neumap_ros.core.localizer import Localizer
 from neumap_ros.core.map_file import to_bytes
 from neumap_ros.core.neural_map import (
     Calibration,
@@ -52,7 +52,7 @@ Progress = Callable[[str, int, int], object]
 class MappingSettings:
     """What ``neumap map`` can be told. ``size_bytes`` None: the default number of landmarks, whatever they take."""
 
-    decoder: str = "both"
+    decoder: str = "nearest"
     size_bytes: int | None = None
     quick: bool = False
     use_depth: bool = True
@@ -215,10 +215,10 @@ def _calibrate(neural_map: NeuralMap, frames: Sequence[Frame], progress: Progres
     truth = np.array([frame.map_from_camera for frame in frames])
     views, parts = [], []
     for i, (frame, true) in enumerate(zip(frames, truth, strict=True)):
-        features, rays, camera = localizer.prepare(frame.read_image(), frame.camera)
-        views.append((features, rays, camera))
-        solution = localizer.solve(features, rays, camera) if len(features) >= MIN_KEYPOINTS else None
-        if solution is not None and solution.support >= neural_map.calibration.min_inliers:
+        view = localizer.look(frame.read_image(), frame.camera)
+        views.append(view)
+        solution = localizer.solve(view)
+        if solution is not None and solution.evidence.suffices(neural_map.calibration.min_inliers):
             pose, unit, drift_sigma = localizer.corrected(solution)
             parts.append(Parts(drift.deviations_between(pose[None], true[None])[0], unit, drift_sigma))
         progress("calibrate", i + 1, 2 * len(frames))
@@ -226,7 +226,7 @@ def _calibrate(neural_map: NeuralMap, frames: Sequence[Frame], progress: Progres
     calibrated = replace(neural_map, calibration=calibration)
     localizer = Localizer(calibrated)
     estimates = []
-    for i, (features, rays, camera) in enumerate(views):
-        estimates.append(localizer.localize_features(features, rays, camera))
+    for i, view in enumerate(views):
+        estimates.append(localizer.localize_view(view))
         progress("calibrate", len(frames) + i + 1, 2 * len(frames))
     return replace(calibrated, expected=measure(estimates, truth))

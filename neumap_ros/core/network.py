@@ -9,10 +9,10 @@ The weights know nothing of a scene; a scene is the codes: anchors, descriptors 
 
     tensor                              shape
     tokens      descriptors, geometry   (N, 256 + 3) -> (N, D)
-    codes       landmark descriptors    (V, K, 256), anchors (V, K, 3), latents (V, K, D) -> (V, K, D)
+    codes       landmark descriptors    (V, K, 256), anchors (V, K, 3), latents (V, K, 32) -> (V, K, D)
     block x B   cross-attention, MLP    (V, N, D)
     logits      choice of anchor        (V, N, K + 1), the last is "none of these"
-    residual    from the anchor, metres (V, N, 3) for a chosen code
+    residual    from the anchor, metres (V, N, 3) for a chosen code, and its standard deviation (V, N)
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from neumap_ros.core.keyframes import IntArray
 DESCRIPTOR = 256
 GEOMETRY = 3
 WIDTH = 128
+LATENT = 32
 HEADS = 4
 BLOCKS = 2
 RESIDUAL_M = 0.3
@@ -41,7 +42,7 @@ FREQUENCIES = 6
 @dataclass(frozen=True)
 class NetworkCodes:
     """The scene's part: K codes ordered by voxel. ``landmark`` (K,) is the landmark each is anchored at; its latent is
-    ``latent`` (K, D) int8 times ``scale`` (D,). Codes of voxel v are ``offsets[v]:offsets[v + 1]``.
+    ``latent`` (K, 32) int8 times ``scale`` (32,). Codes of voxel v are ``offsets[v]:offsets[v + 1]``.
     """
 
     offsets: IntArray
@@ -94,6 +95,7 @@ class NeuMapTransformer(nn.Module):
         self.embed_token = nn.Linear(DESCRIPTOR + GEOMETRY, WIDTH)
         self.embed_code = nn.Linear(DESCRIPTOR, WIDTH)
         self.embed_anchor = nn.Linear(6 * FREQUENCIES, WIDTH)
+        self.embed_latent = nn.Linear(LATENT, WIDTH, bias=False)
         self.norm_code = nn.LayerNorm(WIDTH)
         self.blocks = nn.ModuleList(Block() for _ in range(BLOCKS))
         self.norm_out = nn.LayerNorm(WIDTH)
@@ -101,7 +103,7 @@ class NeuMapTransformer(nn.Module):
         self.choose_key = nn.Linear(WIDTH, WIDTH)
         self.similarity_scale = nn.Parameter(torch.tensor(20.0))
         self.none_logit = nn.Linear(WIDTH, 1)
-        step = nn.Linear(WIDTH, 3)
+        step = nn.Linear(WIDTH, 4)
         self.residual = nn.Sequential(nn.Linear(2 * WIDTH, WIDTH), nn.GELU(), step)
         self.trust = nn.Sequential(nn.Linear(WIDTH + 2, 32), nn.GELU(), nn.Linear(32, 1))
         # the choice starts as the descriptors' own
@@ -111,10 +113,12 @@ class NeuMapTransformer(nn.Module):
         nn.init.zeros_(step.bias)
 
     def codes(self, descriptors: Tensor, anchors: Tensor, latents: Tensor) -> Tensor:
-        """Code tokens (V, K, D) of descriptors (V, K, 256), anchors (V, K, 3) in voxels 0..1, latents (V, K, D)."""
+        """Code tokens (V, K, D) of descriptors (V, K, 256), anchors (V, K, 3) in voxels 0..1, latents (V, K, 32)."""
         waves = anchors[..., None] * (torch.pi * 2.0 ** torch.arange(FREQUENCIES, device=anchors.device))
         position = torch.cat([waves.sin(), waves.cos()], dim=-1).flatten(-2)
-        embedded: Tensor = self.norm_code(self.embed_code(descriptors) + self.embed_anchor(position) + latents)
+        embedded: Tensor = self.norm_code(
+            self.embed_code(descriptors) + self.embed_anchor(position) + self.embed_latent(latents)
+        )
         return embedded
 
     def forward(
@@ -142,9 +146,12 @@ class NeuMapTransformer(nn.Module):
         none = self.none_logit(tokens) + 0.8 * self.similarity_scale
         return Choice(torch.cat([logits, none], dim=-1), tokens)
 
-    def offset(self, tokens: Tensor, chosen: Tensor) -> Tensor:
-        """Residuals (..., 3) in metres of decoded tokens (..., D) from the anchors of ``chosen`` codes (..., D)."""
-        return RESIDUAL_M * torch.tanh(self.residual(torch.cat([tokens, chosen], dim=-1)))
+    def offset(self, tokens: Tensor, chosen: Tensor) -> tuple[Tensor, Tensor]:
+        """Residuals (..., 3) in metres from the anchors of ``chosen`` code tokens (..., D), for decoded tokens (..., D),
+        and their standard deviations (...) in metres.
+        """
+        out = self.residual(torch.cat([tokens, chosen], dim=-1))
+        return RESIDUAL_M * torch.tanh(out[..., :3]), 0.1 * out[..., 3].clamp(-5, 3).exp()
 
     def confidence_logit(self, tokens: Tensor, top: Tensor) -> Tensor:
         """Logit (...) that the best choice is right, of decoded tokens (..., D) and two probabilities (..., 2)."""

@@ -1,0 +1,207 @@
+"""Searching one image's pose in a map: decode, PnP, refine on landmarks, and count what speaks for the result.
+
+The strongest keypoints are decoded first; only where they do not settle the pose are all of them, by all decoders the
+map has codes for, and pooled in one PnP.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy.spatial import cKDTree
+
+from neumap_ros.core import geometry
+from neumap_ros.core.decoders import Decoder, Hypotheses, NearestDecoder, TransformerDecoder, pool
+from neumap_ros.core.features import Features
+from neumap_ros.core.keyframes import BoolArray, IntArray
+from neumap_ros.core.matching import mutual_best
+from neumap_ros.core.neural_map import NeuralMap
+from neumap_ros.core.pose import RansacSettings, ransac_pose, refine_pose, residuals_px
+from neumap_ros.records import Camera, Float32Array, FloatArray
+
+FIRST_KEYPOINTS = 512
+# the first keypoints settle it when this many times the inliers a pose needs agree
+SETTLED = 1.5
+# of the inliers this share must be matches that are far better than their runner-up: chance rarely makes those
+STRONG_CONFIDENCE, STRONG_SHARE = 0.3, 0.35
+# so many cells of the image, cut into this many columns and rows, must hold two or more inliers: a pose from a single
+# poster far away is anything but certain, however many inliers the poster has
+CELL_COLUMNS, CELL_ROWS, MIN_CELLS = 6, 4, 3
+CHECK_RADIUS_PX = 5.0
+SEARCH_RADII_PX = (12.0, 6.0)
+SEARCH_SIMILARITY = 0.75
+SEARCH_CANDIDATES = 4
+SAME_POINT_M = 0.01
+
+
+@dataclass(frozen=True)
+class View:
+    """One image as the search sees it: features, their undistorted rays (N, 2), and the camera at the image's size."""
+
+    features: Features
+    rays: FloatArray
+    camera: Camera
+
+    @property
+    def focal_px(self) -> float:
+        """The mean focal length: what turns a normalized coordinate into pixels."""
+        return float(np.sqrt(self.camera.matrix[0, 0] * self.camera.matrix[1, 1]))
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """How many different landmarks, matched without knowing the pose, agree with it: all of them, those matched
+    confidently, and in how many parts of the image. Matches found by looking where a pose says are no evidence for it.
+    """
+
+    inliers: int
+    strong: int
+    cells: int
+
+    def suffices(self, needed: int) -> bool:
+        """Whether this is more than chance, where ``needed`` inliers are."""
+        return self.inliers >= needed and self.strong >= STRONG_SHARE * needed and self.cells >= MIN_CELLS
+
+
+@dataclass(frozen=True)
+class Solution:
+    """A pose in the adjusted map, before it is corrected and judged.
+
+    ``information`` (6, 6) as of :func:`~neumap_ros.core.pose.refine_pose`; ``keypoint`` (M,), ``points`` (M, 3) and
+    ``error_px`` (M,) are the matches it was refined on.
+    """
+
+    camera_from_map: FloatArray
+    information: FloatArray
+    evidence: Evidence
+    keypoint: IntArray
+    points: FloatArray
+    error_px: FloatArray
+
+
+class PoseSearch:
+    """Searches in one map."""
+
+    def __init__(self, neural_map: NeuralMap) -> None:
+        self._needed = neural_map.calibration.min_inliers
+        self._nearest = NearestDecoder(neural_map)
+        self._learned = TransformerDecoder(neural_map) if neural_map.network is not None else None
+        self._only_learned = neural_map.only_network
+        self._ransac = RansacSettings()
+
+    def __call__(self, view: View, voxels: IntArray | None, times: dict[str, float]) -> Solution | None:
+        """The pose with the most evidence; None where no two guesses agree. ``times`` collects milliseconds per stage.
+
+        Whoever guesses, it is the landmarks found by the nearest decoder that bear witness: a network that has never
+        seen a place is sure of itself all the same.
+        """
+        count = len(view.features)
+        split = min(FIRST_KEYPOINTS, count)
+        witness = self._decode(self._nearest, view, 0, split, voxels, times)
+        guesses = witness
+        if self._learned is not None and self._only_learned:
+            guesses = self._decode(self._learned, view, 0, split, voxels, times)
+        best = self._solve(guesses, witness, view, times)
+        if best is not None and best.evidence.suffices(round(SETTLED * self._needed)):
+            return best
+        if split < count:
+            witness = pool([witness, self._decode(self._nearest, view, split, count, voxels, times)])
+        elif self._learned is None or self._only_learned:
+            return best
+        guesses = witness
+        if self._learned is not None:
+            learned = self._decode(self._learned, view, 0, count, voxels, times)
+            guesses = learned if self._only_learned else pool([witness, learned])
+        second = self._solve(guesses, witness, view, times)
+        if best is None or (second is not None and second.evidence.inliers > best.evidence.inliers):
+            return second
+        return best
+
+    def _decode(
+        self, decoder: Decoder, view: View, first: int, last: int, voxels: IntArray | None, times: dict[str, float]
+    ) -> Hypotheses:
+        """Hypotheses for the keypoints from ``first`` to ``last``."""
+        started = time.perf_counter()
+        found = decoder.decode(view.features.select(np.arange(first, last)), voxels)
+        times["decode"] = times.get("decode", 0.0) + (time.perf_counter() - started) * 1e3
+        return replace(found, keypoint=found.keypoint + first)
+
+    def _solve(self, guesses: Hypotheses, witness: Hypotheses, view: View, times: dict[str, float]) -> Solution | None:
+        """Search a pose that agrees with ``guesses``, refine it, and count the ``witness`` guesses that agree."""
+        started = time.perf_counter()
+        found = ransac_pose(view.rays[guesses.keypoint], guesses.points, view.focal_px, self._ransac)
+        searched = time.perf_counter()
+        times["pnp"] = times.get("pnp", 0.0) + (searched - started) * 1e3
+        if found is None:
+            return None
+        solution = self._refine(found[0], witness, view)
+        times["refine"] = times.get("refine", 0.0) + (time.perf_counter() - searched) * 1e3
+        return solution
+
+    def _refine(self, camera_from_map: FloatArray, witness: Hypotheses, view: View) -> Solution | None:
+        """Refine on landmarks looked for around their projections, in two rounds of narrowing search."""
+        keypoints, landmarks, alike = self._candidates(camera_from_map, view)
+        pose, information = camera_from_map, np.eye(6)
+        chosen = np.zeros(0, np.int64)
+        for radius in SEARCH_RADII_PX:
+            error = self._errors(pose, view, keypoints, landmarks)
+            near = np.flatnonzero(error < radius)
+            score = alike[near] - 0.01 * error[near] / radius
+            chosen = near[mutual_best(keypoints[near], landmarks[near], score)]
+            if len(chosen) < 6:
+                return None
+            rays, points = view.rays[keypoints[chosen]], self._nearest.points[landmarks[chosen]]
+            pose, information = refine_pose(pose, rays, points, view.focal_px)
+        error = self._errors(pose, view, keypoints[chosen], landmarks[chosen])
+        fits = error < CHECK_RADIUS_PX
+        return Solution(
+            camera_from_map=pose,
+            information=information,
+            evidence=count_evidence(pose, witness, view),
+            keypoint=keypoints[chosen][fits],
+            points=self._nearest.points[landmarks[chosen]][fits],
+            error_px=error[fits],
+        )
+
+    def _errors(self, pose: FloatArray, view: View, keypoints: IntArray, landmarks: IntArray) -> FloatArray:
+        points = self._nearest.points[landmarks]
+        return np.asarray(np.linalg.norm(residuals_px(pose, view.rays[keypoints], points, view.focal_px), axis=1))
+
+    def _candidates(self, camera_from_map: FloatArray, view: View) -> tuple[IntArray, IntArray, Float32Array]:
+        """Keypoints, landmarks and their similarity, of all pairs that look alike and are close in the image."""
+        seen = geometry.transform_points(camera_from_map, self._nearest.points)
+        in_front = np.flatnonzero(seen[:, 2] > 0.1)
+        where = seen[in_front, :2] / seen[in_front, 2:]
+        inside = ((where > view.rays.min(axis=0)) & (where < view.rays.max(axis=0))).all(axis=1)
+        visible, where = in_front[inside], where[inside]
+        if not len(visible):
+            return np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.float32)
+        radius = SEARCH_RADII_PX[0] / view.focal_px
+        _, near = cKDTree(view.rays).query(where, k=SEARCH_CANDIDATES, distance_upper_bound=radius, workers=-1)
+        row, column = np.nonzero(near < len(view.rays))
+        keypoint, landmark = near[row, column], visible[row]
+        alike = np.einsum("ij,ij->i", view.features.descriptors[keypoint], self._nearest.descriptors[landmark])
+        good = alike > SEARCH_SIMILARITY
+        return keypoint[good], landmark[good], alike[good]
+
+
+def count_evidence(camera_from_map: FloatArray, guesses: Hypotheses, view: View) -> Evidence:
+    """What of ``guesses``, made without knowing the pose, agrees with it."""
+    error = residuals_px(camera_from_map, view.rays[guesses.keypoint], guesses.points, view.focal_px)
+    agree = np.linalg.norm(error, axis=1) < CHECK_RADIUS_PX
+
+    def different(chosen: BoolArray) -> int:
+        places = np.unique(np.rint(guesses.points[chosen] / SAME_POINT_M).astype(np.int64), axis=0)
+        return min(len(places), len(np.unique(guesses.keypoint[chosen])))
+
+    pixels = view.features.pixels[guesses.keypoint[agree]]
+    column = np.clip(pixels[:, 0] * CELL_COLUMNS // view.camera.width, 0, CELL_COLUMNS - 1)
+    row = np.clip(pixels[:, 1] * CELL_ROWS // view.camera.height, 0, CELL_ROWS - 1)
+    held = np.bincount((row * CELL_COLUMNS + column).astype(np.int64), minlength=1)
+    return Evidence(
+        inliers=different(agree),
+        strong=different(agree & (guesses.confidence > STRONG_CONFIDENCE)),
+        cells=int((held >= 2).sum()),
+    )
