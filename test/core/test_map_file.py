@@ -291,6 +291,14 @@ def test_values_that_cannot_be(tmp_path: Path, change: Callable[[Tensors, Header
     assert "not a valid map" in refused(forge(tmp_path / "a.neumap", change))
 
 
+def test_offsets_whose_differences_overflow(tmp_path: Path) -> None:
+    def change(tensors: Tensors, header: Header) -> None:
+        tensors["landmark.offsets"][1:4] = [2**31 - 1, -(2**31), -1]
+
+    assert VOXELS >= 4
+    assert "landmark.offsets" in refused(forge(tmp_path / "a.neumap", change, network=False))
+
+
 HEADER_PATHS = [
     *[(name,) for name in ("decoder", "frame_id", "voxel_size_m", "mapping_images", "seed")],
     *[("features", name) for name in ("max_keypoints", "contrast_threshold", "edge_threshold")],
