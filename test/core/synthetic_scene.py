@@ -14,7 +14,7 @@ from neumap_ros.core import cameras, geometry
 from neumap_ros.core.drift import DriftField
 from neumap_ros.core.features import Features, FeatureSettings
 from neumap_ros.core.keyframes import IntArray, Keyframes
-from neumap_ros.core.network import WIDTH, NetworkCodes, NeuMapTransformer, SceneNetwork, pack_weights
+from neumap_ros.core.network import LATENT, NetworkCodes, NeuMapTransformer, SceneNetwork, pack_weights
 from neumap_ros.core.neural_map import LandmarkCodes, NeuralMap, encode_anchors, group_into_voxels
 from neumap_ros.core.quantization import Codes, shipped_codebooks
 from neumap_ros.records import Camera, Float32Array, FloatArray, ImageArray
@@ -108,8 +108,8 @@ def untrained_network(neural_map: NeuralMap) -> SceneNetwork:
     codes = NetworkCodes(
         offsets=neural_map.landmarks.offsets,
         landmark=np.arange(count),
-        latent=np.zeros((count, WIDTH), np.int8),
-        scale=np.full(WIDTH, 0.01, np.float32),
+        latent=np.zeros((count, LATENT), np.int8),
+        scale=np.full(LATENT, 0.01, np.float32),
     )
     return SceneNetwork(pack_weights(NeuMapTransformer()), codes)
 

@@ -13,6 +13,7 @@ from synthetic_scene import features_of, make_scene, ring
 from torch import Tensor
 
 from neumap_ros.core.network import (
+    LATENT,
     RESIDUAL_M,
     WIDTH,
     NeuMapTransformer,
@@ -101,17 +102,19 @@ def test_an_untrained_network_chooses_by_descriptor() -> None:
     with torch.inference_mode():
         choice = module(own[0], geometry[:6], codes, own)
         assert (choice.logits[0, :, :-1].argmax(dim=1) == torch.arange(6)).all()
-        assert (module.offset(choice.tokens[0], codes[0]) == 0).all()
+        assert (module.offset(choice.tokens[0], codes[0])[0] == 0).all()
 
 
 def test_residuals_are_bounded(network: NeuMapTransformer) -> None:
-    offset = network.offset(1e3 * torch.randn(50, WIDTH), 1e3 * torch.randn(50, WIDTH))
+    offset, sigma = network.offset(1e3 * torch.randn(50, WIDTH), 1e3 * torch.randn(50, WIDTH))
     assert offset.shape == (50, 3)
     assert offset.abs().max() <= RESIDUAL_M
+    assert sigma.shape == (50,)
+    assert ((sigma > 1e-4) & (sigma < 10)).all()
 
 
 def test_code_tokens_depend_on_anchor_descriptor_and_latent(network: NeuMapTransformer) -> None:
-    descriptor, anchor, latent = torch.rand(1, 1, 256), torch.rand(1, 1, 3), torch.randn(1, 1, WIDTH)
+    descriptor, anchor, latent = torch.rand(1, 1, 256), torch.rand(1, 1, 3), torch.randn(1, 1, LATENT)
     usual = network.codes(descriptor, anchor, latent)
     assert usual.shape == (1, 1, WIDTH)
     others = [(descriptor.flip(2), anchor, latent), (descriptor, anchor + 0.01, latent), (descriptor, anchor, -latent)]
