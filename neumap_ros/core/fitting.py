@@ -18,8 +18,8 @@ from torch.nn import functional
 from neumap_ros.core.decoders import joint_descriptors, landmark_descriptors
 from neumap_ros.core.keyframes import IntArray, Keyframes
 from neumap_ros.core.network import (
-    RESIDUAL_M,
     LATENT,
+    RESIDUAL_M,
     NetworkCodes,
     NeuMapTransformer,
     SceneNetwork,
@@ -88,8 +88,8 @@ def fit_network(
 ) -> SceneNetwork:
     """Train network and latents for a map's landmarks on its keyframes (with adjusted poses).
 
-    Cross-entropy over anchors, L1 on the residual, a Laplace likelihood of its spread, and binary cross-entropy on whether the choice was right; AdamW with
-    warm-up and a cosine schedule. One voxel a step.
+    Cross-entropy over anchors, L1 on the residual, a Laplace likelihood of its spread, and binary cross-entropy on
+    whether the choice was right; AdamW with warm-up and a cosine schedule. One voxel a step.
     """
     generator = torch.Generator().manual_seed(settings.seed)
     torch.manual_seed(settings.seed)

@@ -147,8 +147,8 @@ class NeuMapTransformer(nn.Module):
         return Choice(torch.cat([logits, none], dim=-1), tokens)
 
     def offset(self, tokens: Tensor, chosen: Tensor) -> tuple[Tensor, Tensor]:
-        """Residuals (..., 3) in metres from the anchors of ``chosen`` code tokens (..., D), for decoded tokens (..., D),
-        and their standard deviations (...) in metres.
+        """Residuals (..., 3) in metres from the anchors of ``chosen`` code tokens (..., D), for decoded tokens
+        (..., D), and their standard deviations (...) in metres.
         """
         out = self.residual(torch.cat([tokens, chosen], dim=-1))
         return RESIDUAL_M * torch.tanh(out[..., :3]), 0.1 * out[..., 3].clamp(-5, 3).exp()
