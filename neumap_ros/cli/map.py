@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 # as in core/mapping.py, which help must not import
 DECODERS = ("nearest", "transformer", "both")
-DEFAULT_DECODER = "both"
+DEFAULT_DECODER = "nearest"
 # what MappingSettings calls an option differently
 _SETTING = {"size": "size_bytes", "depth": "use_depth"}
 

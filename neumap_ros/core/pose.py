@@ -85,6 +85,6 @@ def refine_pose(
         damping = 1e-9 * np.trace(information) + 1e-9
         step = -np.linalg.solve(information + damping * np.eye(6), gradient)
         pose = geometry.make_pose(geometry.rotation_exp(step[3:]), step[:3]) @ pose
-        if np.abs(step).max() < 1e-7:
+        if np.abs(step).max() < 1e-6:
             break
     return pose, information

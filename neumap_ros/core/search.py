@@ -23,7 +23,7 @@ from neumap_ros.records import Camera, Float32Array, FloatArray
 
 FIRST_KEYPOINTS = 512
 # the first keypoints settle it when this many times the inliers a pose needs agree
-SETTLED = 1.5
+SETTLED = 1.2
 # of the inliers this share must be matches that are far better than their runner-up: chance rarely makes those
 STRONG_CONFIDENCE, STRONG_SHARE = 0.3, 0.35
 # so many cells of the image, cut into this many columns and rows, must hold two or more inliers: a pose from a single

@@ -1,0 +1,179 @@
+#!/usr/bin/env python3
+"""Map a scene and localize its queries with neumap and with a classic pipeline, side by side in one run.
+
+    python benchmarks/run.py SCENE [SCENE ...] [--rows classic nearest quick ...] [--json FILE]
+
+SCENE is a folder with mapping/ and query/ in the TUM RGB-D layout and a camera_info.yaml. With several scenes the
+queries of the others are also given to each map; each of them that gets a pose is an error. Every row runs in a process
+of its own, one after the other, so that memory and time are its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from benchmarks.classic import ClassicMap
+from neumap_ros.core import geometry
+from neumap_ros.core.calibration import CHI2_90
+from neumap_ros.core.localizer import Localizer
+from neumap_ros.core.map_file import to_bytes
+from neumap_ros.core.mapping import MappingSettings, build_map
+from neumap_ros.io.sources import open_source
+from neumap_ros.records import Camera, FloatArray, Frame, ImageArray
+
+SETTINGS = {
+    "nearest": MappingSettings(decoder="nearest"),
+    "quick": MappingSettings(quick=True),
+    "no-depth": MappingSettings(decoder="nearest", use_depth=False),
+    "transformer": MappingSettings(decoder="transformer"),
+    "both": MappingSettings(decoder="both"),
+}
+ROWS = ("classic", *SETTINGS)
+# what is allowed for the ground truth's own error when coverage is counted: one standard deviation per axis
+TRUTH_SIGMA_M, TRUTH_SIGMA_DEG = 0.005, 0.4
+Answer = tuple[FloatArray | None, FloatArray | None, dict[str, float]]
+
+
+def map_with_neumap(
+    settings: MappingSettings, frames: Sequence[Frame]
+) -> tuple[Callable[[ImageArray, Camera], Answer], int]:
+    neural_map = build_map(frames, settings)
+    localizer = Localizer(neural_map)
+
+    def localize(image: ImageArray, camera: Camera) -> Answer:
+        estimate = localizer.localize(image, camera)
+        return estimate.map_from_camera, estimate.covariance, dict(estimate.times_ms)
+
+    return localize, len(to_bytes(neural_map))
+
+
+def map_classically(frames: Sequence[Frame]) -> tuple[Callable[[ImageArray, Camera], Answer], int]:
+    classic = ClassicMap.build(frames)
+
+    def localize(image: ImageArray, camera: Camera) -> Answer:
+        pose, _, times = classic.localize(image, camera)
+        return pose, None, times
+
+    return localize, classic.size_bytes
+
+
+def measure(row: str, scene: Path, others: Sequence[Path]) -> dict[str, Any]:
+    """One row of one scene's table."""
+    frames = open_source(scene / "mapping", poses=True).frames
+    started = time.perf_counter()
+    localize, size = map_classically(frames) if row == "classic" else map_with_neumap(SETTINGS[row], frames)
+    mapped_s = time.perf_counter() - started
+    memory_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    queries = open_source(scene / "query", poses=True).frames
+    localize(queries[0].read_image(), queries[0].camera)
+    metres, degrees, inside, inside_allowed, times = [], [], [], [], []
+    allowed = np.diag([TRUTH_SIGMA_M**2] * 3 + [np.deg2rad(TRUTH_SIGMA_DEG) ** 2] * 3)
+    for query in queries:
+        pose, covariance, stages = localize(query.read_image(), query.camera)
+        times.append(stages)
+        if pose is None or query.map_from_camera is None:
+            metres.append(np.inf)
+            degrees.append(np.inf)
+            continue
+        error = geometry.pose_error(pose, query.map_from_camera)
+        metres.append(float(np.linalg.norm(error[:3])))
+        degrees.append(float(np.rad2deg(np.linalg.norm(error[3:]))))
+        if covariance is not None:
+            inside.append(error @ np.linalg.solve(covariance, error) < CHI2_90)
+            inside_allowed.append(error @ np.linalg.solve(covariance + allowed, error) < CHI2_90)
+    m, d = np.array(metres), np.array(degrees)
+    mean = {stage: float(np.mean([t[stage] for t in times])) for stage in times[0]}
+    foreign = (
+        [f for other in others for f in open_source(other / "query", poses=False).frames] if row != "classic" else []
+    )
+    return {
+        "row": row,
+        "size_kb": size / 1000,
+        "map_s": mapped_s,
+        "memory_mb": memory_mb,
+        "median_cm": 100 * float(np.median(m)),
+        "median_deg": float(np.median(d)),
+        "within_2cm_2deg": 100 * float(((m < 0.02) & (d < 2)).mean()),
+        "within_5cm_5deg": 100 * float(((m < 0.05) & (d < 5)).mean()),
+        "within_25cm_10deg": 100 * float(((m < 0.25) & (d < 10)).mean()),
+        "localized": 100 * float(np.isfinite(m).mean()),
+        "wrong": int((np.isfinite(m) & ((m >= 0.25) | (d >= 10))).sum()),
+        "in_ellipsoid": 100 * float(np.mean(inside)) if inside else None,
+        "in_ellipsoid_allowing": 100 * float(np.mean(inside_allowed)) if inside else None,
+        "foreign_images": len(foreign),
+        "foreign_with_pose": sum(localize(f.read_image(), f.camera)[0] is not None for f in foreign),
+        "stages_ms": mean,
+        "query_over_features": sum(mean.values()) / mean["features"],
+    }
+
+
+def show(scene: str, rows: Sequence[dict[str, Any]]) -> str:
+    """One scene as a Markdown table; map time and size also as ratios to the first row."""
+    head = (
+        "| | map | mapped in | memory | median | 2 cm, 2° | 5 cm, 5° | 25 cm, 10° | localized (wrong) | "
+        "in 90 % ellipsoid (allowing) | foreign with a pose | query / features | stages, ms |"
+    )
+    lines = [f"### {scene}", "", head, "|" + "---|" * 13]
+    first = rows[0]
+    for r in rows:
+        stages = ", ".join(f"{name} {ms:.1f}" for name, ms in r["stages_ms"].items())
+        ellipsoid = (
+            "-" if r["in_ellipsoid"] is None else f"{r['in_ellipsoid']:.0f} ({r['in_ellipsoid_allowing']:.0f}) %"
+        )
+        foreign = f"{r['foreign_with_pose']} of {r['foreign_images']}" if r["foreign_images"] else "-"
+        lines.append(
+            f"| {r['row']} | {r['size_kb']:.0f} kB (1/{first['size_kb'] / r['size_kb']:.0f}) "
+            f"| {r['map_s']:.0f} s (x{r['map_s'] / first['map_s']:.1f}) | {r['memory_mb']:.0f} MB "
+            f"| {r['median_cm']:.1f} cm, {r['median_deg']:.2f}° | {r['within_2cm_2deg']:.0f} % "
+            f"| {r['within_5cm_5deg']:.1f} % | {r['within_25cm_10deg']:.1f} % | {r['localized']:.0f} % ({r['wrong']}) "
+            f"| {ellipsoid} | {foreign} | {r['query_over_features']:.2f} | {stages} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("scenes", type=Path, nargs="+")
+    parser.add_argument("--rows", nargs="+", choices=ROWS, default=ROWS)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--single", action="store_true", help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.single:
+        cv2.setNumThreads(args.threads)
+        torch.set_num_threads(args.threads)
+        print(json.dumps(measure(args.rows[0], args.scenes[0], args.scenes[1:])))
+        return
+    everything = {}
+    for scene in args.scenes:
+        rows = []
+        for row in args.rows:
+            others = [other for other in args.scenes if other != scene]
+            command = [sys.executable, __file__, str(scene), *map(str, others), "--single", "--rows", row]
+            done = subprocess.run(
+                [*command, "--threads", str(args.threads)], stdout=subprocess.PIPE, text=True, check=True
+            )
+            rows.append(json.loads(done.stdout.splitlines()[-1]))
+            print(f"{scene.name} {row}: {rows[-1]['within_5cm_5deg']:.1f} %", file=sys.stderr, flush=True)
+        print(show(scene.name, rows), flush=True)
+        everything[scene.name] = rows
+        if args.json:
+            args.json.write_text(json.dumps(everything, indent=1))
+
+
+if __name__ == "__main__":
+    main()
