@@ -96,7 +96,7 @@ def landmark_descriptors(neural_map: NeuralMap) -> tuple[Float32Array, Float32Ar
 
 @cache
 def has_fast_bfloat16() -> bool:
-    """Whether this processor multiplies bfloat16 matrices in hardware; where it does not, they are slower than float32."""
+    """Whether this processor multiplies bfloat16 matrices in hardware; elsewhere they are slower than float32."""
     try:
         flags = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="ignore")
     except OSError:
