@@ -14,7 +14,7 @@ from safetensors.numpy import save_file
 from neumap_ros.core.cameras import make_camera
 from neumap_ros.core.features import FeatureExtractor
 from neumap_ros.core.quantization import CODEBOOK_FILE, train_codebook
-from neumap_ros.io import virtual_room
+from neumap_ros.io.virtual import room as virtual_room
 
 ROOMS, VIEWS, KEYPOINTS = range(100, 112), 14, 500
 SAMPLES = 60_000

@@ -48,10 +48,10 @@ def run(args: argparse.Namespace) -> int:
     from neumap_ros.core.localizer import Localizer
     from neumap_ros.core.map_file import save_map
     from neumap_ros.core.mapping import MappingSettings, build_map
-    from neumap_ros.io import virtual_world
     from neumap_ros.io.estimates import as_trajectory
     from neumap_ros.io.sources import open_source
     from neumap_ros.io.trajectories import write_trajectory
+    from neumap_ros.io.virtual import world as virtual_world
 
     out: Path = args.out
     world = virtual_world.SMALL if args.size == "small" else virtual_world.NORMAL

@@ -22,13 +22,15 @@ GENERALIZATION = 1.25
 
 
 def set_aside(count: int) -> IntArray:
-    """Which of ``count`` images are not mapped but used to measure: blocks of consecutive ones, about one in thirteen.
+    """Which of ``count`` images are not mapped but used to measure: blocks of consecutive ones, about one in
+    thirteen of many, up to a sixth of few.
 
     Blocks, because the neighbour of an image taken 0.1 s before is no test. None of fewer than 12 images.
     """
     if count < 12:
         return np.zeros(0, np.int64)
-    blocks = int(np.clip(count // 40, 1, 12))
+    # nine images, in three places, are the least that tells anything
+    blocks = int(np.clip(count // 40, 3 if count >= 54 else 1, 12))
     size = BLOCK if count >= 40 else 2
     starts = np.rint((np.arange(blocks) + 0.5) * count / blocks - size / 2).astype(int)
     return np.concatenate([start + np.arange(size) for start in starts])

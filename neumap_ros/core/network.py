@@ -196,9 +196,10 @@ def unpack_weights(weights: dict[str, npt.NDArray[Any]]) -> NeuMapTransformer:
             continue
         real: npt.NDArray[np.float32] = value.astype(np.float32)
         if value.dtype == np.int8:
-            if name + ".scale" not in weights:
-                raise ValueError(f"the weights {name} have no scale")
-            real = real * (weights[name + ".scale"].astype(np.float32)[:, None] / np.float32(127))
+            scale = weights.get(name + ".scale")
+            if scale is None or scale.shape != real.shape[:1] or not np.isfinite(scale).all():
+                raise ValueError(f"the weights {name} have no usable scale")
+            real = real * (scale.astype(np.float32)[:, None] / 127)
         if not np.isfinite(real).all():
             raise ValueError(f"the weights {name} are not finite")
         state[name] = torch.from_numpy(np.ascontiguousarray(real))

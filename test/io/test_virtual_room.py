@@ -10,9 +10,9 @@ import yaml
 from neumap_ros.core.cameras import make_camera, normalize, project
 from neumap_ros.core.geometry import invert_pose, transform_points
 from neumap_ros.errors import ConfigError, DataError
-from neumap_ros.io import virtual_room
 from neumap_ros.io.tum import read_tum
-from neumap_ros.io.virtual_room import Room
+from neumap_ros.io.virtual import room as virtual_room
+from neumap_ros.io.virtual.room import Room
 from neumap_ros.records import Camera, FloatArray
 
 PINHOLE = make_camera(320, 240, [262.0, 0, 159.5, 0, 262.0, 119.5, 0, 0, 1])

@@ -10,7 +10,7 @@ import numpy as np
 
 from neumap_ros.core.cameras import normalize
 from neumap_ros.core.geometry import invert_pose
-from neumap_ros.io.virtual_scene import Atlas, Room
+from neumap_ros.io.virtual.scene import Atlas, Room
 from neumap_ros.records import Camera, Float32Array, FloatArray, ImageArray
 
 _NEAR = 0.05

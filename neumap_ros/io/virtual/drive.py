@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from neumap_ros.core.geometry import make_pose
 from neumap_ros.errors import ConfigError
-from neumap_ros.io.virtual_scene import Room
+from neumap_ros.io.virtual.scene import Room
 from neumap_ros.records import FloatArray
 
 # no pose comes nearer than this to furniture or walls, in metres

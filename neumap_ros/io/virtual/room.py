@@ -19,10 +19,10 @@ from neumap_ros.io.calibration import CAMERA_INFO
 from neumap_ros.io.files import PathLike
 from neumap_ros.io.stamps import Int64Array, format_stamp
 from neumap_ros.io.trajectories import write_trajectory
-from neumap_ros.io.virtual_drive import CLEARANCE, clearance, drive
-from neumap_ros.io.virtual_layout import make_room
-from neumap_ros.io.virtual_render import expose, render
-from neumap_ros.io.virtual_scene import Rectangle, Room, Solid
+from neumap_ros.io.virtual.drive import CLEARANCE, clearance, drive
+from neumap_ros.io.virtual.layout import make_room
+from neumap_ros.io.virtual.render import expose, render
+from neumap_ros.io.virtual.scene import Rectangle, Room, Solid
 from neumap_ros.records import Camera, FloatArray, ImageArray, Trajectory
 
 __all__ = [

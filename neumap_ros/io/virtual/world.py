@@ -11,9 +11,9 @@ import numpy as np
 
 from neumap_ros.core.cameras import make_camera
 from neumap_ros.errors import DataError
-from neumap_ros.io import virtual_room
 from neumap_ros.io.calibration import CAMERA_INFO
 from neumap_ros.io.files import PathLike
+from neumap_ros.io.virtual import room as virtual_room
 from neumap_ros.records import Camera, ImageArray
 
 MAPPING, QUERY, NEGATIVES = "mapping", "query", "negatives"

@@ -1,6 +1,6 @@
 """Things with a picture on them in the virtual room: paintings, posters, boards, charts and screens.
 
-As in :mod:`neumap_ros.io.virtual_textures`, each function draws an (H, W, 3) uint8 BGR image; ``scale`` is in pixels
+As in :mod:`neumap_ros.io.virtual.textures`, each function draws an (H, W, 3) uint8 BGR image; ``scale`` is in pixels
 per metre.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from neumap_ros.io.virtual_textures import (
+from neumap_ros.io.virtual.textures import (
     INK,
     Colour,
     fractal_noise,

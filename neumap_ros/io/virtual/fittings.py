@@ -1,6 +1,6 @@
 """The fronts of fixed things in the virtual room: shelves of books, cupboards, window and door.
 
-As in :mod:`neumap_ros.io.virtual_textures`, each function draws an (H, W, 3) uint8 BGR image; ``scale`` is in pixels
+As in :mod:`neumap_ros.io.virtual.textures`, each function draws an (H, W, 3) uint8 BGR image; ``scale`` is in pixels
 per metre.
 """
 
@@ -9,8 +9,8 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from neumap_ros.io.virtual_pictures import abstract, city, landscape, poster, shapes
-from neumap_ros.io.virtual_textures import (
+from neumap_ros.io.virtual.pictures import abstract, city, landscape, poster, shapes
+from neumap_ros.io.virtual.textures import (
     INK,
     Colour,
     paragraph,

@@ -11,13 +11,10 @@ import cv2
 import numpy as np
 
 from neumap_ros.errors import ConfigError
-from neumap_ros.io import virtual_fittings as fittings
-from neumap_ros.io import virtual_furniture as furniture
-from neumap_ros.io import virtual_pictures as pictures
-from neumap_ros.io import virtual_textures as textures
-from neumap_ros.io.virtual_furniture import Furnisher, Place
-from neumap_ros.io.virtual_scene import Room, Solid, assemble
-from neumap_ros.io.virtual_textures import Painter, random_colour
+from neumap_ros.io.virtual import fittings, furniture, pictures, textures
+from neumap_ros.io.virtual.furniture import Furnisher, Place
+from neumap_ros.io.virtual.scene import Room, Solid, assemble
+from neumap_ros.io.virtual.textures import Painter, random_colour
 from neumap_ros.records import FloatArray, ImageArray
 
 _Piece: TypeAlias = Callable[[Furnisher, Place, float, float, float], None]

@@ -8,11 +8,9 @@ from functools import partial
 import cv2
 import numpy as np
 
-from neumap_ros.io import virtual_fittings as fittings
-from neumap_ros.io import virtual_pictures as pictures
-from neumap_ros.io import virtual_textures as textures
-from neumap_ros.io.virtual_scene import Rectangle, Solid
-from neumap_ros.io.virtual_textures import Painter, random_colour, timber_colour
+from neumap_ros.io.virtual import fittings, pictures, textures
+from neumap_ros.io.virtual.scene import Rectangle, Solid
+from neumap_ros.io.virtual.textures import Painter, random_colour, timber_colour
 from neumap_ros.records import FloatArray, ImageArray
 
 
@@ -61,7 +59,7 @@ class Furnisher:
         painter: Painter,
         luminous: bool = False,
     ) -> None:
-        """Add a rectangle (see :class:`~neumap_ros.io.virtual_scene.Rectangle`) and have it painted."""
+        """Add a rectangle (see :class:`~neumap_ros.io.virtual.scene.Rectangle`) and have it painted."""
         height, width = (max(4, round(float(np.linalg.norm(edge)) * self.detail)) for edge in (down, right))
         texture = painter(self.rng, height, width, self.detail)
         self.rectangles.append(Rectangle(name, origin, right, down, texture, luminous))
