@@ -15,6 +15,7 @@ from neumap_ros.records import Float32Array, FloatArray
 # two tracks this close that look alike are one point that was tracked twice
 MERGE_RADIUS_M = 0.02
 MERGE_SIMILARITY = 0.9
+PAIRS_AT_ONCE = 200_000
 
 
 @dataclass(frozen=True)
@@ -71,8 +72,12 @@ def _merge(points: FloatArray, descriptors: Float32Array) -> IntArray:
     if not len(points):
         return parent
     pairs = cKDTree(points).query_pairs(MERGE_RADIUS_M, output_type="ndarray")
-    alike = np.einsum("ij,ij->i", descriptors[pairs[:, 0]], descriptors[pairs[:, 1]]) > MERGE_SIMILARITY
-    pairs = np.sort(pairs[alike], axis=1)
+    # in parts, since the descriptors of all pairs at once can take gigabytes
+    alike = [
+        np.einsum("ij,ij->i", descriptors[some[:, 0]], descriptors[some[:, 1]]) > MERGE_SIMILARITY
+        for some in np.array_split(pairs, len(pairs) // PAIRS_AT_ONCE + 1)
+    ]
+    pairs = np.sort(pairs[np.concatenate(alike)], axis=1)
     pairs = pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))]
     starts = np.searchsorted(pairs[:, 0], np.arange(len(points) + 1))
     for a in np.unique(pairs[:, 0]):

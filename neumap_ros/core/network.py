@@ -199,7 +199,7 @@ def unpack_weights(weights: dict[str, npt.NDArray[Any]]) -> NeuMapTransformer:
             scale = weights.get(name + ".scale")
             if scale is None or scale.shape != real.shape[:1] or not np.isfinite(scale).all():
                 raise ValueError(f"the weights {name} have no usable scale")
-            real = real * (scale.astype(np.float32)[:, None] / 127)
+            real = real * (scale.astype(np.float32)[:, None] / np.float32(127))
         if not np.isfinite(real).all():
             raise ValueError(f"the weights {name} are not finite")
         state[name] = torch.from_numpy(np.ascontiguousarray(real))
