@@ -18,7 +18,7 @@ def test_json(virtual_map: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert info["format_version"] == VERSION
     assert (info["decoder"], info["frame_id"], info["seed"]) == ("nearest", "map", 3)
     assert info["size_bytes"] == virtual_map.stat().st_size
-    assert info["mapping_images"] == 57
+    assert info["mapping_images"] == 51
     assert sum(info["landmarks_per_voxel"]) == info["landmarks"] == len(neural_map.landmarks)
     assert len(info["landmarks_per_voxel"]) == info["voxels"]
     assert info["network"] is None

@@ -20,7 +20,7 @@ def test_the_report_says_what_was_made(virtual_map: Path) -> None:
     report = virtual_map.with_suffix(".report").read_text()
     neural_map = load_map(virtual_map)
     assert f"id {neural_map.map_id}" in report
-    assert "60 of 60 frames, 3 of them set aside" in report
+    assert "60 of 60 frames, 9 of them set aside" in report
     assert f"{len(neural_map.landmarks)} landmarks, decoder nearest" in report
     assert "too few to rely on" in report
     assert "within 5 cm, 5 deg 100%" in report
