@@ -28,7 +28,7 @@ def test_json(virtual_map: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert info["features"]["max_keypoints"] == 1500
     assert info["calibration"]["min_inliers"] > 5
     assert info["drift"]["samples"] <= 128
-    assert info["expected"]["images"] == 3
+    assert info["expected"]["images"] == 9
     assert info["expected"]["within_5cm_5deg"] == 1.0
 
 
