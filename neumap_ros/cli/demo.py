@@ -29,7 +29,7 @@ def add_parser(subparsers: Subparsers) -> None:
         "demo",
         help="map a virtual room and localize a camera in it; needs no data",
         description="Renders a furnished room, maps a drive through it, localizes the images of another drive and some "
-        "that were not taken there, and draws how it went. Takes about two minutes on two cores.",
+        "that were not taken there, and draws how it went. Takes about a minute on two cores.",
     )
     parser.add_argument(
         "--out", type=Path, default=Path("demo_output"), metavar="DIR", help="where to write (default: demo_output)"

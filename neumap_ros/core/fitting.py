@@ -6,7 +6,6 @@ disturb them, must choose the anchor nearest to its point and the residual to it
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +26,7 @@ from neumap_ros.core.network import (
     pack_weights,
 )
 from neumap_ros.core.neural_map import NeuralMap
+from neumap_ros.core.progress import Progress
 from neumap_ros.core.tracks import Tracks
 
 # an anchor further from a keypoint's point than this is not an answer
@@ -84,7 +84,7 @@ def fit_network(
     keyframes: Keyframes,
     tracks: Tracks,
     settings: FitSettings,
-    progress: Callable[[str, int, int], object] = lambda *_: None,
+    progress: Progress = lambda *_: None,
 ) -> SceneNetwork:
     """Train network and latents for a map's landmarks on its keyframes (with adjusted poses).
 

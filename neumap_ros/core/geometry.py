@@ -71,14 +71,6 @@ def quat_from_matrix(r: FloatArray) -> FloatArray:
     return np.asarray(q / np.linalg.norm(q, axis=-1, keepdims=True))
 
 
-def nearest_rotation(r: FloatArray) -> FloatArray:
-    """The rotation matrices (..., 3, 3) closest to nearly orthonormal ones (polar decomposition)."""
-    u, _, vt = np.linalg.svd(np.asarray(r, dtype=np.float64))
-    sign = np.sign(np.linalg.det(u @ vt))
-    u[..., :, 2] *= sign[..., None]
-    return np.asarray(u @ vt)
-
-
 def make_pose(rotation: FloatArray, translation: FloatArray) -> FloatArray:
     """4x4 matrices (..., 4, 4) of rotations (..., 3, 3) and translations (..., 3)."""
     rotation, translation = np.asarray(rotation, dtype=np.float64), np.asarray(translation, dtype=np.float64)

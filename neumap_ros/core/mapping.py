@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import cv2
@@ -26,6 +25,7 @@ from neumap_ros.core.neural_map import (
     encode_anchors,
     group_into_voxels,
 )
+from neumap_ros.core.progress import Progress, count_up
 from neumap_ros.core.quantization import shipped_codebooks
 from neumap_ros.core.tracks import Tracks
 from neumap_ros.core.triangulation import with_triangulated_depth
@@ -44,8 +44,6 @@ ADJUSTED_TRACKS = 8000
 SMALL_BYTES = 300_000
 # what a network and its codes take, at most
 NETWORK_BYTES = 500_000
-
-Progress = Callable[[str, int, int], object]
 
 
 @dataclass(frozen=True)
@@ -73,7 +71,6 @@ def build_map(frames: Sequence[Frame], settings: MappingSettings, progress: Prog
     ``progress(stage, done, total)`` is called often. Raises :class:`~neumap_ros.errors.MappingError` where the images
     share too little, and what the frames' readers raise.
     """
-    random.seed(settings.seed)
     np.random.seed(settings.seed)  # noqa: NPY002 (what libraries below draw from)
     torch.manual_seed(settings.seed)
     frames = thin(frames, MAX_FRAMES)
@@ -102,17 +99,11 @@ def thin(frames: Sequence[Frame], most: int) -> list[Frame]:
 
 
 def _extract(frames: Sequence[Frame], settings: MappingSettings, progress: Progress) -> Keyframes:
-    done = 0
-
-    def step(count: int) -> None:
-        nonlocal done
-        done += count
-        progress("features", done, len(frames))
-
     # images are worked on in parallel; threads inside of each would only get in the way
     threads = cv2.getNumThreads()
     cv2.setNumThreads(1)
     try:
+        step = count_up(progress, "features", len(frames))
         return extract_keyframes(frames, settings.features, settings.use_depth, step)
     finally:
         cv2.setNumThreads(threads)
@@ -122,14 +113,7 @@ def _tracks(keyframes: Keyframes, progress: Progress) -> tuple[Tracks, np.ndarra
     """Tracks with adjusted points, and the adjusted poses."""
     depths = matching.median_depths(keyframes, default=2.0)
     pairs = matching.pair_by_overlap(keyframes.map_from_camera, depths, keyframes.view, nearest=6, spread=10)
-    done = 0
-
-    def step(count: int) -> None:
-        nonlocal done
-        done += count
-        progress("tracks", done, len(pairs))
-
-    matches = matching.match_with_depth(keyframes, pairs, step)
+    matches = matching.match_with_depth(keyframes, pairs, count_up(progress, "tracks", len(pairs)))
     label = tracks.group_by_leader(matches, len(keyframes.image))
     frame_points = keyframes.rays3() * keyframes.depth[:, None]
     poses = keyframes.map_from_camera[keyframes.image]

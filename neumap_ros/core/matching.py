@@ -137,15 +137,20 @@ def match_along_epipolar_lines(
     """
     camera_from_map = geometry.invert_pose(keyframes.map_from_camera)
     rays = keyframes.rays3()
+    # Made once: ten megabytes allocated anew for each pair, between small results that stay, can break up the heap
+    # until it holds thousands of them.
+    largest = int(np.diff(keyframes.offsets).max())
+    one, other = (torch.empty(largest, keyframes.descriptors.shape[1]) for _ in range(2))
+    table = torch.empty(largest * largest)
     out = []
     for i, j in pairs:
         progress(1)
         first, second = keyframes.slice(i), keyframes.slice(j)
-        a = torch.from_numpy(keyframes.descriptors[first].astype(np.float32))
-        b = torch.from_numpy(keyframes.descriptors[second].astype(np.float32))
+        a = one[: first.stop - first.start].copy_(torch.from_numpy(keyframes.descriptors[first]))
+        b = other[: second.stop - second.start].copy_(torch.from_numpy(keyframes.descriptors[second]))
         if len(a) < 2 or len(b) < 2:
             continue
-        similarity = a @ b.T
+        similarity = torch.mm(a, b.T, out=table[: len(a) * len(b)].view(len(a), len(b)))
         value, index = (t.numpy() for t in similarity.topk(2, dim=1))
         back = similarity.argmax(dim=0).numpy()
         best = index[:, 0]

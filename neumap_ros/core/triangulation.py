@@ -10,6 +10,7 @@ import numpy as np
 
 from neumap_ros.core import geometry, matching
 from neumap_ros.core.keyframes import IntArray, Keyframes
+from neumap_ros.core.progress import Progress, count_up
 from neumap_ros.core.tracks import Tracks, group_by_leader, refine_points
 from neumap_ros.errors import MappingError, MissingDependencyError
 from neumap_ros.records import FloatArray
@@ -79,17 +80,10 @@ def triangulate_tracks(keyframes: Keyframes, label: IntArray, progress: Callable
     return Tracks(np.concatenate(keypoint), np.concatenate(track), np.array(points))
 
 
-def with_triangulated_depth(keyframes: Keyframes, progress: Callable[[str, int, int], object]) -> Keyframes:
+def with_triangulated_depth(keyframes: Keyframes, progress: Progress) -> Keyframes:
     """The keyframes with the depth of every keypoint that could be triangulated, 0 elsewhere."""
     pairs = neighbours_by_viewpoint(keyframes.map_from_camera)
-    done = 0
-
-    def step(count: int) -> None:
-        nonlocal done
-        done += count
-        progress("match", done, len(pairs))
-
-    matches = matching.match_along_epipolar_lines(keyframes, pairs, step)
+    matches = matching.match_along_epipolar_lines(keyframes, pairs, count_up(progress, "match", len(pairs)))
     if not len(matches):
         raise MappingError("no two images show the same things from known poses: are the poses of these images?")
     label = group_by_leader(matches, len(keyframes.image))

@@ -107,31 +107,6 @@ def test_half_turns_about_the_axes(axis: int) -> None:
     np.testing.assert_allclose(np.abs(g.rotation_log(r)), np.pi * q[:3])
 
 
-@given(rotation_vectors(), arrays(np.float64, (3, 3), elements=st.floats(-0.05, 0.05)))
-def test_nearest_rotation_is_a_rotation_and_none_is_nearer(w: FloatArray, noise: FloatArray) -> None:
-    r = g.rotation_exp(w)
-    noisy = r + noise
-    best = g.nearest_rotation(noisy)
-    np.testing.assert_allclose(best @ best.T, np.eye(3), atol=1e-12)
-    assert np.linalg.det(best) == pytest.approx(1)
-    distance = np.linalg.norm(best - noisy)
-    assert distance <= np.linalg.norm(r - noisy) + TINY
-    for nudge in 1e-3 * np.concatenate([np.eye(3), -np.eye(3)]):
-        assert distance <= np.linalg.norm(g.rotation_exp(nudge) @ best - noisy) + TINY
-
-
-@given(rotation_vectors())
-def test_nearest_rotation_leaves_rotations_alone(w: FloatArray) -> None:
-    r = g.rotation_exp(w)
-    before = r.copy()
-    np.testing.assert_allclose(g.nearest_rotation(r), r, atol=1e-13)
-    np.testing.assert_array_equal(r, before)
-
-
-def test_nearest_rotation_of_a_reflection_is_no_reflection() -> None:
-    assert np.linalg.det(g.nearest_rotation(np.diag([1.0, 1.0, -1.0]))) == pytest.approx(1)
-
-
 @given(poses(), points(5))
 def test_inverse_pose_takes_points_back(pose: FloatArray, p: FloatArray) -> None:
     np.testing.assert_allclose(g.invert_pose(pose) @ pose, np.eye(4), atol=1e-11)
@@ -176,6 +151,5 @@ def test_batches_are_the_single_results_stacked(w: FloatArray, t: FloatArray) ->
         np.testing.assert_allclose(r[i, j], g.rotation_exp(w[i, j]), atol=1e-15)
         np.testing.assert_allclose(g.rotation_log(r)[i, j], g.rotation_log(r[i, j]), atol=1e-15)
         np.testing.assert_allclose(g.quat_from_matrix(r)[i, j], g.quat_from_matrix(r[i, j]), atol=1e-15)
-        np.testing.assert_allclose(g.nearest_rotation(r)[i, j], g.nearest_rotation(r[i, j]), atol=1e-13)
         np.testing.assert_allclose(g.invert_pose(pose)[i, j], g.invert_pose(pose[i, j]), atol=1e-12)
         np.testing.assert_allclose(g.pose_error(pose, pose[0, 0])[i, j], g.pose_error(pose[i, j], pose[0, 0]))

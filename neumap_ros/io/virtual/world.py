@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 
 from neumap_ros.core.cameras import make_camera
+from neumap_ros.core.progress import Progress
 from neumap_ros.errors import DataError
 from neumap_ros.io.calibration import CAMERA_INFO
 from neumap_ros.io.files import PathLike
@@ -52,7 +53,7 @@ def write_world(
     folder: PathLike,
     world: VirtualWorld,
     seed: int = 0,
-    progress: Callable[[str, int, int], object] = lambda *_: None,
+    progress: Progress = lambda *_: None,
 ) -> None:
     """Write the TUM folders ``mapping`` (with depth) and ``query`` and the folder of images ``negatives``.
 
