@@ -1,0 +1,197 @@
+"""What to believe of a stream of poses: a state machine of pure functions on frozen records.
+
+Images are localized one by one; odometry says how the robot moved between them. A pose that is where odometry leads
+from the last one is believed. One that is elsewhere is a *candidate*: only when several candidates agree with each
+other, by odometry again, has the robot jumped (been carried, or had been wrong). Nothing is filtered or averaged: what
+is published is one image's pose with that image's covariance.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import Enum
+
+import numpy as np
+
+from neumap_ros.core import geometry
+from neumap_ros.records import FloatArray
+
+# Of a chi-squared variable with six degrees of freedom one value in 30,000 is larger: consecutive images must all pass.
+GATE = 30.0
+# what two poses of standing still differ by where their covariances do not say so: map and calibration have errors
+FLOOR_M, FLOOR_RAD = 0.03, 0.02
+# so many images must agree where there is nothing to compare a pose with and one image is not sure enough by itself
+UNSURE_IMAGES = 2
+
+
+class State(Enum):
+    """The values are those of neumap_ros/msg/LocalizationStatus."""
+
+    UNINITIALIZED = 0
+    TRACKING = 1
+    DEGRADED = 2
+    LOST = 3
+
+
+@dataclass(frozen=True)
+class TrackerSettings:
+    """As of the node's parameters of the same names; seconds, metres, radians."""
+
+    image_timeout_s: float = 1.0
+    lost_after_s: float = 3.0
+    lost_distance_m: float = 2.0
+    jump_images: int = 3
+    odom_drift: float = 0.1
+    odom_turn_drift: float = 0.1
+    odom_noise: float = 0.05
+    odom_turn_noise: float = 0.05
+    max_speed: float = 2.0
+    max_turn_rate: float = 3.0
+
+
+@dataclass(frozen=True)
+class Fix:
+    """A pose of the robot's base in the map at one time, from an image or as somebody claims.
+
+    ``covariance`` (6, 6) in the convention of :class:`~neumap_ros.records.PoseEstimate`; ``odom_from_base`` (4, 4) is
+    odometry's pose at the same time, None where there is no odometry. ``sure``: evidence enough to begin with.
+    """
+
+    stamp_ns: int
+    map_from_base: FloatArray
+    covariance: FloatArray
+    odom_from_base: FloatArray | None = None
+    sure: bool = False
+
+    @property
+    def map_from_odom(self) -> FloatArray:
+        """The transform (4, 4) that this fix gives; map_from_base where there is no odometry."""
+        if self.odom_from_base is None:
+            return self.map_from_base
+        return np.asarray(self.map_from_base @ geometry.invert_pose(self.odom_from_base))
+
+
+@dataclass(frozen=True)
+class Track:
+    """What is believed at present. ``fix`` is the last one believed, ``candidates`` are later ones that agree with
+    each other but not with it. ``prior`` is a pose somebody claims, which the next image will confirm or refuse.
+    ``image_ns`` is the stamp of the last image, whatever became of it.
+    """
+
+    state: State = State.UNINITIALIZED
+    reason: str = "no image yet"
+    fix: Fix | None = None
+    candidates: tuple[Fix, ...] = ()
+    prior: Fix | None = None
+    image_ns: int | None = None
+
+    @property
+    def has_pose(self) -> bool:
+        """Whether the map's transform may be published."""
+        return self.fix is not None and self.state in (State.TRACKING, State.DEGRADED)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How far a pose is from where another one leads: metres, radians, and squared in units of the uncertainty."""
+
+    metres: float
+    radians: float
+    squared: float
+
+    @property
+    def agrees(self) -> bool:
+        return self.squared < GATE
+
+    def __str__(self) -> str:
+        return f"{self.metres:.2f} m, {np.rad2deg(self.radians):.0f} deg"
+
+
+def predict(fix: Fix, stamp_ns: int, odom_from_base: FloatArray | None, settings: TrackerSettings) -> Fix:
+    """Where ``fix`` leads at another time: moved as odometry says, with the uncertainty that grows on the way."""
+    dt = abs(stamp_ns - fix.stamp_ns) * 1e-9
+    pose = fix.map_from_base
+    if fix.odom_from_base is not None and odom_from_base is not None:
+        motion = geometry.invert_pose(fix.odom_from_base) @ odom_from_base
+        pose = pose @ motion
+        distance = float(np.linalg.norm(motion[:3, 3]))
+        turn = float(np.linalg.norm(geometry.rotation_log(motion[:3, :3])))
+        metres = np.hypot(settings.odom_drift * distance, settings.odom_noise * np.sqrt(dt))
+        radians = np.hypot(settings.odom_turn_drift * turn, settings.odom_turn_noise * np.sqrt(dt))
+    else:
+        # three standard deviations reach as far as the robot can have come
+        metres, radians = settings.max_speed * dt / 3, settings.max_turn_rate * dt / 3
+    lever = np.eye(6)
+    lever[:3, 3:] = -geometry.skew(pose[:3, 3] - fix.map_from_base[:3, 3])
+    covariance = lever @ fix.covariance @ lever.T + np.diag([metres**2] * 3 + [radians**2] * 3)
+    return replace(fix, stamp_ns=stamp_ns, map_from_base=pose, covariance=covariance, odom_from_base=odom_from_base)
+
+
+def difference(earlier: Fix, later: Fix, settings: TrackerSettings) -> Difference:
+    """How far ``later`` is from where ``earlier`` leads."""
+    expected = predict(earlier, later.stamp_ns, later.odom_from_base, settings)
+    error = geometry.pose_error(later.map_from_base, expected.map_from_base)
+    floor = np.diag([FLOOR_M**2] * 3 + [FLOOR_RAD**2] * 3)
+    squared = error @ np.linalg.solve(expected.covariance + later.covariance + floor, error)
+    return Difference(float(np.linalg.norm(error[:3])), float(np.linalg.norm(error[3:])), float(squared))
+
+
+def claim(track: Track, prior: Fix) -> Track:
+    """The track with a pose that somebody claims; it changes nothing until an image confirms it."""
+    return replace(track, prior=prior, reason="the initial pose waits for an image that confirms it")
+
+
+def see(track: Track, stamp_ns: int, fix: Fix | None, reason: str, settings: TrackerSettings) -> Track:
+    """The track after an image, which gave ``fix`` or, for a ``reason``, none.
+
+    The fix was believed where it is the ``fix`` of the result.
+    """
+    track = replace(track, image_ns=stamp_ns)
+    if fix is None:
+        return _carried_on(replace(track, candidates=()), stamp_ns, None, reason, settings)
+    verdict = ""
+    confirmed = False
+    if track.prior is not None:
+        claimed = difference(track.prior, fix, settings)
+        confirmed = claimed.agrees
+        verdict = "initial pose confirmed" if confirmed else f"initial pose refused: the image says {claimed} from it"
+        track = replace(track, prior=None)
+    candidates = (*(c for c in track.candidates if difference(c, fix, settings).agrees), fix)
+    jump = None
+    needed = 1 if fix.sure else UNSURE_IMAGES
+    if track.has_pose and track.fix is not None:
+        jump = difference(track.fix, fix, settings)
+        needed = 1 if jump.agrees else settings.jump_images
+    if confirmed or len(candidates) >= needed:
+        if jump is not None and not jump.agrees:
+            verdict = verdict or f"jumped {jump}: {len(candidates)} images agreed"
+        return replace(track, state=State.TRACKING, reason=verdict, fix=fix, candidates=())
+    progress = f"{len(candidates)} of {needed} images"
+    doubt = f"the image says {jump} from where odometry does" if jump else "one image is not sure enough"
+    reason = "; ".join(filter(None, [verdict, f"{doubt} ({progress})"]))
+    return _carried_on(replace(track, candidates=candidates), stamp_ns, fix.odom_from_base, reason, settings)
+
+
+def wait(track: Track, now_ns: int, odom_from_base: FloatArray | None, settings: TrackerSettings) -> Track:
+    """The track at ``now_ns``, as time passes and odometry moves on, whether or not images come."""
+    silent_s = 0.0 if track.image_ns is None else (now_ns - track.image_ns) * 1e-9
+    if silent_s > settings.image_timeout_s:
+        reason = f"no image since {settings.image_timeout_s:g} s"
+        return _carried_on(replace(track, candidates=()), now_ns, odom_from_base, reason, settings)
+    if track.state is State.DEGRADED:
+        return _carried_on(track, now_ns, odom_from_base, track.reason, settings)
+    return track
+
+
+def _carried_on(
+    track: Track, now_ns: int, odom_from_base: FloatArray | None, reason: str, settings: TrackerSettings
+) -> Track:
+    """The track while nothing confirms it: on odometry for a while, then lost. ``reason`` is why nothing does."""
+    if track.fix is None or not track.has_pose:
+        return replace(track, reason=reason)
+    unconfirmed_s = (now_ns - track.fix.stamp_ns) * 1e-9
+    driven_m = 0.0
+    if odom_from_base is not None and track.fix.odom_from_base is not None:
+        driven_m = float(np.linalg.norm(odom_from_base[:3, 3] - track.fix.odom_from_base[:3, 3]))
+    lost = unconfirmed_s > settings.lost_after_s or driven_m > settings.lost_distance_m
+    return replace(track, state=State.LOST if lost else State.DEGRADED, reason=reason)
