@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
 
 
+# of the options for bags those that tell nothing of poses and depth
+_BAG_OPTIONS = ("image_topic", "camera_info_topic")
+
+
 def add_parser(subparsers: Subparsers) -> None:
     """Adds the verb."""
     parser = subparsers.add_parser(
@@ -25,7 +29,10 @@ def add_parser(subparsers: Subparsers) -> None:
     )
     parser.add_argument("map", type=Path, metavar="M.neumap", help="the map")
     parser.add_argument(
-        "source", type=Path, metavar="SOURCE", help="TUM RGB-D folder, COLMAP model, folder of images or image"
+        "source",
+        type=Path,
+        metavar="SOURCE",
+        help="TUM RGB-D folder, COLMAP model, rosbag2 (folder, .mcap or .db3), folder of images or image",
     )
     parser.add_argument(
         "--out", type=Path, required=True, metavar="poses.txt", help="TUM trajectory of the images localized"
@@ -35,6 +42,7 @@ def add_parser(subparsers: Subparsers) -> None:
     )
     parser.add_argument("--images", type=Path, metavar="DIR", help="the images of a COLMAP model")
     parser.add_argument("--threads", type=options.threads, metavar="N", help="use at most this many threads")
+    options.add_bag_arguments(parser, _BAG_OPTIONS)
     parser.set_defaults(run=run)
 
 
@@ -42,6 +50,7 @@ def run(args: argparse.Namespace) -> int:
     """Localizes and writes."""
     from neumap_ros.core.localizer import Localizer
     from neumap_ros.core.map_file import load_map
+    from neumap_ros.io.bags.topics import BagOptions
     from neumap_ros.io.estimates import as_json_line, as_trajectory, summary_text
     from neumap_ros.io.files import check_output, write_atomically
     from neumap_ros.io.sources import open_source
@@ -54,7 +63,8 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError(f"poses and report cannot both go to {args.out}: give two names")
     options.use_threads(args.threads)
     localizer = Localizer(load_map(args.map))
-    source = open_source(args.source, poses=False, depth=False, images=args.images)
+    bag = BagOptions(**{name: getattr(args, name) for name in _BAG_OPTIONS})
+    source = open_source(args.source, poses=False, depth=False, images=args.images, bag=bag)
     for note in source.notes:
         print(f"note: {note}", file=sys.stderr)
     estimates = []

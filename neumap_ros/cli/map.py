@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from neumap_ros.cli import options
 from neumap_ros.cli.progress import StageProgress
 
 if TYPE_CHECKING:
     from neumap_ros.core.mapping import MappingSettings
+    from neumap_ros.io.bags.topics import BagOptions
 
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
 
@@ -31,7 +32,10 @@ def add_parser(subparsers: Subparsers) -> None:
         "is measured and printed.",
     )
     parser.add_argument(
-        "source", type=Path, metavar="SOURCE", help="TUM RGB-D folder with groundtruth.txt, or COLMAP model"
+        "source",
+        type=Path,
+        metavar="SOURCE",
+        help="TUM RGB-D folder with groundtruth.txt, COLMAP model, or rosbag2 (folder, .mcap or .db3)",
     )
     parser.add_argument("--out", type=Path, required=True, metavar="M.neumap", help="the map file to write")
     parser.add_argument(
@@ -49,16 +53,22 @@ def add_parser(subparsers: Subparsers) -> None:
     parser.add_argument("--images", type=Path, metavar="DIR", help="the images of a COLMAP model")
     parser.add_argument("--seed", type=options.seed, metavar="N", help="the same seed gives the same map (default: 0)")
     parser.add_argument(
-        "--frame-id", type=options.frame_id, metavar="map", help="name of the map's frame (default: map)"
+        "--frame-id", type=options.frame_id, metavar="map", help="name of the map's frame (default: map or --map-frame)"
+    )
+    parser.add_argument(
+        "--every-m", type=options.metres, metavar="0.1", help="take an image only where it moved this far since the last"
+    )
+    parser.add_argument(
+        "--every-deg", type=options.degrees, metavar="5", help="... or turned this far; with both, either is enough"
     )
     parser.add_argument("--threads", type=options.threads, metavar="N", help="use at most this many threads")
     parser.add_argument(
         "--config",
         type=Path,
         metavar="FILE.yaml",
-        help="a file of these options: decoder, size, quick, depth, seed, frame_id, threads, features; "
-        "what is given here as well wins",
+        help="a file of these options, written as quick or frame_id, and features; what is given here as well wins",
     )
+    options.add_bag_arguments(parser, options.BAG_OPTIONS)
     parser.set_defaults(run=run)
 
 
@@ -69,14 +79,18 @@ def run(args: argparse.Namespace) -> int:
     from neumap_ros.io.files import check_output
     from neumap_ros.io.map_summary import expected_text, size_text
     from neumap_ros.io.sources import open_source
+    from neumap_ros.io.thinning import thin
 
     started = time.perf_counter()
-    settings, threads = _settings(args)
+    given = _given(args)
     check_output(args.out, device=False)
-    options.use_threads(threads)
-    source = open_source(args.source, poses=True, depth=settings.use_depth, images=args.images)
+    options.use_threads(given.threads)
+    source = open_source(
+        args.source, poses=True, depth=given.settings.use_depth, images=args.images, bag=given.bag_options
+    )
+    source = thin(source, given.every_m, given.every_deg)
     with StageProgress() as progress:
-        neural_map = build_map(source.frames, settings, progress)
+        neural_map = build_map(source.frames, given.settings, progress)
     neural_map = save_map(args.out, neural_map)
     aside = neural_map.expected.images
     used = neural_map.mapping_images + aside
@@ -92,9 +106,19 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _settings(args: argparse.Namespace) -> tuple[MappingSettings, int | None]:
-    """The settings of file and command line, and the number of threads."""
+class _Given(NamedTuple):
+    """The options of file and command line."""
+
+    settings: MappingSettings
+    bag_options: BagOptions
+    every_m: float | None
+    every_deg: float | None
+    threads: int | None
+
+
+def _given(args: argparse.Namespace) -> _Given:
     from neumap_ros.core.mapping import MappingSettings
+    from neumap_ros.io.bags.topics import BagOptions
 
     known: dict[str, options.Parser] = {
         "decoder": options.one_of(*DECODERS),
@@ -103,13 +127,20 @@ def _settings(args: argparse.Namespace) -> tuple[MappingSettings, int | None]:
         "depth": options.switch,
         "seed": options.seed,
         "frame_id": options.frame_id,
+        "every_m": options.metres,
+        "every_deg": options.degrees,
         "threads": options.threads,
         "features": _features,
+        **{name: parse for name, (parse, _, _) in options.BAG_OPTIONS.items()},
     }
     given: dict[str, Any] = {} if args.config is None else options.read_config(args.config, known)
     given |= {name: getattr(args, name) for name in known if getattr(args, name, None) is not None}
-    threads = given.pop("threads", None)
-    return MappingSettings(**{_SETTING.get(name, name): value for name, value in given.items()}), threads
+    others = {name: given.pop(name, None) for name in ("every_m", "every_deg", "threads")}
+    bag_options = BagOptions(**{name: given.pop(name, None) for name in options.BAG_OPTIONS})
+    if bag_options.map_frame is not None:
+        given.setdefault("frame_id", bag_options.map_frame)
+    settings = MappingSettings(**{_SETTING.get(name, name): value for name, value in given.items()})
+    return _Given(settings, bag_options, **others)
 
 
 def _features(content: Any) -> Any:

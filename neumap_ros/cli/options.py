@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,33 @@ def frame_id(value: Any) -> str:
     if not isinstance(value, str) or not re.fullmatch(r"[^\s/][^\s]*", value):
         raise argparse.ArgumentTypeError(f"'{value}' is not a frame name such as map (no spaces, no leading slash)")
     return value
+
+
+def topic(value: Any) -> str:
+    """The full name of a topic; the leading slash may be left out."""
+    if not isinstance(value, str) or not re.fullmatch(r"/?[^\s/]+(/[^\s/]+)*", value):
+        raise argparse.ArgumentTypeError(f"'{value}' is not the name of a topic such as /camera/image_raw")
+    return value if value.startswith("/") else f"/{value}"
+
+
+def metres(value: Any) -> float:
+    """A distance above 0 m."""
+    return _number(value, 1000.0, "distance in metres")
+
+
+def degrees(value: Any) -> float:
+    """An angle above 0 and up to 180 degrees."""
+    return _number(value, 180.0, "angle in degrees")
+
+
+def _number(value: Any, high: float, what: str) -> float:
+    try:
+        number = math.nan if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not 0 < number <= high:
+        raise argparse.ArgumentTypeError(f"'{value}' is not a {what} above 0 and up to {high:g}")
+    return number
 
 
 def switch(value: Any) -> bool:
@@ -98,6 +126,28 @@ def parse_options(where: str, content: Any, known: Mapping[str, Parser]) -> dict
         except argparse.ArgumentTypeError as error:
             raise ConfigError(f"{where}: {name}: {error}") from None
     return made
+
+
+# what names the topics and frames of a bag, as BagOptions calls it: parser, example, help
+BAG_OPTIONS: dict[str, tuple[Parser, str, str]] = {
+    "image_topic": (topic, "/TOPIC", "the images of a bag"),
+    "camera_info_topic": (topic, "/TOPIC", "their calibration (default: beside them)"),
+    "depth_topic": (topic, "/TOPIC", "their depth, registered to them"),
+    "pose_topic": (topic, "/TOPIC", "poses or odometry (default: /tf, else what is in the map's frame)"),
+    "map_frame": (frame_id, "map", "the frame of the bag that the map is made in (default: map)"),
+    "base_frame": (frame_id, "base_link", "whose poses the pose topic tells (default: as its messages say)"),
+    "camera_frame": (frame_id, "FRAME", "the camera's optical frame (default: that of the images)"),
+}
+
+
+def add_bag_arguments(parser: argparse.ArgumentParser, names: Iterable[str]) -> None:
+    """Adds the options of BAG_OPTIONS with these names."""
+    group = parser.add_argument_group(
+        "rosbag2", "Topics and frames are found by themselves where they are clear."
+    )
+    for name in names:
+        parse, example, text = BAG_OPTIONS[name]
+        group.add_argument(f"--{name.replace('_', '-')}", type=parse, metavar=example, help=text)
 
 
 def use_threads(count: int | None) -> None:
