@@ -91,7 +91,8 @@ class PoseEstimate:
     fallback pose. ``covariance`` is 6x6 float64 in ROS' order and convention (REP-103, PoseWithCovariance):
     x, y, z in metres in the map frame, then the rotation about the map frame's fixed X, Y and Z axes in radians,
     so that the true rotation is ``exp(w) @ R`` with ``w`` of that covariance. ``keypoints_px`` (N, 2) float32 and
-    ``points_map`` (N, 3) float32 are the inliers. ``times_ms`` gives the time per stage.
+    ``points_map`` (N, 3) float32 are the inliers. ``times_ms`` gives the time per stage. ``evidence`` counts the
+    landmarks that were matched without knowing the pose and agree with it; a pose needs some 14.
     """
 
     status: Status
@@ -103,6 +104,7 @@ class PoseEstimate:
     keypoints_px: Float32Array
     points_map: Float32Array
     times_ms: Mapping[str, float]
+    evidence: int = 0
 
     @property
     def localized(self) -> bool:

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from neumap_ros.core.features import Features
-from neumap_ros.core.keyframes import IntArray
+from neumap_ros.core.keyframes import BoolArray, IntArray
 from neumap_ros.core.network import token_geometry, unpack_weights
 from neumap_ros.core.neural_map import NeuralMap
 from neumap_ros.core.quantization import shipped_codebooks
@@ -46,6 +46,10 @@ class Hypotheses:
 
     def __len__(self) -> int:
         return len(self.keypoint)
+
+    def select(self, chosen: BoolArray) -> Hypotheses:
+        """Those where ``chosen`` (H,)."""
+        return Hypotheses(self.keypoint[chosen], self.points[chosen], self.confidence[chosen], self.sigma_m[chosen])
 
 
 def pool(parts: Sequence[Hypotheses]) -> Hypotheses:

@@ -10,6 +10,7 @@ only where there is evidence enough for it.
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
@@ -27,6 +28,8 @@ MIN_SIDE_PX = 32
 MIN_NOISE_PX = 0.3
 # a pose less certain than this is of no use to a robot, and mostly wrong
 MAX_SIGMA_M, MAX_SIGMA_RAD = 0.5, 0.2
+# poses this near to each other are one
+SAME_POSE_M, SAME_POSE_RAD = 0.3, 0.25
 
 
 class Localizer:
@@ -78,17 +81,25 @@ class Localizer:
         if sigma_m > MAX_SIGMA_M or sigma_rad > MAX_SIGMA_RAD:
             reason = f"the pose is uncertain by {sigma_m:.2f} m, {np.rad2deg(sigma_rad):.0f} deg"
             return lost(reason, solution.evidence.inliers, times)
-        return PoseEstimate(
-            status=Status.LOCALIZED,
-            reason="",
-            map_from_camera=pose,
-            covariance=covariance,
-            inliers=len(solution.keypoint),
-            reprojection_error_px=float(np.sqrt(np.mean(solution.error_px**2))),
-            keypoints_px=view.features.pixels[solution.keypoint],
-            points_map=solution.points.astype(np.float32),
-            times_ms=times,
-        )
+        return localized(view, solution, pose, covariance, times)
+
+    def alternatives(
+        self, view: View, known: Sequence[FloatArray] = (), voxels: IntArray | None = None, most: int = 3
+    ) -> list[PoseEstimate]:
+        """Other poses (LOCALIZED, best first) that some of the image speaks for, though too little to be believed.
+
+        ``known`` are poses ``map_from_camera`` found already: what agrees with them is set aside, and so are poses
+        that are hardly elsewhere.
+        """
+        found: list[PoseEstimate] = []
+        for solution in self._search.alternatives(view, [geometry.invert_pose(pose) for pose in known], voxels, most):
+            pose, unit, drift_sigma = self.corrected(solution)
+            apart = np.array([geometry.pose_error(pose, other) for other in known]).reshape(-1, 2, 3)
+            if (np.linalg.norm(apart, axis=2) < (SAME_POSE_M, SAME_POSE_RAD)).all(axis=1).any():
+                continue
+            covariance = pose_covariance(unit, drift_sigma, pose, self.map.calibration)
+            found.append(localized(view, solution, pose, covariance, {}))
+        return sorted(found, key=lambda estimate: -estimate.evidence)
 
     def solve(
         self, view: View, voxels: IntArray | None = None, times: dict[str, float] | None = None
@@ -151,6 +162,24 @@ def as_gray(image: ImageArray) -> ImageArray:
     return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)) if image.ndim == 3 else image
 
 
+def localized(
+    view: View, solution: Solution, pose: FloatArray, covariance: FloatArray, times: dict[str, float]
+) -> PoseEstimate:
+    """The answer with a pose."""
+    return PoseEstimate(
+        status=Status.LOCALIZED,
+        reason="",
+        map_from_camera=pose,
+        covariance=covariance,
+        inliers=len(solution.keypoint),
+        reprojection_error_px=float(np.sqrt(np.mean(solution.error_px**2))),
+        keypoints_px=view.features.pixels[solution.keypoint],
+        points_map=solution.points.astype(np.float32),
+        times_ms=times,
+        evidence=solution.evidence.inliers,
+    )
+
+
 def lost(reason: str, inliers: int, times: dict[str, float]) -> PoseEstimate:
     """The answer without a pose."""
     return PoseEstimate(
@@ -163,4 +192,5 @@ def lost(reason: str, inliers: int, times: dict[str, float]) -> PoseEstimate:
         keypoints_px=np.zeros((0, 2), np.float32),
         points_map=np.zeros((0, 3), np.float32),
         times_ms=times,
+        evidence=inliers,
     )

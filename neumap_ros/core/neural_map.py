@@ -35,6 +35,11 @@ class VoxelGrid:
         """The lowest corner (V, 3) of each voxel, metres in the map frame."""
         return np.asarray(self.origin + self.cells * self.size_m)
 
+    def within(self, position: FloatArray, radius_m: float) -> IntArray:
+        """The voxels, as indices, that come as near as ``radius_m`` to a ``position`` (3,) in the map frame."""
+        beyond = np.maximum(np.maximum(self.corners - position, position - self.corners - self.size_m), 0)
+        return np.flatnonzero(np.linalg.norm(beyond, axis=1) <= radius_m)
+
 
 def group_into_voxels(points: FloatArray, size_m: float, min_points: int) -> tuple[VoxelGrid, IntArray]:
     """The grid of the voxels that hold ``points`` (N, 3), and the voxel (N,) of each point.

@@ -7,6 +7,7 @@ map has codes for, and pooled in one PnP.
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -34,6 +35,8 @@ SEARCH_RADII_PX = (12.0, 6.0)
 SEARCH_SIMILARITY = 0.75
 SEARCH_CANDIDATES = 4
 SAME_POINT_M = 0.01
+# so many landmarks agree by chance with some pose or other; an alternative has more
+MIN_ALTERNATIVE = 8
 
 
 @dataclass(frozen=True)
@@ -119,6 +122,25 @@ class PoseSearch:
             return second
         return best
 
+    def alternatives(
+        self, view: View, known: Sequence[FloatArray], voxels: IntArray | None, most: int
+    ) -> list[Solution]:
+        """Up to ``most`` poses that agree with what of the image does not agree with the poses ``known``
+        (``camera_from_map``), nor with each other.
+        """
+        rest = self._nearest.decode(view.features, voxels)
+        poses = list(known)
+        found: list[Solution] = []
+        for _ in range(most):
+            for pose in poses[-1:] if found else poses:
+                rest = rest.select(~agreeing(pose, rest, view))
+            solution = self._solve(rest, rest, view, {})
+            if solution is None or solution.evidence.inliers < MIN_ALTERNATIVE:
+                break
+            poses.append(solution.camera_from_map)
+            found.append(solution)
+        return found
+
     def _decode(
         self, decoder: Decoder, view: View, first: int, last: int, voxels: IntArray | None, times: dict[str, float]
     ) -> Hypotheses:
@@ -187,10 +209,15 @@ class PoseSearch:
         return keypoint[good], landmark[good], alike[good]
 
 
+def agreeing(camera_from_map: FloatArray, guesses: Hypotheses, view: View) -> BoolArray:
+    """Which of the guesses (M,) a pose projects to where their keypoints are."""
+    error = residuals_px(camera_from_map, view.rays[guesses.keypoint], guesses.points, view.focal_px)
+    return np.asarray(np.linalg.norm(error, axis=1) < CHECK_RADIUS_PX)
+
+
 def count_evidence(camera_from_map: FloatArray, guesses: Hypotheses, view: View) -> Evidence:
     """What of ``guesses``, made without knowing the pose, agrees with it."""
-    error = residuals_px(camera_from_map, view.rays[guesses.keypoint], guesses.points, view.focal_px)
-    agree = np.linalg.norm(error, axis=1) < CHECK_RADIUS_PX
+    agree = agreeing(camera_from_map, guesses, view)
 
     def different(chosen: BoolArray) -> int:
         places = np.unique(np.rint(guesses.points[chosen] / SAME_POINT_M).astype(np.int64), axis=0)

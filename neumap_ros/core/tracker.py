@@ -14,7 +14,7 @@ from enum import Enum
 import numpy as np
 
 from neumap_ros.core import geometry
-from neumap_ros.records import FloatArray
+from neumap_ros.records import FloatArray, PoseEstimate
 
 # Of a chi-squared variable with six degrees of freedom one value in 30,000 is larger: consecutive images must all pass.
 GATE = 30.0
@@ -107,6 +107,31 @@ class Difference:
         return f"{self.metres:.2f} m, {np.rad2deg(self.radians):.0f} deg"
 
 
+def moved_covariance(covariance: FloatArray, offset: FloatArray) -> FloatArray:
+    """The covariance (6, 6) of the pose of another point of the same rigid body, ``offset`` (3,) metres away in the
+    map's axes: where the rotation is wrong by w, that point is wrong by ``w x offset``.
+    """
+    lever = np.eye(6)
+    lever[:3, 3:] = -geometry.skew(offset)
+    moved = lever @ covariance @ lever.T
+    return np.asarray(0.5 * (moved + moved.T))
+
+
+def fix_of(
+    estimate: PoseEstimate,
+    stamp_ns: int,
+    base_from_camera: FloatArray,
+    odom_from_base: FloatArray | None,
+    sure: bool,
+) -> Fix:
+    """The base's pose that a localized image gives."""
+    if estimate.map_from_camera is None or estimate.covariance is None:
+        raise ValueError("the image was not localized")
+    pose = estimate.map_from_camera @ geometry.invert_pose(base_from_camera)
+    offset = pose[:3, 3] - estimate.map_from_camera[:3, 3]
+    return Fix(stamp_ns, pose, moved_covariance(estimate.covariance, offset), odom_from_base, sure)
+
+
 def predict(fix: Fix, stamp_ns: int, odom_from_base: FloatArray | None, settings: TrackerSettings) -> Fix:
     """Where ``fix`` leads at another time: moved as odometry says, with the uncertainty that grows on the way."""
     dt = abs(stamp_ns - fix.stamp_ns) * 1e-9
@@ -121,9 +146,8 @@ def predict(fix: Fix, stamp_ns: int, odom_from_base: FloatArray | None, settings
     else:
         # three standard deviations reach as far as the robot can have come
         metres, radians = settings.max_speed * dt / 3, settings.max_turn_rate * dt / 3
-    lever = np.eye(6)
-    lever[:3, 3:] = -geometry.skew(pose[:3, 3] - fix.map_from_base[:3, 3])
-    covariance = lever @ fix.covariance @ lever.T + np.diag([metres**2] * 3 + [radians**2] * 3)
+    covariance = moved_covariance(fix.covariance, pose[:3, 3] - fix.map_from_base[:3, 3])
+    covariance += np.diag([metres**2] * 3 + [radians**2] * 3)
     return replace(fix, stamp_ns=stamp_ns, map_from_base=pose, covariance=covariance, odom_from_base=odom_from_base)
 
 
