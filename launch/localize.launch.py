@@ -1,0 +1,169 @@
+"""Starts the localizer and brings it to the state "active", in the place of Nav2's localization_launch.py.
+
+    ros2 launch neumap_ros localize.launch.py map:=/path/to/room.neumap image:=/camera/image_raw \
+        camera_info:=/camera/camera_info
+
+What is set in ``params_file`` counts unless an argument that overrides it is given. See docs/ros.md and docs/nav2.md.
+"""
+
+# ruff: noqa: I001 - `launch` is ROS' package, not this folder
+
+import os
+
+from ament_index_python.packages import get_package_share_directory
+from launch import LaunchDescription
+from launch.actions import (
+    DeclareLaunchArgument,
+    EmitEvent,
+    OpaqueFunction,
+    RegisterEventHandler,
+    SetEnvironmentVariable,
+    TimerAction,
+)
+from launch.event_handlers import OnProcessStart
+from launch.events import matches_action
+from launch_ros.actions import LifecycleNode
+from launch_ros.event_handlers import OnStateTransition
+from launch_ros.events.lifecycle import ChangeState
+from launch_ros.parameter_descriptions import ParameterValue
+from lifecycle_msgs.msg import Transition
+
+YES_OR_NO = ["true", "True", "false", "False"]
+
+# After a crash the middleware believes for a while in the dead process, and would deliver requests to it alone. The
+# new process is up after some seconds; it is asked again where nothing was heard of it.
+RESPAWN_DELAY_S = 2.0
+ASK_RESPAWNED_AFTER_S = 5.0
+ASK_AGAIN_AFTER_S = 20.0
+
+
+class Autostart:
+    """Configures each process of a lifecycle node once and, where that succeeds, activates it.
+
+    A transition that fails is left as it is: the node has logged why, goes on running and can be configured by hand.
+    So can it after that, without being activated unasked.
+    """
+
+    def __init__(self, node):
+        self._node = node
+        self._process = 0
+        self._heard = False
+        self._activate_next = False
+
+    def handlers(self):
+        """The actions that watch the node; to be executed before the node itself."""
+        return [
+            RegisterEventHandler(OnProcessStart(target_action=self._node, on_start=self._on_start)),
+            RegisterEventHandler(
+                OnStateTransition(
+                    target_lifecycle_node=self._node, entities=[OpaqueFunction(function=self._on_transition)]
+                )
+            ),
+        ]
+
+    def _on_start(self, _event, _context):
+        self._process += 1
+        self._heard = False
+        self._activate_next = True
+        if self._process == 1:
+            return [self._request(Transition.TRANSITION_CONFIGURE)]
+        return [self._later(ASK_RESPAWNED_AFTER_S)]
+
+    def _on_transition(self, context):
+        event = context.locals.event
+        self._heard = True
+        if not self._activate_next or event.start_state != "configuring":
+            return []
+        self._activate_next = False
+        if event.goal_state == "inactive":
+            return [self._request(Transition.TRANSITION_ACTIVATE)]
+        return []
+
+    def _ask(self, _context, process):
+        if self._heard or process != self._process:
+            return []
+        return [self._request(Transition.TRANSITION_CONFIGURE), self._later(ASK_AGAIN_AFTER_S)]
+
+    def _later(self, period):
+        return TimerAction(period=period, actions=[OpaqueFunction(function=self._ask, args=[self._process])])
+
+    def _request(self, transition_id):
+        event = ChangeState(lifecycle_node_matcher=matches_action(self._node), transition_id=transition_id)
+        return EmitEvent(event=event)
+
+
+def localizer(context):
+    """The node as the arguments want it, and what starts it."""
+    given = context.launch_configurations
+    overrides = {}
+    if given["map"]:
+        overrides["map"] = ParameterValue(os.path.expanduser(given["map"]), value_type=str)
+    if given["use_sim_time"]:
+        overrides["use_sim_time"] = given["use_sim_time"].lower() == "true"
+    if given["image_transport"]:
+        overrides["image_transport"] = ParameterValue(given["image_transport"], value_type=str)
+
+    node = LifecycleNode(
+        package="neumap_ros",
+        executable="localizer",
+        name="neumap_localizer",
+        namespace=given["namespace"],
+        output="screen",
+        respawn=given["use_respawn"].lower() == "true",
+        respawn_delay=RESPAWN_DELAY_S,
+        parameters=[os.path.expanduser(given["params_file"]), *([overrides] if overrides else [])],
+        arguments=["--ros-args", "--log-level", given["log_level"]],
+        remappings=[
+            # tf2 uses absolute names; relative ones let several robots each have their own.
+            ("/tf", "tf"),
+            ("/tf_static", "tf_static"),
+            ("image", given["image"]),
+            ("image/compressed", given["image"] + "/compressed"),
+            ("camera_info", given["camera_info"]),
+        ],
+    )
+    autostart = given["autostart"].lower() == "true"
+    return [*(Autostart(node).handlers() if autostart else []), node]
+
+
+def generate_launch_description():
+    """The arguments, then the node."""
+    params_file = os.path.join(get_package_share_directory("neumap_ros"), "config", "localize.yaml")
+    return LaunchDescription(
+        [
+            SetEnvironmentVariable("RCUTILS_LOGGING_BUFFERED_STREAM", "1"),
+            DeclareLaunchArgument("namespace", default_value="", description="namespace of the node and its topics"),
+            DeclareLaunchArgument(
+                "map", default_value="", description="path of the .neumap file; empty: as in params_file"
+            ),
+            DeclareLaunchArgument(
+                "use_sim_time",
+                default_value="",
+                choices=["", *YES_OR_NO],
+                description="take the time from /clock (a simulator, ros2 bag play --clock); empty: as in params_file",
+            ),
+            DeclareLaunchArgument(
+                "autostart", default_value="true", choices=YES_OR_NO, description="configure and activate the node"
+            ),
+            DeclareLaunchArgument("params_file", default_value=params_file, description="path of the parameter file"),
+            DeclareLaunchArgument(
+                "use_respawn", default_value="false", choices=YES_OR_NO, description="start the node again if it dies"
+            ),
+            DeclareLaunchArgument("log_level", default_value="info", description="debug, info, warn, error or fatal"),
+            DeclareLaunchArgument(
+                "image",
+                default_value="image",
+                description="topic of the images; with image_transport:=compressed, without its /compressed",
+            ),
+            DeclareLaunchArgument(
+                "camera_info", default_value="camera_info", description="topic of the camera's calibration"
+            ),
+            DeclareLaunchArgument(
+                "image_transport",
+                default_value="",
+                choices=["", "raw", "compressed"],
+                description="which image topic is subscribed; empty: as in params_file",
+            ),
+            OpaqueFunction(function=localizer),
+        ]
+    )
