@@ -1,0 +1,1 @@
+"""sensor_msgs_py: of it, point_cloud2."""
