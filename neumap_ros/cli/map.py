@@ -56,10 +56,10 @@ def add_parser(subparsers: Subparsers) -> None:
         "--frame-id", type=options.frame_id, metavar="map", help="name of the map's frame (default: map or --map-frame)"
     )
     parser.add_argument(
-        "--every-m", type=options.metres, metavar="0.1", help="take an image only where it moved this far since the last"
+        "--every-m", type=options.metres, metavar="0.1", help="take an image only where it moved so far since the last"
     )
     parser.add_argument(
-        "--every-deg", type=options.degrees, metavar="5", help="... or turned this far; with both, either is enough"
+        "--every-deg", type=options.degrees, metavar="5", help="... or turned so far; with both, either is enough"
     )
     parser.add_argument("--threads", type=options.threads, metavar="N", help="use at most this many threads")
     parser.add_argument(

@@ -142,9 +142,7 @@ BAG_OPTIONS: dict[str, tuple[Parser, str, str]] = {
 
 def add_bag_arguments(parser: argparse.ArgumentParser, names: Iterable[str]) -> None:
     """Adds the options of BAG_OPTIONS with these names."""
-    group = parser.add_argument_group(
-        "rosbag2", "Topics and frames are found by themselves where they are clear."
-    )
+    group = parser.add_argument_group("rosbag2", "Topics and frames are found by themselves where they are clear.")
     for name in names:
         parse, example, text = BAG_OPTIONS[name]
         group.add_argument(f"--{name.replace('_', '-')}", type=parse, metavar=example, help=text)
