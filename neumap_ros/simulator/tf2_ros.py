@@ -71,7 +71,7 @@ class Buffer:
 
     def __init__(self, cache_time: Any = None, node: Any = None) -> None:
         self._tree = TransformTree(CACHE_NS if cache_time is None else cache_time.nanoseconds)
-        self._waiting: list[Callable[[], None]] = []
+        self._waiting: list[Callable[[], bool]] = []
         if node is not None:
             self.frame_server = node.create_service(
                 service_class("tf2_msgs/srv/FrameGraph"), "tf2_frames", self._answer_frames
@@ -215,8 +215,8 @@ class Buffer:
         )
         sample = Sample(_nanoseconds(stamp), transform.header.frame_id, pose)
         self._tree.add(transform.child_frame_id, sample, authority, static)
-        for wake in list(self._waiting):
-            wake()
+        waiting, self._waiting = self._waiting, []
+        self._waiting += [still_waits for still_waits in waiting if still_waits()]
 
     def _wait(self, possible: Callable[[], tuple[int, str]], look_up: Callable[[], Any]) -> Any:
         future: Any = Future()
@@ -224,17 +224,15 @@ class Buffer:
             future.set_result(look_up())
             return future
 
-        def wake() -> None:
-            if future.done():
-                return
-            try:
-                if possible()[0]:
-                    future.set_result(look_up())
-            except Exception as error:
-                future.set_exception(error)
+        def still_waits() -> bool:
+            if future.done() or future.cancelled():
+                return False
+            if not possible()[0]:
+                return True
+            future.set_result(look_up())
+            return False
 
-        self._waiting.append(wake)
-        future.add_done_callback(lambda _: self._waiting.remove(wake))
+        self._waiting.append(still_waits)
         return future
 
     def _answer_frames(self, request: Any, response: Any) -> Any:
