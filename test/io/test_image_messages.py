@@ -107,11 +107,11 @@ def test_gray_bytes_are_not_copied() -> None:
 
 @pytest.mark.parametrize("read", [gray_of_image, depth_of_image])
 def test_images_that_are_none(read: Callable[..., np.ndarray]) -> None:
-    with pytest.raises(DataError, match="'jpeg' cannot be read; known are .*16UC1"):
+    with pytest.raises(DataError, match=r"'jpeg' cannot be read; known are .*16UC1"):
         read("jpeg", HEIGHT, WIDTH, WIDTH, False, bytes(1000))
     with pytest.raises(DataError, match=r"cut off: 95 bytes instead of 96 \(8x6 16UC1\)"):
         read("16UC1", HEIGHT, WIDTH, 2 * WIDTH, False, bytes(95))
-    with pytest.raises(DataError, match="takes 16 bytes, .* is 8"):
+    with pytest.raises(DataError, match=r"takes 16 bytes, .* is 8"):
         read("16UC1", HEIGHT, WIDTH, WIDTH, False, bytes(1000))
     with pytest.raises(DataError, match="is empty: 0x6"):
         read("16UC1", HEIGHT, 0, 0, False, b"")

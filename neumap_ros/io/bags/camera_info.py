@@ -39,5 +39,5 @@ def same_calibration(a: Any, b: Any) -> bool:
     return (
         all(getattr(a, name) == getattr(b, name) for name in fields)
         and all(getattr(a.roi, name) == getattr(b.roi, name) for name in regions)
-        and all(np.array_equal(getattr(a, name), getattr(b, name)) for name in ("k", "d", "p"))
+        and all(np.array_equal(getattr(a, name), getattr(b, name), equal_nan=True) for name in ("k", "d", "p"))
     )
