@@ -126,6 +126,15 @@ def prior_of(message: PoseWithCovarianceStamped, frame_id: str) -> tuple[FloatAr
     return geometry.make_pose(geometry.matrix_from_quat(numbers[3:]), numbers[:3]), covariance
 
 
+def initial_pose(xyz_yaw: tuple[float, float, float, float], frame_id: str) -> PoseWithCovarianceStamped:
+    """The message that claims a pose of the base: metres, and radians about the vertical."""
+    message = PoseWithCovarianceStamped()
+    message.header.frame_id = frame_id
+    turn = geometry.rotation_exp(np.array([0.0, 0.0, xyz_yaw[3]]))
+    message.pose.pose = pose_message(geometry.make_pose(turn, np.array(xyz_yaw[:3])))
+    return message
+
+
 def camera_of(message: CameraInfo) -> Camera:
     """The camera of a CameraInfo. Raises :class:`~neumap_ros.errors.CalibrationError` for what cannot be used."""
     return make_camera(message.width, message.height, message.k, message.distortion_model, message.d)
@@ -167,7 +176,9 @@ def _tight(message: Image) -> Image:
         raise DataError(f"images of the encoding '{message.encoding}' are not understood: {', '.join(PIXEL_BYTES)} are")
     row = message.width * size
     if not (message.width and message.height) or message.step < row:
-        raise DataError(f"an image of {message.width}x{message.height} pixels with rows of {message.step} bytes is none")
+        raise DataError(
+            f"an image of {message.width}x{message.height} pixels with rows of {message.step} bytes is none"
+        )
     if len(message.data) < message.step * message.height:
         raise DataError(f"the image holds {len(message.data)} bytes instead of {message.step * message.height}")
     swap = bool(message.is_bigendian) and message.encoding == "mono16"

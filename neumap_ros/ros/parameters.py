@@ -48,12 +48,23 @@ TABLE = (
     Spec("tf_publish_rate", 20.0, "how often that transform is published", "Hz", 1.0, 200.0),
     Spec("transform_tolerance", 0.2, "how far ahead of now it is stamped", "s", 0.0, 10.0),
     Spec("transform_timeout", 0.3, "how long an image waits for transforms at its stamp", "s", 0.0, 5.0),
-    Spec("max_image_rate", 5.0, "images searched per second at most; 0: as many as there is time for", "Hz", 0.0, 100.0),
+    Spec(
+        "max_image_rate", 5.0, "images searched per second at most; 0: as many as there is time for", "Hz", 0.0, 100.0
+    ),
     Spec("image_timeout", 1.0, "without an image for so long the state is DEGRADED", "s", 0.1, 60.0),
     Spec("lost_after", 3.0, "without an image that confirms the pose for so long the state is LOST", "s", 0.1, 600.0),
-    Spec("lost_distance", 2.0, "driven so far without an image that confirms the pose the state is LOST", "m", 0.05, 100.0),
+    Spec(
+        "lost_distance",
+        2.0,
+        "driven so far without an image that confirms the pose the state is LOST",
+        "m",
+        0.05,
+        100.0,
+    ),
     Spec("jump_images", 3, "so many images must agree before a jump is believed", "", 2, 20),
-    Spec("voxel_radius", 8.0, "while tracking, search only so near to the prediction; 0: the whole map", "m", 0.0, 1000.0),
+    Spec(
+        "voxel_radius", 8.0, "while tracking, search only so near to the prediction; 0: the whole map", "m", 0.0, 1000.0
+    ),
     Spec("odom_drift", 0.1, "error of odometry per distance driven, standard deviation", "m/m", 0.0, 1.0),
     Spec("odom_turn_drift", 0.1, "error of odometry per angle turned, standard deviation", "rad/rad", 0.0, 1.0),
     Spec("odom_noise", 0.05, "error of odometry that grows with time alone", "m/sqrt(s)", 0.0, 1.0),
@@ -178,9 +189,9 @@ def read(node: Node) -> Settings:
     return settings_from({spec.name: node.get_parameter(spec.name).value for spec in TABLE})
 
 
-def check(node: Node, configured: bool) -> str:
+def check(node: Node) -> str:
     """The first :func:`doubt` about what the node's parameters are, from a parameter file for example."""
-    doubts = (doubt(spec, node.get_parameter(spec.name).value, configured) for spec in TABLE)
+    doubts = (doubt(spec, node.get_parameter(spec.name).value, False) for spec in TABLE)
     return next(filter(None, doubts), "")
 
 
