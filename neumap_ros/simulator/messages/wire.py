@@ -54,9 +54,11 @@ def from_cdr(data: bytes, cls: Any) -> Any:
     try:
         # Not deserialize_cdr(): it refuses bytes after the end of the message, which ROS 2 ignores.
         read = (definition.deserialize_cdr_be, definition.deserialize_cdr_le)[data[1]]
-        wire, _ = read(memoryview(data)[4:], 0, definition.cls, store)
+        wire, end = read(memoryview(data)[4:], 0, definition.cls, store)
     except (SerdeError, struct.error, ValueError, IndexError) as error:
         raise RMWError(f"these bytes are not a {type_name(cls)}: {error}") from error
+    if end > len(data) - 4:
+        raise RMWError(f"these bytes are not a {type_name(cls)}: {end + 4 - len(data)} bytes are missing")
     return cls._from_wire(wire, checks_fields())
 
 
