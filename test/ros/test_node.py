@@ -125,8 +125,8 @@ def test_values_out_of_range_or_of_another_type_are_refused(node: Process, clien
     for spec in TABLE:
         if spec.high is None:
             continue
-        refused, reason = client.set(spec.name, type(spec.default)(spec.high + 1))
-        assert not refused
+        done, reason = client.set(spec.name, type(spec.default)(2 * spec.high + 1))
+        assert not done, spec.name
         assert reason
     assert not client.set("max_image_rate", "fast")[0]
     assert client.set("max_image_rate", 2.5) == (True, "")
