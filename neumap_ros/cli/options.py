@@ -60,12 +60,12 @@ def topic(value: Any) -> str:
 
 def metres(value: Any) -> float:
     """A distance above 0 m."""
-    return _number(value, 1000.0, "distance in metres")
+    return _number(value, 1000.0, "a distance in metres")
 
 
 def degrees(value: Any) -> float:
     """An angle above 0 and up to 180 degrees."""
-    return _number(value, 180.0, "angle in degrees")
+    return _number(value, 180.0, "an angle in degrees")
 
 
 def _number(value: Any, high: float, what: str) -> float:
@@ -74,7 +74,7 @@ def _number(value: Any, high: float, what: str) -> float:
     except (TypeError, ValueError):
         number = math.nan
     if not 0 < number <= high:
-        raise argparse.ArgumentTypeError(f"'{value}' is not a {what} above 0 and up to {high:g}")
+        raise argparse.ArgumentTypeError(f"'{value}' is not {what} above 0 and up to {high:g}")
     return number
 
 

@@ -32,3 +32,20 @@ def test_seeds_are_what_numpy_takes() -> None:
     assert options.seed("4294967295") == 2**32 - 1
     with pytest.raises(argparse.ArgumentTypeError):
         options.seed("4294967296")
+
+
+def test_topics_have_full_names() -> None:
+    assert options.topic("/camera/image_raw") == options.topic("camera/image_raw") == "/camera/image_raw"
+    for name in ("", "/", "a//b", "a b", "/a/", None, 3):
+        with pytest.raises(argparse.ArgumentTypeError, match="is not the name of a topic"):
+            options.topic(name)
+
+
+def test_distances_and_angles() -> None:
+    assert options.metres("0.1") == options.metres(0.1) == 0.1
+    assert options.degrees(180) == 180.0
+    for value in ("0", "-1", "nan", "inf", "far", None, True, [1]):
+        with pytest.raises(argparse.ArgumentTypeError, match="is not a distance in metres above 0"):
+            options.metres(value)
+    with pytest.raises(argparse.ArgumentTypeError, match="is not an angle in degrees above 0 and up to 180"):
+        options.degrees(181)

@@ -416,9 +416,7 @@ def test_the_calibration_beside_the_images(opened: Open) -> None:
     bag.add("/third/camera_info", camera_info(frame="third"))
     assert opened(bag).frames[0].camera.matrix[0, 0] == 99.0
     bag.add("/fourth/camera_info", other)
-    with pytest.raises(
-        ConfigError, match=r"several topics hold calibrations: /fourth/.*, /other/.*--camera-info"
-    ):
+    with pytest.raises(ConfigError, match=r"several topics hold calibrations: /fourth/.*, /other/.*--camera-info"):
         opened(bag)
     bag.drop("/other/camera_info", "/fourth/camera_info")
     assert any("their calibration on /third/camera_info is of 'third'" in note for note in opened(bag).notes)

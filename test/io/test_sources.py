@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from neumap_ros.errors import ConfigError, DataError
+from neumap_ros.io.bags.topics import BagOptions
 from neumap_ros.io.sources import open_source
 
 Make = Callable[..., Path]
@@ -46,16 +47,35 @@ def test_images_are_for_queries_only(make_tum: Make) -> None:
 
 
 @pytest.mark.parametrize("name", ["metadata.yaml", "bag_0.mcap", "bag_0.db3"])
-def test_bags_are_announced(tmp_path: Path, name: str) -> None:
+def test_bags_go_to_their_reader(tmp_path: Path, name: str) -> None:
+    pytest.importorskip("rosbags")
     (tmp_path / name).write_text("")
-    with pytest.raises(DataError, match="rosbag2 recording, which this version does not read"):
+    for path in (tmp_path, tmp_path / name)[: 1 if name == "metadata.yaml" else 2]:
+        with pytest.raises(DataError, match=r"the bag .* is damaged"):
+            open_source(path, poses=True)
+
+
+def test_a_bag_and_its_options(tmp_path: Path) -> None:
+    pytest.importorskip("rosbags")
+    from small_bags import drive
+
+    path = drive().write(tmp_path / "bag")
+    source = open_source(path, poses=True, bag=BagOptions(map_frame="odom"))
+    assert source.description.startswith("bag ")
+    assert len(source.frames) == 10
+    assert len(open_source(path / "bag.mcap", poses=False, depth=False).frames) == 10
+    with pytest.raises(DataError, match=r"did you mean .*bag\?"):
         open_source(tmp_path, poses=True)
+    with pytest.raises(ConfigError, match="is not a COLMAP model"):
+        open_source(path, poses=True, images=tmp_path)
 
 
-def test_a_bag_file(tmp_path: Path) -> None:
-    (tmp_path / "a.mcap").write_text("")
-    with pytest.raises(DataError, match=r"a\.mcap is a rosbag2 recording"):
-        open_source(tmp_path / "a.mcap", poses=False)
+def test_options_for_bags_for_what_is_none(make_tum: Make) -> None:
+    folder = make_tum()
+    assert open_source(folder, poses=True, bag=BagOptions()).frames
+    for path in (folder, folder / "rgb"):
+        with pytest.raises(ConfigError, match="is not a rosbag2: leave these options out"):
+            open_source(path, poses=False, bag=BagOptions(image_topic="/image"))
 
 
 def test_image_folder_for_what_is_no_model(make_tum: Make) -> None:
@@ -68,7 +88,7 @@ def test_nothing_that_is_known(tmp_path: Path, make_tum: Make) -> None:
         open_source(tmp_path / "none", poses=True)
     empty = tmp_path / "empty"
     empty.mkdir()
-    with pytest.raises(DataError, match=r"no source of images: give a TUM RGB-D folder .* or a COLMAP model"):
+    with pytest.raises(DataError, match=r"no source of images: give a TUM RGB-D folder .*, a COLMAP .* or a rosbag2"):
         open_source(empty, poses=True)
     with pytest.raises(DataError, match=r"a folder of images or an image$"):
         open_source(empty, poses=False)

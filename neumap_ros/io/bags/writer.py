@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -35,7 +37,7 @@ class BagWriter:
         # rosbags names the file of a bag after its folder, so the folder gets its name from the start
         self._workplace = self._target.with_name(f".{self._target.name}.{os.getpid()}.tmp")
         self._connections: dict[str, Any] = {}
-        self._writer = _new_writer(self._workplace / self._target.name)
+        self._new_writer = _import_writer()
 
     def write(self, topic: str, type_: str, stamp_ns: int, message: Any, latched: bool = False) -> None:
         """Adds a message of ``type_`` ("tf2_msgs/msg/TFMessage"): its CDR bytes, or an object of the typestore.
@@ -54,6 +56,9 @@ class BagWriter:
         self._writer.write(connection, stamp_ns, message)
 
     def __enter__(self) -> BagWriter:
+        # what a process of the same number may have left when it was killed
+        self._clean()
+        self._writer = self._new_writer(self._workplace / "new" / self._target.name)
         try:
             self._writer.open()
         except BaseException:
@@ -75,20 +80,26 @@ class BagWriter:
             self._clean()
 
     def _publish(self) -> None:
+        replaced = self._workplace / "replaced"
         if self._target.exists():
-            self._target.rename(self._workplace / "replaced")
-        (self._workplace / self._target.name).rename(self._target)
+            self._target.rename(replaced)
+        try:
+            (self._workplace / "new" / self._target.name).rename(self._target)
+        except BaseException:
+            if replaced.exists():
+                replaced.rename(self._target)
+            raise
 
     def _clean(self) -> None:
         shutil.rmtree(self._workplace, ignore_errors=True)
 
 
-def _new_writer(folder: Path) -> Any:
+def _import_writer() -> Callable[[Path], Any]:
     try:
         from rosbags.rosbag2 import StoragePlugin, Writer
     except ImportError:
         raise MissingDependencyError("writing a rosbag needs rosbags: pip install 'neumap_ros[bags]'") from None
-    return Writer(folder, version=9, storage_plugin=StoragePlugin.MCAP)
+    return partial(Writer, version=9, storage_plugin=StoragePlugin.MCAP)
 
 
 def _latched() -> list[Any]:

@@ -1,0 +1,140 @@
+"""Mapping and localizing from bags, as users run it."""
+
+from __future__ import annotations
+
+import sys
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from types import ModuleType
+
+import cv2
+import pytest
+
+from neumap_ros.cli.main import main, make_parser
+from neumap_ros.core.map_file import load_map
+from neumap_ros.io.evaluation import evaluate
+from neumap_ros.io.trajectories import read_trajectory
+from neumap_ros.io.tum import read_tum
+
+pytest.importorskip("rosbags")
+
+
+@pytest.fixture(scope="module")
+def small_bags() -> ModuleType:
+    path = Path(__file__).parents[1] / "io" / "small_bags.py"
+    spec = spec_from_file_location("small_bags", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = sys.modules.setdefault("small_bags", module_from_spec(spec))
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def room(virtual_world: Path, small_bags: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The virtual room's recordings as bags: mapping with depth and poses, query with neither."""
+    folder = tmp_path_factory.mktemp("bags")
+    return {name: write_bag(small_bags, virtual_world / name, folder / name) for name in ("mapping", "query")}
+
+
+def write_bag(make: ModuleType, recording: Path, path: Path) -> Path:
+    with_poses = path.name == "mapping"
+    bag = make.Bag()
+    source = read_tum(recording, depth=with_poses, poses=with_poses)
+    camera = source.frames[0].camera
+    for frame in source.frames:
+        stamp = frame.stamp_ns
+        pixels = cv2.imread(str(recording / frame.name))
+        bag.add("/camera/image_raw", make.image(stamp, pixels, "bgr8"))
+        # a second camera, which nobody asked for
+        bag.add("/rear/image_raw", make.image(stamp, pixels[::-1], "bgr8", "rear"))
+        for topic in ("/camera/camera_info", "/rear/camera_info"):
+            values = {"k": camera.matrix.reshape(-1), "d": camera.distortion, "width": 320, "height": 240}
+            bag.add(topic, make.camera_info(stamp, **values))
+        if frame.map_from_camera is not None and frame.read_depth is not None:
+            bag.add("/tf", make.tf(make.transform(stamp, "cellar", make.OPTICAL, frame.map_from_camera)))
+            bag.add("/camera/depth", make.image(stamp, frame.read_depth(), "32FC1"))
+    written: Path = bag.write(path)
+    return written
+
+
+MAPPING = ("--image-topic", "camera/image_raw", "--map-frame", "cellar", "--quick", "--seed", "3")
+
+
+def test_from_bag_to_bag(
+    room: dict[str, Path], virtual_world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, poses = tmp_path / "m.neumap", tmp_path / "poses.txt"
+    assert main(["map", str(room["mapping"]), "--out", str(out), *MAPPING]) == 0
+    report = capsys.readouterr().out
+    assert f"made of   bag {room['mapping']}, /camera/image_raw: 60 of 60 frames, 9 of them set aside" in report
+    assert load_map(out).frame_id == "cellar"
+    arguments = ["--out", str(poses), "--image-topic", "/camera/image_raw"]
+    assert main(["localize", str(out), str(room["query"]), *arguments]) == 0
+    assert capsys.readouterr().out.startswith("localized 12 of 12 images\n")
+    truth = read_trajectory(virtual_world / "query" / "groundtruth.txt")
+    evaluation = evaluate(read_trajectory(poses), truth, 12)
+    assert all(recall.share == 1.0 for recall in evaluation.recall if recall.metres >= 0.05)
+
+
+def test_options_of_a_file(room: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config, out = tmp_path / "map.yaml", tmp_path / "m.neumap"
+    config.write_text(
+        "quick: true\nframe_id: kitchen\nevery_m: 0.3\nevery_deg: 15\n"
+        "image_topic: /rear/image_raw\nmap_frame: cellar\ncamera_frame: camera_optical_frame\n"
+    )
+    arguments = ["--config", str(config), "--out", str(out), "--image-topic", "/camera/image_raw", "--every-deg", "20"]
+    assert main(["map", str(room["mapping"]), *arguments]) == 0
+    report = capsys.readouterr().out
+    assert " of 60 frames moved 0.3 m or turned 20 deg since the one before" in report
+    assert load_map(out).frame_id == "kitchen"
+
+
+def test_errors_are_one_line(
+    room: dict[str, Path],
+    virtual_world: Path,
+    virtual_map: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    out = str(tmp_path / "out")
+
+    def refused(*arguments: str | Path) -> str:
+        assert main([*map(str, arguments), "--out", out]) == 1
+        captured = capsys.readouterr()
+        assert captured.out == ""
+        (line,) = captured.err.splitlines()
+        assert list(tmp_path.iterdir()) == []
+        return line
+
+    several = "several topics hold images: /camera/image_raw, /rear/image_raw; choose one with --image-topic"
+    assert several in refused("map", room["mapping"])
+    assert several in refused("localize", virtual_map, room["query"])
+    named = ("--image-topic", "/camera/image_raw")
+    assert "/tf does not connect map with camera_optical_frame" in refused("map", room["mapping"], *named)
+    assert "--pose-topic: the bag" in refused("map", room["mapping"], *named, "--pose-topic", "/odom")
+    assert "does not tell where the camera was" in refused("map", room["query"], *named)
+    assert "is not a rosbag2: leave these options out" in refused("map", virtual_world / "mapping", *named)
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["--image-topic=a b", "--image-topic=/", "--every-m=0", "--every-m=nan", "--every-deg=200", "--map-frame=/map"],
+)
+def test_wrong_values_are_wrong_usage(value: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        make_parser().parse_args(["map", "source", "--out", "m.neumap", value])
+    assert stop.value.code == 2
+    assert value.partition("=")[2] in capsys.readouterr().err
+
+
+def test_the_parser_knows_all_options_of_bags() -> None:
+    from dataclasses import fields
+
+    from neumap_ros.cli.options import BAG_OPTIONS
+    from neumap_ros.io.bags.topics import BagOptions
+
+    assert set(BAG_OPTIONS) == {field.name for field in fields(BagOptions)}
+    args = make_parser().parse_args(["map", "source", "--out", "m.neumap", "--image-topic", "image_raw"])
+    assert args.image_topic == "/image_raw"
+    assert set(BAG_OPTIONS) <= set(vars(args))

@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from neumap_ros.core.geometry import make_pose, rotation_exp
+from neumap_ros.errors import DataError
+from neumap_ros.io.thinning import kept_by_motion, thin
+from neumap_ros.io.tum import read_tum
+
+
+def poses(x: list[float], yaw_deg: list[float] | None = None) -> np.ndarray:
+    turns = np.zeros((len(x), 3))
+    turns[:, 2] = 0.0 if yaw_deg is None else np.radians(yaw_deg)
+    return make_pose(rotation_exp(turns), np.stack([x, np.zeros(len(x)), np.zeros(len(x))], axis=1))
+
+
+def test_distance_counts_from_the_last_that_was_kept() -> None:
+    some = poses([0.0, 0.06, 0.12, 0.15, 0.2, 0.24, 0.2, 0.0])
+    assert kept_by_motion(some, 0.1, None).tolist() == [0, 2, 5, 7]
+
+
+def test_turning_either_way() -> None:
+    some = poses([0.0] * 6, [0.0, 4.0, 5.01, 1.0, -0.1, 179.0])
+    assert kept_by_motion(some, None, 5.0).tolist() == [0, 2, 4, 5]
+
+
+def test_either_is_enough() -> None:
+    some = poses([0.0, 0.0, 0.2, 0.21, 0.22], [0.0, 10.0, 10.0, 11.0, 20.0])
+    assert kept_by_motion(some, 0.1, 5.0).tolist() == [0, 1, 2, 4]
+    assert kept_by_motion(some, 0.1, None).tolist() == [0, 2]
+    assert kept_by_motion(some, None, 5.0).tolist() == [0, 1, 4]
+
+
+def test_standing_still() -> None:
+    assert kept_by_motion(poses([1.0] * 5, [30.0] * 5), 0.01, 0.1).tolist() == [0]
+    assert kept_by_motion(np.zeros((0, 4, 4)), 0.1, 1.0).tolist() == []
+
+
+def test_a_source(make_tum: Callable[..., Path]) -> None:
+    # at 1 m/s along x
+    source = read_tum(make_tum([1.0, 1.1, 1.2, 1.3, 1.4]))
+    assert thin(source) is source
+    thinned = thin(source, every_m=0.15)
+    assert [frame.stamp_ns for frame in thinned.frames] == [1_000_000_000, 1_200_000_000, 1_400_000_000]
+    assert thinned.notes[-1] == "3 of 5 frames moved 0.15 m since the one before: the others are left out"
+    assert "moved 0.15 m or turned 5 deg" in thin(source, 0.15, 5.0).notes[-1]
+    with pytest.raises(DataError, match=r"only 1 of 5 frames turned 5 deg .*ask for less motion"):
+        thin(source, every_deg=5.0)
+
+
+def test_frames_without_poses(make_tum: Callable[..., Path]) -> None:
+    source = read_tum(make_tum(), poses=False)
+    with pytest.raises(DataError, match="without poses cannot be thinned"):
+        thin(source, every_m=0.1)
+    with pytest.raises(DataError, match="only 0 of 0 frames"):
+        thin(replace(source, frames=()), every_m=0.1)
