@@ -1,0 +1,236 @@
+"""The files of the ROS 2 package agree with each other and with the node, as far as can be seen without ROS 2."""
+
+from __future__ import annotations
+
+import ast
+import re
+import xml.etree.ElementTree as ET
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from neumap_ros.ros.parameters import TABLE
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE_XML = ET.parse(ROOT / "package.xml").getroot()
+CMAKE = (ROOT / "CMakeLists.txt").read_text(encoding="utf-8")
+LAUNCH_FILE = ROOT / "launch" / "localize.launch.py"
+DOCS = {path.name: path.read_text(encoding="utf-8") for path in sorted((ROOT / "docs").glob("*.md"))}
+INTERFACES = sorted(
+    path.relative_to(ROOT).as_posix() for folder in ("msg", "srv") for path in (ROOT / folder).glob(f"*.{folder}")
+)
+
+LAUNCH_ARGUMENTS = {
+    "namespace",
+    "map",
+    "use_sim_time",
+    "autostart",
+    "params_file",
+    "use_respawn",
+    "log_level",
+    "image",
+    "camera_info",
+    "image_transport",
+}
+TOPICS = {
+    "image",
+    "image/compressed",
+    "camera_info",
+    "initialpose",
+    "pose",
+    "tf",
+    "~/status",
+    "/diagnostics",
+    "~/inliers",
+    "~/debug_image",
+    "~/voxels",
+}
+SERVICES = {"~/relocalize", "~/load_map", "reinitialize_global_localization", "set_initial_pose"}
+# Declared by ROS 2 and by diagnostic_updater.
+NOT_OURS = {"use_sim_time": False, "diagnostic_updater.period": 1.0, "diagnostic_updater.use_fqn": False}
+
+
+def texts(tag: str) -> set[str]:
+    return {element.text or "" for element in PACKAGE_XML.findall(tag)}
+
+
+def snippets(language: str) -> list[Any]:
+    return [
+        pytest.param(match[2], id=f"{name}-{number}")
+        for name, text in DOCS.items()
+        for number, match in enumerate(re.finditer(rf"^( *)```{language}\n(.*?)^\1```$", text, re.M | re.S), start=1)
+    ]
+
+
+def flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Parameters by their full names, as ROS 2 joins them."""
+    found: dict[str, Any] = {}
+    for key, value in tree.items():
+        found |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return found
+
+
+def test_package_xml_is_of_an_interface_package_of_format_3() -> None:
+    assert PACKAGE_XML.tag == "package"
+    assert PACKAGE_XML.get("format") == "3"
+    assert texts("name") == {"neumap_ros"}
+    assert texts("member_of_group") == {"rosidl_interface_packages"}
+    assert texts("export/build_type") == {"ament_cmake"}
+    assert texts("license") == {"Apache-2.0"}
+    assert all(element.get("email") for element in PACKAGE_XML.findall("maintainer"))
+
+
+def test_both_packages_have_the_same_version() -> None:
+    pyproject = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    assert re.findall(r'^version = "(.+)"$', pyproject, re.M) == list(texts("version"))
+
+
+def test_cmake_makes_every_interface() -> None:
+    assert re.findall(r'"((?:msg|srv)/\w+\.(?:msg|srv))"', CMAKE) == INTERFACES
+
+
+def test_what_interfaces_are_made_of_is_a_dependency() -> None:
+    used = set()
+    for name in INTERFACES:
+        for line in (ROOT / name).read_text(encoding="utf-8").splitlines():
+            used |= set(re.findall(r"^(\w+)/\w+", line.partition("#")[0]))
+    assert used <= texts("depend")
+    assert used <= set(re.findall(r"^find_package\((\w+)", CMAKE, re.M))
+
+
+def test_what_cmake_finds_is_a_dependency() -> None:
+    found = set(re.findall(r"find_package\((\w+)", CMAKE))
+    assert found <= texts("depend") | texts("buildtool_depend") | texts("test_depend")
+
+
+def test_what_the_node_imports_from_ros_is_a_dependency() -> None:
+    # keys where the package does not have the module's name, and what is optional
+    packages = {"tf2_ros": "tf2_ros_py"}
+    optional = {"nav2_msgs"}
+    modules = set()
+    for path in (ROOT / "neumap_ros" / "ros").glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                modules.add(node.module.partition(".")[0])
+            elif isinstance(node, ast.Import):
+                modules |= {alias.name.partition(".")[0] for alias in node.names}
+    ros = {
+        packages.get(module, module)
+        for module in modules - optional
+        if module.endswith(("_msgs", "_srvs", "_interfaces", "_py"))
+        or module in {"rclpy", "tf2_ros", "cv_bridge", "tf_transformations", "diagnostic_updater"}
+    }
+    assert "rclpy" in ros
+    assert ros <= texts("exec_depend") | texts("depend")
+
+
+@pytest.mark.parametrize("path", ["scripts/localizer"])
+def test_executables_can_be_executed(path: str) -> None:
+    assert (ROOT / path).stat().st_mode & 0o111
+    source = (ROOT / path).read_text(encoding="utf-8")
+    # the interpreter of an active virtual environment, where there is one
+    assert source.startswith("#!/usr/bin/env python3\n")
+    compile(source, path, "exec")
+    assert f"install(PROGRAMS {path} " in CMAKE
+
+
+def test_the_launch_file_declares_the_arguments() -> None:
+    tree = ast.parse(LAUNCH_FILE.read_text(encoding="utf-8"))
+    declared = [
+        ast.literal_eval(node.args[0])
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "DeclareLaunchArgument"
+    ]
+    assert sorted(declared) == sorted(LAUNCH_ARGUMENTS)
+    assert any(isinstance(node, ast.FunctionDef) and node.name == "generate_launch_description" for node in tree.body)
+
+
+def test_the_launch_file_uses_no_argument_that_is_not_declared() -> None:
+    used = set(re.findall(r'given\["(\w+)"\]', LAUNCH_FILE.read_text(encoding="utf-8")))
+    assert used == LAUNCH_ARGUMENTS
+
+
+def test_the_parameter_file_has_every_parameter_with_its_default() -> None:
+    text = (ROOT / "config" / "localize.yaml").read_text(encoding="utf-8")
+    (key, node), *others = yaml.safe_load(text).items()
+    assert key == "/**"
+    assert not others
+    written = flat(node["ros__parameters"])
+    expected = NOT_OURS | {spec.name: spec.default for spec in TABLE}
+    assert written == expected
+    # ROS 2 refuses an int where a double is declared, and takes null for a string
+    assert {name: type(value) for name, value in written.items()} == {
+        name: type(value) for name, value in expected.items()
+    }
+
+
+def test_the_parameter_file_says_the_ranges() -> None:
+    text = (ROOT / "config" / "localize.yaml").read_text(encoding="utf-8")
+    for spec in TABLE:
+        if spec.high is None or spec.unit == "rad":
+            continue
+        (line,) = re.findall(rf"^ +{spec.name.rpartition('.')[2]}: .*$", text, re.M)
+        number = type(spec.default)
+        assert f"{number(spec.low)} to {number(spec.high)}" in line
+        assert spec.unit in line
+
+
+def test_the_rviz_file_shows_what_the_node_publishes() -> None:
+    rviz = yaml.safe_load((ROOT / "config" / "localize.rviz").read_text(encoding="utf-8"))["Visualization Manager"]
+    topics = {display["Topic"]["Value"] for display in rviz["Displays"] if "Topic" in display}
+    assert topics == {"/map", "/pose"} | {f"/neumap_localizer/{name}" for name in ("inliers", "debug_image", "voxels")}
+    tools = {tool["Class"]: tool for tool in rviz["Tools"]}
+    assert tools["rviz_default_plugins/SetInitialPose"]["Topic"]["Value"] == "/initialpose"
+
+
+@pytest.mark.parametrize("name", sorted({spec.name for spec in TABLE} | TOPICS | SERVICES | LAUNCH_ARGUMENTS))
+def test_the_reference_names_it(name: str) -> None:
+    assert f"`{name}`" in DOCS["ros.md"]
+
+
+def test_the_reference_says_defaults_and_which_parameters_are_fixed() -> None:
+    section = DOCS["ros.md"].partition("## Parameters")[2].partition("\n## ")[0]
+    rows = [row.split("|")[1:3] for row in section.splitlines() if row.startswith("| `")]
+    defaults = {name: default.strip().strip("`") for names, default in rows for name in re.findall(r"`(.+?)`", names)}
+    fixed = {name for names, _ in rows if "*" in names for name in re.findall(r"`(.+?)`", names)}
+    for spec in TABLE:
+        assert yaml.safe_load(defaults[spec.name]) == spec.default
+        assert (spec.name in fixed) == spec.fixed
+
+
+@pytest.mark.parametrize("text", snippets("yaml"))
+def test_yaml_to_paste_can_be_read(text: str) -> None:
+    known = {spec.name: spec.default for spec in TABLE} | NOT_OURS
+    for key, node in yaml.safe_load(text).items():
+        parameters = flat(node["ros__parameters"])
+        assert None not in parameters.values()
+        if key == "/**":
+            assert {name: type(value) for name, value in parameters.items()} == {
+                name: type(known[name]) for name in parameters
+            }
+
+
+@pytest.mark.parametrize("text", snippets("python"))
+def test_python_to_paste_can_be_compiled(text: str) -> None:
+    compile(text, "snippet", "exec")
+
+
+@pytest.mark.parametrize("text", snippets("xml"))
+def test_xml_to_paste_can_be_read(text: str) -> None:
+    ET.fromstring(text)
+
+
+def test_links_between_the_documents_lead_somewhere() -> None:
+    for name, text in DOCS.items():
+        for target in re.findall(r"\]\((?!https?:)([^)#]+)", text):
+            assert (ROOT / "docs" / target).exists(), f"{name}: {target}"
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / ".github" / "workflows").glob("*.yml")), ids=lambda path: path.name)
+def test_workflows_can_be_read(path: Path) -> None:
+    workflow = yaml.safe_load(path.read_text(encoding="utf-8"))
+    for job in workflow["jobs"].values():
+        assert job["steps"]
+        assert job["timeout-minutes"]
