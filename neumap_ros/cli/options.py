@@ -60,21 +60,26 @@ def topic(value: Any) -> str:
 
 def metres(value: Any) -> float:
     """A distance above 0 m."""
-    return _number(value, 1000.0, "a distance in metres")
+    return _number(value, "a distance in metres above 0 and up to 1000", lambda number: 0 < number <= 1000)
 
 
 def degrees(value: Any) -> float:
     """An angle above 0 and up to 180 degrees."""
-    return _number(value, 180.0, "an angle in degrees")
+    return _number(value, "an angle in degrees above 0 and up to 180", lambda number: 0 < number <= 180)
 
 
-def _number(value: Any, high: float, what: str) -> float:
+def seconds(value: Any) -> float:
+    """A time of 0 s or more."""
+    return _number(value, "a number of seconds, 0 or more", lambda number: 0 <= number < math.inf)
+
+
+def _number(value: Any, what: str, is_good: Callable[[float], bool]) -> float:
     try:
         number = math.nan if isinstance(value, bool) else float(value)
     except (TypeError, ValueError):
         number = math.nan
-    if not 0 < number <= high:
-        raise argparse.ArgumentTypeError(f"'{value}' is not {what} above 0 and up to {high:g}")
+    if not is_good(number):
+        raise argparse.ArgumentTypeError(f"'{value}' is not {what}")
     return number
 
 

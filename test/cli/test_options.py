@@ -49,3 +49,11 @@ def test_distances_and_angles() -> None:
             options.metres(value)
     with pytest.raises(argparse.ArgumentTypeError, match="is not an angle in degrees above 0 and up to 180"):
         options.degrees(181)
+
+
+def test_times() -> None:
+    assert options.seconds("12.5") == 12.5
+    assert options.seconds(0) == 0.0
+    for value in ("-0.1", "nan", "inf", "1e400", "soon", True):
+        with pytest.raises(argparse.ArgumentTypeError, match="is not a number of seconds, 0 or more"):
+            options.seconds(value)

@@ -26,7 +26,7 @@ BASE_FRAME = "base_link"
 
 
 @dataclass(frozen=True)
-class _Track:
+class Track:
     """What a topic of poses tells: the pose of ``child`` (empty: the messages do not say of what) in ``frame``."""
 
     trajectory: Trajectory
@@ -62,7 +62,7 @@ def _by_topic(
     stamps_ns: Int64Array,
     options: BagOptions,
 ) -> tuple[Lookup, tuple[str, ...]]:
-    track = _read_track(bag, topic)
+    track = read_track(bag, topic)
     if options.map_frame is not None and track.frame != options.map_frame:
         raise ConfigError(
             f"the poses on {topic.name} are in the frame {track.frame}, not in {options.map_frame}: "
@@ -95,7 +95,11 @@ def _mounted(tree: TransformTree, base: str, camera_frame: str, stamps_ns: Int64
     return tree.lookup(base, camera_frame, stamps_ns)
 
 
-def _read_track(bag: BagReader, topic: Topic) -> _Track:
+def read_track(bag: BagReader, topic: Topic) -> Track:
+    """All that a topic of poses tells, by the stamps of the headers.
+
+    Raises :class:`~neumap_ros.errors.DataError` where it tells poses of several frames, and for poses that are none.
+    """
     frames, stamps, rows = set(), [], []
     for message in bag.messages([topic]):
         decoded = bag.decode(message)
@@ -107,7 +111,7 @@ def _read_track(bag: BagReader, topic: Topic) -> _Track:
         names = ", ".join(sorted({" -> ".join(filter(None, pair)) for pair in frames}))
         raise DataError(f"{topic.name} tells poses of several frames ({names}): give another --pose-topic")
     ((frame, child),) = frames
-    return _Track(checked_trajectory(stamps, rows, topic.name), frame, child)
+    return Track(checked_trajectory(stamps, rows, topic.name), frame, child)
 
 
 def _row(type_: str, message: Any) -> tuple[float, ...]:
