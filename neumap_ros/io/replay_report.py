@@ -177,7 +177,9 @@ def as_dict(result: Report) -> dict[str, Any]:
 def as_text(result: Report) -> str:
     """The numbers to read."""
     r = result
-    first = "never" if r.first_fix_s is None else f"{r.first_fix_s:.2f} s after the first image (image {r.first_fix_image})"
+    first = (
+        "never" if r.first_fix_s is None else f"{r.first_fix_s:.2f} s after the first image (image {r.first_fix_image})"
+    )
     shares = ", ".join(f"{state} {share:.1%}" for state, share in r.state_shares.items() if share)
     lines = [
         f"played       {r.duration_s:.1f} s: {r.images_processed} images processed, {r.images_dropped} dropped",

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
+from neumap_ros.simulator import virtual_time
 from neumap_ros.simulator.messages import message_class
 from neumap_ros.simulator.rclpy.node import Node
 from neumap_ros.simulator.rclpy.qos import DurabilityPolicy, QoSProfile
@@ -39,10 +40,12 @@ class Player:
         """``remaps`` are rules "from:=to" for the topics of what is played."""
         rules = [word for rule in remaps for word in ("-r", rule)]
         self._executor = executor
-        self._node = Node("player", cli_args=["--ros-args", *rules] if rules else None)
-        self._clock = self._node.create_publisher(message_class("rosgraph_msgs/msg/Clock"), "/clock", 1)
+        self.node = Node("player", cli_args=["--ros-args", *rules] if rules else None)
+        self._clock = self.node.create_publisher(message_class("rosgraph_msgs/msg/Clock"), "/clock", 1)
         self._publishers: dict[str, Any] = {}
         self.now_ns = 0
+        # true while the player itself publishes, for those who listen to what the nodes publish
+        self.publishing = False
 
     def play(self, messages: Iterable[Timed], events: Sequence[Event] = (), after_s: float = 1.0) -> None:
         """Plays the messages in their order, even where their times go back, then lets ``after_s`` more pass.
@@ -54,7 +57,7 @@ class Player:
             while waiting and waiting[0].time_ns <= message.time_ns:
                 self._happen(waiting.pop(0))
             self.advance_to(message.time_ns)
-            self._publisher(message).publish(message.cdr)
+            self._publish(self._publisher(message), message.cdr)
             self._executor.spin_until_idle()
         end_ns = self.now_ns + round(after_s * 1e9)
         for event in waiting:
@@ -69,7 +72,7 @@ class Player:
 
     def close(self) -> None:
         """Takes the player's topics away."""
-        self._node.destroy_node()
+        self.node.destroy_node()
 
     def _happen(self, event: Event) -> None:
         if event.time_ns > self.now_ns:
@@ -78,17 +81,25 @@ class Player:
         self._executor.spin_until_idle()
 
     def _tick(self, time_ns: int) -> None:
+        virtual_time.advance_by(time_ns - self.now_ns if self.now_ns else 0)
         self.now_ns = time_ns
         clock = message_class("rosgraph_msgs/msg/Clock")()
         clock.clock.sec, clock.clock.nanosec = divmod(time_ns, 1_000_000_000)
-        self._clock.publish(clock)
+        self._publish(self._clock, clock)
         self._executor.spin_until_idle()
+
+    def _publish(self, publisher: Any, message: Any) -> None:
+        self.publishing = True
+        try:
+            publisher.publish(message)
+        finally:
+            self.publishing = False
 
     def _publisher(self, message: Timed) -> Any:
         if message.topic not in self._publishers:
             latched = message.topic.endswith("tf_static")
             durability = DurabilityPolicy.TRANSIENT_LOCAL if latched else DurabilityPolicy.VOLATILE
-            self._publishers[message.topic] = self._node.create_publisher(
+            self._publishers[message.topic] = self.node.create_publisher(
                 message_class(message.type), message.topic, QoSProfile(depth=QUEUE, durability=durability)
             )
         return self._publishers[message.topic]

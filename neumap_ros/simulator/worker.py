@@ -10,15 +10,16 @@ Result = TypeVar("Result")
 
 
 class ModelledWorker:
-    """Takes ``inference_s`` of virtual time for each job, or as long as the job really took where that is None.
+    """Takes ``inference_s`` for each job, or as long as the job really took where that is None.
 
-    Jobs queue: one that is submitted while another is under way begins when that one is done. With a fixed time
-    everything that follows from time is repeatable.
+    Time runs ``rate`` times as fast as on the computer that is modelled, as in a recording played faster. Jobs queue:
+    one that is submitted while another is under way begins when that one is done. With a fixed time everything that
+    follows from time is repeatable.
     """
 
-    def __init__(self, executor: Any, inference_s: float | None) -> None:
+    def __init__(self, executor: Any, inference_s: float | None, rate: float = 1.0) -> None:
         self._executor = executor
-        self._inference_s = inference_s
+        self._inference_s, self._rate = inference_s, rate
         self._waiting: list[tuple[Callable[[], Any], Callable[[Any], None]]] = []
         self._under_way: Any = None
 
@@ -44,7 +45,7 @@ class ModelledWorker:
         except Exception as error:  # whatever it is, it belongs to who asked for the job
             result = error
         took_s = time.perf_counter() - started if self._inference_s is None else self._inference_s
-        self._under_way = self._executor.schedule(round(took_s * 1e9), lambda: self._finish(done, result))
+        self._under_way = self._executor.schedule(round(took_s * self._rate * 1e9), lambda: self._finish(done, result))
 
     def _finish(self, done: Callable[[Any], None], result: Any) -> None:
         self._under_way = None

@@ -1,0 +1,424 @@
+"""``neumap replay``: the ROS node itself, run over a rosbag without ROS 2, the same way every time."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from neumap_ros.cli import options
+from neumap_ros.cli.progress import StageProgress
+from neumap_ros.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from neumap_ros.io.bags.reader import BagReader, Topic
+    from neumap_ros.io.replay_report import ReplayLog, Report
+    from neumap_ros.records import Trajectory
+    from neumap_ros.simulator import Published
+    from neumap_ros.simulator.player import Event, Timed
+
+    Progress = Callable[[str, int, int], object]
+    Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
+
+# what a small computer takes for an image, near enough; a fixed time makes every replay the same
+INFERENCE_MS = 100.0
+CALLS = ("relocalize", "reinitialize", "load_map")
+NODE = "neumap_localizer"
+OUTPUT_BAG = "replay"
+# played to the node beside images and camera_info
+PLAYED = frozenset({"/tf", "/tf_static", "/initialpose"})
+TRUTH_TYPES = frozenset(
+    {"geometry_msgs/msg/PoseStamped", "geometry_msgs/msg/PoseWithCovarianceStamped", "nav_msgs/msg/Odometry"}
+)
+
+
+def add_parser(subparsers: Subparsers) -> None:
+    """Adds the verb."""
+    parser = subparsers.add_parser(
+        "replay",
+        help="run the ROS node over a rosbag, without ROS 2",
+        description="Runs the node over a recording on virtual time and writes what it publishes: a bag to open in "
+        "Foxglove or RViz, poses.txt, states.txt, a report and a picture. Two replays give the same output.",
+    )
+    parser.add_argument("bag", type=Path, metavar="BAG", help="rosbag2: folder, .mcap or .db3")
+    parser.add_argument("--map", type=Path, required=True, metavar="M.neumap", help="the map to localize in")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the folder to write to")
+    parser.add_argument("--params", type=Path, metavar="FILE.yaml", help="a parameter file, as for the node")
+    parser.add_argument("--rate", type=_positive, default=1.0, metavar="2.0", help="play so much faster (default: 1)")
+    parser.add_argument("--start", type=options.seconds, default=0.0, metavar="S", help="skip the first seconds")
+    parser.add_argument("--duration", type=_positive, metavar="S", help="play so many seconds only")
+    parser.add_argument(
+        "--call",
+        type=_call,
+        action="append",
+        default=[],
+        metavar="NAME@S",
+        help="call a service at a second of the recording: relocalize@12.5, reinitialize@3, load_map:FILE@20; "
+        "may be given several times",
+    )
+    parser.add_argument(
+        "--inference-ms",
+        type=_inference,
+        default=INFERENCE_MS,
+        metavar="MS|measured",
+        help=f"how long the node takes for an image (default: {INFERENCE_MS:g}); measured: as long as it does, "
+        "which no second replay repeats",
+    )
+    parser.add_argument("--image-topic", metavar="TOPIC", help="the images, where the bag has several")
+    parser.add_argument("--camera-info-topic", metavar="TOPIC", help="their calibration")
+    parser.add_argument(
+        "--ground-truth",
+        metavar="TOPIC|FILE",
+        help="true poses of the base in the map: a topic (default: one with ground_truth in its name) or a TUM file",
+    )
+    parser.add_argument("--threads", type=options.threads, metavar="N", help="use at most this many threads")
+    parser.set_defaults(run=run)
+
+
+def _positive(value: str) -> float:
+    seconds = options.seconds(value)
+    if seconds <= 0:
+        raise argparse.ArgumentTypeError(f"'{value}' is not more than 0")
+    return seconds
+
+
+def _inference(value: str) -> float | None:
+    return None if value == "measured" else options.seconds(value)
+
+
+class Call(NamedTuple):
+    """A service to call ``at_s`` seconds into the recording."""
+
+    name: str
+    argument: str
+    at_s: float
+
+
+def _call(value: str) -> Call:
+    what, at, seconds = value.rpartition("@")
+    name, _, argument = what.partition(":")
+    if not at or name not in CALLS or (name == "load_map") != bool(argument):
+        raise argparse.ArgumentTypeError(f"'{value}' is none of relocalize@S, reinitialize@S, load_map:FILE@S")
+    return Call(name, argument, options.seconds(seconds))
+
+
+@dataclass(frozen=True)
+class ReplaySettings:
+    """What ``neumap replay`` can be told. ``inference_s`` None: as long as it takes."""
+
+    map: Path
+    params: Path | None = None
+    rate: float = 1.0
+    start_s: float = 0.0
+    duration_s: float | None = None
+    calls: Sequence[Call] = ()
+    inference_s: float | None = INFERENCE_MS / 1e3
+    image_topic: str | None = None
+    camera_info_topic: str | None = None
+    ground_truth: str | None = None
+
+
+def run(args: argparse.Namespace) -> int:
+    """Replays, writes and reports."""
+    from neumap_ros.io.replay_report import as_text
+
+    options.use_threads(args.threads)
+    settings = ReplaySettings(
+        map=args.map,
+        params=args.params,
+        rate=args.rate,
+        start_s=args.start,
+        duration_s=args.duration,
+        calls=args.call,
+        inference_s=None if args.inference_ms is None else args.inference_ms / 1e3,
+        image_topic=args.image_topic,
+        camera_info_topic=args.camera_info_topic,
+        ground_truth=args.ground_truth,
+    )
+    with StageProgress() as progress:
+        result = replay(args.bag, args.out, settings, progress)
+    print(as_text(result))
+    print(f"written      {args.out}")
+    return 0
+
+
+def replay(bag_path: Path, out: Path, settings: ReplaySettings, progress: Progress) -> Report:
+    """Runs the node over a bag and writes all outputs to the folder ``out``, which is made where it is not there.
+
+    Raises :class:`~neumap_ros.errors.DataError` and its kin for a bag, a map or parameters that cannot be used.
+    """
+    from neumap_ros.io.bags.reader import BagReader
+    from neumap_ros.io.replay_figure import draw_replay
+    from neumap_ros.io.replay_report import report
+    from neumap_ros.simulator.recording import replay_log, write_output
+
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise DataError(f"{out} is not a folder: give another one to write to") from None
+    with BagReader(bag_path) as bag:
+        played = _choose_topics(bag, settings)
+        truth = _truth(bag, settings.ground_truth)
+        with Rig(
+            {"map": str(settings.map), "image_transport": played.transport},
+            params=settings.params,
+            remaps=played.remaps,
+            inference_s=settings.inference_s,
+            rate=settings.rate,
+        ) as rig:
+            rig.start()
+            events = [rig.event(call, played.start_ns) for call in settings.calls]
+            rig.player.play(_messages(bag, played, progress), events)
+            log = replay_log(rig.published, played.start_ns, rig.player.now_ns, played.first_image_ns)
+            frames = rig.frames
+        odometry = _odometry(bag, played, *frames)
+        write_output(out / OUTPUT_BAG, bag, rig.published, played.start_ns, played.end_ns)
+    result = report(log, truth, odometry)
+    _write(out, log, result, rig.log_lines)
+    draw_replay(out / "replay.png", log, result, truth)
+    return result
+
+
+@dataclass(frozen=True)
+class Played:
+    """What of a bag is played: ``topics`` from ``start_ns`` to ``end_ns`` of recording time."""
+
+    topics: tuple[Topic, ...]
+    transport: str
+    remaps: tuple[str, ...]
+    start_ns: int
+    end_ns: int
+    first_image_ns: int
+
+
+def _choose_topics(bag: BagReader, settings: ReplaySettings) -> Played:
+    from neumap_ros.io.bags.topics import choose_camera_info, choose_image, look_at_images
+    from neumap_ros.io.bags.transforms import stamp_of
+
+    looks = look_at_images(bag)
+    image = choose_image(bag, looks, settings.image_topic)
+    info = choose_camera_info(bag, image, looks[image].frame, settings.camera_info_topic)
+    first = next(bag.messages(bag.topics)).time_ns
+    start_ns = first + round(settings.start_s * 1e9)
+    end_ns = 2**63 - 1 if settings.duration_s is None else start_ns + round(settings.duration_s * 1e9)
+    images = (message for message in bag.messages([image], start_ns) if message.time_ns <= end_ns)
+    first_image = next(images, None)
+    if first_image is None:
+        raise DataError(f"no image on {image.name} is within the part of {bag.path} that is to be played")
+    compressed = image.type == "sensor_msgs/msg/CompressedImage"
+    return Played(
+        topics=tuple(t for t in bag.topics if t in (image, info) or t.name in PLAYED),
+        transport="compressed" if compressed else "raw",
+        remaps=(f"image{'/compressed' if compressed else ''}:={image.name}", f"camera_info:={info.name}"),
+        start_ns=start_ns,
+        end_ns=end_ns,
+        first_image_ns=stamp_of(bag.decode(first_image).header),
+    )
+
+
+def _messages(bag: BagReader, played: Played, progress: Progress) -> Iterator[Timed]:
+    """The messages to play. What is said once and for all is played even where it was said before the start."""
+    from neumap_ros.simulator.player import Timed
+
+    total = sum(topic.count for topic in played.topics)
+    for done, message in enumerate(bag.messages(played.topics), start=1):
+        progress("replay", done, total)
+        early = message.time_ns < played.start_ns
+        if message.time_ns > played.end_ns or (early and message.topic.name != "/tf_static"):
+            continue
+        time_ns = max(message.time_ns, played.start_ns)
+        yield Timed(time_ns, message.topic.name, message.topic.type, bytes(message.data))
+
+
+def _truth(bag: BagReader, given: str | None) -> Trajectory | None:
+    """True poses of the base in the map, from a topic or a file."""
+    from neumap_ros.io.bags.poses import read_track
+    from neumap_ros.io.trajectories import read_trajectory
+
+    topics = [t for t in bag.topics if t.type in TRUTH_TYPES and t.count]
+    chosen = [t for t in topics if t.name == given or (given is None and "ground_truth" in t.name)]
+    if len(chosen) == 1:
+        return read_track(bag, chosen[0]).trajectory
+    if given is None:
+        return None
+    if not Path(given).is_file():
+        names = ", ".join(t.name for t in topics) or "none"
+        raise ConfigError(f"'{given}' is neither a file nor a topic of poses; those of the bag are: {names}")
+    return read_trajectory(given)
+
+
+def _odometry(bag: BagReader, played: Played, odom: str, base: str) -> Trajectory | None:
+    """Poses of the base in the odometry's frame, as /tf tells them; None where it does not."""
+    import numpy as np
+
+    from neumap_ros.io.bags.transforms import TransformTree, stamp_of
+    from neumap_ros.records import Trajectory
+
+    tree = TransformTree()
+    stamps: set[int] = set()
+    for message in bag.messages([t for t in played.topics if t.name in ("/tf", "/tf_static")]):
+        transforms = bag.decode(message).transforms
+        tree.add(transforms, is_static=message.topic.name == "/tf_static")
+        stamps.update(stamp_of(each.header) for each in transforms if message.topic.name == "/tf")
+    if not odom or tree.problem(odom, base):
+        return None
+    times = np.array(sorted(stamps), dtype=np.int64)
+    found = tree.lookup(odom, base, times)
+    return Trajectory(times[found.known], found.poses[found.known])
+
+
+def _write(out: Path, log: ReplayLog, result: Report, log_lines: Sequence[str]) -> None:
+    from neumap_ros.io.files import write_atomically
+    from neumap_ros.io.replay_report import as_dict, as_text, status_lines
+    from neumap_ros.io.trajectories import write_trajectory
+
+    write_trajectory(out / "poses.txt", log.poses)
+    for name, text in (
+        ("states.txt", status_lines(log)),
+        ("report.txt", as_text(result) + "\n"),
+        ("report.json", json.dumps(as_dict(result), indent=1) + "\n"),
+        ("log.txt", "".join(line + "\n" for line in log_lines)),
+    ):
+        write_atomically(out / name, text.encode())
+
+
+class Rig:
+    """The node in the simulator, with a player beside it. A context manager: afterwards the simulator is gone.
+
+    ``parameters`` outdo the file ``params``. Raises :class:`~neumap_ros.errors.ConfigError` for parameters that the
+    node does not take, and :class:`~neumap_ros.simulator.SimulatorError` where ROS 2 is there.
+    """
+
+    def __init__(
+        self,
+        parameters: Mapping[str, Any],
+        params: Path | None = None,
+        remaps: Sequence[str] = (),
+        inference_s: float | None = INFERENCE_MS / 1e3,
+        rate: float = 1.0,
+    ) -> None:
+        self._parameters, self._params, self._remaps = dict(parameters), params, remaps
+        self._inference_s, self._rate = inference_s, rate
+        self._stop_listening: list[Callable[[], None]] = []
+        self._clients: dict[str, Any] = {}
+        self.node: Any = None
+        self.player: Any = None
+        self.executor: Any = None
+        self.published: list[Timed] = []
+        self.log_lines: list[str] = []
+
+    def __enter__(self) -> Rig:
+        from neumap_ros import simulator
+
+        if self._params is not None and not self._params.is_file():
+            raise ConfigError(f"the parameter file {self._params} does not exist")
+        simulator.install()
+        try:
+            self._set_up()
+        except BaseException:
+            self._tear_down()
+            raise
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._tear_down()
+
+    def _set_up(self) -> None:
+        from neumap_ros import simulator
+        from neumap_ros.simulator import rclpy
+        from neumap_ros.simulator.player import Player
+        from neumap_ros.simulator.rclpy.executors import SingleThreadedExecutor
+        from neumap_ros.simulator.rclpy.parameter import Parameter
+        from neumap_ros.simulator.worker import ModelledWorker
+
+        simulator.log_to_stderr(False)
+        self._stop_listening = [
+            simulator.tap(self._record),
+            simulator.on_log(lambda line: self.log_lines.append(f"{line.severity} {line.text}")),
+        ]
+        rclpy.init(args=[])
+        self.executor = SingleThreadedExecutor()
+        self.player = Player(self.executor)
+        rules = [word for rule in self._remaps for word in ("-r", rule)]
+        files = [] if self._params is None else ["--params-file", str(self._params)]
+        overrides = {"use_sim_time": True, **self._parameters}
+        from neumap_ros.ros.node import LocalizerNode
+
+        try:
+            self.node = LocalizerNode(
+                lambda node: ModelledWorker(self.executor, self._inference_s, self._rate),
+                cli_args=["--ros-args", *rules, *files],
+                parameter_overrides=[Parameter(name, value=value) for name, value in overrides.items()],
+            )
+        except Exception as error:
+            raise ConfigError(f"the node does not take its parameters: {error}") from error
+        self.executor.add_node(self.node)
+
+    def _tear_down(self) -> None:
+        from neumap_ros import simulator
+        from neumap_ros.simulator import rclpy
+
+        for stop in self._stop_listening:
+            stop()
+        if self.node is not None:
+            self.node.destroy_node()
+        if self.player is not None:
+            self.player.close()
+        rclpy.try_shutdown()
+        simulator.log_to_stderr(True)
+        simulator.uninstall()
+
+    def start(self) -> None:
+        """Configures and activates the node. Raises :class:`~neumap_ros.errors.DataError` with its error if not."""
+        from neumap_ros.simulator.rclpy.lifecycle import TransitionCallbackReturn
+
+        for step in (self.node.trigger_configure, self.node.trigger_activate):
+            if step() is not TransitionCallbackReturn.SUCCESS:
+                errors = [line for line in self.log_lines if line.startswith("ERROR")]
+                raise DataError(errors[-1].removeprefix("ERROR ") if errors else "the node could not be started")
+
+    @property
+    def frames(self) -> tuple[str, str]:
+        """The names of the odometry's and the base's frame."""
+        names = ("odom_frame_id", "base_frame_id")
+        odom, base = (str(self.node.get_parameter(name).value) for name in names)
+        return odom, base
+
+    def call(self, service: str, type_name: str, **fields: Any) -> Any:
+        """Calls a service of the node; the future of its response."""
+        from neumap_ros.simulator.messages import service_class
+
+        cls = service_class(type_name)
+        if service not in self._clients:
+            self._clients[service] = self.player.node.create_client(cls, service)
+        return self._clients[service].call_async(cls.Request(**fields))
+
+    def event(self, call: Call, start_ns: int) -> Event:
+        """The event of a call of the command line; its answer goes to the log."""
+        from neumap_ros.simulator.player import Event
+
+        def ask() -> None:
+            if call.name == "reinitialize":
+                future = self.call("/reinitialize_global_localization", "std_srvs/srv/Empty")
+            elif call.name == "load_map":
+                future = self.call(f"/{NODE}/load_map", "neumap_ros/srv/LoadMap", map_path=call.argument)
+            else:
+                future = self.call(f"/{NODE}/relocalize", "neumap_ros/srv/Relocalize")
+            future.add_done_callback(lambda done: self.log_lines.append(f"ANSWER {call.name}: {_short(done.result())}"))
+
+        return Event(start_ns + round(call.at_s * 1e9), ask)
+
+    def _record(self, message: Published) -> None:
+        from neumap_ros.simulator.player import Timed
+
+        if not self.player.publishing:
+            self.published.append(Timed(self.player.now_ns, message.topic, message.type_name, message.cdr))
+
+
+def _short(answer: Any) -> str:
+    """An answer on one line, without its long fields."""
+    fields = {name: getattr(answer, name, None) for name in ("success", "reason", "inliers", "latency", "map_id")}
+    return ", ".join(f"{name} {value}" for name, value in fields.items() if value not in (None, ""))
