@@ -88,8 +88,10 @@ def _read(node: Any, name: str, values: dict[str, Any], in_list: bool) -> None:
     elif isinstance(node, yaml.SequenceNode):
         if in_list:
             raise RCLError(f"Sequences cannot hold sequences, in parameter {name}")
-        # An empty list has no type, so it sets nothing.
-        values[name] = None
+        values.pop(name, None)
+        if not node.value:
+            # An empty list has no type, so it sets nothing.
+            values[name] = None
         for item in node.value:
             _read(item, name, values, True)
     elif isinstance(node, yaml.ScalarNode):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
@@ -24,11 +25,11 @@ class LoggingSeverity(IntEnum):
 
 @dataclass
 class Output:
-    """Where lines go. ``rosout`` are senders by names of loggers; children of those count too."""
+    """Where lines go. ``rosout`` are senders, while they live, by names of loggers; children of those count too."""
 
     levels: dict[str, LoggingSeverity]
     listeners: list[Callable[[LogLine], object]]
-    rosout: dict[str, Callable[[LogLine], None]]
+    rosout: dict[str, weakref.WeakMethod[Callable[[LogLine], None]]]
     to_stderr: bool = True
 
 
@@ -162,7 +163,8 @@ def _write(line: LogLine) -> None:
         listener(line)
     for name in _family(line.name):
         if name in output.rosout:
-            output.rosout[name](line)
+            if (send := output.rosout[name]()) is not None:
+                send(line)
             return
 
 

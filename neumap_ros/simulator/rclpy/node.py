@@ -123,7 +123,7 @@ class Node(ParameterStore, GraphQueries):
             self._rosout = self.create_publisher(
                 messages.message_class("rcl_interfaces/msg/Log"), "/rosout", qos_profile_rosout_default
             )
-            output.rosout[self._logger.name] = self._send_log
+            output.rosout[self._logger.name] = weakref.WeakMethod(self._send_log)
         self._parameter_events = self.create_publisher(
             messages.message_class("rcl_interfaces/msg/ParameterEvent"),
             "/parameter_events",
@@ -474,7 +474,7 @@ class Node(ParameterStore, GraphQueries):
             for end in list(ends):
                 _destroy(ends, end)
         middleware.remove_node(self._entry)
-        if output.rosout.get(self._logger.name) == self._send_log:
+        if output.rosout.get(self._logger.name) == weakref.WeakMethod(self._send_log):
             del output.rosout[self._logger.name]
         self._destroyed = True
 
