@@ -20,9 +20,10 @@ ALLOWED = {
     "records": set(),
     "core": {"errors", "records", "core"},
     "io": {"errors", "records", "core", "io"},
-    "simulator": {"errors", "records", "io", "simulator"},
+    "simulator": {"errors", "records", "core", "io", "simulator"},
     "cli": {"errors", "records", "core", "io", "simulator", "cli"},
-    "ros": {"errors", "records", "core", "ros"},
+    # msg and srv are what ROS 2 generates of our definitions
+    "ros": {"errors", "records", "core", "ros", "msg", "srv"},
 }
 REPLAY = PACKAGE / "cli" / "replay.py"
 ROS_PACKAGES = {"rclpy", "rcl_interfaces", "lifecycle_msgs", "tf2_ros", "tf2_py", "diagnostic_updater", "cv_bridge"}

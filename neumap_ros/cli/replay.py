@@ -414,7 +414,7 @@ class Rig:
     def _record(self, message: Published) -> None:
         from neumap_ros.simulator.player import Timed
 
-        if not self.player.publishing:
+        if self.player is not None and not self.player.publishing:
             self.published.append(Timed(self.player.now_ns, message.topic, message.type_name, message.cdr))
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from diagnostic_msgs.msg import DiagnosticStatus
 from diagnostic_updater import DiagnosticStatusWrapper, Updater
 from rcl_interfaces.msg import SetParametersResult
+from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.clock import JumpThreshold
 from rclpy.duration import Duration
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
@@ -76,9 +77,11 @@ class LocalizerNode(LifecycleNode):
         engine.warm_up()
         self._report_map(engine, settings)
         self._session = Session(self, engine, self._current_settings, self._make_worker)
+        # a coroutine that waits holds up its callback group, so these two do not wait in the node's own
+        apart = ReentrantCallbackGroup()
         self._served = [
-            self.create_service(Relocalize, "~/relocalize", self._on_relocalize),
-            self.create_service(LoadMap, "~/load_map", self._on_load_map),
+            self.create_service(Relocalize, "~/relocalize", self._on_relocalize, callback_group=apart),
+            self.create_service(LoadMap, "~/load_map", self._on_load_map, callback_group=apart),
             self.create_service(Empty, "reinitialize_global_localization", self._on_reinitialize),
         ]
         if SetInitialPose is not None:
