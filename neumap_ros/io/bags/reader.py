@@ -86,10 +86,17 @@ class BagReader:
         topic_of = {(c.topic, c.msgtype): of[id(c)] for c in connections}
         seen = set()
         with self._explained():
-            for connection, time_ns, data in self._reader.messages(connections, start_ns):
-                topic = topic_of[connection.topic, connection.msgtype]
-                seen.add(topic)
-                yield Message(topic, time_ns, data)
+            found = self._reader.messages(connections, start_ns)
+        while True:
+            # not around the yield: an iteration that is given up would end in the handler and leave a cycle behind
+            with self._explained():
+                each = next(found, None)
+            if each is None:
+                break
+            connection, time_ns, data = each
+            topic = topic_of[connection.topic, connection.msgtype]
+            seen.add(topic)
+            yield Message(topic, time_ns, data)
         missing = [topic for topic in topic_of.values() if topic.count and topic not in seen]
         if missing and start_ns is None:
             raise DataError(
