@@ -66,8 +66,9 @@ class Player:
 
     def advance_to(self, time_ns: int) -> None:
         """Lets time pass, or jump back; what is due on the way is done when it is due."""
-        while (due := self._executor.next_due_ns()) is not None and self.now_ns < due < time_ns:
-            self._tick(due)
+        # before the first /clock no time passes: it jumps to that
+        while self.now_ns and (due := self._executor.next_due_ns()) is not None and due < time_ns:
+            self._tick(max(due, self.now_ns))
         self._tick(time_ns)
 
     def close(self) -> None:
