@@ -2,8 +2,8 @@
 
 Images are localized one by one; odometry says how the robot moved between them. A pose that is where odometry leads
 from the last one is believed. One that is elsewhere is a *candidate*: only when several candidates agree with each
-other, by odometry again, has the robot jumped (been carried, or had been wrong). Nothing is filtered or averaged: what
-is published is one image's pose with that image's covariance.
+other, by odometry again, has the robot jumped (been carried, or had been wrong). A pose that is believed is averaged
+with where odometry leads; its covariance stays that of one image, because consecutive images share the map's errors.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class Fix:
 class Track:
     """What is believed at present. ``fix`` is the last one believed, ``candidates`` are later ones that agree with
     each other but not with it. ``prior`` is a pose somebody claims, which the next image will confirm or refuse.
-    ``image_ns`` is the stamp of the last image, whatever became of it.
+    ``image_ns`` is the stamp of the last image, and ``believed`` whether its pose was.
     """
 
     state: State = State.UNINITIALIZED
@@ -84,6 +84,7 @@ class Track:
     candidates: tuple[Fix, ...] = ()
     prior: Fix | None = None
     image_ns: int | None = None
+    believed: bool = False
 
     @property
     def has_pose(self) -> bool:
@@ -160,17 +161,26 @@ def difference(earlier: Fix, later: Fix, settings: TrackerSettings) -> Differenc
     return Difference(float(np.linalg.norm(error[:3])), float(np.linalg.norm(error[3:])), float(squared))
 
 
+def averaged(expected: Fix, seen: Fix) -> Fix:
+    """``seen`` moved towards where odometry leads, each with the weight that its covariance gives it.
+
+    With the covariance of ``seen``: what the two have in common, the errors of map and calibration, does not average
+    out, and a filter that took them for independent would grow as sure as it is wrong.
+    """
+    error = geometry.pose_error(expected.map_from_base, seen.map_from_base)
+    step = seen.covariance @ np.linalg.solve(expected.covariance + seen.covariance, error)
+    turn = geometry.rotation_exp(step[3:]) @ seen.map_from_base[:3, :3]
+    return replace(seen, map_from_base=geometry.make_pose(turn, seen.map_from_base[:3, 3] + step[:3]))
+
+
 def claim(track: Track, prior: Fix) -> Track:
     """The track with a pose that somebody claims; it changes nothing until an image confirms it."""
     return replace(track, prior=prior, reason="the initial pose waits for an image that confirms it")
 
 
 def see(track: Track, stamp_ns: int, fix: Fix | None, reason: str, settings: TrackerSettings) -> Track:
-    """The track after an image, which gave ``fix`` or, for a ``reason``, none.
-
-    The fix was believed where it is the ``fix`` of the result.
-    """
-    track = replace(track, image_ns=stamp_ns)
+    """The track after an image, which gave ``fix`` or, for a ``reason``, none."""
+    track = replace(track, image_ns=stamp_ns, believed=False)
     if fix is None:
         return _carried_on(replace(track, candidates=()), stamp_ns, None, reason, settings)
     verdict = ""
@@ -187,9 +197,11 @@ def see(track: Track, stamp_ns: int, fix: Fix | None, reason: str, settings: Tra
         jump = difference(track.fix, fix, settings)
         needed = 1 if jump.agrees else settings.jump_images
     if confirmed or len(candidates) >= needed:
-        if jump is not None and not jump.agrees:
+        if jump is not None and jump.agrees and track.fix is not None:
+            fix = averaged(predict(track.fix, stamp_ns, fix.odom_from_base, settings), fix)
+        elif jump is not None:
             verdict = verdict or f"jumped {jump}: {len(candidates)} images agreed"
-        return replace(track, state=State.TRACKING, reason=verdict, fix=fix, candidates=())
+        return replace(track, state=State.TRACKING, reason=verdict, fix=fix, candidates=(), believed=True)
     progress = f"{len(candidates)} of {needed} images"
     doubt = f"the image says {jump} from where odometry does" if jump else "one image is not sure enough"
     reason = "; ".join(filter(None, [verdict, f"{doubt} ({progress})"]))

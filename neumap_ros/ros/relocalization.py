@@ -78,9 +78,9 @@ class Relocalization:
                     fix, reason = None, f"the image says {apart} from the prior"
             search.track = see(search.track, seen.stamp_ns, fix, reason, settings)
             search.image_ns, search.reason = seen.stamp_ns, search.track.reason
-            if fix is not None and search.track.fix is fix:
+            if search.track.believed and search.track.fix is not None:
                 found = search.track
-                self._answer(search, response(seen, fix, map_id, map_frame, now_ns))
+                self._answer(search, response(seen, search.track.fix, map_id, map_frame, now_ns))
         return found
 
     def abandon(self, reason: str, map_id: str) -> None:

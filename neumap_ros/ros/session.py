@@ -274,8 +274,8 @@ class Session:
         if found is not None:
             track = found
         self._set_track(track, publish=False)
-        if fix is not None and track.fix is fix:
-            self.outputs.pose(fix)
+        if track.believed and track.fix is not None:
+            self.outputs.pose(track.fix)
             self._publish_transform(settings)
         self._publish_status(stamp, answer)
         self._busy = False

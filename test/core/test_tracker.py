@@ -191,6 +191,27 @@ def test_without_odometry_the_robot_may_have_come_as_far_as_it_can_drive() -> No
     assert not difference(start, Fix(ns(0.1), pose(1.5), GOOD), SETTINGS).agrees
 
 
+def test_a_believed_pose_is_averaged_with_where_odometry_leads() -> None:
+    alone, seen = fix(0.0, 0.0), fix(0.2, 0.12, odom_x=0.1)
+    track = after(alone, seen)
+    assert track.fix is not None
+    assert 0.105 < track.fix.map_from_base[0, 3] < 0.12
+    np.testing.assert_array_equal(track.fix.covariance, seen.covariance)
+    assert track.believed
+    assert not after(None, start=track).believed
+
+
+def test_averaging_noisy_poses_is_better_than_each() -> None:
+    rng = np.random.default_rng(1)
+    errors = rng.normal(0, 0.01, 100)
+    track, off = Track(), []
+    for i, error in enumerate(errors):
+        track = after(fix(0.2 * i, 0.05 * i + error, odom_x=0.05 * i), start=track)
+        assert track.fix is not None
+        off.append(track.fix.map_from_base[0, 3] - 0.05 * i)
+    assert np.std(off) < 0.95 * np.std(errors)
+
+
 def test_map_from_odom_takes_odometry_to_the_map() -> None:
     given = Fix(0, pose(3.0, 1.0, 0.4), GOOD, pose(-1.0, 2.0, 1.1))
     assert given.odom_from_base is not None
