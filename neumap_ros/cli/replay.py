@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from neumap_ros.io.bags.reader import BagReader, Topic
     from neumap_ros.io.replay_report import ReplayLog, Report
     from neumap_ros.records import Trajectory
-    from neumap_ros.simulator import Published
     from neumap_ros.simulator.player import Event, Timed
+    from neumap_ros.simulator.rig import Rig
 
     Progress = Callable[[str, int, int], object]
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -162,7 +162,7 @@ def replay(bag_path: Path, out: Path, settings: ReplaySettings, progress: Progre
     with BagReader(bag_path) as bag:
         played = _choose_topics(bag, settings)
         truth = _truth(bag, settings.ground_truth)
-        with Rig(
+        with localizer_rig(
             {"map": str(settings.map), "image_transport": played.transport},
             params=settings.params,
             remaps=played.remaps,
@@ -170,10 +170,10 @@ def replay(bag_path: Path, out: Path, settings: ReplaySettings, progress: Progre
             rate=settings.rate,
         ) as rig:
             rig.start()
-            events = [rig.event(call, played.start_ns) for call in settings.calls]
+            events = [_event(rig, call, played.start_ns) for call in settings.calls]
             rig.player.play(_messages(bag, played, progress), events)
             log = replay_log(rig.published, played.start_ns, rig.player.now_ns, played.first_image_ns)
-            frames = rig.frames
+            frames = [str(rig.node.get_parameter(name).value) for name in ("odom_frame_id", "base_frame_id")]
         odometry = _odometry(bag, played, *frames)
         write_output(out / OUTPUT_BAG, bag, rig.published, played.start_ns, played.end_ns)
     result = report(log, truth, odometry)
@@ -285,137 +285,45 @@ def _write(out: Path, log: ReplayLog, result: Report, log_lines: Sequence[str]) 
         write_atomically(out / name, text.encode())
 
 
-class Rig:
-    """The node in the simulator, with a player beside it. A context manager: afterwards the simulator is gone.
+def localizer_rig(
+    parameters: Mapping[str, Any],
+    params: Path | None = None,
+    remaps: Sequence[str] = (),
+    inference_s: float | None = INFERENCE_MS / 1e3,
+    rate: float = 1.0,
+) -> Rig:
+    """The localizer in the simulator, to be entered. ``parameters`` outdo those of the file ``params``.
 
-    ``parameters`` outdo the file ``params``. Raises :class:`~neumap_ros.errors.ConfigError` for parameters that the
-    node does not take, and :class:`~neumap_ros.simulator.SimulatorError` where ROS 2 is there.
+    Raises :class:`~neumap_ros.errors.ConfigError` where that file is not there.
     """
+    from neumap_ros.simulator.rig import Rig
 
-    def __init__(
-        self,
-        parameters: Mapping[str, Any],
-        params: Path | None = None,
-        remaps: Sequence[str] = (),
-        inference_s: float | None = INFERENCE_MS / 1e3,
-        rate: float = 1.0,
-    ) -> None:
-        self._parameters, self._params, self._remaps = dict(parameters), params, remaps
-        self._inference_s, self._rate = inference_s, rate
-        self._stop_listening: list[Callable[[], None]] = []
-        self._clients: dict[str, Any] = {}
-        self.node: Any = None
-        self.player: Any = None
-        self.executor: Any = None
-        self.published: list[Timed] = []
-        self.log_lines: list[str] = []
-
-    def __enter__(self) -> Rig:
-        from neumap_ros import simulator
-
-        if self._params is not None and not self._params.is_file():
-            raise ConfigError(f"the parameter file {self._params} does not exist")
-        simulator.install()
-        try:
-            self._set_up()
-        except BaseException:
-            self._tear_down()
-            raise
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._tear_down()
-
-    def _set_up(self) -> None:
-        from neumap_ros import simulator
-        from neumap_ros.simulator import rclpy
-        from neumap_ros.simulator.player import Player
-        from neumap_ros.simulator.rclpy.executors import SingleThreadedExecutor
-        from neumap_ros.simulator.rclpy.parameter import Parameter
-        from neumap_ros.simulator.worker import ModelledWorker
-
-        simulator.log_to_stderr(False)
-        self._stop_listening = [
-            simulator.tap(self._record),
-            simulator.on_log(lambda line: self.log_lines.append(f"{line.severity} {line.text}")),
-        ]
-        rclpy.init(args=[])
-        self.executor = SingleThreadedExecutor()
-        self.player = Player(self.executor)
-        rules = [word for rule in self._remaps for word in ("-r", rule)]
-        files = [] if self._params is None else ["--params-file", str(self._params)]
-        overrides = {"use_sim_time": True, **self._parameters}
+    def make_node(make_worker: Any, **arguments: Any) -> Any:
         from neumap_ros.ros.node import LocalizerNode
 
-        try:
-            self.node = LocalizerNode(
-                lambda node: ModelledWorker(self.executor, self._inference_s, self._rate),
-                cli_args=["--ros-args", *rules, *files],
-                parameter_overrides=[Parameter(name, value=value) for name, value in overrides.items()],
-            )
-        except Exception as error:
-            raise ConfigError(f"the node does not take its parameters: {error}") from error
-        self.executor.add_node(self.node)
+        return LocalizerNode(make_worker, **arguments)
 
-    def _tear_down(self) -> None:
-        from neumap_ros import simulator
-        from neumap_ros.simulator import rclpy
+    if params is not None and not params.is_file():
+        raise ConfigError(f"the parameter file {params} does not exist")
+    rules = [word for rule in remaps for word in ("-r", rule)]
+    files = [] if params is None else ["--params-file", str(params)]
+    return Rig(make_node, parameters, [*rules, *files], inference_s, rate)
 
-        for stop in self._stop_listening:
-            stop()
-        if self.node is not None:
-            self.node.destroy_node()
-        if self.player is not None:
-            self.player.close()
-        rclpy.try_shutdown()
-        simulator.log_to_stderr(True)
-        simulator.uninstall()
 
-    def start(self) -> None:
-        """Configures and activates the node. Raises :class:`~neumap_ros.errors.DataError` with its error if not."""
-        from neumap_ros.simulator.rclpy.lifecycle import TransitionCallbackReturn
+def _event(rig: Rig, call: Call, start_ns: int) -> Event:
+    """The event of a call of the command line; its answer goes to the log."""
+    from neumap_ros.simulator.player import Event
 
-        for step in (self.node.trigger_configure, self.node.trigger_activate):
-            if step() is not TransitionCallbackReturn.SUCCESS:
-                errors = [line for line in self.log_lines if line.startswith("ERROR")]
-                raise DataError(errors[-1].removeprefix("ERROR ") if errors else "the node could not be started")
+    def ask() -> None:
+        if call.name == "reinitialize":
+            future = rig.call("/reinitialize_global_localization", "std_srvs/srv/Empty")
+        elif call.name == "load_map":
+            future = rig.call(f"/{NODE}/load_map", "neumap_ros/srv/LoadMap", map_path=call.argument)
+        else:
+            future = rig.call(f"/{NODE}/relocalize", "neumap_ros/srv/Relocalize")
+        future.add_done_callback(lambda done: rig.log_lines.append(f"ANSWER {call.name}: {_short(done.result())}"))
 
-    @property
-    def frames(self) -> tuple[str, str]:
-        """The names of the odometry's and the base's frame."""
-        names = ("odom_frame_id", "base_frame_id")
-        odom, base = (str(self.node.get_parameter(name).value) for name in names)
-        return odom, base
-
-    def call(self, service: str, type_name: str, **fields: Any) -> Any:
-        """Calls a service of the node; the future of its response."""
-        from neumap_ros.simulator.messages import service_class
-
-        cls = service_class(type_name)
-        if service not in self._clients:
-            self._clients[service] = self.player.node.create_client(cls, service)
-        return self._clients[service].call_async(cls.Request(**fields))
-
-    def event(self, call: Call, start_ns: int) -> Event:
-        """The event of a call of the command line; its answer goes to the log."""
-        from neumap_ros.simulator.player import Event
-
-        def ask() -> None:
-            if call.name == "reinitialize":
-                future = self.call("/reinitialize_global_localization", "std_srvs/srv/Empty")
-            elif call.name == "load_map":
-                future = self.call(f"/{NODE}/load_map", "neumap_ros/srv/LoadMap", map_path=call.argument)
-            else:
-                future = self.call(f"/{NODE}/relocalize", "neumap_ros/srv/Relocalize")
-            future.add_done_callback(lambda done: self.log_lines.append(f"ANSWER {call.name}: {_short(done.result())}"))
-
-        return Event(start_ns + round(call.at_s * 1e9), ask)
-
-    def _record(self, message: Published) -> None:
-        from neumap_ros.simulator.player import Timed
-
-        if self.player is not None and not self.player.publishing:
-            self.published.append(Timed(self.player.now_ns, message.topic, message.type_name, message.cdr))
+    return Event(start_ns + round(call.at_s * 1e9), ask)
 
 
 def _short(answer: Any) -> str:
