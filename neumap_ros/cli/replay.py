@@ -173,9 +173,11 @@ def replay(bag_path: Path, out: Path, settings: ReplaySettings, progress: Progre
             events = [_event(rig, call, played.start_ns) for call in settings.calls]
             rig.player.play(_messages(bag, played, progress), events)
             log = replay_log(rig.published, played.start_ns, rig.player.now_ns, played.first_image_ns)
-            frames = [str(rig.node.get_parameter(name).value) for name in ("odom_frame_id", "base_frame_id")]
-        odometry = _odometry(bag, played, *frames)
-        write_output(out / OUTPUT_BAG, bag, rig.published, played.start_ns, played.end_ns)
+            names = ("global_frame_id", "odom_frame_id", "base_frame_id")
+            in_map, odom, base = (str(rig.node.get_parameter(name).value) for name in names)
+        odometry = _odometry(bag, played, odom, base)
+        link = (in_map, odom or base)
+        write_output(out / OUTPUT_BAG, bag, rig.published, played.start_ns, played.end_ns, link)
     result = report(log, truth, odometry)
     _write(out, log, result, rig.log_lines)
     draw_replay(out / "replay.png", log, result, truth)

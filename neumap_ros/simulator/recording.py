@@ -12,7 +12,7 @@ import numpy as np
 from neumap_ros.core.geometry import make_pose, matrix_from_quat
 from neumap_ros.io.replay_report import STATES, ReplayLog, StatusLine
 from neumap_ros.records import FloatArray, Trajectory
-from neumap_ros.simulator.messages import from_cdr, message_class, typestore
+from neumap_ros.simulator.messages import from_cdr, message_class, to_cdr, typestore
 from neumap_ros.simulator.player import Timed
 
 if TYPE_CHECKING:
@@ -81,22 +81,46 @@ def matrices(pairs: Sequence[tuple[Any, Any]]) -> FloatArray:
     return make_pose(matrix_from_quat(quaternions), positions)
 
 
-def write_output(path: Path, bag: BagReader, published: Sequence[Timed], start_ns: int, end_ns: int) -> None:
-    """Writes what was published, beside all of the input that is not large, as a bag that replaces an older one."""
+def write_output(
+    path: Path,
+    bag: BagReader,
+    published: Sequence[Timed],
+    start_ns: int,
+    end_ns: int,
+    link: tuple[str, str],
+) -> None:
+    """Writes what was published, beside all of the input that is not large, as a bag that replaces an older one.
+
+    The transform ``link`` (parent, child) is the localizer's: where the recording has one too, it is left out.
+    """
     from neumap_ros.io.bags.writer import BagWriter
 
     small = [topic for topic in bag.topics if topic.type not in LARGE and topic.type in typestore().types]
     outputs = [m for m in published if m.topic not in OWN_BUSINESS]
     latched = {"/tf_static", *(m.topic for m in outputs if m.type in (POSE, STATUS))}
     with BagWriter(path, typestore(), overwrite=True) as writer:
-        for message in merged(_recorded(bag, small, start_ns, end_ns), outputs):
+        for message in merged(_recorded(bag, small, start_ns, end_ns, link), outputs):
             writer.write(message.topic, message.type, message.time_ns, message.cdr, message.topic in latched)
 
 
-def _recorded(bag: BagReader, topics: Sequence[Any], start_ns: int, end_ns: int) -> Iterator[Timed]:
+def _recorded(
+    bag: BagReader, topics: Sequence[Any], start_ns: int, end_ns: int, link: tuple[str, str]
+) -> Iterator[Timed]:
     for message in bag.messages(topics):
         if start_ns <= message.time_ns <= end_ns or message.topic.name == "/tf_static":
-            yield Timed(max(message.time_ns, start_ns), message.topic.name, message.topic.type, bytes(message.data))
+            time_ns = max(message.time_ns, start_ns)
+            timed = Timed(time_ns, message.topic.name, message.topic.type, bytes(message.data))
+            yield without_link(timed, link) if timed.type == TF else timed
+
+
+def without_link(message: Timed, link: tuple[str, str]) -> Timed:
+    """A message of transforms without that from ``link[0]`` to ``link[1]``."""
+    transforms = decoded(message)
+    kept = [t for t in transforms.transforms if (t.header.frame_id, t.child_frame_id) != link]
+    if len(kept) == len(transforms.transforms):
+        return message
+    transforms.transforms = kept
+    return message._replace(cdr=to_cdr(transforms))
 
 
 def merged(first: Iterable[Timed], second: Iterable[Timed]) -> Iterator[Timed]:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from synthetic_scene import make_map, make_scene, untrained_network
 
-from neumap_ros.core.neural_map import ANCHOR_STEPS, LandmarkCodes, encode_anchors, group_into_voxels
+from neumap_ros.core.neural_map import ANCHOR_STEPS, LandmarkCodes, VoxelGrid, encode_anchors, group_into_voxels
 from neumap_ros.records import FloatArray
 
 
@@ -84,3 +84,14 @@ def test_the_decoder_follows_from_what_the_map_holds(only: bool, decoder: str) -
     neural_map = make_map(make_scene(np.random.default_rng(3), 50))
     assert neural_map.decoder == "nearest"
     assert replace(neural_map, network=untrained_network(neural_map), only_network=only).decoder == decoder
+
+
+def test_voxels_near_a_position_are_those_whose_box_comes_that_near() -> None:
+    grid = VoxelGrid(np.array([[0, 0, 0], [1, 0, 0], [3, 0, 0], [0, 2, 0]]), 10.0, np.array([-5.0, -5.0, -5.0]))
+    assert grid.within(np.zeros(3), 0.0).tolist() == [0]
+    assert grid.within(np.zeros(3), 5.1).tolist() == [0, 1]
+    assert grid.within(np.array([20.0, 0.0, 0.0]), 5.0).tolist() == [1, 2]
+    assert grid.within(np.array([20.0, 0.0, 30.0]), 5.0).tolist() == []
+    corner = np.array([6.0, 16.0, 0.0])
+    assert grid.within(corner, 1.4).tolist() == [3]
+    assert 1 not in grid.within(np.array([4.0, 14.0, 0.0]), 9.0)
