@@ -169,6 +169,7 @@ def replay(bag_path: Path, out: Path, settings: ReplaySettings, progress: Progre
             inference_s=settings.inference_s,
             rate=settings.rate,
         ) as rig:
+            rig.player.advance_to(played.start_ns)
             rig.start()
             events = [_event(rig, call, played.start_ns) for call in settings.calls]
             rig.player.play(_messages(bag, played, progress), events)
