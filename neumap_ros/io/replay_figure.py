@@ -11,10 +11,12 @@ import numpy as np
 from neumap_ros.errors import MissingDependencyError
 from neumap_ros.io.files import PathLike, write_atomically
 from neumap_ros.io.replay_report import STATES, ReplayLog, Report
+from neumap_ros.io.stamps import Int64Array
 from neumap_ros.io.trajectories import poses_at
-from neumap_ros.records import Trajectory
+from neumap_ros.records import FloatArray, Trajectory
 
 COLOURS = {"UNINITIALIZED": "#bdbdbd", "TRACKING": "#1b7837", "DEGRADED": "#e08214", "LOST": "#c51b1b"}
+GAP_NS = 1_000_000_000
 
 
 def draw_replay(path: PathLike, log: ReplayLog, result: Report, truth: Trajectory | None) -> None:
@@ -42,7 +44,8 @@ def draw_replay(path: PathLike, log: ReplayLog, result: Report, truth: Trajector
 def _draw_above(axes: Any, log: ReplayLog, truth: Trajectory | None) -> None:
     axes.set_title("the base from above, metres")
     if truth is not None:
-        axes.plot(truth.map_from_camera[:, 0, 3], truth.map_from_camera[:, 1, 3], color="#9a9a9a", label="truth")
+        path = _with_gaps(truth.stamps_ns, truth.map_from_camera[:, :2, 3])
+        axes.plot(path[:, 0], path[:, 1], color="#9a9a9a", label="truth")
     found = log.poses.map_from_camera
     axes.plot(found[:, 0, 3], found[:, 1, 3], ".", color=COLOURS["TRACKING"], markersize=4, label="published")
     axes.set_aspect("equal", adjustable="datalim")
@@ -65,8 +68,9 @@ def _draw_errors(metres: Any, degrees: Any, log: ReplayLog, result: Report) -> N
     sigma_m = np.sqrt(np.trace(log.covariances[:, :3, :3], axis1=1, axis2=2))
     sigma_deg = np.rad2deg(np.sqrt(np.trace(log.covariances[:, 3:, 3:], axis1=1, axis2=2)))
     times = _seconds(log, log.poses.stamps_ns)
-    metres.fill_between(times, 0, 100 * 2 * sigma_m, color="#fdd0a2", label="two standard deviations")
-    degrees.fill_between(times, 0, 2 * sigma_deg, color="#fdd0a2")
+    t, cm, deg = _with_gaps(log.poses.stamps_ns, np.stack([times, 200 * sigma_m, 2 * sigma_deg], axis=1)).T
+    metres.fill_between(t, 0, cm, color="#fdd0a2", label="two standard deviations")
+    degrees.fill_between(t, 0, deg, color="#fdd0a2")
     if result.accuracy is not None:
         found = result.accuracy.poses
         known = poses_at(found.truth, log.poses.stamps_ns, tolerance_ns=0)[1]
@@ -76,6 +80,12 @@ def _draw_errors(metres: Any, degrees: Any, log: ReplayLog, result: Report) -> N
     metres.legend(loc="upper right")
     degrees.set_ylabel("degrees")
     degrees.set_xlabel("seconds of the recording")
+
+
+def _with_gaps(stamps_ns: Int64Array, values: FloatArray) -> FloatArray:
+    """Rows of ``values`` (N, K) with a row of NaN where their stamps (N,) are apart, so that no line is drawn there."""
+    gaps = np.flatnonzero(np.diff(stamps_ns) > GAP_NS) + 1
+    return np.insert(values, gaps, np.nan, axis=0)
 
 
 def _seconds(log: ReplayLog, time_ns: Any) -> Any:
