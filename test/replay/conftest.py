@@ -1,0 +1,147 @@
+"""Runs streams through the node in the simulator; whatever the stream, what is published must be right."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("rosbags")
+
+import streams
+from streams import Drive, Stream
+
+from neumap_ros.cli.replay import NODE, localizer_rig
+from neumap_ros.core.geometry import pose_error
+from neumap_ros.io.replay_report import ReplayLog
+from neumap_ros.io.trajectories import poses_at
+from neumap_ros.records import FloatArray
+from neumap_ros.simulator.player import Event
+from neumap_ros.simulator.recording import decoded, replay_log
+from neumap_ros.simulator.rig import Rig
+
+WRONG_M, WRONG_RAD = 0.1, np.deg2rad(5.0)
+ACTIVE = 3
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What the node published and logged. ``errors`` (N, 6) of the published poses: metres, then radians."""
+
+    log: ReplayLog
+    log_lines: tuple[str, ...]
+    tf_children: frozenset[str]
+    errors: FloatArray
+
+    @property
+    def states(self) -> list[tuple[str, str]]:
+        """State and reason of each status, without repetitions."""
+        out: list[tuple[str, str]] = []
+        for line in self.log.statuses:
+            if not out or out[-1] != (line.state, line.reason):
+                out.append((line.state, line.reason))
+        return out
+
+    @property
+    def processed(self) -> int:
+        return self.log.statuses[-1].processed
+
+    @property
+    def dropped(self) -> int:
+        return self.log.statuses[-1].dropped
+
+    def tells(self, *steps: tuple[str, str]) -> None:
+        """Holds the story of states and reasons against ``steps`` of a state and a part of its reason ("" for none at
+        all): each status fits the step or the next one, and no step is left out.
+        """
+        told = "\n".join(f"  {state} {reason!r}" for state, reason in self.states)
+        at = -1
+        for status in self.states:
+            if at >= 0 and fits(status, steps[at]):
+                continue
+            at += 1
+            assert at < len(steps), f"after all steps came {status} in\n{told}"
+            assert fits(status, steps[at]), f"{status} instead of {steps[at]} in\n{told}"
+        assert at == len(steps) - 1, f"{steps[at + 1]} did not come in\n{told}"
+
+    def shown_s(self) -> FloatArray:
+        """When the transform was published: seconds of the stream."""
+        return np.asarray((self.log.transform_ns - streams.START_NS) * 1e-9)
+
+
+def fits(status: tuple[str, str], step: tuple[str, str]) -> bool:
+    return status[0] == step[0] and (step[1] in status[1] if step[1] else not status[1])
+
+
+Replayed = Callable[..., Outcome]
+
+
+@pytest.fixture(scope="session")
+def drive() -> Drive:
+    """A drive through the room of ``virtual_map``."""
+    return streams.drive_through(0, 60)
+
+
+@pytest.fixture(scope="session")
+def other_drive() -> Drive:
+    """A drive through another building."""
+    return streams.drive_through(1000, 10)
+
+
+@pytest.fixture(scope="session")
+def replayed(virtual_map: Path) -> Iterator[Replayed]:
+    """Runs ``replayed(stream, events=..., **parameters)`` in the map of the virtual room and gives the outcome, after
+    it has been held against the stream's truth.
+
+    ``events(rig)`` gives the events to happen on the way; ``before(rig)`` is called before the node is started.
+    """
+
+    def run(
+        stream: Stream,
+        events: Callable[[Rig], Sequence[Event]] = lambda _: (),
+        before: Callable[[Rig], object] = lambda _: None,
+        **parameters: Any,
+    ) -> Outcome:
+        with localizer_rig({"map": str(virtual_map)} | parameters) as rig:
+            before(rig)
+            rig.start()
+            rig.player.play(stream, events(rig))
+            outcome = outcome_of(rig, stream)
+            assert_alive(rig)
+        assert_right(outcome)
+        return outcome
+
+    yield run
+
+
+def outcome_of(rig: Rig, stream: Stream) -> Outcome:
+    """What was published so far."""
+    log = replay_log(rig.published, stream[0].time_ns, rig.player.now_ns, None)
+    truth, known = poses_at(streams.truth_of(stream), log.poses.stamps_ns)
+    assert known.all(), "a pose was published for a time at which there was no image"
+    errors = [pose_error(pose, true) for pose, true in zip(log.poses.map_from_camera, truth, strict=True)]
+    children = {decoded(m).transforms[0].child_frame_id for m in rig.published if m.topic == "/tf"}
+    return Outcome(log, tuple(rig.log_lines), frozenset(children), np.array(errors).reshape(-1, 6))
+
+
+def assert_right(outcome: Outcome) -> None:
+    """Poses are published only where they are believed: none of them is wrong, and each says how sure it is."""
+    metres, radians = np.linalg.norm(outcome.errors.reshape(-1, 2, 3), axis=2).T
+    assert (metres < WRONG_M).all(), metres.round(3)
+    assert (radians < WRONG_RAD).all(), np.rad2deg(radians).round(1)
+    for covariance in outcome.log.covariances:
+        assert np.array_equal(covariance, covariance.T)
+        assert np.linalg.eigvalsh(covariance).min() > 0
+
+
+def assert_alive(rig: Rig) -> None:
+    """The node answers, is active, and nothing went wrong that it did not expect."""
+    future = rig.call(f"/{NODE}/get_state", "lifecycle_msgs/srv/GetState")
+    rig.executor.spin_until_idle()
+    assert future.done()
+    assert future.result().current_state.id == ACTIVE
+    assert not [line for line in rig.log_lines if line.startswith("ERROR localizing")]
