@@ -235,7 +235,12 @@ def test_luma_of_yuv(conversions: ModuleType, encoding: str, luma_first: int, pa
 @pytest.mark.parametrize("padding", [0, 4])
 @pytest.mark.parametrize(
     ("encoding", "first_row", "second_row"),
-    [("bayer_rggb8", "rg", "gb"), ("bayer_bggr8", "bg", "gr"), ("bayer_gbrg8", "gb", "rg"), ("bayer_grbg8", "gr", "bg")],
+    [
+        ("bayer_rggb8", "rg", "gb"),
+        ("bayer_bggr8", "bg", "gr"),
+        ("bayer_gbrg8", "gb", "rg"),
+        ("bayer_grbg8", "gr", "bg"),
+    ],
 )
 def test_a_mosaic_of_one_colour_becomes_its_grey(
     conversions: ModuleType, encoding: str, first_row: str, second_row: str, padding: int
