@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -82,18 +82,24 @@ Replayed = Callable[..., Outcome]
 
 @pytest.fixture(scope="session")
 def drive() -> Drive:
-    """A drive through the room of ``virtual_map``."""
-    return streams.drive_through(0, 60)
+    """Twelve seconds in the room of ``virtual_map``, where each image is localized."""
+    return streams.drive_through(0, 20, 60)
+
+
+@pytest.fixture(scope="session")
+def elsewhere() -> Drive:
+    """Three seconds in another part of the same room, where each image is localized."""
+    return streams.drive_through(0, 106, 15)
 
 
 @pytest.fixture(scope="session")
 def other_drive() -> Drive:
-    """A drive through another building."""
-    return streams.drive_through(1000, 10)
+    """Two seconds in another building."""
+    return streams.drive_through(1000, 20, 10)
 
 
 @pytest.fixture(scope="session")
-def replayed(virtual_map: Path) -> Iterator[Replayed]:
+def replayed(virtual_map: Path) -> Replayed:
     """Runs ``replayed(stream, events=..., **parameters)`` in the map of the virtual room and gives the outcome, after
     it has been held against the stream's truth.
 
@@ -115,7 +121,7 @@ def replayed(virtual_map: Path) -> Iterator[Replayed]:
         assert_right(outcome)
         return outcome
 
-    yield run
+    return run
 
 
 def outcome_of(rig: Rig, stream: Stream) -> Outcome:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import cv2
@@ -57,12 +58,13 @@ class Drive:
         return Drive(self.camera, self.images[chosen], self.map_from_base[chosen])
 
 
-def drive_through(seed: int, count: int) -> Drive:
-    """``count`` images of a drive at 0.6 m/s through the small virtual room of a seed, another drive than the mapping
-    one.
+def drive_through(seed: int, first: int, count: int) -> Drive:
+    """Images ``first`` to ``first + count`` of a drive at 0.6 m/s along the way on which the small virtual room of a
+    seed is mapped, with three times as many images: what is tested is what becomes of poses, not where there are some.
     """
     room = virtual_room.make_room(seed, SMALL.room_m, detail=SMALL.texture_px_per_m)
-    poses = virtual_room.drive(room, seed, count, "query")
+    whole = virtual_room.drive(room, seed, 3 * SMALL.mapping_frames - 2, "mapping")
+    poses = whole[first : first + count]
     images = []
     for index, pose in enumerate(poses):
         rendered, _ = virtual_room.render(room, SMALL.camera, pose)
@@ -181,7 +183,7 @@ def recorded(drive: Drive, start_s: float = 0.0) -> Stream:
 def drifting(map_from_base: FloatArray) -> FloatArray:
     """What odometry makes of true poses (N, 4, 4): it begins at the identity and is wrong in proportion to the way."""
     odom = [np.eye(4)]
-    for before, after in zip(map_from_base, map_from_base[1:], strict=False):
+    for before, after in pairwise(map_from_base):
         motion = invert_pose(before) @ after
         turn = rotation_exp(np.array([0.0, 0.0, TURN_DRIFT_RAD * float(np.linalg.norm(motion[:3, 3]))]))
         odom.append(odom[-1] @ make_pose(motion[:3, :3] @ turn, (1 + DRIFT) * motion[:3, 3]))
