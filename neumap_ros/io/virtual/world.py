@@ -26,7 +26,7 @@ _OTHER_ROOM_SEED = 1000
 
 @dataclass(frozen=True)
 class VirtualWorld:
-    """What to record: the camera, the size of the room and of its textures, and how many images."""
+    """What to record: the camera, the size of the room and of its textures, how many images, how long a query bag."""
 
     width: int = 640
     height: int = 480
@@ -36,6 +36,7 @@ class VirtualWorld:
     mapping_frames: int = 160
     query_frames: int = 40
     other_room_frames: int = 6
+    bag_seconds: float = 24.0
 
     @property
     def camera(self) -> Camera:
@@ -45,7 +46,7 @@ class VirtualWorld:
         return make_camera(self.width, self.height, matrix)
 
 
-SMALL = VirtualWorld(320, 240, 262.0, (4.5, 4.0, 2.7), 250.0, 60, 12, 4)
+SMALL = VirtualWorld(320, 240, 262.0, (4.5, 4.0, 2.7), 250.0, 60, 12, 4, 16.0)
 NORMAL = VirtualWorld()
 
 
@@ -54,8 +55,8 @@ def write_world(
     world: VirtualWorld,
     seed: int = 0,
     progress: Progress = lambda *_: None,
-) -> None:
-    """Write the TUM folders ``mapping`` (with depth) and ``query`` and the folder of images ``negatives``.
+) -> virtual_room.Room:
+    """Write the TUM folders ``mapping`` (with depth) and ``query`` and the folder of images ``negatives``; the room.
 
     The negatives are views of another room, a blank wall, noise, and what a covered lens sees. The same for the same
     seed. Raises :class:`~neumap_ros.errors.DataError` where the folder cannot be written.
@@ -94,6 +95,7 @@ def write_world(
     except OSError as error:
         raise DataError(f"cannot write the images to {folder}: {error.strerror or error}") from error
     progress("record negatives", 1, 1)
+    return room
 
 
 def _negatives(room: virtual_room.Room, world: VirtualWorld, seed: int) -> Iterator[tuple[str, ImageArray]]:
