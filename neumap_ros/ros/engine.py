@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,7 +40,8 @@ class Engine:
         """Raises :class:`~neumap_ros.errors.MapFileError` that says what is wrong with the map."""
         if not path:
             raise MapFileError("no map is given: set the parameter 'map' to the path of a .neumap file")
-        self.path = Path(path).expanduser()
+        # of an unknown user it leaves ~user as it is, where Path.expanduser raises
+        self.path = Path(os.path.expanduser(path))
         self.map = load_map(self.path)
         self._localizer = Localizer(self.map)
         self._bridge = CvBridge()

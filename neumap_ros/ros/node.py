@@ -126,8 +126,7 @@ class LocalizerNode(LifecycleNode):
         return SUCCESS
 
     def _stop(self) -> None:
-        if self._loading is not None and not self._loading.done():
-            self._loading.set_result(DataError("the localizer was deactivated"))
+        self._loaded(DataError("the localizer was deactivated"))
         if self._session is not None:
             self._session.deactivate()
 
@@ -192,21 +191,20 @@ class LocalizerNode(LifecycleNode):
 
     async def _on_load_map(self, request: Any, response: Any) -> Any:
         session = self._session
-        if session is None or (self._loading is not None and not self._loading.done()):
+        if session is None or self._loading is not None:
             response.reason = "the localizer is not configured" if session is None else "another map is being loaded"
             response.map_id = session.engine.map.map_id if session else ""
             return response
         job = partial(Engine, request.map_path)
-        self._loading = Future()
         if session.worker is not None:
-            session.worker.submit(job, self._loading.set_result)
-            loaded = await self._loading
+            loading = self._loading = Future()
+            session.worker.submit(job, self._loaded)
+            loaded = await loading
         else:
             try:
                 loaded = job()
             except NeumapError as error:
                 loaded = error
-            self._loading = None
         if isinstance(loaded, Engine):
             self._report_map(loaded, self._current_settings())
             session.use(loaded)
@@ -216,6 +214,12 @@ class LocalizerNode(LifecycleNode):
             self.get_logger().error(f"map not loaded, the old one stays: {response.reason}")
         response.map_id = session.engine.map.map_id
         return response
+
+    def _loaded(self, result: Any) -> None:
+        """Wakes the call that waits for a map, if one does. Nothing here keeps the map."""
+        loading, self._loading = self._loading, None
+        if loading is not None:
+            loading.set_result(result)
 
     def _on_reinitialize(self, request: Any, response: Any) -> Any:
         if self._session is not None and self._session.active:
