@@ -16,7 +16,7 @@ help: ## this text
 	@echo "usage: make TARGET [PYTHON=python3.12] [VENV=.venv]"
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: $(READY) ## build a map of a virtual room and localize a camera in it; needs no data
+demo: $(READY) ## map a virtual room, localize in it and replay a robot's drive; needs no data
 	$(BIN)/neumap demo
 
 test: lint ## lint, then all tests
