@@ -60,7 +60,9 @@ class DriftField:
         lower = np.linalg.cholesky(_matern32(x, x) + self.noise * np.eye(len(x)))
         object.__setattr__(self, "_x", x)
         object.__setattr__(self, "_lower", lower)
-        object.__setattr__(self, "_alpha", scipy.linalg.cho_solve((lower, True), self.deviations))
+        # older versions of SciPy refuse to solve for no viewpoints
+        alpha = scipy.linalg.cho_solve((lower, True), self.deviations) if len(x) else self.deviations
+        object.__setattr__(self, "_alpha", alpha)
 
     def predict(self, pose: FloatArray) -> tuple[FloatArray, FloatArray]:
         """The deviation (6,) at viewpoint ``pose`` (4, 4), and its standard deviation (6,)."""
