@@ -2,25 +2,47 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import rclpy
+from rclpy.exceptions import NameValidationException, ParameterException
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 
-from neumap_ros.ros.node import LocalizerNode
+if TYPE_CHECKING:
+    from neumap_ros.ros.node import LocalizerNode
 
 
-def main(args: Sequence[str] | None = None) -> None:
-    """Runs the node until it is told to stop."""
-    rclpy.init(args=None if args is None else list(args))
-    node = LocalizerNode()
+def main(args: Sequence[str] | None = None) -> str | None:
+    """Runs the node until it is told to stop. Where arguments or parameters keep it from starting, one line that says
+    so, for ``sys.exit``.
+    """
+    try:
+        return run(args)
+    except KeyboardInterrupt:
+        return None
+    finally:
+        rclpy.try_shutdown()
+
+
+def run(args: Sequence[str] | None) -> str | None:
+    """As :func:`main`, but leaves what a Ctrl-C while starting raises, and the context, to it."""
+    # takes seconds
+    from neumap_ros.ros.node import LocalizerNode
+
+    try:
+        rclpy.init(args=None if args is None else list(args))
+        node = LocalizerNode()
+    except (RuntimeError, NameValidationException, ParameterException) as error:
+        return f"neumap_localizer cannot start: {' '.join(str(error).split())}"
     executor = SingleThreadedExecutor()
     executor.add_node(node)
     try:
         spin(executor, node)
     finally:
         node.destroy_node()
-        rclpy.try_shutdown()
+    return None
 
 
 def spin(executor: SingleThreadedExecutor, node: LocalizerNode) -> None:
@@ -39,4 +61,4 @@ def spin(executor: SingleThreadedExecutor, node: LocalizerNode) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

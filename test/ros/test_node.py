@@ -105,6 +105,25 @@ def test_an_impossible_transition_does_no_harm(node: Process, client: Client) ->
     assert node.alive, node.output
 
 
+@pytest.mark.parametrize(
+    ("arguments", "about"),
+    [
+        (("-p", "voxel_radius:=far"), "voxel_radius"),
+        (("-p", "tf_publish_rate:=1000.0"), "tf_publish_rate"),
+        (("--params-file", "/nowhere.yaml"), "/nowhere.yaml"),
+    ],
+    ids=["type", "range", "file"],
+)
+def test_it_says_what_it_cannot_start_with(start: Start, arguments: tuple[str, ...], about: str) -> None:
+    process = start(LOCALIZER, "--ros-args", *arguments)
+    assert eventually(lambda: not process.alive), process.output
+    assert process.interrupt() == 1
+    *before, last = process.output.strip().splitlines()
+    assert about in last
+    # rcl may have had something to say before
+    assert len(before) <= 1, process.output
+
+
 def test_every_parameter_is_described(node: Process, client: Client) -> None:
     from rcl_interfaces.srv import DescribeParameters, ListParameters
 
