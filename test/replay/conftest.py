@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,8 +56,8 @@ class Outcome:
         return self.log.statuses[-1].dropped
 
     def tells(self, *steps: tuple[str, str]) -> None:
-        """Holds the story of states and reasons against ``steps`` of a state and a part of its reason ("" for none at
-        all): each status fits the step or the next one, and no step is left out.
+        """Holds the story of states and reasons against ``steps`` of a state and a regular expression that is found in
+        its reason ("" for no reason at all): each status fits the step or the next one, and no step is left out.
         """
         told = "\n".join(f"  {state} {reason!r}" for state, reason in self.states)
         at = -1
@@ -68,16 +69,33 @@ class Outcome:
             assert fits(status, steps[at]), f"{status} instead of {steps[at]} in\n{told}"
         assert at == len(steps) - 1, f"{steps[at + 1]} did not come in\n{told}"
 
-    def shown_s(self) -> FloatArray:
-        """When the transform was published: seconds of the stream."""
-        return np.asarray((self.log.transform_ns - streams.START_NS) * 1e-9)
+    def times_of(self, state: str) -> list[tuple[int, int]]:
+        """From when to when the node was in a state; the last time has no end."""
+        out, since = [], None
+        for line in self.log.statuses:
+            if line.state == state and since is None:
+                since = line.time_ns
+            elif line.state != state and since is not None:
+                out.append((since, line.time_ns))
+                since = None
+        return out if since is None else [*out, (since, 2**63 - 1)]
+
+    def logged(self, pattern: str) -> bool:
+        return any(re.search(pattern, line) for line in self.log_lines)
 
 
 def fits(status: tuple[str, str], step: tuple[str, str]) -> bool:
-    return status[0] == step[0] and (step[1] in status[1] if step[1] else not status[1])
+    return status[0] == step[0] and bool(re.search(step[1], status[1]) if step[1] else not status[1])
 
 
 Replayed = Callable[..., Outcome]
+
+
+def same_poses(first: Outcome, second: Outcome) -> bool:
+    """Whether the very same poses were published."""
+    return np.array_equal(first.log.poses.stamps_ns, second.log.poses.stamps_ns) and np.array_equal(
+        first.log.poses.map_from_camera, second.log.poses.map_from_camera
+    )
 
 
 @pytest.fixture(scope="session")
@@ -115,7 +133,8 @@ def replayed(virtual_map: Path) -> Replayed:
         with localizer_rig({"map": str(virtual_map)} | parameters) as rig:
             before(rig)
             rig.start()
-            rig.player.play(stream, events(rig))
+            # less than an image's timeout: that they have ended is not to be noticed
+            rig.player.play(stream, events(rig), after_s=0.5)
             outcome = outcome_of(rig, stream)
             assert_alive(rig)
         assert_right(outcome)

@@ -321,13 +321,9 @@ def duplicated(stream: Stream, topic: str, indices: Sequence[int], after_s: floa
 
 def swapped(stream: Stream, topic: str, indices: Sequence[int]) -> Stream:
     """Some messages of a topic, by their number, arrive after the next one on the topic."""
-    places = [place for place, each in enumerate(stream) if each.topic == topic]
-    out = list(stream)
-    for index in indices:
-        first, second = places[index], places[index + 1]
-        out[first] = stream[second]._replace(time_ns=stream[first].time_ns)
-        out[second] = stream[first]._replace(time_ns=stream[second].time_ns)
-    return out
+    messages = on(stream, topic)
+    arrivals = {id(messages[index]): messages[index + 1].time_ns + SECOND // 100 for index in indices}
+    return in_order([each._replace(time_ns=arrivals.get(id(each), each.time_ns)) for each in stream])
 
 
 def moved_odometry(stream: Stream, change: Callable[[FloatArray], FloatArray], from_s: float = -np.inf) -> Stream:
@@ -367,7 +363,8 @@ def reencoded(stream: Stream, encoding: str, big_endian: bool = False, padding: 
         rows = np.frombuffer(bytes(out.data), np.uint8).reshape(out.height, -1)
         if big_endian:
             out.is_bigendian = 1
-            rows = np.ascontiguousarray(rows).view("<u2").astype(">u2").view(np.uint8)
+            if encoding == "mono16":
+                rows = np.ascontiguousarray(rows).view("<u2").astype(">u2").view(np.uint8)
         # noise, so that who takes padding for pixels is found out
         noise = np.random.default_rng(1).integers(0, 256, (out.height, padding)).astype(np.uint8)
         rows = np.concatenate([rows, noise], axis=1)
@@ -381,8 +378,8 @@ def encoded(gray: ImageArray, encoding: str) -> Any:
     """A grey image (H, W) as the pixels of an encoding."""
     channels = {"mono8": 1, "8UC1": 1, "bgr8": 3, "rgb8": 3, "8UC3": 3, "bgra8": 4, "rgba8": 4, "8UC4": 4}
     if encoding == "mono16":
-        # the upper byte counts
-        return gray.astype(np.uint16) << 8
+        # the same grey, whether the upper byte is taken or the range is scaled
+        return gray.astype(np.uint16) * 257
     if channels[encoding] == 1:
         return gray
     pixels = np.repeat(gray[:, :, None], channels[encoding], axis=2)
