@@ -135,12 +135,21 @@ class LocalizerNode(LifecycleNode):
         if self._time_jump is not None:
             self._time_jump.unregister()
             self._time_jump = None
-        for service in self._served:
-            self.destroy_service(service)
-        self._served = []
+        served, self._served = self._served, []
+        executor = self.executor
+        if executor is None:
+            self._destroy_services(served)
+        else:
+            # In the turn after next: calls that wait are answered in the next one, where the newest task goes first.
+            # Answers to a service that is gone raise, and their clients wait for ever.
+            executor.create_task(lambda: executor.create_task(self._destroy_services, served))
         if self._session is not None:
             self._session.close()
             self._session = None
+
+    def _destroy_services(self, services: list[Any]) -> None:
+        for service in services:
+            self.destroy_service(service)
 
     def destroy_node(self) -> None:
         """Stops the worker first, which would else wake a node that is gone."""
