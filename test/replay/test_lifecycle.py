@@ -56,6 +56,8 @@ def subscribed_topics(bench: Bench) -> set[str]:
 
 
 def own_services(bench: Bench) -> set[str]:
+    # they go a moment later than the rest, so that open calls are answered
+    bench.rig.executor.spin_until_idle()
     return {name for name, _ in bench.node.get_service_names_and_types_by_node(NODE, "/")} & SERVED
 
 

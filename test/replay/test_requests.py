@@ -1,0 +1,611 @@
+"""What the node answers to those who claim a pose, ask for one, or want another map."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("rosbags")
+
+import streams
+from bench import Bench, claimed, matrix, stamps
+from streams import SECOND, Drive, ns
+
+from neumap_ros.cli.replay import NODE, localizer_rig
+from neumap_ros.core.geometry import make_pose, pose_error
+from neumap_ros.core.map_file import load_map, save_map
+from neumap_ros.records import FloatArray
+from neumap_ros.simulator.messages import service_class
+
+# where the robot of these streams stands
+PLACE = 2
+MOVED = np.array([0.0, 0.0, 20.0])
+
+
+@pytest.fixture
+def truth(drive: Drive) -> FloatArray:
+    """Where the robot stands."""
+    return np.asarray(drive.map_from_base[PLACE])
+
+
+@pytest.fixture
+def bench(virtual_map: Path, drive: Drive, truth: FloatArray) -> Iterator[Callable[..., Bench]]:
+    """Makes an active node and a stream of a robot that stands; at the end each pose it published must be right.
+
+    ``change`` makes another stream of that one. With ``start`` off the node is not even configured.
+    """
+    made: list[tuple[Any, Bench]] = []
+
+    def make(
+        images: int = 8, change: Callable[[Any], Any] = lambda stream: stream, start: bool = True, **parameters: Any
+    ) -> Bench:
+        rig = localizer_rig({"map": str(virtual_map)} | parameters)
+        rig.__enter__()
+        stream = streams.recorded(streams.standing(drive, PLACE, images))
+        made.append((rig, Bench(rig, change(stream))))
+        if start:
+            rig.start()
+        return made[-1][1]
+
+    yield make
+    for rig, b in made:
+        poses = [right(pose.pose, truth) for pose in b.poses()]
+        errors = [line for line in b.rig.log_lines if line.startswith("ERROR") and "map not loaded" not in line]
+        rig.__exit__()
+        assert all(poses), "a wrong pose was published"
+        assert errors == []
+
+
+def right(pose: Any, truth: FloatArray) -> bool:
+    """Whether a PoseWithCovariance is where the robot stands, perhaps in the map that was moved, and says how sure."""
+    error = pose_error(matrix(pose.pose), truth)
+    error[:3] -= MOVED * round(error[2] / MOVED[2])
+    covariance = np.array(pose.covariance).reshape(6, 6)
+    assert np.array_equal(covariance, covariance.T)
+    assert np.linalg.eigvalsh(covariance).min() > 0
+    return bool(np.linalg.norm(error[:3]) < 0.05 and np.linalg.norm(error[3:]) < 0.03)
+
+
+def at(truth: FloatArray, *offset: float) -> FloatArray:
+    """The pose so many metres away."""
+    return make_pose(truth[:3, :3], truth[:3, 3] + offset)
+
+
+# --- initial poses ------------------------------------------------------------------------
+
+
+def test_a_right_initial_pose_is_confirmed(bench: Callable[..., Bench], truth: FloatArray) -> None:
+    b = bench()
+    b.claim(claimed(at(truth, 0.3, -0.2, 0.0)))
+    assert b.told()[-1] == ("UNINITIALIZED", "the initial pose waits for an image that confirms it")
+    assert b.poses() == []
+    b.until(0.3)
+    assert b.told()[-1] == ("TRACKING", "initial pose confirmed")
+    b.until(0.5)
+    assert b.told()[-1] == ("TRACKING", "")
+
+
+def test_a_wrong_initial_pose_is_refused_with_the_distance(bench: Callable[..., Bench], truth: FloatArray) -> None:
+    b = bench()
+    # with odometry there, time alone does not make it vaguer
+    b.until(0.0)
+    b.claim(claimed(at(truth, 3.0, 0.0, 0.0)))
+    b.until(0.3)
+    state, reason = b.told()[-1]
+    assert (state, len(b.poses())) == ("TRACKING", 1)
+    assert reason.startswith("initial pose refused: the image says 3.0")
+    b.until(0.5)
+    assert b.told()[-1] == ("TRACKING", "")
+
+
+def test_a_wrong_initial_pose_does_no_harm_while_tracking(bench: Callable[..., Bench], truth: FloatArray) -> None:
+    b = bench()
+    b.until(0.5)
+    b.claim(claimed(at(truth, 0.0, 3.0, 0.0)))
+    assert b.state == "TRACKING"
+    b.until(1.0)
+    assert {state for state, _ in b.told(0.5)} == {"TRACKING"}
+    assert [reason[:31] for _, reason in b.told(0.51)] == ["initial pose refused: the image", ""]
+    assert len(b.poses()) == len([status for status in b.statuses() if status.latency]) == 5
+
+
+def no_rotation(message: Any) -> None:
+    for axis in "xyzw":
+        setattr(message.pose.pose.orientation, axis, 0.0)
+
+
+REFUSED: dict[str, tuple[Callable[[Any], object], str]] = {
+    "wrong frame": (lambda m: setattr(m.header, "frame_id", "odom"), "in the frame 'odom': give it in 'map'"),
+    "no frame": (lambda m: setattr(m.header, "frame_id", ""), "in the frame '': give it in 'map'"),
+    "nan": (lambda m: setattr(m.pose.pose.position, "x", np.nan), "not finite"),
+    "nan in the covariance": (lambda m: setattr(m.pose, "covariance", [np.nan] * 36), "not finite"),
+    "no rotation": (no_rotation, "the quaternion's norm is 0 instead of 1"),
+    "negative": (lambda m: setattr(m.pose, "covariance", [-1.0] + [0.0] * 35), "not positive definite"),
+}
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_an_initial_pose_that_is_none_is_refused(bench: Callable[..., Bench], truth: FloatArray, what: str) -> None:
+    change, said = REFUSED[what]
+    b = bench(images=4)
+    b.until(0.3)
+    message = claimed(truth)
+    change(message)
+    b.claim(message)
+    state, reason = b.told()[-1]
+    assert state == "TRACKING"
+    assert reason.startswith("initial pose refused: ")
+    assert said in reason
+    assert [line for line in b.lines("WARN") if "initial pose refused" in line and said in line]
+    b.until(0.7)
+    assert b.told()[-1] == ("TRACKING", "")
+    # nothing of it stays
+    assert not [reason for _, reason in b.told(0.31) if "initial pose" in reason]
+
+
+def test_an_initial_pose_while_inactive_is_ignored(bench: Callable[..., Bench], truth: FloatArray) -> None:
+    b = bench(start=False)
+    b.node.trigger_configure()
+    b.claim(claimed(truth))
+    assert b.statuses() == []
+    assert [line for line in b.lines("WARN") if "initial pose ignored: the localizer is not active" in line]
+    b.node.trigger_activate()
+    b.until(0.3)
+    assert b.told()[-1] == ("TRACKING", "")
+
+
+def initial_pose_parameters(pose: FloatArray) -> dict[str, Any]:
+    x, y, z = map(float, pose[:3, 3])
+    yaw = float(np.arctan2(pose[1, 0], pose[0, 0]))
+    numbers = {"initial_pose.x": x, "initial_pose.y": y, "initial_pose.z": z, "initial_pose.yaw": yaw}
+    return {"set_initial_pose": True, **numbers}
+
+
+def test_an_initial_pose_of_parameters(bench: Callable[..., Bench], truth: FloatArray) -> None:
+    b = bench(**initial_pose_parameters(truth))
+    b.until(0.3)
+    assert b.told() == [
+        ("UNINITIALIZED", "the initial pose waits for an image that confirms it"),
+        ("TRACKING", "initial pose confirmed"),
+    ]
+
+
+def test_a_wrong_initial_pose_of_parameters(bench: Callable[..., Bench], truth: FloatArray) -> None:
+    b = bench(**initial_pose_parameters(at(truth, 30.0, 0.0, 0.0)))
+    b.until(0.3)
+    state, reason = b.told()[-1]
+    assert state == "TRACKING"
+    assert reason.startswith("initial pose refused: the image says 30.0")
+
+
+# --- relocalize -------------------------------------------------------------------------------
+
+
+def covered(stream: Any) -> Any:
+    return streams.covered(stream, -np.inf)
+
+
+def test_relocalize_while_tracking(bench: Callable[..., Bench], truth: FloatArray) -> None:
+    b = bench()
+    b.until(0.5)
+    future = b.relocalize()
+    b.until(1.0)
+    answer = future.result()
+    assert (answer.success, answer.reason) == (True, "")
+    assert right(answer.pose.pose, truth)
+    assert answer.pose.header.frame_id == "map"
+    assert answer.image_stamp == answer.pose.header.stamp
+    # the image of 0.4 s was taken into work before the call
+    assert stamps([answer.pose]) == [ns(0.6)]
+    # on the way for 0.03 s, in work for 0.1 s
+    assert answer.latency == pytest.approx(0.13)
+    assert answer.inliers > 20
+    assert answer.map_id == b.node.session.engine.map.map_id
+    assert len(answer.alternatives) == len(answer.alternative_inliers)
+    assert set(b.told(0.5)) == {("TRACKING", "")}
+    assert set(stamps(b.poses())) >= {ns(0.4), ns(0.6), ns(0.8)}
+
+
+def test_relocalize_while_lost(bench: Callable[..., Bench], truth: FloatArray) -> None:
+    b = bench(images=40)
+    b.until(0.5)
+    b.skip(5.0)
+    b.until(5.05)
+    assert b.state == "LOST"
+    future = b.relocalize()
+    b.until(5.4)
+    answer = future.result()
+    assert answer.success, answer.reason
+    assert stamps([answer.pose]) == [ns(5.2)]
+    assert right(answer.pose.pose, truth)
+    assert b.state == "TRACKING"
+
+
+def test_relocalize_before_the_first_image(bench: Callable[..., Bench], truth: FloatArray) -> None:
+    b = bench()
+    future = b.relocalize()
+    b.until(0.3)
+    assert future.result().success
+    assert right(future.result().pose.pose, truth)
+    assert b.state == "TRACKING"
+
+
+def test_relocalize_searches_though_images_come_faster_than_they_may(bench: Callable[..., Bench]) -> None:
+    b = bench(images=10, max_image_rate=1.0)
+    b.until(0.25)
+    future = b.relocalize()
+    b.until(0.6)
+    assert stamps([future.result().pose]) == [ns(0.4)]
+
+
+def test_relocalize_without_images_gives_up_in_time(bench: Callable[..., Bench]) -> None:
+    b = bench()
+    b.until(0.5)
+    b.skip(100.0)
+    future = b.relocalize(timeout=2.5)
+    b.until(2.99)
+    assert not future.done()
+    b.until(3.01)
+    answer = future.result()
+    assert (answer.success, answer.reason) == (False, "no image arrived within 2.5 s")
+    assert answer.image_stamp.sec == 0
+    assert answer.map_id == b.node.session.engine.map.map_id
+
+
+def test_relocalize_takes_its_time_from_the_parameter(bench: Callable[..., Bench]) -> None:
+    b = bench(relocalize_timeout=1.5)
+    b.skip(100.0)
+    b.until(0.0)
+    future = b.relocalize()
+    b.until(1.49)
+    assert not future.done()
+    b.until(1.51)
+    assert future.result().reason == "no image arrived within 1.5 s"
+
+
+def test_relocalize_with_a_covered_camera_says_so(bench: Callable[..., Bench]) -> None:
+    b = bench(change=covered)
+    b.until(0.1)
+    future = b.relocalize(timeout=1.0)
+    b.until(1.2)
+    answer = future.result()
+    assert not answer.success
+    assert "blank, dark or blurred image within 1 s" in answer.reason
+    assert answer.image_stamp.sec == ns(0.8) // SECOND
+    assert b.poses() == []
+
+
+@pytest.mark.parametrize("timeout", [-1.0, float("nan"), float("inf"), 601.0])
+def test_relocalize_with_a_timeout_that_is_none(bench: Callable[..., Bench], timeout: float) -> None:
+    b = bench()
+    future = b.relocalize(timeout=timeout)
+    b.until(0.0)
+    answer = future.result()
+    assert not answer.success
+    assert answer.reason == f"a timeout of {timeout:g} s: give 0 to 600"
+    b.until(0.3)
+    assert b.state == "TRACKING"
+
+
+def test_relocalize_near_a_right_prior(bench: Callable[..., Bench], truth: FloatArray) -> None:
+    b = bench()
+    b.until(0.1)
+    future = b.relocalize(use_prior=True, prior=claimed(at(truth, 0.4, 0.3, 0.0)))
+    b.until(0.4)
+    assert future.result().success, future.result().reason
+
+
+def test_relocalize_near_a_wrong_prior_says_how_wrong(bench: Callable[..., Bench], truth: FloatArray) -> None:
+    b = bench()
+    b.until(0.5)
+    future = b.relocalize(use_prior=True, prior=claimed(at(truth, 3.0, 0.0, 0.0)), timeout=0.6)
+    b.until(1.2)
+    answer = future.result()
+    assert not answer.success
+    assert "the image says 3.0" in answer.reason
+    assert "from the prior within 0.6 s" in answer.reason
+    assert {state for state, _ in b.told(0.5)} == {"TRACKING"}
+
+
+def test_a_prior_is_looked_at_only_where_it_is_to_be_used(bench: Callable[..., Bench], truth: FloatArray) -> None:
+    b = bench()
+    future = b.relocalize(use_prior=False, prior=claimed(at(truth, 3.0, 0.0, 0.0), frame="odom"))
+    b.until(0.3)
+    assert future.result().success
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_relocalize_with_a_prior_that_is_none(bench: Callable[..., Bench], truth: FloatArray, what: str) -> None:
+    change, said = REFUSED[what]
+    b = bench()
+    message = claimed(truth)
+    change(message)
+    future = b.relocalize(use_prior=True, prior=message)
+    b.until(0.0)
+    answer = future.result()
+    assert not answer.success
+    assert answer.reason.startswith("prior refused: ")
+    assert said in answer.reason
+
+
+def test_two_calls_at_once_are_both_answered(bench: Callable[..., Bench], truth: FloatArray) -> None:
+    b = bench()
+    b.until(0.5)
+    futures = [b.relocalize(), b.relocalize()]
+    b.until(0.8)
+    for future in futures:
+        assert future.result().success
+        assert right(future.result().pose.pose, truth)
+        assert stamps([future.result().pose]) == [ns(0.6)]
+
+
+def test_a_call_that_fails_does_not_hold_up_another(bench: Callable[..., Bench], truth: FloatArray) -> None:
+    b = bench()
+    b.until(0.1)
+    wrong = b.relocalize(use_prior=True, prior=claimed(at(truth, 3.0, 0.0, 0.0)), timeout=1.0)
+    fine = b.relocalize()
+    b.until(0.4)
+    assert fine.result().success
+    assert not wrong.done()
+    b.until(1.2)
+    assert not wrong.result().success
+
+
+def test_relocalize_while_inactive(bench: Callable[..., Bench]) -> None:
+    b = bench(start=False)
+    b.node.trigger_configure()
+    future = b.relocalize()
+    b.until(0.0)
+    assert (future.result().success, future.result().reason) == (False, "the localizer is not active")
+    assert future.result().map_id == b.node.session.engine.map.map_id
+
+
+def test_services_are_there_only_while_configured(bench: Callable[..., Bench]) -> None:
+    b = bench(start=False)
+    client = b.friend.create_client(service_class("neumap_ros/srv/Relocalize"), f"/{NODE}/relocalize")
+    assert not client.service_is_ready()
+    b.node.trigger_configure()
+    assert client.service_is_ready()
+    b.node.trigger_cleanup()
+    b.until(0.0)
+    assert not client.service_is_ready()
+
+
+@pytest.mark.parametrize("further", ["deactivate", "cleanup", "shutdown"])
+def test_a_call_is_answered_where_the_node_is_deactivated(bench: Callable[..., Bench], further: str) -> None:
+    b = bench()
+    map_id = b.node.session.engine.map.map_id
+    b.until(0.5)
+    future = b.relocalize(timeout=60.0)
+    b.until(0.55)
+    if further == "shutdown":
+        b.node.trigger_shutdown()
+    else:
+        b.node.trigger_deactivate()
+        if further == "cleanup":
+            b.node.trigger_cleanup()
+    b.until(0.6)
+    answer = future.result()
+    assert (answer.success, answer.reason) == (False, "the localizer was deactivated")
+    assert answer.map_id == map_id
+
+
+# --- starting over ---------------------------------------------------------------------------------
+
+
+def test_reinitialize_starts_over_and_finds_again(bench: Callable[..., Bench]) -> None:
+    b = bench()
+    b.until(0.55)
+    future = b.reinitialize()
+    b.until(0.56)
+    assert future.done()
+    assert b.told(0.55) == [("UNINITIALIZED", "global localization was asked for")]
+    count = len(b.transforms())
+    b.until(0.6)
+    assert len(b.transforms()) == count, "the transform is published though nothing is known"
+    b.until(0.8)
+    assert b.told(0.55)[-1] == ("TRACKING", "")
+    assert len(b.transforms()) > count
+
+
+def test_reinitialize_while_an_image_is_in_work_forgets_it(bench: Callable[..., Bench]) -> None:
+    b = bench()
+    b.until(0.65)
+    b.reinitialize()
+    b.until(0.79)
+    # that of 0.6 s was in work
+    assert stamps(b.poses())[-1] == ns(0.4)
+    b.until(1.0)
+    assert stamps(b.poses())[-1] == ns(0.8)
+
+
+def test_reinitialize_while_inactive(bench: Callable[..., Bench]) -> None:
+    b = bench(start=False)
+    b.node.trigger_configure()
+    future = b.reinitialize()
+    b.until(0.0)
+    assert future.done()
+    assert b.statuses() == []
+
+
+# --- other maps --------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def moved_map(virtual_map: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same map, 20 m higher."""
+    path = tmp_path_factory.mktemp("moved") / "moved.neumap"
+    there = load_map(virtual_map)
+    poses = there.drift.poses.copy()
+    poses[:, :3, 3] += MOVED
+    grid = replace(there.grid, origin=there.grid.origin + MOVED)
+    save_map(path, replace(there, grid=grid, drift=replace(there.drift, poses=poses)))
+    return path
+
+
+def height(pose: Any) -> float:
+    return float(pose.pose.pose.position.z)
+
+
+@pytest.mark.parametrize("call_s", [0.5, 0.65], ids=["between images", "while an image is in work"])
+def test_another_map_while_images_stream(
+    bench: Callable[..., Bench], moved_map: Path, truth: FloatArray, call_s: float
+) -> None:
+    b = bench(images=12)
+    before = b.node.session.engine.map.map_id
+    b.until(call_s)
+    answered: list[float] = []
+    future = b.load_map(moved_map)
+    future.add_done_callback(lambda _: answered.append(b.now_s))
+    b.until(2.0)
+    answer = future.result()
+    assert (answer.success, answer.reason) == (True, "")
+    assert answer.map_id == load_map(moved_map).map_id != before
+    (when,) = answered
+    old, new = ([pose for pose in b.poses() if (height(pose) > 10) == is_new] for is_new in (False, True))
+    assert len(old) >= 2
+    assert len(new) >= 4
+    assert all(each.time_ns > ns(when) for each in b.timed("/pose")[len(old) :])
+    assert all(height(pose) > 10 for pose in b.poses(when))
+    assert all(transform.transform.translation.z > 10 for transform in b.transforms(when))
+    assert {status.map_id for status in b.statuses(when)} == {answer.map_id}
+    states = [state for state, _ in b.told(call_s)]
+    assert states[-1] == "TRACKING"
+    assert ("UNINITIALIZED", "a new map was loaded") in b.told(call_s)
+    pose = matrix(new[-1].pose.pose)
+    assert pose[:3, 3] == pytest.approx(truth[:3, 3] + MOVED, abs=0.05)
+
+
+def test_a_call_that_waits_while_the_map_changes_is_answered_from_the_new_one(
+    bench: Callable[..., Bench], moved_map: Path
+) -> None:
+    b = bench(images=12)
+    b.until(0.5)
+    loaded = b.load_map(moved_map)
+    asked = b.relocalize()
+    b.until(2.0)
+    assert loaded.result().success
+    answer = asked.result()
+    assert answer.success
+    assert answer.map_id == loaded.result().map_id
+    assert height(answer.pose) > 10
+
+
+def test_the_same_map_again(bench: Callable[..., Bench], virtual_map: Path) -> None:
+    b = bench(images=8)
+    b.until(0.5)
+    future = b.load_map(virtual_map)
+    b.until(1.5)
+    assert future.result().success
+    assert future.result().map_id == load_map(virtual_map).map_id
+    assert b.told()[-1] == ("TRACKING", "")
+
+
+@pytest.fixture(params=["missing", "folder", "none", "truncated", "altered", "of nobody"])
+def bad_map(request: pytest.FixtureRequest, virtual_map: Path, tmp_path: Path) -> tuple[str, str]:
+    """The path of a map that cannot be used, and a part of what must be said of it."""
+    path = tmp_path / "bad.neumap"
+    data = virtual_map.read_bytes()
+    middle = len(data) // 2
+    content = {"truncated": data[:-100], "altered": data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :]}
+    if request.param in content:
+        path.write_bytes(content[request.param])
+    other = {"folder": str(tmp_path), "none": "", "of nobody": "~nobody_of_this_name/bad.neumap"}
+    given = other.get(request.param, str(path))
+    return given, given or "no map is given"
+
+
+def test_a_bad_map_changes_nothing(bench: Callable[..., Bench], bad_map: tuple[str, str]) -> None:
+    path, said = bad_map
+    b = bench(images=6)
+    map_id = b.node.session.engine.map.map_id
+    b.until(0.5)
+    future = b.load_map(path)
+    b.until(1.2)
+    answer = future.result()
+    assert not answer.success
+    assert said in answer.reason
+    assert "\n" not in answer.reason
+    assert answer.map_id == map_id
+    (line,) = b.lines("ERROR")
+    assert answer.reason in line
+    # loading took the worker as long as an image
+    assert {(state, reason) for state, reason in b.told(0.5)} == {("TRACKING", "")}
+    assert len(stamps(b.poses(0.5))) >= 3
+    assert {status.map_id for status in b.statuses()} == {map_id}
+
+
+def test_a_bad_map_while_inactive_changes_nothing(bench: Callable[..., Bench], bad_map: tuple[str, str]) -> None:
+    path, said = bad_map
+    b = bench(start=False)
+    b.node.trigger_configure()
+    map_id = b.node.session.engine.map.map_id
+    future = b.load_map(path)
+    b.until(0.0)
+    assert not future.result().success
+    assert said in future.result().reason
+    assert future.result().map_id == map_id
+    b.node.trigger_activate()
+    b.until(0.3)
+    assert b.state == "TRACKING"
+
+
+def test_another_map_while_inactive(bench: Callable[..., Bench], moved_map: Path) -> None:
+    b = bench(start=False)
+    b.node.trigger_configure()
+    future = b.load_map(moved_map)
+    b.until(0.0)
+    assert future.result().success
+    b.node.trigger_activate()
+    assert b.told() == [("UNINITIALIZED", "no image on 'image' yet")]
+    b.until(0.3)
+    assert b.state == "TRACKING"
+    assert height(b.poses()[-1]) > 10
+
+
+def test_two_maps_at_once(bench: Callable[..., Bench], moved_map: Path, virtual_map: Path) -> None:
+    b = bench()
+    b.until(0.5)
+    first, second = b.load_map(moved_map), b.load_map(virtual_map)
+    b.until(1.2)
+    assert first.result().success
+    assert (second.result().success, second.result().reason) == (False, "another map is being loaded")
+    third = b.load_map(virtual_map)
+    b.until(1.5)
+    assert third.result().success
+
+
+@pytest.mark.parametrize("further", ["deactivate", "cleanup", "shutdown"])
+def test_deactivating_while_a_map_loads(bench: Callable[..., Bench], moved_map: Path, further: str) -> None:
+    b = bench()
+    map_id = b.node.session.engine.map.map_id
+    b.until(0.5)
+    future = b.load_map(moved_map)
+    b.until(0.55)
+    assert not future.done()
+    if further == "shutdown":
+        b.node.trigger_shutdown()
+    else:
+        b.node.trigger_deactivate()
+        if further == "cleanup":
+            b.node.trigger_cleanup()
+    b.until(0.6)
+    answer = future.result()
+    assert (answer.success, answer.reason) == (False, "the localizer was deactivated")
+    assert answer.map_id == map_id
+    b.rig.log_lines[:] = [line for line in b.rig.log_lines if "map not loaded" not in line]
+    if further == "shutdown":
+        return
+    if further == "cleanup":
+        b.node.trigger_configure()
+    b.node.trigger_activate()
+    b.until(1.0)
+    assert b.state == "TRACKING"
+    again = b.load_map(moved_map)
+    b.until(1.5)
+    assert again.result().success
