@@ -60,7 +60,9 @@ def test_late(replayed: Replayed, drive: Drive) -> None:
 
 def test_too_late(replayed: Replayed, drive: Drive) -> None:
     """Later than an image waits, even if it waited for its turn before."""
-    outcome = replayed(late_tf(recorded(drive.part(0, 10)), 0.7))
+    stream = late_tf(recorded(drive.part(0, 8)), 0.7)
+    last_ns = streams.on(stream, IMAGE)[-1].time_ns
+    outcome = replayed([each for each in stream if each.time_ns <= last_ns])
     outcome.tells(NO_IMAGE, ("UNINITIALIZED", "no transform for the image"))
     assert len(outcome.log.poses) == 0
 
@@ -96,9 +98,9 @@ def test_odometry_that_jumps(replayed: Replayed, drive: Drive) -> None:
     near.tells(
         NO_IMAGE,
         ("TRACKING", ""),
-        ("DEGRADED", doubt.format(1)),
-        ("DEGRADED", "2 of 3 images"),
-        ("TRACKING", "jumped 1.* m, 0 deg: 3 images agreed"),
+        ("DEGRADED", doubt.format(1) + r" \(1 of 3 images\)"),
+        ("DEGRADED", doubt.format(1) + r" \(2 of 3 images\)"),
+        ("TRACKING", r"jumped [01]\..* m, 0 deg: 3 images agreed"),
         ("TRACKING", ""),
     )
     # that far without a pose there is none left to compare with
