@@ -25,7 +25,17 @@ if TYPE_CHECKING:
 SIZES = ("small", "normal")
 MAPPING_BAG, QUERY_BAG, REPLAY = "mapping_bag", "query_bag", "replay"
 # the lines of a replay's report that are repeated here
-REPLAY_LINES = ("played", "first fix", "published", "states", "translation", "rotation", "wrong", "map -> odom")
+REPLAY_LINES = (
+    "played",
+    "first fix",
+    "published",
+    "states",
+    "translation",
+    "rotation",
+    "wrong",
+    "covariance",
+    "map ->",
+)
 EXTRAS = ("evo", "matplotlib", "rosbags")
 
 
@@ -105,7 +115,7 @@ def run(args: argparse.Namespace) -> int:
         print(line)
     _draw(out / "demo.png", neural_map, mapping, query, estimates, negatives, refused)
     print(f"{'picture':<13}{out / 'demo.png'}")
-    for line in _replay(out, covered):
+    for line in replay_lines(out, covered):
         print(line)
     print(f"{'time':<13}{mapping_s:.0f} s to map, {time.perf_counter() - started:.0f} s in all")
     return 0
@@ -182,8 +192,8 @@ def _draw(
     )
 
 
-def _replay(out: Path, covered: Covered) -> list[str]:
-    """Replays the query bag through the node and tells what came of it."""
+def replay_lines(out: Path, covered: Covered) -> list[str]:
+    """Replays the query bag in ``out`` through the node, where ROS 2 is not in the way, and tells what came of it."""
     from importlib.util import find_spec
 
     from neumap_ros.cli.replay import ReplaySettings, replay
@@ -213,11 +223,11 @@ def covered_text(states: str, covered: Covered) -> str:
         return next((1e-9 * (at - since_ns) for at, state in changes if at >= since_ns and state == wanted), None)
 
     seconds = 1e-9 * (covered.end_ns - covered.start_ns)
-    parts = [f"the lens was, for {seconds:.0f} s"]
+    parts = []
     for state in ("DEGRADED", "LOST"):
         after = first(state, covered.start_ns)
         seen = after is not None and after <= seconds + 1
         parts.append(f"{state} after {after:.1f} s" if seen else f"never {state}")
     again = first("TRACKING", covered.end_ns)
-    parts.append("not TRACKING again" if again is None else f"TRACKING again {again:.1f} s after it was freed")
-    return "; ".join((parts[0], ", ".join(parts[1:])))
+    parts.append("not TRACKING again" if again is None else f"TRACKING again {again:.1f} s after it was free")
+    return f"the lens, for {seconds:.0f} s: {', '.join(parts)}"

@@ -8,7 +8,7 @@ from pathlib import Path
 import cv2
 import pytest
 
-from neumap_ros.cli.demo import covered_text
+from neumap_ros.cli.demo import covered_text, replay_lines
 from neumap_ros.cli.main import main
 from neumap_ros.io.virtual.recording import Covered
 
@@ -45,8 +45,9 @@ def test_the_small_demo(tmp_path: Path, neumap: Callable[..., subprocess.Complet
     assert shares["LOST"] > 0.04
     assert shares["DEGRADED"] > 0.12
     replayed = result.stdout.partition("replayed through the ROS node")[2]
-    for label in ("played", "first fix", "published", "states", "translation", "rotation", "wrong", "map -> odom"):
+    for label in ("played", "first fix", "published", "states", "translation", "rotation", "wrong", "covariance"):
         assert f"\n{label} " in replayed, label
+    assert "\nmap -> odom  median" in replayed
     covered = next(line for line in replayed.splitlines() if line.startswith("covered"))
     assert "DEGRADED after 0." in covered
     assert "LOST after" in covered
@@ -68,13 +69,21 @@ STATES = """
 @pytest.mark.parametrize(
     ("start_s", "text"),
     [
-        (110, "the lens was, for 4 s; DEGRADED after 0.2 s, LOST after 3.1 s, TRACKING again 0.1 s after it was freed"),
-        (102, "the lens was, for 4 s; never DEGRADED, never LOST, TRACKING again 8.1 s after it was freed"),
-        (114, "the lens was, for 4 s; never DEGRADED, never LOST, not TRACKING again"),
+        (110, "the lens, for 4 s: DEGRADED after 0.2 s, LOST after 3.1 s, TRACKING again 0.1 s after it was free"),
+        (102, "the lens, for 4 s: never DEGRADED, never LOST, TRACKING again 8.1 s after it was free"),
+        (114, "the lens, for 4 s: never DEGRADED, never LOST, not TRACKING again"),
     ],
 )
 def test_what_is_said_of_the_covered_lens(start_s: int, text: str) -> None:
     assert covered_text(STATES, Covered(start_s * S, (start_s + 4) * S)) == text
+
+
+def test_where_ros_2_is_the_replay_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "rclpy.py").touch()
+    monkeypatch.syspath_prepend(str(tmp_path))
+    lines = replay_lines(tmp_path, Covered(0, 4 * S))
+    assert "left out because ROS 2 is there" in lines[-1]
+    assert not (tmp_path / "replay").exists()
 
 
 def test_a_file_is_no_place_for_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
