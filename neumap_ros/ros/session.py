@@ -296,8 +296,12 @@ class Session:
         period_ns = round(1e9 / settings.tf_publish_rate)
         if self._tick_timer.timer_period_ns != period_ns:
             self._tick_timer.timer_period_ns = period_ns
-        odom = self._frames.odom_from_base() if self._track.state is State.DEGRADED else None
-        self._set_track(wait(self._track, self._now_ns(), odom, settings.tracker))
+        track = self._track
+        odom = self._frames.odom_from_base() if track.state is State.DEGRADED else None
+        if self._busy and track.image_ns is not None:
+            # an image that is looked at for long is not one that is missing
+            track = replace(track, image_ns=self._image_ns)
+        self._set_track(wait(track, self._now_ns(), odom, settings.tracker))
         self._publish_transform(settings)
 
     def _publish_transform(self, settings: Settings) -> None:
