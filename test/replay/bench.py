@@ -49,6 +49,10 @@ class Bench:
         """Leaves out the stream up to then."""
         self._rest = [each for each in self._rest if each.time_ns > ns(seconds)]
 
+    def drop(self, topic: str) -> None:
+        """Leaves out a topic."""
+        self._rest = [each for each in self._rest if each.topic != topic]
+
     # --- what somebody asks for ---------------------------------------------------
 
     def relocalize(self, **fields: Any) -> Any:

@@ -178,6 +178,31 @@ def test_deactivating_while_an_image_is_in_work(bench: MakeBench) -> None:
     assert {m.topic for m in b.rig.published[count:]} <= ALWAYS
 
 
+@pytest.mark.parametrize("further", ["deactivate", "cleanup", "again"])
+def test_deactivating_while_an_image_waits_for_transforms(bench: MakeBench, further: str) -> None:
+    b = bench(transform_timeout=1.0)
+    b.drop(streams.TF)
+    b.rig.start()
+    b.until(0.2)
+    # that of 0.0 s has been searched
+    assert b.statuses()[-1].images_processed == 0
+    count = len(b.rig.published)
+    assert b.node.trigger_deactivate() is SUCCESS
+    if further == "cleanup":
+        assert b.node.trigger_cleanup() is SUCCESS
+    b.skip(10.0)
+    if further == "again":
+        assert b.node.trigger_activate() is SUCCESS
+    b.until(1.5)
+    if further == "again":
+        assert b.told(0.2) == []
+        assert b.statuses()[-1].images_processed == 0
+    else:
+        assert {m.topic for m in b.rig.published[count:]} <= ALWAYS
+    assert timers(b) == (1 if further == "again" else 0)
+    assert b.lines("ERROR") == []
+
+
 def test_cleanup_frees_the_map(bench: MakeBench) -> None:
     b = bench()
     b.rig.start()
