@@ -7,8 +7,11 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+
+pytest.importorskip("rosbags")
+
 import streams
-from conftest import Outcome
+from outcomes import Outcome
 from streams import COMPRESSED, IMAGE, INFO, Drive, Stream, changed, compressed, recorded, reencoded, without
 
 from neumap_ros.io.virtual.world import SMALL

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+
+pytest.importorskip("rosbags")
+
 import streams
-from conftest import Outcome
+from outcomes import Outcome
 from streams import Drive, covered, joined, recorded, with_noise, with_pixels
 
 Replayed = Callable[..., Outcome]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from conftest import Outcome, outcome_of
+from outcomes import Outcome, outcome_of
 from streams import Drive, recorded
 
 from neumap_ros.cli.replay import localizer_rig

@@ -6,8 +6,11 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+
+pytest.importorskip("rosbags")
+
 import streams
-from conftest import Outcome, same_poses
+from outcomes import Outcome, same_poses
 from streams import IMAGE, TF, TF_STATIC, Drive, changed, dropped, frozen_odometry, late, late_tf, recorded, without
 
 Replayed = Callable[..., Outcome]
