@@ -74,6 +74,9 @@ class Localizer:
         doubt = doubts(solution.evidence, self.map.calibration.min_inliers)
         if doubt:
             return lost(doubt, solution.evidence.inliers, times)
+        if solution.rival_m:
+            reason = f"two poses {solution.rival_m:.2f} m apart explain the image equally well: it shows too little"
+            return lost(reason, solution.evidence.inliers, times)
         pose, unit, drift_sigma = self.corrected(solution)
         covariance = pose_covariance(unit, drift_sigma, pose, self.map.calibration)
         sigma_m = float(np.sqrt(np.trace(covariance[:3, :3])))

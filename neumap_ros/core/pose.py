@@ -16,11 +16,13 @@ CAUCHY_PX = 1.5
 
 @dataclass(frozen=True)
 class RansacSettings:
-    """How long and how strictly PnP searches."""
+    """How long and how strictly PnP searches; ``by_confidence``: the most confident hypotheses first (PROSAC)."""
 
     max_error_px: float = 10.0
     max_iterations: int = 1000
     min_iterations: int = 50
+    by_confidence: bool = True
+    seed: int = 0
 
 
 def ransac_pose(
@@ -28,7 +30,7 @@ def ransac_pose(
 ) -> tuple[FloatArray, BoolArray] | None:
     """``camera_from_map`` (4, 4) and the inliers (H,) of hypotheses ordered by confidence, best first.
 
-    LO-RANSAC with progressive sampling (PROSAC) from PoseLib on undistorted rays (H, 2) and map points (H, 3).
+    LO-RANSAC from PoseLib on undistorted rays (H, 2) and map points (H, 3).
     None where fewer than 6 hypotheses are given or no model fits.
     """
     if len(rays) < 6:
@@ -39,9 +41,9 @@ def ransac_pose(
         "max_iterations": settings.max_iterations,
         "min_iterations": settings.min_iterations,
         "success_prob": 0.9999,
-        "progressive_sampling": True,
+        "progressive_sampling": settings.by_confidence,
         "max_prosac_iterations": settings.max_iterations,
-        "seed": 0,
+        "seed": settings.seed,
     }
     found, info = poselib.estimate_absolute_pose(rays * focal_px, points, camera, options, {"loss_type": "CAUCHY"})
     inliers = np.asarray(info["inliers"], dtype=bool)

@@ -24,7 +24,11 @@ from neumap_ros.records import Camera, Float32Array, FloatArray
 
 FIRST_KEYPOINTS = 512
 # the first keypoints settle it when this many times the inliers a pose needs agree
-SETTLED = 1.2
+SETTLED = 2.0
+# with less than so many times the inliers needed, another pose may be as good: a small flat patch looks alike from
+# two sides. Other samples look for such a rival; how far from each other rivals are, and how much speaks for one
+RIVALRY, RIVAL_SEEDS = 3.0, (1, 2)
+RIVAL_M, RIVAL_RAD, RIVAL_SHARE = 0.15, 0.1, 0.8
 # of the inliers this share must be matches that are far better than their runner-up: chance rarely makes those
 STRONG_CONFIDENCE, STRONG_SHARE = 0.3, 0.35
 # so many cells of the image, cut into this many columns and rows, must hold two or more inliers: a pose from a single
@@ -73,7 +77,8 @@ class Solution:
     """A pose in the adjusted map, before it is corrected and judged.
 
     ``information`` (6, 6) as of :func:`~neumap_ros.core.pose.refine_pose`; ``keypoint`` (M,), ``points`` (M, 3) and
-    ``error_px`` (M,) are the matches it was refined on.
+    ``error_px`` (M,) are the matches it was refined on. ``rival_m`` is how far away another pose is that explains the
+    image about as well; 0 where none was found.
     """
 
     camera_from_map: FloatArray
@@ -82,6 +87,7 @@ class Solution:
     keypoint: IntArray
     points: FloatArray
     error_px: FloatArray
+    rival_m: float = 0.0
 
 
 class PoseSearch:
@@ -102,25 +108,46 @@ class PoseSearch:
         """
         count = len(view.features)
         split = min(FIRST_KEYPOINTS, count)
-        witness = self._decode(self._nearest, view, 0, split, voxels, times)
-        guesses = witness
+        settled = round(SETTLED * self._needed)
+        witness = guesses = self._decode(self._nearest, view, 0, split, voxels, times)
         if self._learned is not None and self._only_learned:
             guesses = self._decode(self._learned, view, 0, split, voxels, times)
-        best = self._solve(guesses, witness, view, times)
-        if best is not None and best.evidence.suffices(round(SETTLED * self._needed)):
-            return best
-        if split < count:
-            witness = pool([witness, self._decode(self._nearest, view, split, count, voxels, times)])
-        elif self._learned is None or self._only_learned:
-            return best
-        guesses = witness
-        if self._learned is not None:
-            learned = self._decode(self._learned, view, 0, count, voxels, times)
-            guesses = learned if self._only_learned else pool([witness, learned])
-        second = self._solve(guesses, witness, view, times)
-        if best is None or (second is not None and second.evidence.inliers > best.evidence.inliers):
-            return second
-        return best
+        poses = self._guess(guesses, view, times, self._ransac)
+        if not any(count_evidence(pose, witness, view).suffices(settled) for pose in poses):
+            if split < count:
+                rest = self._decode(self._nearest, view, split, count, voxels, times)
+                witness = guesses = pool([witness, rest])
+            if self._learned is not None:
+                learned = self._decode(self._learned, view, 0, count, voxels, times)
+                guesses = learned if self._only_learned else pool([witness, learned])
+            poses += self._guess(guesses, view, times, self._ransac)
+        if not poses:
+            return None
+        best = max(poses, key=lambda pose: count_evidence(pose, witness, view).inliers)
+        solution = self._refine(best, witness, view, times)
+        if solution is not None and self._needed <= solution.evidence.inliers < RIVALRY * self._needed:
+            return self._against_rivals(solution, guesses, witness, view, times)
+        return solution
+
+    def _against_rivals(
+        self, solution: Solution, guesses: Hypotheses, witness: Hypotheses, view: View, times: dict[str, float]
+    ) -> Solution:
+        """The better of the solution and of what other samples lead to, with how far away the other one is."""
+        for seed in RIVAL_SEEDS:
+            settings = replace(self._ransac, by_confidence=False, seed=seed)
+            for pose in self._guess(guesses, view, times, settings):
+                enough = RIVAL_SHARE * solution.evidence.inliers
+                if not apart(pose, solution.camera_from_map) or count_evidence(pose, witness, view).inliers < enough:
+                    continue
+                rival = self._refine(pose, witness, view, times)
+                if rival is None or not apart(rival.camera_from_map, solution.camera_from_map):
+                    continue
+                worse, better = sorted((rival, solution), key=lambda one: len(one.keypoint))
+                alike = len(worse.keypoint) > RIVAL_SHARE * len(better.keypoint)
+                distance = geometry.invert_pose(worse.camera_from_map) - geometry.invert_pose(better.camera_from_map)
+                rival_m = float(np.linalg.norm(distance[:3, 3])) if alike else 0.0
+                solution = replace(better, rival_m=max(solution.rival_m, rival_m))
+        return solution
 
     def alternatives(
         self, view: View, known: Sequence[FloatArray], voxels: IntArray | None, most: int
@@ -134,7 +161,8 @@ class PoseSearch:
         for _ in range(most):
             for pose in poses[-1:] if found else poses:
                 rest = rest.select(~agreeing(pose, rest, view))
-            solution = self._solve(rest, rest, view, {})
+            guessed = self._guess(rest, view, {}, self._ransac)
+            solution = self._refine(guessed[0], rest, view, {}) if guessed else None
             if solution is None or solution.evidence.inliers < MIN_ALTERNATIVE:
                 break
             poses.append(solution.camera_from_map)
@@ -150,19 +178,25 @@ class PoseSearch:
         times["decode"] = times.get("decode", 0.0) + (time.perf_counter() - started) * 1e3
         return replace(found, keypoint=found.keypoint + first)
 
-    def _solve(self, guesses: Hypotheses, witness: Hypotheses, view: View, times: dict[str, float]) -> Solution | None:
-        """Search a pose that agrees with ``guesses``, refine it, and count the ``witness`` guesses that agree."""
+    def _guess(
+        self, guesses: Hypotheses, view: View, times: dict[str, float], settings: RansacSettings
+    ) -> list[FloatArray]:
+        """The pose ``camera_from_map`` that most guesses agree with; empty where no two do."""
         started = time.perf_counter()
-        found = ransac_pose(view.rays[guesses.keypoint], guesses.points, view.focal_px, self._ransac)
-        searched = time.perf_counter()
-        times["pnp"] = times.get("pnp", 0.0) + (searched - started) * 1e3
-        if found is None:
-            return None
-        solution = self._refine(found[0], witness, view)
-        times["refine"] = times.get("refine", 0.0) + (time.perf_counter() - searched) * 1e3
+        found = ransac_pose(view.rays[guesses.keypoint], guesses.points, view.focal_px, settings)
+        times["pnp"] = times.get("pnp", 0.0) + (time.perf_counter() - started) * 1e3
+        return [] if found is None else [found[0]]
+
+    def _refine(
+        self, camera_from_map: FloatArray, witness: Hypotheses, view: View, times: dict[str, float]
+    ) -> Solution | None:
+        """The pose refined on landmarks, with the ``witness`` guesses that agree; None where too few landmarks do."""
+        started = time.perf_counter()
+        solution = self._refined(camera_from_map, witness, view)
+        times["refine"] = times.get("refine", 0.0) + (time.perf_counter() - started) * 1e3
         return solution
 
-    def _refine(self, camera_from_map: FloatArray, witness: Hypotheses, view: View) -> Solution | None:
+    def _refined(self, camera_from_map: FloatArray, witness: Hypotheses, view: View) -> Solution | None:
         """Refine on landmarks looked for around their projections, in two rounds of narrowing search."""
         keypoints, landmarks, alike = self._candidates(camera_from_map, view)
         pose, information = camera_from_map, np.eye(6)
@@ -207,6 +241,12 @@ class PoseSearch:
         alike = np.einsum("ij,ij->i", view.features.descriptors[keypoint], self._nearest.descriptors[landmark])
         good = alike > SEARCH_SIMILARITY
         return keypoint[good], landmark[good], alike[good]
+
+
+def apart(one: FloatArray, other: FloatArray) -> bool:
+    """Whether two poses ``camera_from_map`` are two."""
+    error = geometry.pose_error(geometry.invert_pose(one), geometry.invert_pose(other))
+    return bool(np.linalg.norm(error[:3]) > RIVAL_M or np.linalg.norm(error[3:]) > RIVAL_RAD)
 
 
 def agreeing(camera_from_map: FloatArray, guesses: Hypotheses, view: View) -> BoolArray:
