@@ -378,8 +378,9 @@ def encoded(gray: ImageArray, encoding: str) -> Any:
     """A grey image (H, W) as the pixels of an encoding."""
     channels = {"mono8": 1, "8UC1": 1, "bgr8": 3, "rgb8": 3, "8UC3": 3, "bgra8": 4, "rgba8": 4, "8UC4": 4}
     if encoding == "mono16":
-        # the same grey, whether the upper byte is taken or the range is scaled
-        return gray.astype(np.uint16) * 257
+        # the same grey, whether the upper byte is taken or the range is scaled; another one with the bytes swapped
+        lower = gray.astype(np.uint16) + np.where(gray < 128, 100, -100).astype(np.int16).astype(np.uint16)
+        return (gray.astype(np.uint16) << 8) | (lower & 0xFF)
     if channels[encoding] == 1:
         return gray
     pixels = np.repeat(gray[:, :, None], channels[encoding], axis=2)
