@@ -24,6 +24,7 @@ def test_tum_folder(make_tum: Make) -> None:
 
 
 def test_colmap_model_goes_to_its_reader(make_tum: Make, tmp_path: Path) -> None:
+    pytest.importorskip("pycolmap")
     for name in ("cameras.txt", "images.txt"):
         (tmp_path / name).write_text("")
     with pytest.raises(DataError, match=r"COLMAP model .* is damaged"):
