@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from neumap_ros.cli import options
 from neumap_ros.cli.progress import StageProgress
-from neumap_ros.errors import ConfigError, DataError
+from neumap_ros.errors import ConfigError, DataError, MissingDependencyError
 
 if TYPE_CHECKING:
     from neumap_ros.io.bags.reader import BagReader, Topic
@@ -155,6 +155,7 @@ def replay(bag_path: Path, out: Path, settings: ReplaySettings, progress: Progre
     from neumap_ros.io.replay_report import report
     from neumap_ros.simulator.recording import replay_log, write_output
 
+    _check_extras()
     try:
         out.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError):
@@ -173,7 +174,7 @@ def replay(bag_path: Path, out: Path, settings: ReplaySettings, progress: Progre
             rig.start()
             events = [_event(rig, call, played.start_ns) for call in settings.calls]
             rig.player.play(_messages(bag, played, progress), events)
-            log = replay_log(rig.published, played.start_ns, rig.player.now_ns, played.first_image_ns)
+            log = replay_log(rig.published, played.start_ns, rig.player.last_ns, played.first_image_ns)
             names = ("global_frame_id", "odom_frame_id", "base_frame_id")
             in_map, odom, base = (str(rig.node.get_parameter(name).value) for name in names)
         odometry = _odometry(bag, played, odom, base)
@@ -183,6 +184,16 @@ def replay(bag_path: Path, out: Path, settings: ReplaySettings, progress: Progre
     _write(out, log, result, rig.log_lines)
     draw_replay(out / "replay.png", log, result, truth)
     return result
+
+
+def _check_extras() -> None:
+    """What is needed at the end is missed at the beginning."""
+    from importlib.util import find_spec
+
+    if any(find_spec(name) is None for name in ("evo", "matplotlib", "rosbags")):
+        raise MissingDependencyError(
+            "a replay needs rosbags, evo and matplotlib: pip install 'neumap_ros[bags,evaluate,plots]'"
+        )
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,8 @@ from neumap_ros.records import FloatArray, PoseEstimate
 
 # Of a chi-squared variable with six degrees of freedom one value in 30,000 is larger: consecutive images must all pass.
 GATE = 30.0
+# one value in 100: what a person claims is to be confirmed, not to be carried along
+CLAIM_GATE = 16.8
 # what two poses of standing still differ by where their covariances do not say so: map and calibration have errors
 FLOOR_M, FLOOR_RAD = 0.03, 0.02
 # so many images must agree where there is nothing to compare a pose with and one image is not sure enough by itself
@@ -102,7 +104,13 @@ class Difference:
 
     @property
     def agrees(self) -> bool:
+        """Whether the two may be one."""
         return self.squared < GATE
+
+    @property
+    def confirms(self) -> bool:
+        """Whether a pose confirms one that somebody claimed."""
+        return self.squared < CLAIM_GATE
 
     def __str__(self) -> str:
         return f"{self.metres:.2f} m, {np.rad2deg(self.radians):.0f} deg"
@@ -187,7 +195,7 @@ def see(track: Track, stamp_ns: int, fix: Fix | None, reason: str, settings: Tra
     confirmed = False
     if track.prior is not None:
         claimed = difference(track.prior, fix, settings)
-        confirmed = claimed.agrees
+        confirmed = claimed.confirms
         verdict = "initial pose confirmed" if confirmed else f"initial pose refused: the image says {claimed} from it"
         track = replace(track, prior=None)
     candidates = (*(c for c in track.candidates if difference(c, fix, settings).agrees), fix)

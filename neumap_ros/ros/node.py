@@ -209,6 +209,8 @@ class LocalizerNode(LifecycleNode):
             loading = self._loading = Future()
             session.worker.submit(job, self._loaded)
             loaded = await loading
+            if isinstance(loaded, Engine) and session is not self._session:
+                loaded = DataError("the localizer was cleaned up")
         else:
             try:
                 loaded = job()

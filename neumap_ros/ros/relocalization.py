@@ -74,7 +74,7 @@ class Relocalization:
             fix, reason = seen.fix, seen.reason
             if fix is not None and search.prior is not None:
                 apart = difference(search.prior, fix, settings)
-                if not apart.agrees:
+                if not apart.confirms:
                     fix, reason = None, f"the image says {apart} from the prior"
             search.track = see(search.track, seen.stamp_ns, fix, reason, settings)
             search.image_ns, search.reason = seen.stamp_ns, search.track.reason

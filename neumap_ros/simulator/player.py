@@ -44,6 +44,8 @@ class Player:
         self._clock = self.node.create_publisher(message_class("rosgraph_msgs/msg/Clock"), "/clock", 1)
         self._publishers: dict[str, Any] = {}
         self.now_ns = 0
+        # when the last message was played
+        self.last_ns = 0
         # true while the player itself publishes, for those who listen to what the nodes publish
         self.publishing = False
 
@@ -58,6 +60,7 @@ class Player:
                 self._happen(waiting.pop(0))
             self.advance_to(message.time_ns)
             self._publish(self._publisher(message), message.cdr)
+            self.last_ns = message.time_ns
             self._executor.spin_until_idle()
         end_ns = self.now_ns + round(after_s * 1e9)
         for event in waiting:
