@@ -34,6 +34,9 @@ STRONG_CONFIDENCE, STRONG_SHARE = 0.3, 0.35
 # so many cells of the image, cut into this many columns and rows, must hold two or more inliers: a pose from a single
 # poster far away is anything but certain, however many inliers the poster has
 CELL_COLUMNS, CELL_ROWS, MIN_CELLS = 6, 4, 3
+# pixels as of a camera of this focal length: the same angles in any other, but not less than keypoints are exact to
+FOCAL_PX, SMALLEST_SCALE = 525.0, 0.5
+RANSAC_RADIUS_PX = 10.0
 CHECK_RADIUS_PX = 5.0
 SEARCH_RADII_PX = (12.0, 6.0)
 SEARCH_SIMILARITY = 0.75
@@ -55,6 +58,11 @@ class View:
     def focal_px(self) -> float:
         """The mean focal length: what turns a normalized coordinate into pixels."""
         return float(np.sqrt(self.camera.matrix[0, 0] * self.camera.matrix[1, 1]))
+
+    @property
+    def scale(self) -> float:
+        """What thresholds in pixels are multiplied by in this image."""
+        return max(self.focal_px / FOCAL_PX, SMALLEST_SCALE)
 
 
 @dataclass(frozen=True)
@@ -183,6 +191,7 @@ class PoseSearch:
     ) -> list[FloatArray]:
         """The pose ``camera_from_map`` that most guesses agree with; empty where no two do."""
         started = time.perf_counter()
+        settings = replace(settings, max_error_px=view.scale * RANSAC_RADIUS_PX)
         found = ransac_pose(view.rays[guesses.keypoint], guesses.points, view.focal_px, settings)
         times["pnp"] = times.get("pnp", 0.0) + (time.perf_counter() - started) * 1e3
         return [] if found is None else [found[0]]
@@ -203,15 +212,15 @@ class PoseSearch:
         chosen = np.zeros(0, np.int64)
         for radius in SEARCH_RADII_PX:
             error = self._errors(pose, view, keypoints, landmarks)
-            near = np.flatnonzero(error < radius)
-            score = alike[near] - 0.01 * error[near] / radius
+            near = np.flatnonzero(error < view.scale * radius)
+            score = alike[near] - 0.01 * error[near] / (view.scale * radius)
             chosen = near[mutual_best(keypoints[near], landmarks[near], score)]
             if len(chosen) < 6:
                 return None
             rays, points = view.rays[keypoints[chosen]], self._nearest.points[landmarks[chosen]]
             pose, information = refine_pose(pose, rays, points, view.focal_px)
         error = self._errors(pose, view, keypoints[chosen], landmarks[chosen])
-        fits = error < CHECK_RADIUS_PX
+        fits = error < view.scale * CHECK_RADIUS_PX
         return Solution(
             camera_from_map=pose,
             information=information,
@@ -234,7 +243,7 @@ class PoseSearch:
         visible, where = in_front[inside], where[inside]
         if not len(visible):
             return np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.float32)
-        radius = SEARCH_RADII_PX[0] / view.focal_px
+        radius = view.scale * SEARCH_RADII_PX[0] / view.focal_px
         _, near = cKDTree(view.rays).query(where, k=SEARCH_CANDIDATES, distance_upper_bound=radius, workers=-1)
         row, column = np.nonzero(near < len(view.rays))
         keypoint, landmark = near[row, column], visible[row]
@@ -252,7 +261,7 @@ def apart(one: FloatArray, other: FloatArray) -> bool:
 def agreeing(camera_from_map: FloatArray, guesses: Hypotheses, view: View) -> BoolArray:
     """Which of the guesses (M,) a pose projects to where their keypoints are."""
     error = residuals_px(camera_from_map, view.rays[guesses.keypoint], guesses.points, view.focal_px)
-    return np.asarray(np.linalg.norm(error, axis=1) < CHECK_RADIUS_PX)
+    return np.asarray(np.linalg.norm(error, axis=1) < view.scale * CHECK_RADIUS_PX)
 
 
 def count_evidence(camera_from_map: FloatArray, guesses: Hypotheses, view: View) -> Evidence:
