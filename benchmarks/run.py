@@ -136,10 +136,12 @@ def show(scene: str, rows: Sequence[dict[str, Any]]) -> str:
             "-" if r["in_ellipsoid"] is None else f"{r['in_ellipsoid']:.0f} ({r['in_ellipsoid_allowing']:.0f}) %"
         )
         foreign = f"{r['foreign_with_pose']} of {r['foreign_images']}" if r["foreign_images"] else "-"
+        # where less than half the images have a pose there is none
+        median = f"{r['median_cm']:.1f} cm, {r['median_deg']:.2f}°" if np.isfinite(r["median_cm"]) else "-"
         lines.append(
             f"| {r['row']} | {r['size_kb']:.0f} kB (1/{first['size_kb'] / r['size_kb']:.0f}) "
             f"| {r['map_s']:.0f} s (x{r['map_s'] / first['map_s']:.1f}) | {r['memory_mb']:.0f} MB "
-            f"| {r['median_cm']:.1f} cm, {r['median_deg']:.2f}° | {r['within_2cm_2deg']:.0f} % "
+            f"| {median} | {r['within_2cm_2deg']:.0f} % "
             f"| {r['within_5cm_5deg']:.1f} % | {r['within_25cm_10deg']:.1f} % | {r['localized']:.0f} % ({r['wrong']}) "
             f"| {ellipsoid} | {foreign} | {r['query_over_features']:.2f} | {stages} |"
         )
