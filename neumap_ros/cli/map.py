@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
 
 # as in core/mapping.py, which help must not import
-DECODERS = ("nearest", "transformer", "both")
-DEFAULT_DECODER = "nearest"
+DECODERS = ("transformer", "nearest", "scratch", "both")
+DEFAULT_DECODER = "transformer"
 # what MappingSettings calls an option differently
 _SETTING = {"size": "size_bytes", "depth": "use_depth"}
 

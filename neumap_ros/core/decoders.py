@@ -6,7 +6,7 @@ Both decoders answer through :class:`Hypotheses`, so that one PnP can draw on ei
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Protocol
@@ -15,14 +15,16 @@ import numpy as np
 import torch
 
 from neumap_ros.core.features import Features
+from neumap_ros.core.frozen import shipped_decoder
 from neumap_ros.core.keyframes import BoolArray, IntArray
 from neumap_ros.core.network import token_geometry, unpack_weights
 from neumap_ros.core.neural_map import NeuralMap
-from neumap_ros.core.quantization import shipped_codebooks
+from neumap_ros.core.quantization import joint_descriptors, shipped_codebooks
 from neumap_ros.records import Float32Array, FloatArray
 
-COARSE_SHARE = 0.3
 MATCH_DIMENSIONS = 96
+# where a pose says that a landmark is, a keypoint at least so much like it is that landmark
+MIN_SIMILARITY, MIN_EMBEDDING_SIMILARITY = 0.75, 0.55
 CANDIDATES = 4
 # a runner-up this close to the best is the same place, and says nothing about ambiguity
 SAME_PLACE_M = 0.15
@@ -84,14 +86,15 @@ def rows_of_voxels(offsets: IntArray, voxels: IntArray | None) -> slice | IntArr
     return np.concatenate(parts) if parts else np.zeros(0, np.int64)
 
 
-def joint_descriptors(fine: Float32Array, coarse: Float32Array) -> Float32Array:
-    """Unit descriptors (N, 256) whose dot product is the weighted mean of those of the two parts."""
-    return np.concatenate([np.sqrt(1 - COARSE_SHARE) * fine, np.sqrt(COARSE_SHARE) * coarse], axis=1, dtype=np.float32)
-
-
 def landmark_descriptors(neural_map: NeuralMap) -> tuple[Float32Array, Float32Array]:
-    """The descriptors and the coarse descriptors (L, 128) of a map's landmarks, out of their codes."""
+    """The descriptors and the coarse descriptors (L, 128) of a map's landmarks, out of their codes.
+
+    In a map for the frozen decoder they are embeddings (L, 64) and nothing (L, 0).
+    """
     codes, books = neural_map.landmarks, shipped_codebooks()
+    if neural_map.decoder_id:
+        embeddings = shipped_decoder().codebook.decode(codes.descriptors)
+        return embeddings, np.zeros((len(codes), 0), np.float32)
     return (
         books[f"descriptor-{codes.descriptors.shape[1]}"].decode(codes.descriptors),
         books[f"coarse-{codes.coarse.shape[1]}"].decode(codes.coarse),
@@ -109,9 +112,11 @@ def has_fast_bfloat16() -> bool:
 
 
 class NearestDecoder:
-    """Nearest landmark by descriptor with Lowe's ratio test; the landmark's anchor is the coordinate. No parameters.
+    """Nearest landmark with Lowe's ratio test; the landmark's anchor is the coordinate.
 
-    A short list is found in the principal subspace of the map's own descriptors, and compared in full.
+    In a map for the frozen decoder, landmarks and keypoints are compared by its embeddings: one head of attention from
+    keypoints to codes. Else by descriptors: a short list is found in the principal subspace of the map's own, and
+    compared in full.
     """
 
     def __init__(self, neural_map: NeuralMap) -> None:
@@ -121,8 +126,17 @@ class NearestDecoder:
         self._joint = joint_descriptors(self.descriptors, coarse)
         _, axes = np.linalg.eigh((self._joint.T @ self._joint).astype(np.float64))
         self._basis = torch.from_numpy(np.ascontiguousarray(axes[:, ::-1][:, :MATCH_DIMENSIONS], dtype=np.float32))
+        self._frozen = shipped_decoder() if neural_map.decoder_id else None
+        self.min_similarity = MIN_EMBEDDING_SIMILARITY if self._frozen else MIN_SIMILARITY
         self._type = torch.bfloat16 if has_fast_bfloat16() else torch.float32
         self._table = (torch.from_numpy(self._joint) @ self._basis).to(self._type)
+
+    def describe(self, features: Features) -> Features:
+        """The features as this map compares them, which is what :meth:`decode` takes."""
+        if self._frozen is None:
+            return features
+        embedded = self._frozen.embed(features.descriptors, features.coarse, features.size, features.angle)
+        return replace(features, descriptors=embedded, coarse=embedded[:, :0])
 
     def decode(self, features: Features, voxels: IntArray | None = None) -> Hypotheses:
         """See :class:`Decoder`."""

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from neumap_ros.core.decoders import joint_descriptors, landmark_descriptors
+from neumap_ros.core.decoders import landmark_descriptors
 from neumap_ros.core.keyframes import IntArray, Keyframes
 from neumap_ros.core.network import (
     LATENT,
@@ -27,6 +27,7 @@ from neumap_ros.core.network import (
 )
 from neumap_ros.core.neural_map import NeuralMap
 from neumap_ros.core.progress import Progress
+from neumap_ros.core.quantization import joint_descriptors
 from neumap_ros.core.tracks import Tracks
 
 # an anchor further from a keypoint's point than this is not an answer

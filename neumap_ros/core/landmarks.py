@@ -22,12 +22,14 @@ PAIRS_AT_ONCE = 200_000
 class Landmarks:
     """L points (L, 3) with mean unit descriptors and coarse descriptors (L, 128) float32, and who sees them.
 
-    ``visibility`` is a sparse (L, F) matrix of ones: landmark l was seen in mapping image f.
+    ``track`` (L,) is the track each was made of. ``visibility`` is a sparse (L, F) matrix of ones: landmark l was seen
+    in mapping image f.
     """
 
     points: FloatArray
     descriptors: Float32Array
     coarse: Float32Array
+    track: IntArray
     visibility: scipy.sparse.csr_matrix
 
     def __len__(self) -> int:
@@ -35,11 +37,17 @@ class Landmarks:
 
     def select(self, index: IntArray) -> Landmarks:
         """The landmarks at ``index``, in that order."""
-        return Landmarks(self.points[index], self.descriptors[index], self.coarse[index], self.visibility[index])
+        return Landmarks(
+            self.points[index],
+            self.descriptors[index],
+            self.coarse[index],
+            self.track[index],
+            self.visibility[index],
+        )
 
 
 def mean_descriptors(tracks: Tracks, descriptors: np.ndarray) -> Float32Array:
-    """Unit mean descriptors (T, 128) of the tracks."""
+    """Unit mean (T, D) over each track's views of what describes all keypoints, ``descriptors`` (N, D)."""
     averaging = scipy.sparse.csr_matrix(
         (np.ones(len(tracks.track), np.float32), (tracks.track, np.arange(len(tracks.track)))),
         shape=(len(tracks), len(tracks.track)),
@@ -63,7 +71,7 @@ def make_landmarks(tracks: Tracks, keyframes: Keyframes) -> Landmarks:
     )
     visibility.data[:] = 1
     chosen = order[kept]
-    return Landmarks(tracks.points[chosen], descriptors[chosen], coarse[chosen], visibility)
+    return Landmarks(tracks.points[chosen], descriptors[chosen], coarse[chosen], chosen, visibility)
 
 
 def _merge(points: FloatArray, descriptors: Float32Array) -> IntArray:

@@ -18,14 +18,17 @@ from safetensors.numpy import save
 from neumap_ros.core import geometry
 from neumap_ros.core.drift import DriftField
 from neumap_ros.core.features import FeatureSettings
+from neumap_ros.core.frozen import shipped_decoder
 from neumap_ros.core.network import LATENT, NetworkCodes, SceneNetwork, unpack_weights
-from neumap_ros.core.neural_map import Calibration, ExpectedAccuracy, LandmarkCodes, NeuralMap, VoxelGrid
+from neumap_ros.core.neural_map import ANCHOR_BITS, Calibration, ExpectedAccuracy, LandmarkCodes, NeuralMap, VoxelGrid
 from neumap_ros.core.quantization import shipped_codebooks
 from neumap_ros.errors import MapFileError
 
 FORMAT = "neumap"
-VERSION = 1
+VERSION = 2
 HEADER_KEY = "neumap"
+# what a decoder trained on the scene is called, by version of the file
+SCRATCH_NAMES = {1: ("transformer", "both"), 2: ("scratch", "both")}
 NETWORK_PREFIX = "network."
 # numbers beyond these are no map's, and would overflow what is computed from them
 TINY, ABSURD = 1e-9, 1e9
@@ -39,7 +42,6 @@ LAYOUT: dict[str, tuple[str, tuple[int | str, ...]]] = {
     "voxel.cells": ("int32", ("V", 3)),
     "voxel.origin": ("float32", (3,)),
     "landmark.offsets": ("int32", ("V+1",)),
-    "landmark.anchors": ("uint16", ("L", 3)),
     "landmark.descriptors": ("uint8", ("L", "P")),
     "landmark.coarse": ("uint8", ("L", "Q")),
     "drift.positions": ("float32", ("S", 3)),
@@ -62,7 +64,7 @@ def to_bytes(neural_map: NeuralMap) -> bytes:
         "voxel.cells": m.grid.cells.astype(np.int32),
         "voxel.origin": m.grid.origin.astype(np.float32),
         "landmark.offsets": m.landmarks.offsets.astype(np.int32),
-        "landmark.anchors": m.landmarks.anchors,
+        "landmark.anchors": pack_bits(m.landmarks.anchors, m.landmarks.anchor_bits),
         "landmark.descriptors": m.landmarks.descriptors,
         "landmark.coarse": m.landmarks.coarse,
         "drift.positions": m.drift.poses[:, :3, 3].astype(np.float32),
@@ -83,6 +85,8 @@ def to_bytes(neural_map: NeuralMap) -> bytes:
         "format": FORMAT,
         "version": VERSION,
         "decoder": m.decoder,
+        "decoder_id": m.decoder_id,
+        "anchor_bits": m.landmarks.anchor_bits,
         "frame_id": m.frame_id,
         "voxel_size_m": m.grid.size_m,
         "mapping_images": m.mapping_images,
@@ -96,6 +100,22 @@ def to_bytes(neural_map: NeuralMap) -> bytes:
     tensors = {name: np.ascontiguousarray(tensors[name]) for name in sorted(tensors)}
     header["map_id"] = content_id(tensors, header)
     return bytes(save(tensors, {HEADER_KEY: json.dumps(header, sort_keys=True, allow_nan=False)}))
+
+
+def pack_bits(values: npt.NDArray[np.uint16], bits: int) -> npt.NDArray[np.uint8]:
+    """``values`` (N, 3) of ``bits`` bits each, most significant first, without gaps, in as many bytes as it takes."""
+    single = np.unpackbits(values.astype(">u2").view(np.uint8).reshape(-1, 2), axis=1)[:, 16 - bits :]
+    return np.packbits(single)
+
+
+def unpack_bits(packed: npt.NDArray[np.uint8], bits: int, count: int) -> npt.NDArray[np.uint16]:
+    """The values (``count``, 3) that :func:`pack_bits` packed. Raises ValueError where there are more or fewer."""
+    if len(packed) != (3 * count * bits + 7) // 8:
+        raise ValueError(f"its anchors are not {3 * count} numbers of {bits} bits")
+    single = np.unpackbits(packed, count=3 * count * bits).reshape(-1, bits)
+    padded = np.zeros((3 * count, 16), np.uint8)
+    padded[:, 16 - bits :] = single
+    return np.packbits(padded, axis=1).view(">u2").astype(np.uint16).reshape(count, 3)
 
 
 def content_id(tensors: Tensors, header: dict[str, Any]) -> str:
@@ -243,6 +263,7 @@ def _check_offsets(name: str, offsets: npt.NDArray[Any], total: int) -> None:
 def _assemble(tensors: Tensors, header: dict[str, Any]) -> NeuralMap:
     lengths: dict[str, int] = {}
     _check_layout(tensors, LAYOUT, lengths)
+    bits, anchors = _assemble_anchors(tensors, header, lengths)
     voxel_size_m = float(_number("voxel_size_m", header["voxel_size_m"], TINY))
     if not isinstance(header["frame_id"], str) or not header["frame_id"]:
         raise ValueError(f"its frame_id is {header['frame_id']!r}")
@@ -250,13 +271,10 @@ def _assemble(tensors: Tensors, header: dict[str, Any]) -> NeuralMap:
         raise ValueError(f"its seed is {header['seed']!r}")
     if lengths["V"] < 1 or lengths["L"] < 1:
         raise ValueError("it holds no landmarks")
-    for kind, letter in (("descriptor", "P"), ("coarse", "Q")):
-        if f"{kind}-{lengths[letter]}" not in shipped_codebooks():
-            raise ValueError(f"there is no codebook for {kind}s of {lengths[letter]} bytes")
+    decoder_id = _check_decoder(header, lengths)
     _check_offsets("landmark.offsets", tensors["landmark.offsets"], lengths["L"])
-    if header["decoder"] not in ("nearest", "transformer", "both"):
-        raise ValueError(f"its decoder {header['decoder']!r} is unknown")
-    network = None if header["decoder"] == "nearest" else _assemble_network(tensors, lengths)
+    has_network = header["decoder"] in SCRATCH_NAMES[header["version"]]
+    network = _assemble_network(tensors, lengths) if has_network else None
     return NeuralMap(
         features=_record(FeatureSettings, header["features"]),
         grid=VoxelGrid(
@@ -265,21 +283,61 @@ def _assemble(tensors: Tensors, header: dict[str, Any]) -> NeuralMap:
             origin=tensors["voxel.origin"].astype(np.float64),
         ),
         landmarks=LandmarkCodes(
-            anchors=tensors["landmark.anchors"],
+            anchors=anchors,
             descriptors=tensors["landmark.descriptors"],
             coarse=tensors["landmark.coarse"],
             offsets=tensors["landmark.offsets"].astype(np.int64),
+            anchor_bits=bits,
         ),
         drift=_assemble_drift(tensors, header["drift"]),
         network=network,
-        only_network=header["decoder"] == "transformer",
+        only_network=has_network and header["decoder"] != "both",
         calibration=_record(Calibration, header["calibration"], TINY),
         expected=_record(ExpectedAccuracy, header["expected"]),
         frame_id=header["frame_id"],
         mapping_images=int(_number("mapping_images", header["mapping_images"])),
         seed=header["seed"],
+        decoder_id=decoder_id,
         map_id=str(header["map_id"]),
     )
+
+
+def _assemble_anchors(
+    tensors: Tensors, header: dict[str, Any], lengths: dict[str, int]
+) -> tuple[int, npt.NDArray[np.uint16]]:
+    """How many bits an anchor's coordinate has, and the anchors (L, 3)."""
+    if header["version"] == 1:
+        _check_layout(tensors, {"landmark.anchors": ("uint16", ("L", 3))}, lengths)
+        return ANCHOR_BITS, tensors["landmark.anchors"]
+    bits = header["anchor_bits"]
+    if not isinstance(bits, int) or not 4 <= bits <= ANCHOR_BITS:
+        raise ValueError(f"its anchor_bits are {bits!r}")
+    _check_layout(tensors, {"landmark.anchors": ("uint8", ("bytes of anchors",))}, lengths)
+    return bits, unpack_bits(tensors["landmark.anchors"], bits, lengths["L"])
+
+
+def _check_decoder(header: dict[str, Any], lengths: dict[str, int]) -> str:
+    """The id of the frozen decoder that the map needs, empty where it needs none."""
+    known = ("nearest", "both", *SCRATCH_NAMES[header["version"]], *(["transformer"] if header["version"] > 1 else []))
+    if header["decoder"] not in known:
+        raise ValueError(f"its decoder {header['decoder']!r} is unknown")
+    decoder_id = header["decoder_id"] if header["version"] > 1 else ""
+    if (header["decoder"] == "transformer" and header["version"] > 1) != bool(decoder_id):
+        raise ValueError(f"its decoder {header['decoder']!r} does not go with the decoder id {decoder_id!r}")
+    if decoder_id:
+        frozen = shipped_decoder()
+        if decoder_id != frozen.decoder_id:
+            raise ValueError(
+                f"it was made for decoder {decoder_id}, and this neumap has {frozen.decoder_id}: "
+                "map again, or use the neumap that made it"
+            )
+        if not 1 <= lengths["P"] <= len(frozen.codebook.words) or lengths["Q"]:
+            raise ValueError(f"there are no latents of {lengths['P']} + {lengths['Q']} bytes")
+        return str(decoder_id)
+    for kind, letter in (("descriptor", "P"), ("coarse", "Q")):
+        if f"{kind}-{lengths[letter]}" not in shipped_codebooks():
+            raise ValueError(f"there is no codebook for {kind}s of {lengths[letter]} bytes")
+    return ""
 
 
 def _assemble_drift(tensors: Tensors, header: dict[str, Any]) -> DriftField:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 import cv2
@@ -14,11 +14,14 @@ from neumap_ros.core import adjustment, drift, landmarks, matching, tracks
 from neumap_ros.core.calibration import Parts, fit_calibration, measure, set_aside
 from neumap_ros.core.features import FeatureSettings
 from neumap_ros.core.fitting import FitSettings, fit_network
-from neumap_ros.core.keyframes import Keyframes, extract_keyframes
-from neumap_ros.core.landmarks import Landmarks
+from neumap_ros.core.frozen import shipped_decoder
+from neumap_ros.core.keyframes import IntArray, Keyframes, extract_keyframes
+from neumap_ros.core.landmarks import Landmarks, mean_descriptors
 from neumap_ros.core.localizer import Localizer
 from neumap_ros.core.map_file import to_bytes
 from neumap_ros.core.neural_map import (
+    ANCHOR_BITS,
+    SMALL_ANCHOR_BITS,
     Calibration,
     LandmarkCodes,
     NeuralMap,
@@ -26,13 +29,13 @@ from neumap_ros.core.neural_map import (
     group_into_voxels,
 )
 from neumap_ros.core.progress import Progress, count_up
-from neumap_ros.core.quantization import shipped_codebooks
+from neumap_ros.core.quantization import Codes, shipped_codebooks
 from neumap_ros.core.tracks import Tracks
 from neumap_ros.core.triangulation import with_triangulated_depth
 from neumap_ros.errors import ConfigError, MappingError
-from neumap_ros.records import Frame
+from neumap_ros.records import FloatArray, Frame
 
-DECODERS = ("nearest", "transformer", "both")
+DECODERS = ("transformer", "nearest", "scratch", "both")
 MIN_VIEWS = 3
 VOXEL_M = 10.0
 MIN_VOXEL_LANDMARKS = 20
@@ -40,8 +43,13 @@ DEFAULT_LANDMARKS = 12_000
 QUICK_BYTES = 100_000
 MAX_FRAMES = 1000
 ADJUSTED_TRACKS = 8000
-# below this size a map stores the shorter codes and less of the drift
+# below this size a map stores shorter codes and coarser anchors, and this much of the drift for so many bytes
 SMALL_BYTES = 300_000
+BYTES_PER_VIEWPOINT, FEWEST_VIEWPOINTS, MOST_VIEWPOINTS = 800, 32, 128
+# bytes of a latent, by the size of the map from which on it has so many
+LATENT_BYTES = ((0, 6), (75_000, 8), (SMALL_BYTES, 16))
+# what the calibration, and more voxels than a hundred landmarks show, may add to the file
+RESERVED_BYTES = 500
 # what a network and its codes take, at most
 NETWORK_BYTES = 500_000
 
@@ -50,7 +58,7 @@ NETWORK_BYTES = 500_000
 class MappingSettings:
     """What ``neumap map`` can be told. ``size_bytes`` None: the default number of landmarks, whatever they take."""
 
-    decoder: str = "nearest"
+    decoder: str = "transformer"
     size_bytes: int | None = None
     quick: bool = False
     use_depth: bool = True
@@ -63,6 +71,16 @@ class MappingSettings:
             raise ConfigError(f"unknown decoder '{self.decoder}': choose one of {', '.join(DECODERS)}")
         if self.size_bytes is not None and self.size_bytes < 15_000:
             raise ConfigError(f"a map of {self.size_bytes} bytes holds too little: give at least 15KB")
+
+    @property
+    def trains(self) -> bool:
+        """Whether a network is trained on the scene itself."""
+        return self.decoder in ("scratch", "both") and not self.quick
+
+    @property
+    def budget(self) -> int | None:
+        """How many bytes the map may take."""
+        return self.size_bytes or (QUICK_BYTES if self.quick else None)
 
 
 def build_map(frames: Sequence[Frame], settings: MappingSettings, progress: Progress = lambda *_: None) -> NeuralMap:
@@ -79,16 +97,17 @@ def build_map(frames: Sequence[Frame], settings: MappingSettings, progress: Prog
     keyframes = _extract(mapped, settings, progress)
     if not keyframes.depth_measured:
         keyframes = with_triangulated_depth(keyframes, progress)
-    found, adjusted = _tracks(keyframes, progress)
+    found, adjusted = find_tracks(keyframes, progress)
     field = drift.fit_drift(adjusted, keyframes.map_from_camera)
     progress("choose landmarks", 0, 1)
     candidates = landmarks.make_landmarks(found, keyframes)
-    neural_map = _compose(candidates, field, settings, len(mapped))
+    looks = _looks(candidates, keyframes, found, settings)
+    neural_map = _compose(candidates, looks, field, settings, len(mapped))
     progress("choose landmarks", 1, 1)
-    if settings.decoder != "nearest" and not settings.quick:
+    if settings.trains:
         adjusted_keyframes = replace(keyframes, map_from_camera=adjusted)
         network = fit_network(neural_map, adjusted_keyframes, found, FitSettings(seed=settings.seed), progress)
-        neural_map = replace(neural_map, network=network, only_network=settings.decoder == "transformer")
+        neural_map = replace(neural_map, network=network, only_network=settings.decoder == "scratch")
     return _calibrate(neural_map, [frames[i] for i in aside], progress)
 
 
@@ -109,8 +128,11 @@ def _extract(frames: Sequence[Frame], settings: MappingSettings, progress: Progr
         cv2.setNumThreads(threads)
 
 
-def _tracks(keyframes: Keyframes, progress: Progress) -> tuple[Tracks, np.ndarray]:
-    """Tracks with adjusted points, and the adjusted poses."""
+def find_tracks(keyframes: Keyframes, progress: Progress) -> tuple[Tracks, FloatArray]:
+    """Tracks with adjusted points, and the adjusted poses (F, 4, 4).
+
+    Raises :class:`~neumap_ros.errors.MappingError` where the images share too little.
+    """
     depths = matching.median_depths(keyframes, default=2.0)
     pairs = matching.pair_by_overlap(keyframes.map_from_camera, depths, keyframes.view, nearest=6, spread=10)
     matches = matching.match_with_depth(keyframes, pairs, count_up(progress, "tracks", len(pairs)))
@@ -144,28 +166,62 @@ def _tracks(keyframes: Keyframes, progress: Progress) -> tuple[Tracks, np.ndarra
     return found, adjusted
 
 
-def _compose(candidates: Landmarks, field: drift.DriftField, settings: MappingSettings, images: int) -> NeuralMap:
-    """The map of the landmarks that fit into its size."""
-    size = settings.size_bytes or (QUICK_BYTES if settings.quick else None)
+@dataclass(frozen=True)
+class _Looks:
+    """How the landmarks (L,) are described in the map: what to encode, by which codebooks, in how many bytes."""
+
+    encode: Callable[[IntArray], tuple[Codes, Codes]]
+    bytes_each: int
+    anchor_bits: int
+    decoder_id: str
+
+
+def _looks(candidates: Landmarks, keyframes: Keyframes, found: Tracks, settings: MappingSettings) -> _Looks:
+    size = settings.budget
     small = size is not None and size < SMALL_BYTES
-    fine, coarse = ("descriptor-16", "coarse-8") if small else ("descriptor-32", "coarse-16")
-    books = shipped_codebooks()
-    if small:
-        field = drift.thin_field(field, 128)
+    if settings.decoder != "transformer":
+        fine, coarse = ("descriptor-16", "coarse-8") if small else ("descriptor-32", "coarse-16")
+        books = shipped_codebooks()
+
+        def encode_descriptors(index: IntArray) -> tuple[Codes, Codes]:
+            return books[fine].encode(candidates.descriptors[index]), books[coarse].encode(candidates.coarse[index])
+
+        return _Looks(encode_descriptors, books[fine].parts + books[coarse].parts, ANCHOR_BITS, "")
+    frozen = shipped_decoder()
+    parts = next(count for least, count in reversed(LATENT_BYTES) if (size or SMALL_BYTES) >= least)
+    embeddings = frozen.embed(keyframes.descriptors, keyframes.coarse, keyframes.size, keyframes.angle)
+    latents = frozen.codebook.encode(mean_descriptors(found, embeddings)[candidates.track], parts)
+
+    def encode_latents(index: IntArray) -> tuple[Codes, Codes]:
+        return latents[index], latents[index, :0]
+
+    return _Looks(encode_latents, parts, SMALL_ANCHOR_BITS if small else ANCHOR_BITS, frozen.decoder_id)
+
+
+def _compose(
+    candidates: Landmarks, looks: _Looks, field: drift.DriftField, settings: MappingSettings, images: int
+) -> NeuralMap:
+    """The map of the landmarks that fit into its size."""
+    size = settings.budget
+    if size is not None and size < SMALL_BYTES:
+        viewpoints = np.clip(size // BYTES_PER_VIEWPOINT, FEWEST_VIEWPOINTS, MOST_VIEWPOINTS)
+        field = drift.thin_field(field, int(viewpoints))
     order = landmarks.choose_by_coverage(candidates.visibility, len(candidates))
     order = order[np.isfinite(candidates.points[order]).all(axis=1)]
 
     def compose(count: int) -> NeuralMap:
-        chosen = candidates.select(order[:count])
-        grid, voxel = group_into_voxels(chosen.points, VOXEL_M, MIN_VOXEL_LANDMARKS)
+        chosen = order[:count]
+        grid, voxel = group_into_voxels(candidates.points[chosen], VOXEL_M, MIN_VOXEL_LANDMARKS)
         by_voxel = np.argsort(voxel, kind="stable")
         by_voxel = by_voxel[voxel[by_voxel] >= 0]
-        chosen, voxel = chosen.select(by_voxel), voxel[by_voxel]
+        chosen, voxel = chosen[by_voxel], voxel[by_voxel]
+        descriptors, coarse = looks.encode(chosen)
         codes = LandmarkCodes(
-            anchors=encode_anchors(chosen.points, voxel, grid),
-            descriptors=books[fine].encode(chosen.descriptors),
-            coarse=books[coarse].encode(chosen.coarse),
+            anchors=encode_anchors(candidates.points[chosen], voxel, grid, looks.anchor_bits),
+            descriptors=descriptors,
+            coarse=coarse,
             offsets=np.concatenate([[0], np.cumsum(np.bincount(voxel, minlength=len(grid)))]),
+            anchor_bits=looks.anchor_bits,
         )
         return NeuralMap(
             features=settings.features,
@@ -176,17 +232,19 @@ def _compose(candidates: Landmarks, field: drift.DriftField, settings: MappingSe
             frame_id=settings.frame_id,
             mapping_images=images,
             seed=settings.seed,
+            decoder_id=looks.decoder_id,
         )
 
     if size is None:
         return compose(min(DEFAULT_LANDMARKS, len(order)))
-    reserve = 1500 + (NETWORK_BYTES if settings.decoder != "nearest" and not settings.quick else 0)
-    per_landmark = 6 + int(fine.split("-")[1]) + int(coarse.split("-")[1])
-    empty = len(to_bytes(compose(min(100, len(order))))) - 100 * per_landmark
-    count = (size - empty - reserve) // per_landmark
+    reserve = RESERVED_BYTES + (NETWORK_BYTES if settings.trains else 0)
+    per_landmark = 3 * looks.anchor_bits / 8 + looks.bytes_each
+    few = min(100, len(order))
+    empty = len(to_bytes(compose(few))) - few * per_landmark
+    count = int((size - empty - reserve) / per_landmark)
     if count < 200:
         raise ConfigError(
-            f"{size} bytes are too few for this map: give at least {empty + reserve + 500 * per_landmark}"
+            f"{size} bytes are too few for this map: give at least {int(empty + reserve + 500 * per_landmark)}"
         )
     return compose(min(count, len(order)))
 

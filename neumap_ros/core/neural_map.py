@@ -14,7 +14,8 @@ from neumap_ros.core.network import SceneNetwork
 from neumap_ros.core.quantization import Codes
 from neumap_ros.records import FloatArray
 
-ANCHOR_STEPS = 65535
+# of a map whose codes are few bytes, and of any other; 10 m in 4096 steps are good to 1.2 mm
+SMALL_ANCHOR_BITS, ANCHOR_BITS = 12, 16
 
 
 @dataclass(frozen=True)
@@ -62,14 +63,16 @@ def group_into_voxels(points: FloatArray, size_m: float, min_points: int) -> tup
 class LandmarkCodes:
     """L codes ordered by voxel, most useful first within a voxel.
 
-    ``anchors`` (L, 3) uint16: the position in the voxel in steps of its size / 65535. ``descriptors`` (L, P) and
-    ``coarse`` (L, Q) product-quantized. ``offsets`` (V + 1,): codes of voxel v are ``offsets[v]:offsets[v + 1]``.
+    ``anchors`` (L, 3) uint16: the position in the voxel in steps of its size / (2 ** ``anchor_bits`` - 1).
+    ``descriptors`` (L, P) and ``coarse`` (L, Q) are product-quantized; in a map for the frozen decoder ``descriptors``
+    are its latents instead, and Q is 0. ``offsets`` (V + 1,): codes of voxel v are ``offsets[v]:offsets[v + 1]``.
     """
 
     anchors: npt.NDArray[np.uint16]
     descriptors: Codes
     coarse: Codes
     offsets: IntArray
+    anchor_bits: int = ANCHOR_BITS
 
     def __len__(self) -> int:
         return len(self.anchors)
@@ -77,13 +80,16 @@ class LandmarkCodes:
     def points(self, grid: VoxelGrid) -> FloatArray:
         """The anchors (L, 3) in metres in the map frame."""
         corner = np.repeat(grid.corners, np.diff(self.offsets), axis=0)
-        return np.asarray(corner + self.anchors * (grid.size_m / ANCHOR_STEPS))
+        return np.asarray(corner + self.anchors * (grid.size_m / (2**self.anchor_bits - 1)))
 
 
-def encode_anchors(points: FloatArray, voxel: IntArray, grid: VoxelGrid) -> npt.NDArray[np.uint16]:
+def encode_anchors(
+    points: FloatArray, voxel: IntArray, grid: VoxelGrid, bits: int = ANCHOR_BITS
+) -> npt.NDArray[np.uint16]:
     """Anchors (L, 3) of points (L, 3) in their voxels (L,)."""
-    steps = (points - grid.corners[voxel]) * (ANCHOR_STEPS / grid.size_m)
-    return np.clip(np.rint(steps), 0, ANCHOR_STEPS).astype(np.uint16)
+    most = 2**bits - 1
+    steps = np.rint((points - grid.corners[voxel]) * (most / grid.size_m))
+    return np.asarray(np.clip(steps, 0, most), dtype=np.uint16)
 
 
 @dataclass(frozen=True)
@@ -116,7 +122,11 @@ class ExpectedAccuracy:
 
 @dataclass(frozen=True)
 class NeuralMap:
-    """Everything a query needs. ``map_id`` is the hash of the content, set when the map is saved or loaded."""
+    """Everything a query needs. ``map_id`` is the hash of the content, set when the map is saved or loaded.
+
+    ``decoder_id`` names the frozen decoder that its codes are latents of; it is empty where they are descriptors.
+    ``network`` is one trained on this scene.
+    """
 
     features: FeatureSettings
     grid: VoxelGrid
@@ -129,14 +139,17 @@ class NeuralMap:
     frame_id: str = "map"
     mapping_images: int = 0
     seed: int = 0
+    decoder_id: str = ""
     map_id: str = ""
 
     @property
     def decoder(self) -> str:
-        """Which decoders answer a query: "nearest", "transformer" or "both"."""
+        """What answers a query: "transformer" (the frozen decoder), "nearest", "scratch" (a network trained on this
+        scene) or "both" of the latter.
+        """
         if self.network is None:
-            return "nearest"
-        return "transformer" if self.only_network else "both"
+            return "transformer" if self.decoder_id else "nearest"
+        return "scratch" if self.only_network else "both"
 
     @property
     def bounds(self) -> FloatArray:

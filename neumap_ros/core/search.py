@@ -36,10 +36,8 @@ STRONG_CONFIDENCE, STRONG_SHARE = 0.3, 0.35
 CELL_COLUMNS, CELL_ROWS, MIN_CELLS = 6, 4, 3
 # pixels as of a camera of this focal length: the same angles in any other, but not less than keypoints are exact to
 FOCAL_PX, SMALLEST_SCALE = 525.0, 0.5
-RANSAC_RADIUS_PX = 10.0
 CHECK_RADIUS_PX = 5.0
 SEARCH_RADII_PX = (12.0, 6.0)
-SEARCH_SIMILARITY = 0.75
 SEARCH_CANDIDATES = 4
 SAME_POINT_M = 0.01
 # so many landmarks agree by chance with some pose or other; an alternative has more
@@ -114,6 +112,7 @@ class PoseSearch:
         Whoever guesses, it is the landmarks found by the nearest decoder that bear witness: a network that has never
         seen a place is sure of itself all the same.
         """
+        view = self._described(view, times)
         count = len(view.features)
         split = min(FIRST_KEYPOINTS, count)
         settled = round(SETTLED * self._needed)
@@ -121,7 +120,8 @@ class PoseSearch:
         if self._learned is not None and self._only_learned:
             guesses = self._decode(self._learned, view, 0, split, voxels, times)
         poses = self._guess(guesses, view, times, self._ransac)
-        if not any(count_evidence(pose, witness, view).suffices(settled) for pose in poses):
+        more = split < count or (self._learned is not None and not self._only_learned)
+        if more and not any(count_evidence(pose, witness, view).suffices(settled) for pose in poses):
             if split < count:
                 rest = self._decode(self._nearest, view, split, count, voxels, times)
                 witness = guesses = pool([witness, rest])
@@ -163,6 +163,7 @@ class PoseSearch:
         """Up to ``most`` poses that agree with what of the image does not agree with the poses ``known``
         (``camera_from_map``), nor with each other.
         """
+        view = self._described(view, {})
         rest = self._nearest.decode(view.features, voxels)
         poses = list(known)
         found: list[Solution] = []
@@ -176,6 +177,13 @@ class PoseSearch:
             poses.append(solution.camera_from_map)
             found.append(solution)
         return found
+
+    def _described(self, view: View, times: dict[str, float]) -> View:
+        """The view with its features as the map compares them."""
+        started = time.perf_counter()
+        view = replace(view, features=self._nearest.describe(view.features))
+        times["decode"] = times.get("decode", 0.0) + (time.perf_counter() - started) * 1e3
+        return view
 
     def _decode(
         self, decoder: Decoder, view: View, first: int, last: int, voxels: IntArray | None, times: dict[str, float]
@@ -191,7 +199,7 @@ class PoseSearch:
     ) -> list[FloatArray]:
         """The pose ``camera_from_map`` that most guesses agree with; empty where no two do."""
         started = time.perf_counter()
-        settings = replace(settings, max_error_px=view.scale * RANSAC_RADIUS_PX)
+        settings = replace(settings, max_error_px=view.scale * settings.max_error_px)
         found = ransac_pose(view.rays[guesses.keypoint], guesses.points, view.focal_px, settings)
         times["pnp"] = times.get("pnp", 0.0) + (time.perf_counter() - started) * 1e3
         return [] if found is None else [found[0]]
@@ -248,7 +256,7 @@ class PoseSearch:
         row, column = np.nonzero(near < len(view.rays))
         keypoint, landmark = near[row, column], visible[row]
         alike = np.einsum("ij,ij->i", view.features.descriptors[keypoint], self._nearest.descriptors[landmark])
-        good = alike > SEARCH_SIMILARITY
+        good = alike > self._nearest.min_similarity
         return keypoint[good], landmark[good], alike[good]
 
 

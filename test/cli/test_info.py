@@ -16,7 +16,7 @@ def test_json(virtual_map: Path, capsys: pytest.CaptureFixture[str]) -> None:
     neural_map = load_map(virtual_map)
     assert info["id"] == neural_map.map_id
     assert info["format_version"] == VERSION
-    assert (info["decoder"], info["frame_id"], info["seed"]) == ("nearest", "map", 3)
+    assert (info["decoder"], info["frame_id"], info["seed"]) == ("transformer", "map", 3)
     assert info["size_bytes"] == virtual_map.stat().st_size
     assert info["mapping_images"] == 51
     assert sum(info["landmarks_per_voxel"]) == info["landmarks"] == len(neural_map.landmarks)

@@ -21,7 +21,7 @@ def test_the_report_says_what_was_made(virtual_map: Path) -> None:
     neural_map = load_map(virtual_map)
     assert f"id {neural_map.map_id}" in report
     assert "60 of 60 frames, 9 of them set aside" in report
-    assert f"{len(neural_map.landmarks)} landmarks, decoder nearest" in report
+    assert f"{len(neural_map.landmarks)} landmarks, decoder transformer" in report
     assert "too few to rely on" not in report
     assert "within 5 cm, 5 deg 100%" in report
 

@@ -14,13 +14,13 @@ from neumap_ros.core.decoders import (
     Hypotheses,
     NearestDecoder,
     TransformerDecoder,
-    joint_descriptors,
     landmark_descriptors,
     pool,
     rows_of_voxels,
 )
 from neumap_ros.core.network import NeuMapTransformer, pack_weights
 from neumap_ros.core.neural_map import NeuralMap
+from neumap_ros.core.quantization import joint_descriptors
 
 POSE = ring(8)[1]
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from synthetic_scene import Scene, features_of, make_keyframes, make_map, make_scene, ring
 
-from neumap_ros.core.decoders import TransformerDecoder, joint_descriptors, landmark_descriptors
+from neumap_ros.core.decoders import TransformerDecoder, landmark_descriptors
 from neumap_ros.core.fitting import (
     FitSettings,
     choose_codes,
@@ -22,6 +22,7 @@ from neumap_ros.core.fitting import (
 from neumap_ros.core.keyframes import IntArray, Keyframes
 from neumap_ros.core.network import SceneNetwork, keypoint_geometry, token_geometry, unpack_weights
 from neumap_ros.core.neural_map import NeuralMap
+from neumap_ros.core.quantization import joint_descriptors
 from neumap_ros.core.tracks import Tracks, tracks_from_labels
 
 STEPS = 60

@@ -81,7 +81,7 @@ def test_a_map_comes_back_as_it_was(tmp_path: Path, network: bool) -> None:
     assert_same(MAPS[network], loaded)
     assert loaded.map_id == saved.map_id
     assert len(loaded.map_id) == 16
-    assert loaded.decoder == ("transformer" if network else "nearest")
+    assert loaded.decoder == ("scratch" if network else "nearest")
     assert [p.name for p in tmp_path.iterdir()] == ["a.neumap"]
 
 
@@ -222,7 +222,7 @@ def test_a_newer_version_is_refused_and_says_so(tmp_path: Path) -> None:
 def test_an_unknown_type_of_numbers(tmp_path: Path) -> None:
     """Types that numpy does not have: the file is well-formed, its content cannot be read."""
     length = int.from_bytes(CONTENT[False][:8], "little")
-    for old, new in ((b'"F32"', b'"I32"'), (b'"U16"', b'"BF16"'), (b'"U8"', b'"F8_E4M3"'), (b'"U8"', b'"NEW"')):
+    for old, new in ((b'"F32"', b'"I32"'), (b'"I32"', b'"BF16"'), (b'"U8"', b'"F8_E4M3"'), (b'"U8"', b'"NEW"')):
         header = CONTENT[False][8 : 8 + length].replace(old, new)
         path = tmp_path / "a.neumap"
         path.write_bytes(len(header).to_bytes(8, "little") + header + CONTENT[False][8 + length :])

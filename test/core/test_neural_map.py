@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from synthetic_scene import make_map, make_scene, untrained_network
 
-from neumap_ros.core.neural_map import ANCHOR_STEPS, LandmarkCodes, VoxelGrid, encode_anchors, group_into_voxels
+from neumap_ros.core.neural_map import LandmarkCodes, VoxelGrid, encode_anchors, group_into_voxels
 from neumap_ros.records import FloatArray
 
 
@@ -32,7 +32,7 @@ def decode(points: FloatArray, size_m: float) -> FloatArray:
 @given(st.integers(0, 2**16), st.integers(1, 200), st.floats(0.5, 20), st.floats(-1000, 1000))
 def test_anchors_are_exact_to_half_a_step(seed: int, count: int, size_m: float, shift: float) -> None:
     points = np.random.default_rng(seed).normal(size=(count, 3)) * [3, 5, 1] + shift
-    np.testing.assert_allclose(decode(points, size_m), points, atol=0.5001 * size_m / ANCHOR_STEPS, rtol=0)
+    np.testing.assert_allclose(decode(points, size_m), points, atol=0.5001 * size_m / 65535, rtol=0)
 
 
 def test_a_room_fits_into_one_voxel_and_is_in_its_middle() -> None:
@@ -79,7 +79,7 @@ def test_bounds_are_those_of_the_landmarks() -> None:
     np.testing.assert_allclose(neural_map.bounds, expected, atol=1e-4)
 
 
-@pytest.mark.parametrize(("only", "decoder"), [(False, "both"), (True, "transformer")])
+@pytest.mark.parametrize(("only", "decoder"), [(False, "both"), (True, "scratch")])
 def test_the_decoder_follows_from_what_the_map_holds(only: bool, decoder: str) -> None:
     neural_map = make_map(make_scene(np.random.default_rng(3), 50))
     assert neural_map.decoder == "nearest"

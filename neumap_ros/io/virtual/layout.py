@@ -80,10 +80,17 @@ class _Wall:
         return Place(float(x), float(y), 0.0, float(np.arctan2(self.inward[0], -self.inward[1])))
 
 
-def make_room(seed: int, size: tuple[float, float, float] = (6.0, 5.0, 2.7), *, detail: float = 420.0) -> Room:
+def make_room(
+    seed: int,
+    size: tuple[float, float, float] = (6.0, 5.0, 2.7),
+    *,
+    detail: float = 420.0,
+    decoration_seed: int | None = None,
+) -> Room:
     """A furnished room of ``size`` (x, y, z) in metres, another one for every ``seed``.
 
-    ``detail`` is the resolution of the textures in pixels per metre. Raises
+    ``detail`` is the resolution of the textures in pixels per metre. Rooms of one ``seed`` and size but several
+    ``decoration_seed`` have the very same furniture within other walls, pictures and floors. Raises
     :class:`~neumap_ros.errors.ConfigError` for a room too small to furnish.
     """
     if min(size[:2]) < _SMALLEST or not 2.3 <= size[2] <= 4 or detail < 50:
@@ -96,6 +103,8 @@ def make_room(seed: int, size: tuple[float, float, float] = (6.0, 5.0, 2.7), *, 
     island = _dining_table(f, size)
     _along_walls(f, walls, taken, island, size[2])
     _in_the_middle(f, size, [*taken, island])
+    if decoration_seed is not None:
+        rng = f.rng = np.random.default_rng([seed, decoration_seed])
     for wall in walls:
         _hang_pictures(rng, wall, size[2])
     blank_wall = _shell(f, size, walls, blank_left)

@@ -1,0 +1,50 @@
+"""The frozen decoder's first half: what a keypoint looks like, in a few numbers that another view agrees with.
+
+A landmark is stored as the mean of what its views looked like, residual-quantized to a few bytes. The weights and words
+are trained once, on many places (``pretraining.py``), and ship with the package: a new place costs codes only.
+
+    tensor                                        shape
+    keypoints   RootSIFT, coarse RootSIFT, shape  (N, 256 + 3)
+    embedding   linear + MLP, unit length         (N, 64)
+    latents     words of residual stages          (L, B) uint8 -> (L, 64), any B up to 16
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+DESCRIPTOR = 256
+SHAPE = 3
+EMBEDDING = 64
+HIDDEN = 256
+
+
+class KeypointEncoder(nn.Module):
+    """Joint descriptors (N, 256) and shapes (N, 3) of keypoints to unit embeddings (N, 64).
+
+    The linear part starts as the principal components of the descriptors, so that training begins with what plain
+    descriptors tell. ``log_scale`` turns similarities into logits, ``none`` is the logit of "nothing in the map".
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(DESCRIPTOR, EMBEDDING, bias=False)
+        self.mlp = nn.Sequential(
+            nn.Linear(DESCRIPTOR + SHAPE, HIDDEN),
+            nn.GELU(),
+            nn.LayerNorm(HIDDEN),
+            nn.Linear(HIDDEN, HIDDEN),
+            nn.GELU(),
+            nn.Linear(HIDDEN, EMBEDDING),
+        )
+        self.log_scale = nn.Parameter(torch.tensor(3.0))
+        self.none = nn.Parameter(torch.tensor(14.0))
+        nn.init.zeros_(self.mlp[-1].weight)  # type: ignore[arg-type]
+        nn.init.zeros_(self.mlp[-1].bias)  # type: ignore[arg-type]
+
+    def forward(self, descriptors: Tensor, shape: Tensor) -> Tensor:
+        """Embeddings (N, 64) of unit length."""
+        linear = self.linear(descriptors)
+        return functional.normalize(linear + self.mlp(torch.cat([descriptors, shape], dim=1)), dim=1)

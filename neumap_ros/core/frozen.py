@@ -1,0 +1,89 @@
+"""The frozen decoder that ships with the package: an encoder of keypoints and the words of its latents.
+
+Its id is a hash of its numbers. A map stores the id of the decoder its latents were made for, and no other reads it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from neumap_ros.core.encoder import EMBEDDING, KeypointEncoder
+from neumap_ros.core.network import keypoint_geometry
+from neumap_ros.core.quantization import WORDS, ResidualCodebook, joint_descriptors
+from neumap_ros.errors import MapFileError
+from neumap_ros.records import Float32Array
+
+DECODER_FILE = Path(__file__).with_name("decoder.safetensors")
+ENCODER_PREFIX, WORDS_NAME = "encoder.", "words"
+ROWS_AT_ONCE = 20_000
+
+
+@dataclass(frozen=True)
+class FrozenDecoder:
+    """Weights that know no place, ready to use. ``decoder_id`` is the hash of them."""
+
+    encoder: KeypointEncoder
+    codebook: ResidualCodebook
+    decoder_id: str
+
+    def embed(
+        self,
+        descriptors: npt.NDArray[Any],
+        coarse: npt.NDArray[Any],
+        size: npt.NDArray[Any],
+        angle: npt.NDArray[Any],
+    ) -> Float32Array:
+        """Unit embeddings (N, 64) float32 of keypoints, described as in Features or Keyframes."""
+        out = np.empty((len(descriptors), EMBEDDING), np.float32)
+        for first in range(0, len(out), ROWS_AT_ONCE):
+            some = slice(first, first + ROWS_AT_ONCE)
+            joint = joint_descriptors(descriptors[some].astype(np.float32), coarse[some].astype(np.float32))
+            shape = torch.from_numpy(keypoint_geometry(size[some], angle[some]))
+            with torch.inference_mode():
+                out[some] = self.encoder(torch.from_numpy(joint), shape).numpy()
+        return out
+
+
+def save_decoder(path: str | os.PathLike[str], encoder: KeypointEncoder, words: Float32Array) -> None:
+    """Write a decoder, in half precision."""
+    tensors = {ENCODER_PREFIX + name: value.numpy() for name, value in encoder.state_dict().items()}
+    tensors[WORDS_NAME] = words
+    save_file({name: np.ascontiguousarray(value, dtype=np.float16) for name, value in tensors.items()}, path)
+
+
+def load_decoder(path: str | os.PathLike[str]) -> FrozenDecoder:
+    """Read a decoder. Raises :class:`~neumap_ros.errors.MapFileError` for a file that is none."""
+    try:
+        tensors = load_file(path)
+        words = tensors.pop(WORDS_NAME).astype(np.float32)
+        encoder = KeypointEncoder()
+        state = {
+            name.removeprefix(ENCODER_PREFIX): torch.from_numpy(value.astype(np.float32))
+            for name, value in tensors.items()
+        }
+        encoder.load_state_dict(state)
+    except (OSError, SafetensorError, KeyError, RuntimeError) as error:
+        raise MapFileError(f"{path} is not a decoder that 'neumap pretrain' wrote: {error}") from error
+    if words.shape[1:] != (WORDS, EMBEDDING) or not np.isfinite(words).all():
+        raise MapFileError(f"{path} is not a decoder of this version: its words have the shape {words.shape}")
+    digest = hashlib.sha256(words.tobytes())
+    for name in sorted(state):
+        digest.update(name.encode() + state[name].numpy().tobytes())
+    return FrozenDecoder(encoder.eval().requires_grad_(False), ResidualCodebook(words), digest.hexdigest()[:16])
+
+
+@cache
+def shipped_decoder() -> FrozenDecoder:
+    """The decoder in the package."""
+    return load_decoder(DECODER_FILE)
