@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from neumap_ros.cli import options
 from neumap_ros.cli.map import DECODERS
 from neumap_ros.cli.progress import StageProgress
-from neumap_ros.errors import DataError, MappingError, MissingDependencyError
+from neumap_ros.errors import DataError, MappingError
 
 if TYPE_CHECKING:
     from neumap_ros.core.localizer import Localizer
@@ -36,7 +36,6 @@ REPLAY_LINES = (
     "covariance",
     "map ->",
 )
-EXTRAS = ("evo", "matplotlib", "rosbags")
 
 
 def add_parser(subparsers: Subparsers) -> None:
@@ -62,7 +61,10 @@ def add_parser(subparsers: Subparsers) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Records, maps, localizes, evaluates, draws and replays."""
-    _check_extras()
+    from neumap_ros.cli.replay import check_extras
+
+    check_extras("the demo")
+
     from neumap_ros.core.localizer import Localizer
     from neumap_ros.core.map_file import save_map
     from neumap_ros.core.mapping import MappingSettings, build_map
@@ -119,15 +121,6 @@ def run(args: argparse.Namespace) -> int:
         print(line)
     print(f"{'time':<13}{mapping_s:.0f} s to map, {time.perf_counter() - started:.0f} s in all")
     return 0
-
-
-def _check_extras() -> None:
-    from importlib.util import find_spec
-
-    if any(find_spec(name) is None for name in EXTRAS):
-        raise MissingDependencyError(
-            "the demo needs evo, matplotlib and rosbags: pip install 'neumap_ros[evaluate,plots,bags]'"
-        )
 
 
 def _localize(localizer: Localizer, source: Source, stage: str, progress: StageProgress) -> list[PoseEstimate]:

@@ -28,6 +28,7 @@ INFERENCE_MS = 100.0
 CALLS = ("relocalize", "reinitialize", "load_map")
 NODE = "neumap_localizer"
 OUTPUT_BAG = "replay"
+EXTRAS = ("evo", "matplotlib", "rosbags")
 # played to the node beside images and camera_info
 PLAYED = frozenset({"/tf", "/tf_static", "/initialpose"})
 TRUTH_TYPES = frozenset(
@@ -155,7 +156,7 @@ def replay(bag_path: Path, out: Path, settings: ReplaySettings, progress: Progre
     from neumap_ros.io.replay_report import report
     from neumap_ros.simulator.recording import replay_log, write_output
 
-    _check_extras()
+    check_extras("a replay")
     try:
         out.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError):
@@ -186,13 +187,13 @@ def replay(bag_path: Path, out: Path, settings: ReplaySettings, progress: Progre
     return result
 
 
-def _check_extras() -> None:
-    """What is needed at the end is missed at the beginning."""
+def check_extras(what: str) -> None:
+    """Raises MissingDependencyError now where ``what`` would have to end without an extra."""
     from importlib.util import find_spec
 
-    if any(find_spec(name) is None for name in ("evo", "matplotlib", "rosbags")):
+    if any(find_spec(name) is None for name in EXTRAS):
         raise MissingDependencyError(
-            "a replay needs rosbags, evo and matplotlib: pip install 'neumap_ros[bags,evaluate,plots]'"
+            f"{what} needs evo, matplotlib and rosbags: pip install 'neumap_ros[evaluate,plots,bags]'"
         )
 
 

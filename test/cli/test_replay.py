@@ -310,6 +310,15 @@ def test_wrong_usage(arguments: list[str], capsys: pytest.CaptureFixture[str]) -
     assert arguments[0] in capsys.readouterr().err
 
 
+def test_what_is_missing_is_said_first(
+    bag: Path, virtual_map: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert main(["replay", str(bag), "--map", str(virtual_map), "--out", str(tmp_path / "out")]) == 1
+    assert "a replay needs evo, matplotlib and rosbags" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_an_error_of_a_process_is_one_line(
     neumap: Callable[..., subprocess.CompletedProcess[str]], bag: Path, tmp_path: Path
 ) -> None:
