@@ -376,13 +376,8 @@ def test_services_are_there_only_while_configured(bench: Callable[..., Bench]) -
     assert not client.service_is_ready()
 
 
-@pytest.mark.parametrize("further", ["deactivate", "cleanup", "shutdown"])
-def test_a_call_is_answered_where_the_node_is_deactivated(bench: Callable[..., Bench], further: str) -> None:
-    b = bench()
-    map_id = b.node.session.engine.map.map_id
-    b.until(0.5)
-    future = b.relocalize(timeout=60.0)
-    b.until(0.55)
+def assert_refused_when_stopped(b: Bench, further: str, future: Any, map_id: str) -> None:
+    """Deactivate the node, or go on to ``further``; what was asked before is answered, and says why not."""
     if further == "shutdown":
         b.node.trigger_shutdown()
     else:
@@ -393,6 +388,16 @@ def test_a_call_is_answered_where_the_node_is_deactivated(bench: Callable[..., B
     answer = future.result()
     assert (answer.success, answer.reason) == (False, "the localizer was deactivated")
     assert answer.map_id == map_id
+
+
+@pytest.mark.parametrize("further", ["deactivate", "cleanup", "shutdown"])
+def test_a_call_is_answered_where_the_node_is_deactivated(bench: Callable[..., Bench], further: str) -> None:
+    b = bench()
+    map_id = b.node.session.engine.map.map_id
+    b.until(0.5)
+    future = b.relocalize(timeout=60.0)
+    b.until(0.55)
+    assert_refused_when_stopped(b, further, future, map_id)
 
 
 # --- starting over ---------------------------------------------------------------------------------
@@ -588,16 +593,7 @@ def test_deactivating_while_a_map_loads(bench: Callable[..., Bench], moved_map: 
     future = b.load_map(moved_map)
     b.until(0.55)
     assert not future.done()
-    if further == "shutdown":
-        b.node.trigger_shutdown()
-    else:
-        b.node.trigger_deactivate()
-        if further == "cleanup":
-            b.node.trigger_cleanup()
-    b.until(0.6)
-    answer = future.result()
-    assert (answer.success, answer.reason) == (False, "the localizer was deactivated")
-    assert answer.map_id == map_id
+    assert_refused_when_stopped(b, further, future, map_id)
     b.rig.log_lines[:] = [line for line in b.rig.log_lines if "map not loaded" not in line]
     if further == "shutdown":
         return
