@@ -5,7 +5,7 @@ Descriptors are those of random product-quantized codes, so that a map stores th
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -13,6 +13,7 @@ import numpy as np
 from neumap_ros.core import cameras, geometry
 from neumap_ros.core.drift import DriftField
 from neumap_ros.core.features import Features, FeatureSettings
+from neumap_ros.core.frozen import shipped_decoder
 from neumap_ros.core.keyframes import IntArray, Keyframes
 from neumap_ros.core.network import LATENT, NetworkCodes, NeuMapTransformer, SceneNetwork, pack_weights
 from neumap_ros.core.neural_map import LandmarkCodes, NeuralMap, encode_anchors, group_into_voxels
@@ -100,6 +101,25 @@ def make_map(scene: Scene, voxel_m: float = 10.0) -> NeuralMap:
         ),
         drift=no_drift(),
     )
+
+
+def make_latent_map(scene: Scene, parts: int = 8, anchor_bits: int = 12, voxel_m: float = 10.0) -> NeuralMap:
+    """As :func:`make_map`, for the frozen decoder: latents of ``parts`` bytes, as of a view from 2 m."""
+    frozen = shipped_decoder()
+    neural_map = make_map(scene, voxel_m)
+    grid, voxel = group_into_voxels(scene.points, voxel_m, 1)
+    order = np.argsort(voxel, kind="stable")
+    size = np.full(len(order), PATCH_M * FOCAL_PX / 2.0)
+    embedded = frozen.embed(scene.descriptors, scene.coarse_descriptors, size, np.zeros(len(order)))
+    latents = frozen.codebook.encode(embedded[order], parts)
+    codes = LandmarkCodes(
+        anchors=encode_anchors(scene.points[order], voxel[order], grid, anchor_bits),
+        descriptors=latents,
+        coarse=latents[:, :0],
+        offsets=neural_map.landmarks.offsets,
+        anchor_bits=anchor_bits,
+    )
+    return replace(neural_map, landmarks=codes, decoder_id=frozen.decoder_id)
 
 
 def untrained_network(neural_map: NeuralMap) -> SceneNetwork:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable
-from dataclasses import fields, is_dataclass, replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +13,16 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from map_files import Header, Tensors, assert_same, refused, rewritten
 from safetensors import safe_open
-from safetensors.numpy import save, save_file
+from safetensors.numpy import save_file
 from synthetic_scene import make_map, make_scene, ring, untrained_network
 
 from neumap_ros.core import map_file
 from neumap_ros.core.drift import apply_deviation, fit_drift
-from neumap_ros.core.map_file import HEADER_KEY, VERSION, content_id, load_map, save_map, to_bytes
+from neumap_ros.core.map_file import HEADER_KEY, VERSION, load_map, save_map, to_bytes
 from neumap_ros.core.neural_map import Calibration, ExpectedAccuracy, NeuralMap
 from neumap_ros.errors import MapFileError
-
-Header = dict[str, Any]
-Tensors = dict[str, Any]
 
 
 def small_map(network: bool) -> NeuralMap:
@@ -49,29 +46,6 @@ def small_map(network: bool) -> NeuralMap:
 
 MAPS = {network: small_map(network) for network in (False, True)}
 CONTENT = {network: to_bytes(m) for network, m in MAPS.items()}
-
-
-def assert_same(a: object, b: object, where: str = "map") -> None:
-    """Equal types and values; floating arrays as far as single precision reaches."""
-    assert type(a) is type(b), where
-    if is_dataclass(a):
-        for f in fields(a):
-            if f.name != "map_id":
-                assert_same(getattr(a, f.name), getattr(b, f.name), f"{where}.{f.name}")
-    elif isinstance(a, dict):
-        assert isinstance(b, dict)
-        assert set(a) == set(b), where
-        for key in a:
-            assert_same(a[key], b[key], f"{where}.{key}")
-    elif isinstance(a, np.ndarray):
-        assert isinstance(b, np.ndarray)
-        assert a.dtype == b.dtype, where
-        if a.dtype.kind == "f":
-            np.testing.assert_allclose(a, b, atol=1e-6, err_msg=where)
-        else:
-            np.testing.assert_array_equal(a, b, err_msg=where)
-    else:
-        assert a == b or (a != a and b != b), where
 
 
 @pytest.mark.parametrize("network", [False, True])
@@ -115,16 +89,6 @@ def test_saving_replaces_the_file(tmp_path: Path) -> None:
         os.umask(umask)
     assert path.read_bytes() == CONTENT[False]
     assert path.stat().st_mode & 0o777 == 0o640
-
-
-def refused(path: Path | str) -> str:
-    """The one sentence that says what is wrong with a file."""
-    with pytest.raises(MapFileError) as caught:
-        load_map(path)
-    sentence = str(caught.value)
-    assert "\n" not in sentence
-    assert str(path) in sentence
-    return sentence
 
 
 def test_what_is_no_file(tmp_path: Path) -> None:
@@ -174,15 +138,7 @@ def test_an_overwritten_header(tmp_path_factory: pytest.TempPathFactory, where: 
 
 def forge(path: Path, change: Callable[[Tensors, Header], object], network: bool = True) -> Path:
     """A map with something changed, and an id that agrees with it."""
-    path.write_bytes(CONTENT[network])
-    with safe_open(path, framework="np") as file:
-        header = json.loads(file.metadata()[HEADER_KEY])
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    change(tensors, header)
-    tensors = {name: np.array(value, order="C") for name, value in tensors.items()}
-    header["map_id"] = content_id(tensors, header)
-    path.write_bytes(save(tensors, {HEADER_KEY: json.dumps(header)}))
-    return path
+    return rewritten(path, CONTENT[network], change)
 
 
 def test_an_unchanged_forgery_is_a_map(tmp_path: Path) -> None:
@@ -229,7 +185,7 @@ def test_an_unknown_type_of_numbers(tmp_path: Path) -> None:
         refused(path)
 
 
-TENSORS = sorted(map_file.LAYOUT) + sorted(map_file.CODES_LAYOUT)
+TENSORS = sorted({"landmark.anchors", *map_file.LAYOUT, *map_file.CODES_LAYOUT})
 
 
 @pytest.mark.parametrize("name", TENSORS)
