@@ -75,8 +75,10 @@ def load_decoder(path: str | os.PathLike[str]) -> FrozenDecoder:
         encoder.load_state_dict(state)
     except (OSError, SafetensorError, KeyError, RuntimeError) as error:
         raise MapFileError(f"{path} is not a decoder that 'neumap pretrain' wrote: {error}") from error
-    if words.shape[1:] != (WORDS, EMBEDDING) or not np.isfinite(words).all():
+    if not words.size or words.shape[1:] != (WORDS, EMBEDDING):
         raise MapFileError(f"{path} is not a decoder of this version: its words have the shape {words.shape}")
+    if not np.isfinite(words).all() or not all(value.isfinite().all() for value in state.values()):
+        raise MapFileError(f"{path} is damaged: some of its numbers are not finite")
     digest = hashlib.sha256(words.tobytes())
     for name in sorted(state):
         digest.update(name.encode() + state[name].numpy().tobytes())
