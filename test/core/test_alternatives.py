@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
-from synthetic_scene import CAMERA, Scene, features_of, make_map, make_scene, ring
+from synthetic_scene import CAMERA, Scene, features_of, make_latent_map, make_map, make_scene, ring
 
 from neumap_ros.core import geometry
 from neumap_ros.core.features import Features
 from neumap_ros.core.localizer import Localizer
+from neumap_ros.core.neural_map import NeuralMap
 from neumap_ros.core.search import View
 from neumap_ros.records import FloatArray
 
@@ -47,9 +50,9 @@ def other_room() -> Scene:
     return make_scene(np.random.default_rng(3), 1500)
 
 
-@pytest.fixture(scope="module")
-def two_rooms(room: Scene, other_room: Scene) -> Localizer:
-    return Localizer(make_map(side_by_side(room, other_room)))
+@pytest.fixture(scope="module", params=[make_map, make_latent_map], ids=["descriptors", "latents"])
+def two_rooms(request: pytest.FixtureRequest, room: Scene, other_room: Scene) -> Localizer:
+    return Localizer(request.param(side_by_side(room, other_room)))
 
 
 @pytest.fixture(scope="module")
@@ -110,16 +113,18 @@ def test_voxels_restrict_the_search(room: Scene, other_room: Scene, both: View) 
     assert localizer.alternatives(both, [POSE], here) == []
 
 
-def test_where_nothing_looks_alike_there_is_none(room: Scene) -> None:
-    alone = Localizer(make_map(room))
+@pytest.mark.parametrize("make", [make_map, make_latent_map])
+def test_where_nothing_looks_alike_there_is_none(room: Scene, make: Callable[[Scene], NeuralMap]) -> None:
+    alone = Localizer(make(room))
     view = view_of(room, POSE)
     estimate = alone.localize_view(view)
     assert estimate.map_from_camera is not None
     assert alone.alternatives(view, [estimate.map_from_camera]) == []
 
 
-def test_of_two_places_that_are_alike_what_differs_decides(room: Scene) -> None:
-    localizer = Localizer(make_map(side_by_side(room, twin_of(room, 0.7))))
+@pytest.mark.parametrize("make", [make_map, make_latent_map])
+def test_of_two_places_that_are_alike_what_differs_decides(room: Scene, make: Callable[[Scene], NeuralMap]) -> None:
+    localizer = Localizer(make(side_by_side(room, twin_of(room, 0.7))))
     view = view_of(room, POSE)
     estimate = localizer.localize_view(view)
     assert estimate.map_from_camera is not None, estimate.reason
@@ -129,8 +134,9 @@ def test_of_two_places_that_are_alike_what_differs_decides(room: Scene) -> None:
         assert apart(other.map_from_camera, POSE) > 0.3
 
 
-def test_of_two_places_that_are_the_same_neither_is_believed(room: Scene) -> None:
-    localizer = Localizer(make_map(side_by_side(room, twin_of(room, 1.0))))
+@pytest.mark.parametrize("make", [make_map, make_latent_map])
+def test_of_two_places_that_are_the_same_neither_is_believed(room: Scene, make: Callable[[Scene], NeuralMap]) -> None:
+    localizer = Localizer(make(side_by_side(room, twin_of(room, 1.0))))
     estimate = localizer.localize_view(view_of(room, POSE))
     assert not estimate.localized
     assert estimate.reason

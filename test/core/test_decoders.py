@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from synthetic_scene import Scene, features_of, make_map, make_scene, ring, untrained_network
+from synthetic_scene import Scene, features_of, make_latent_map, make_map, make_scene, ring, untrained_network
 
 from neumap_ros.core.decoders import (
     SAME_PLACE_M,
@@ -18,6 +18,8 @@ from neumap_ros.core.decoders import (
     pool,
     rows_of_voxels,
 )
+from neumap_ros.core.encoder import EMBEDDING
+from neumap_ros.core.frozen import shipped_decoder
 from neumap_ros.core.network import NeuMapTransformer, pack_weights
 from neumap_ros.core.neural_map import NeuralMap
 from neumap_ros.core.quantization import joint_descriptors
@@ -93,6 +95,64 @@ def test_nothing_in_nothing_out(scene: Scene) -> None:
     assert len(decoder.decode(features, np.zeros(0, np.int64))) == 0
     tiny = Scene(scene.points[:2], scene.fine[:2], scene.coarse[:2])
     assert len(NearestDecoder(make_map(tiny)).decode(features)) == 0
+
+
+@pytest.mark.parametrize("parts", [6, 8, 12])
+def test_latents_find_their_landmarks(scene: Scene, parts: int) -> None:
+    features, _, point = features_of(scene, POSE, np.random.default_rng(1), descriptor_noise=0.1)
+    decoder = NearestDecoder(make_latent_map(scene, parts))
+    described = decoder.describe(features)
+    assert described.descriptors.shape == (len(features), EMBEDDING)
+    assert described.coarse.shape == (len(features), 0)
+    np.testing.assert_array_equal(described.pixels, features.pixels)
+    found = decoder.decode(described)
+    assert len(found) > 0.97 * len(features)
+    off = np.linalg.norm(found.points - scene.points[point[found.keypoint]], axis=1)
+    # anchors of 12 bits are good to 2 mm
+    assert (off < 3e-3).mean() > 0.98
+    assert found.confidence.dtype == np.float32
+    assert ((found.confidence >= 0) & (found.confidence <= 1)).all()
+
+
+def test_latents_are_as_unsure_of_what_is_not_in_the_map(scene: Scene) -> None:
+    decoder = NearestDecoder(make_latent_map(scene))
+    own, _, _ = features_of(scene, POSE, np.random.default_rng(1), descriptor_noise=0.1)
+    foreign, _, _ = features_of(make_scene(np.random.default_rng(9), 800), POSE, np.random.default_rng(1))
+    known, unknown = decoder.decode(decoder.describe(own)), decoder.decode(decoder.describe(foreign))
+    assert len(unknown) < 0.8 * len(foreign)
+    assert np.median(known.confidence) > 2 * np.median(unknown.confidence)
+
+
+def test_latents_of_some_voxels(scene: Scene) -> None:
+    neural_map = make_latent_map(scene, voxel_m=3.5)
+    features, _, _ = features_of(scene, POSE, np.random.default_rng(1))
+    decoder = NearestDecoder(neural_map)
+    described = decoder.describe(features)
+    for voxel, corner in enumerate(neural_map.grid.corners):
+        found = decoder.decode(described, np.array([voxel]))
+        assert ((found.points >= corner - 1e-6) & (found.points <= corner + 3.5 + 1e-6)).all()
+    everywhere = decoder.decode(described, np.arange(len(neural_map.grid)))
+    np.testing.assert_array_equal(everywhere.points, decoder.decode(described).points)
+
+
+def test_latents_of_nothing(scene: Scene) -> None:
+    decoder = NearestDecoder(make_latent_map(scene))
+    features, _, _ = features_of(scene, POSE, np.random.default_rng(1))
+    nothing = decoder.describe(features.select(np.zeros(0, np.int64)))
+    assert len(decoder.decode(nothing)) == 0
+    assert len(decoder.decode(decoder.describe(features), np.zeros(0, np.int64))) == 0
+
+
+def test_a_map_of_descriptors_compares_features_as_they_are(scene: Scene) -> None:
+    features, _, _ = features_of(scene, POSE, np.random.default_rng(1))
+    assert NearestDecoder(make_map(scene)).describe(features) is features
+
+
+def test_landmark_descriptors_are_the_latents(scene: Scene) -> None:
+    neural_map = make_latent_map(scene)
+    embeddings, coarse = landmark_descriptors(neural_map)
+    np.testing.assert_array_equal(embeddings, shipped_decoder().codebook.decode(neural_map.landmarks.descriptors))
+    assert coarse.shape == (len(scene.points), 0)
 
 
 def test_joint_descriptors_average_the_similarities() -> None:

@@ -10,6 +10,7 @@ from synthetic_scene import (
     CAMERA,
     Scene,
     features_of,
+    make_latent_map,
     make_map,
     make_scene,
     no_drift,
@@ -22,6 +23,7 @@ from synthetic_scene import (
 from neumap_ros.core import geometry
 from neumap_ros.core.cameras import make_camera
 from neumap_ros.core.drift import DriftField, apply_deviation
+from neumap_ros.core.frozen import shipped_decoder
 from neumap_ros.core.localizer import Localizer, as_gray, doubts, pose_covariance
 from neumap_ros.core.neural_map import Calibration, LandmarkCodes, NeuralMap, encode_anchors, group_into_voxels
 from neumap_ros.core.quantization import shipped_codebooks
@@ -212,7 +214,27 @@ def test_a_map_with_a_network_localizes_too(scene: Scene, only: bool) -> None:
 
 
 @pytest.fixture(scope="module")
-def poster() -> tuple[ImageArray, NeuralMap]:
+def of_latents(scene: Scene) -> Localizer:
+    return Localizer(make_latent_map(scene))
+
+
+@pytest.mark.parametrize("pose", POSES[::2])
+def test_a_map_of_latents_gives_poses_as_exact(of_latents: Localizer, scene: Scene, pose: FloatArray) -> None:
+    estimate = answer(of_latents, scene, pose)
+    off = error(estimate, pose)
+    # anchors of 12 bits are good to 2 mm
+    assert np.linalg.norm(off[:3]) < 4e-3
+    assert np.linalg.norm(off[3:]) < 2e-3
+    assert set(estimate.times_ms) == {"features", "decode", "pnp", "refine"}
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_another_place_is_lost_in_a_map_of_latents(of_latents: Localizer, seed: int) -> None:
+    lost(answer(of_latents, make_scene(np.random.default_rng(100 + seed), 1500), POSES[seed]))
+
+
+@pytest.fixture(scope="module", params=["descriptors", "latents"])
+def poster(request: pytest.FixtureRequest) -> tuple[ImageArray, NeuralMap]:
     """An image, and the map of a flat poster 2 m ahead that is seen so from the map's origin."""
     image = texture(np.random.default_rng(5), 480, 640)
     extract = Localizer(make_map(make_scene(np.random.default_rng(0), 50)))
@@ -227,7 +249,20 @@ def poster() -> tuple[ImageArray, NeuralMap]:
         coarse=books["coarse-8"].encode(features.coarse),
         offsets=np.array([0, 800]),
     )
-    return image, replace(extract.map, grid=grid, landmarks=codes, drift=no_drift())
+    neural_map = replace(extract.map, grid=grid, landmarks=codes, drift=no_drift())
+    if request.param == "descriptors":
+        return image, neural_map
+    frozen = shipped_decoder()
+    embedded = frozen.embed(features.descriptors, features.coarse, features.size, features.angle)
+    latents = frozen.codebook.encode(embedded, 8)
+    codes = replace(
+        codes,
+        anchors=encode_anchors(points, voxel, grid, 12),
+        descriptors=latents,
+        coarse=latents[:, :0],
+        anchor_bits=12,
+    )
+    return image, replace(neural_map, landmarks=codes, decoder_id=frozen.decoder_id)
 
 
 def test_an_image_is_localized(poster: tuple[ImageArray, NeuralMap]) -> None:
