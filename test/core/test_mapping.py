@@ -1,0 +1,188 @@
+"""What goes into a map of a given size, of landmarks made up."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scipy.sparse
+from map_files import assert_same
+from scipy.spatial import cKDTree
+from synthetic_scene import make_keyframes, make_scene, ring
+
+from neumap_ros.core.drift import DriftField, fit_drift
+from neumap_ros.core.frozen import shipped_decoder
+from neumap_ros.core.landmarks import Landmarks
+from neumap_ros.core.map_file import load_map, save_map, to_bytes
+from neumap_ros.core.mapping import (
+    DEFAULT_LANDMARKS,
+    QUICK_BYTES,
+    MappingSettings,
+    _compose,
+    _looks,
+)
+from neumap_ros.core.neural_map import NeuralMap
+from neumap_ros.core.tracks import Tracks
+from neumap_ros.errors import ConfigError
+
+IMAGES = 60
+SIZES = [25_000, 50_000, 100_000, 200_000]
+ROOM, HALL = (6.0, 5.0, 2.7), (60.0, 40.0, 6.0)
+
+
+def many_landmarks(count: int, extent_m: tuple[float, float, float] = ROOM) -> Landmarks:
+    """Landmarks anywhere in a place of that extent, each seen in some images."""
+    rng = np.random.default_rng(0)
+    fine, coarse = (np.abs(rng.normal(size=(count, 128))).astype(np.float32) for _ in range(2))
+    return Landmarks(
+        points=rng.uniform(0, extent_m, (count, 3)),
+        descriptors=fine / np.linalg.norm(fine, axis=1, keepdims=True),
+        coarse=coarse / np.linalg.norm(coarse, axis=1, keepdims=True),
+        track=np.arange(count),
+        visibility=scipy.sparse.csr_matrix((rng.random((count, IMAGES)) < 0.1).astype(np.float32)),
+    )
+
+
+@pytest.fixture(scope="module")
+def field() -> DriftField:
+    """Of more viewpoints than a small map keeps."""
+    poses = ring(150)
+    return fit_drift(poses, poses)
+
+
+def compose(landmarks: Landmarks, field: DriftField, settings: MappingSettings) -> NeuralMap:
+    """The map of landmarks of which each was seen as one keypoint that looks like it."""
+    some, _ = make_keyframes(make_scene(np.random.default_rng(0), 50), ring(4), np.random.default_rng(0))
+    keyframes = replace(
+        some,
+        descriptors=landmarks.descriptors.astype(np.float16),
+        coarse=landmarks.coarse.astype(np.float16),
+        size=np.full(len(landmarks), 8.0),
+        angle=np.zeros(len(landmarks)),
+    )
+    tracks = Tracks(landmarks.track, landmarks.track, landmarks.points)
+    return _compose(landmarks, _looks(landmarks, keyframes, tracks, settings), field, settings, IMAGES)
+
+
+@pytest.mark.parametrize("decoder", ["transformer", "nearest"])
+@pytest.mark.parametrize("size", SIZES)
+def test_a_size_is_met_and_never_exceeded(field: DriftField, size: int, decoder: str) -> None:
+    landmarks = many_landmarks(size // 11)
+    neural_map = compose(landmarks, field, MappingSettings(decoder=decoder, size_bytes=size))
+    assert 0.95 * size <= len(to_bytes(neural_map)) <= size
+    assert neural_map.decoder == decoder
+    assert len(neural_map.landmarks) < len(landmarks)
+
+
+@pytest.mark.xfail(reason="a hundred landmarks of a large place are mostly in voxels that are left out")
+@pytest.mark.parametrize("decoder", ["transformer", "nearest"])
+@pytest.mark.parametrize("size", SIZES[:2])
+def test_a_size_is_met_in_a_place_of_many_voxels_too(field: DriftField, size: int, decoder: str) -> None:
+    neural_map = compose(many_landmarks(size // 9, HALL), field, MappingSettings(decoder=decoder, size_bytes=size))
+    assert len(neural_map.grid) > 10
+    assert 0.95 * size <= len(to_bytes(neural_map)) <= size
+
+
+@pytest.mark.parametrize("size", SIZES[:2])
+def test_latents_hold_more_landmarks_than_descriptors(field: DriftField, size: int) -> None:
+    landmarks = many_landmarks(size // 11)
+    latents, described = (
+        compose(landmarks, field, MappingSettings(decoder=decoder, size_bytes=size)).landmarks
+        for decoder in ("transformer", "nearest")
+    )
+    assert latents.anchor_bits == 12
+    assert latents.coarse.shape[1] == 0
+    assert latents.descriptors.shape[1] in (6, 8)
+    assert described.anchor_bits == 16
+    assert len(latents) > 2 * len(described)
+
+
+@pytest.mark.parametrize("decoder", ["transformer", "nearest"])
+def test_a_map_of_a_given_size_is_saved_and_loaded(tmp_path: Path, field: DriftField, decoder: str) -> None:
+    settings = MappingSettings(decoder=decoder, size_bytes=25_000, seed=7, frame_id="hall")
+    neural_map = compose(many_landmarks(2500), field, settings)
+    save_map(tmp_path / "a.neumap", neural_map)
+    assert (tmp_path / "a.neumap").stat().st_size <= 25_000
+    loaded = load_map(tmp_path / "a.neumap")
+    assert_same(neural_map, loaded)
+    assert (loaded.seed, loaded.frame_id, loaded.mapping_images) == (7, "hall", IMAGES)
+    assert loaded.decoder_id == (shipped_decoder().decoder_id if decoder == "transformer" else "")
+
+
+def test_a_map_keeps_where_its_landmarks_are_and_what_they_look_like(field: DriftField) -> None:
+    """Anchors and codes stay together, through the choice of landmarks and the order of voxels."""
+    landmarks = many_landmarks(1500, HALL)
+    neural_map = compose(landmarks, field, MappingSettings(size_bytes=50_000))
+    points = neural_map.landmarks.points(neural_map.grid)
+    off, which = cKDTree(landmarks.points).query(points)
+    assert off.max() < np.sqrt(3) * 10.0 / 4095
+    assert len(np.unique(which)) == len(which) > 1000
+    frozen = shipped_decoder()
+    seen = landmarks.select(which)
+    embedded = frozen.embed(seen.descriptors, seen.coarse, np.full(len(which), 8.0), np.zeros(len(which)))
+    similarity = frozen.codebook.decode(neural_map.landmarks.descriptors) @ embedded.T
+    assert (similarity.argmax(axis=1) == np.arange(len(which))).mean() > 0.95
+
+
+def test_the_most_useful_landmarks_are_kept(field: DriftField) -> None:
+    landmarks = many_landmarks(3000)
+    seen = np.asarray(landmarks.visibility.sum(axis=1)).ravel()
+    neural_map = compose(landmarks, field, MappingSettings(size_bytes=25_000))
+    points = neural_map.landmarks.points(neural_map.grid)
+    _, which = cKDTree(landmarks.points).query(points)
+    left_out = np.setdiff1d(np.arange(len(seen)), which)
+    assert seen[which].mean() > 1.5 * seen[left_out].mean()
+
+
+def test_fewer_landmarks_than_fit_are_all_kept(field: DriftField) -> None:
+    for settings in (MappingSettings(size_bytes=100_000), MappingSettings(), MappingSettings(decoder="nearest")):
+        neural_map = compose(many_landmarks(400), field, settings)
+        assert len(neural_map.landmarks) == 400
+
+
+def test_points_that_are_nowhere_are_left_out(field: DriftField) -> None:
+    landmarks = many_landmarks(400)
+    landmarks.points[::4] = np.nan
+    neural_map = compose(landmarks, field, MappingSettings(size_bytes=50_000))
+    assert len(neural_map.landmarks) == 300
+    assert np.isfinite(neural_map.bounds).all()
+
+
+def test_the_default_is_the_frozen_decoder_and_as_many_landmarks_as_ever() -> None:
+    settings = MappingSettings()
+    assert settings.decoder == "transformer"
+    assert settings.budget is None
+    assert not settings.trains
+    assert DEFAULT_LANDMARKS == 12_000
+
+
+def test_quick_is_a_size_and_no_training() -> None:
+    for decoder in ("transformer", "nearest", "scratch", "both"):
+        settings = MappingSettings(decoder=decoder, quick=True)
+        assert settings.budget == QUICK_BYTES
+        assert not settings.trains
+        assert MappingSettings(decoder=decoder, quick=True, size_bytes=50_000).budget == 50_000
+    assert MappingSettings(decoder="scratch").trains
+    assert MappingSettings(decoder="both").trains
+
+
+@pytest.mark.parametrize("size", [-1, 0, 1000, 14_999])
+def test_too_small_a_size_is_refused(size: int) -> None:
+    with pytest.raises(ConfigError, match=f"{size} bytes.*15KB"):
+        MappingSettings(size_bytes=size)
+
+
+def test_a_size_that_leaves_no_room_for_landmarks_is_refused(field: DriftField) -> None:
+    """That of a network which the map is to hold besides."""
+    with pytest.raises(ConfigError, match="400000 bytes are too few for this map: give at least") as caught:
+        compose(many_landmarks(300), field, MappingSettings(decoder="scratch", size_bytes=400_000))
+    enough = int(str(caught.value).split()[-1])
+    compose(many_landmarks(300), field, MappingSettings(decoder="scratch", size_bytes=enough))
+
+
+@pytest.mark.parametrize("decoder", ["", "Nearest", "frozen"])
+def test_an_unknown_decoder_is_refused(decoder: str) -> None:
+    with pytest.raises(ConfigError, match="transformer, nearest"):
+        MappingSettings(decoder=decoder)
