@@ -1,7 +1,8 @@
 """Searching one image's pose in a map: decode, PnP, refine on landmarks, and count what speaks for the result.
 
-The strongest keypoints are decoded first; only where they do not settle the pose are all of them, by all decoders the
-map has codes for, and pooled in one PnP.
+In a map for the frozen decoder its encoder embeds all keypoints before anything else. The strongest ones are decoded
+first; only where they do not settle the pose are all of them, by all decoders the map has codes for, and pooled in one
+PnP. A pose that little speaks for must be better than its rivals, to which other samples lead.
 """
 
 from __future__ import annotations
