@@ -37,6 +37,11 @@ def threads(value: Any) -> int:
     return _integer(value, 1, 1024, "number of threads")
 
 
+def count(value: Any) -> int:
+    """How many of something, one at least."""
+    return _integer(value, 1, 100_000_000, "number")
+
+
 def _integer(value: Any, low: int, high: int, what: str) -> int:
     text = "" if isinstance(value, bool) else str(value).strip()
     if not re.fullmatch(r"\d{1,12}", text, re.ASCII) or not low <= int(text) <= high:

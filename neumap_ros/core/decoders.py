@@ -14,6 +14,7 @@ from typing import Protocol
 import numpy as np
 import torch
 
+from neumap_ros.core import attention
 from neumap_ros.core.features import Features
 from neumap_ros.core.frozen import shipped_decoder
 from neumap_ros.core.keyframes import BoolArray, IntArray
@@ -29,6 +30,8 @@ CANDIDATES = 4
 # a runner-up this close to the best is the same place, and says nothing about ambiguity
 SAME_PLACE_M = 0.15
 MAX_RATIO = 0.95
+# candidates this near to each other are one answer, and what its probability must be at least
+SAME_POINT_M, MIN_ATTENTION = 0.05, 0.05
 # the transformer's guesses less certain than this only slow PnP down
 MIN_CONFIDENCE, MAX_SIGMA_M = 0.1, 0.2
 # of a tracked and adjusted point
@@ -73,8 +76,11 @@ def no_hypotheses() -> Hypotheses:
 class Decoder(Protocol):
     """What turns keypoints into hypotheses with the codes of some voxels."""
 
-    def decode(self, features: Features, voxels: IntArray | None) -> Hypotheses:
-        """Hypotheses of ``features`` from the codes of ``voxels`` (indices into the map's grid; None: all)."""
+    def decode(self, features: Features, voxels: IntArray | None, rays: FloatArray | None) -> Hypotheses:
+        """Hypotheses of ``features`` from the codes of ``voxels`` (indices into the map's grid; None: all).
+
+        ``rays`` (N, 2) are the keypoints' undistorted normalized coordinates.
+        """
         ...
 
 
@@ -138,23 +144,33 @@ class NearestDecoder:
         embedded = self._frozen.embed(features.descriptors, features.coarse, features.size, features.angle)
         return replace(features, descriptors=embedded, coarse=embedded[:, :0])
 
-    def decode(self, features: Features, voxels: IntArray | None = None) -> Hypotheses:
-        """See :class:`Decoder`."""
+    def shortlist(
+        self, features: Features, voxels: IntArray | None, count: int
+    ) -> tuple[Float32Array, FloatArray] | None:
+        """Similarities (N, ``count``) of the landmarks most like each keypoint, best first, and their points
+        (N, ``count``, 3); None where there are not so many landmarks, or no keypoints.
+        """
         rows = rows_of_voxels(self.offsets, voxels)
         table, points, joint = self._table[rows], self.points[rows], self._joint[rows]
-        if len(table) < CANDIDATES or not len(features):
-            return no_hypotheses()
+        if len(table) < count or not len(features):
+            return None
         query = joint_descriptors(features.descriptors, features.coarse)
         with torch.inference_mode():
             # not with numpy: its own threads and torch's would wait for each other
             shortened = (torch.from_numpy(query) @ self._basis).to(self._type)
-            index = (shortened @ table.T).topk(CANDIDATES, dim=1).indices.numpy()
+            index = (shortened @ table.T).topk(count, dim=1).indices.numpy()
         similarity = np.einsum("nd,nkd->nk", query, joint[index])
         order = np.argsort(-similarity, axis=1, kind="stable")
-        similarity = np.take_along_axis(similarity, order, axis=1)
         index = np.take_along_axis(index, order, axis=1)
+        return np.take_along_axis(similarity, order, axis=1), points[index]
+
+    def decode(self, features: Features, voxels: IntArray | None = None, rays: FloatArray | None = None) -> Hypotheses:
+        """See :class:`Decoder`."""
+        found = self.shortlist(features, voxels, CANDIDATES)
+        if found is None:
+            return no_hypotheses()
+        similarity, candidates = found
         distance = np.sqrt(np.maximum(2 - 2 * similarity, 1e-9))
-        candidates = points[index]
         elsewhere = np.linalg.norm(candidates - candidates[:, :1], axis=2) > SAME_PLACE_M
         second = np.where(elsewhere, distance, np.inf).min(axis=1)
         ratio = distance[:, 0] / np.where(np.isfinite(second), second, distance[:, -1])
@@ -164,8 +180,40 @@ class NearestDecoder:
         return Hypotheses(keypoint, candidates[keypoint, 0], confidence, sigma_m)
 
 
+class AttentionDecoder:
+    """The frozen attention on each keypoint's most similar landmarks: the likeliest one, with its probability."""
+
+    def __init__(self, nearest: NearestDecoder) -> None:
+        self._nearest = nearest
+        self._attention = shipped_decoder().attention
+
+    def decode(self, features: Features, voxels: IntArray | None = None, rays: FloatArray | None = None) -> Hypotheses:
+        """See :class:`Decoder`; ``features`` as the nearest decoder describes them. Raises ValueError without rays."""
+        if rays is None:
+            raise ValueError("attention needs the keypoints' rays")
+        found = self._nearest.shortlist(features, voxels, attention.CANDIDATES)
+        if found is None:
+            return no_hypotheses()
+        similarity, candidates = found
+        # relative to the scene: far from a map's origin single precision is centimetres
+        points = torch.from_numpy((candidates - candidates[0, 0]).astype(np.float32))
+        with torch.inference_mode():
+            logits = self._attention(torch.from_numpy(similarity), points, torch.from_numpy(rays.astype(np.float32)))[
+                -1
+            ]
+            probability = logits.softmax(dim=1)[:, :-1]
+            best = probability.argmax(dim=1, keepdim=True)
+            # candidates at one place speak for each other
+            chosen = points.gather(1, best[..., None].expand(-1, -1, 3))
+            same = (points - chosen).norm(dim=2) < SAME_POINT_M
+            confidence = (probability * same).sum(dim=1).numpy()
+        keypoint = np.flatnonzero(confidence > MIN_ATTENTION)
+        place = candidates[keypoint, best[:, 0].numpy()[keypoint]]
+        return Hypotheses(keypoint, place, confidence[keypoint], np.full(len(keypoint), LANDMARK_SIGMA_M, np.float32))
+
+
 class TransformerDecoder:
-    """NeuMap's transformer on the voxels' codes: each keypoint's two most likely anchors, moved by the residual."""
+    """A transformer trained on this scene: each keypoint's two most likely anchors, moved by the residual."""
 
     def __init__(self, neural_map: NeuralMap) -> None:
         if neural_map.network is None:
@@ -183,7 +231,7 @@ class TransformerDecoder:
         with torch.inference_mode():
             self._codes = self._network.codes(self._descriptors[None], in_voxel[None], latents[None])[0]
 
-    def decode(self, features: Features, voxels: IntArray | None = None) -> Hypotheses:
+    def decode(self, features: Features, voxels: IntArray | None = None, rays: FloatArray | None = None) -> Hypotheses:
         """See :class:`Decoder`. All voxels are decoded in one batch, the smaller ones padded."""
         chosen = np.arange(len(self._offsets) - 1) if voxels is None else np.unique(voxels)
         chosen = chosen[np.diff(self._offsets)[chosen] >= 2]

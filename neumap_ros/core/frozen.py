@@ -18,6 +18,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
+from neumap_ros.core.attention import GeometricAttention
 from neumap_ros.core.encoder import EMBEDDING, KeypointEncoder
 from neumap_ros.core.network import keypoint_geometry
 from neumap_ros.core.quantization import WORDS, ResidualCodebook, joint_descriptors
@@ -25,7 +26,7 @@ from neumap_ros.errors import MapFileError
 from neumap_ros.records import Float32Array
 
 DECODER_FILE = Path(__file__).with_name("decoder.safetensors")
-ENCODER_PREFIX, WORDS_NAME = "encoder.", "words"
+ENCODER_PREFIX, ATTENTION_PREFIX, WORDS_NAME = "encoder.", "attention.", "words"
 ROWS_AT_ONCE = 20_000
 
 
@@ -34,6 +35,7 @@ class FrozenDecoder:
     """Weights that know no place, ready to use. ``decoder_id`` is the hash of them."""
 
     encoder: KeypointEncoder
+    attention: GeometricAttention
     codebook: ResidualCodebook
     decoder_id: str
 
@@ -55,10 +57,13 @@ class FrozenDecoder:
         return out
 
 
-def save_decoder(path: str | os.PathLike[str], encoder: KeypointEncoder, words: Float32Array) -> None:
+def save_decoder(
+    path: str | os.PathLike[str], encoder: KeypointEncoder, attention: GeometricAttention, words: Float32Array
+) -> None:
     """Write a decoder, in half precision."""
-    tensors = {ENCODER_PREFIX + name: value.numpy() for name, value in encoder.state_dict().items()}
-    tensors[WORDS_NAME] = words
+    tensors = {WORDS_NAME: words}
+    for prefix, module in _modules(encoder, attention):
+        tensors |= {prefix + name: value.numpy() for name, value in module.state_dict().items()}
     save_file({name: np.ascontiguousarray(value, dtype=np.float16) for name, value in tensors.items()}, path)
 
 
@@ -67,12 +72,11 @@ def load_decoder(path: str | os.PathLike[str]) -> FrozenDecoder:
     try:
         tensors = load_file(path)
         words = tensors.pop(WORDS_NAME).astype(np.float32)
-        encoder = KeypointEncoder()
-        state = {
-            name.removeprefix(ENCODER_PREFIX): torch.from_numpy(value.astype(np.float32))
-            for name, value in tensors.items()
-        }
-        encoder.load_state_dict(state)
+        state = {name: torch.from_numpy(value.astype(np.float32)) for name, value in tensors.items()}
+        encoder, attention = KeypointEncoder(), GeometricAttention()
+        for prefix, module in _modules(encoder, attention):
+            module.load_state_dict({n.removeprefix(prefix): v for n, v in state.items() if n.startswith(prefix)})
+            module.eval().requires_grad_(False)
     except (OSError, SafetensorError, KeyError, RuntimeError) as error:
         raise MapFileError(f"{path} is not a decoder that 'neumap pretrain' wrote: {error}") from error
     if not words.size or words.shape[1:] != (WORDS, EMBEDDING):
@@ -82,7 +86,12 @@ def load_decoder(path: str | os.PathLike[str]) -> FrozenDecoder:
     digest = hashlib.sha256(words.tobytes())
     for name in sorted(state):
         digest.update(name.encode() + state[name].numpy().tobytes())
-    return FrozenDecoder(encoder.eval().requires_grad_(False), ResidualCodebook(words), digest.hexdigest()[:16])
+    return FrozenDecoder(encoder, attention, ResidualCodebook(words), digest.hexdigest()[:16])
+
+
+def _modules(encoder: KeypointEncoder, attention: GeometricAttention) -> tuple[tuple[str, torch.nn.Module], ...]:
+    """The modules with what the names of their tensors begin with."""
+    return (ENCODER_PREFIX, encoder), (ATTENTION_PREFIX, attention)
 
 
 @cache

@@ -15,7 +15,7 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from neumap_ros.core import geometry
-from neumap_ros.core.decoders import Decoder, Hypotheses, NearestDecoder, TransformerDecoder, pool
+from neumap_ros.core.decoders import AttentionDecoder, Decoder, Hypotheses, NearestDecoder, TransformerDecoder, pool
 from neumap_ros.core.features import Features
 from neumap_ros.core.keyframes import BoolArray, IntArray
 from neumap_ros.core.matching import mutual_best
@@ -103,7 +103,7 @@ class PoseSearch:
     def __init__(self, neural_map: NeuralMap) -> None:
         self._needed = neural_map.calibration.min_inliers
         self._nearest = NearestDecoder(neural_map)
-        self._learned = TransformerDecoder(neural_map) if neural_map.network is not None else None
+        self._learned = _learned_decoder(neural_map, self._nearest)
         self._only_learned = neural_map.only_network
         self._ransac = RansacSettings()
 
@@ -191,7 +191,7 @@ class PoseSearch:
     ) -> Hypotheses:
         """Hypotheses for the keypoints from ``first`` to ``last``."""
         started = time.perf_counter()
-        found = decoder.decode(view.features.select(np.arange(first, last)), voxels)
+        found = decoder.decode(view.features.select(np.arange(first, last)), voxels, view.rays[first:last])
         times["decode"] = times.get("decode", 0.0) + (time.perf_counter() - started) * 1e3
         return replace(found, keypoint=found.keypoint + first)
 
@@ -259,6 +259,13 @@ class PoseSearch:
         alike = np.einsum("ij,ij->i", view.features.descriptors[keypoint], self._nearest.descriptors[landmark])
         good = alike > self._nearest.min_similarity
         return keypoint[good], landmark[good], alike[good]
+
+
+def _learned_decoder(neural_map: NeuralMap, nearest: NearestDecoder) -> Decoder | None:
+    """What guesses besides the nearest decoder, where the map has it."""
+    if neural_map.decoder_id:
+        return AttentionDecoder(nearest)
+    return TransformerDecoder(neural_map) if neural_map.network is not None else None
 
 
 def apart(one: FloatArray, other: FloatArray) -> bool:

@@ -26,10 +26,10 @@ SAME_M, REACH_M = 0.03, 0.08
 
 @dataclass(frozen=True)
 class TrainingScene:
-    """N keypoints of F images, ordered by image, and L landmarks.
+    """N keypoints of F images, ordered by image, of which it is known what they show, and L landmarks.
 
     ``descriptors`` and ``coarse`` (N, 128) float16; ``size`` and ``angle`` (N,) as in Features; ``rays`` (N, 2);
-    ``image`` (N,); ``landmark`` (N,) is the landmark a keypoint shows, -1 where it shows none, -2 where nobody knows;
+    ``image`` (N,); ``landmark`` (N,) is the landmark a keypoint shows, -1 where it shows none;
     ``points`` (L, 3) in metres; ``mapped`` (F,) tells which images the landmarks were made from.
     """
 
@@ -59,14 +59,16 @@ def make_training_scene(
         others = extract_keyframes(query, settings, True, count_up(progress, "queries", len(query)))
         label = _label_by_point(_measured(others, others.map_from_camera), tracks.points)
         parts.append((others, label, len(mapping), np.zeros(len(query), bool)))
+    label = np.concatenate([label for _, label, *_ in parts])
+    known = label != UNKNOWN
     return TrainingScene(
-        descriptors=np.concatenate([k.descriptors for k, *_ in parts]),
-        coarse=np.concatenate([k.coarse for k, *_ in parts]),
-        size=np.concatenate([k.size for k, *_ in parts]).astype(np.float32),
-        angle=np.concatenate([k.angle for k, *_ in parts]).astype(np.float32),
-        rays=np.concatenate([k.rays for k, *_ in parts]).astype(np.float32),
-        image=np.concatenate([k.image + first for k, _, first, _ in parts]).astype(np.int32),
-        landmark=np.concatenate([label for _, label, *_ in parts]).astype(np.int32),
+        descriptors=np.concatenate([k.descriptors for k, *_ in parts])[known],
+        coarse=np.concatenate([k.coarse for k, *_ in parts])[known],
+        size=np.concatenate([k.size for k, *_ in parts]).astype(np.float32)[known],
+        angle=np.concatenate([k.angle for k, *_ in parts]).astype(np.float32)[known],
+        rays=np.concatenate([k.rays for k, *_ in parts]).astype(np.float32)[known],
+        image=np.concatenate([k.image + first for k, _, first, _ in parts]).astype(np.int32)[known],
+        landmark=label[known].astype(np.int32),
         points=tracks.points.astype(np.float32),
         mapped=np.concatenate([mapped for *_, mapped in parts]),
     )

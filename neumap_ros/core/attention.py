@@ -1,0 +1,89 @@
+"""The frozen decoder's second half: keypoints of one image vote on each other's landmarks.
+
+Each keypoint comes with the few landmarks most like it. A landmark is the likelier, the better it fits in space with
+what the other keypoints show: how far two landmarks are apart against how far their keypoints are apart in the image.
+This is attention whose weights come from these two distances, so it knows nothing of a place, nor of its axes; it
+takes the part that NeuMap's (CVPR 2023) cross-attention blocks have, for a fraction of their cost.
+
+    tensor                                              shape
+    similarity   keypoint to its candidates             (N, K)
+    points       of the candidates, metres              (N, K, 3)
+    rays         normalized image coordinates           (N, 2)
+    kernels      distances of a pair, learned functions (N, K, M, 4) -> (N, K, M, H), of the M surest keypoints
+    logits       candidates, then "none of these"       (N, K + 1), once per round
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+KERNELS = 8
+ROUNDS = 2
+VOTERS = 128
+CANDIDATES = 6
+# candidates this near to each other are one place, and no evidence against each other
+SAME_PLACE_M = 0.15
+# an image distance within which keypoints are neighbours: of the size of furniture, for a usual lens
+NEIGHBOUR = 0.15
+TINY_M, TINY_RAY = 0.02, 0.004
+
+
+class GeometricAttention(nn.Module):
+    """Logits of each keypoint's candidates, from similarities corrected in two rounds of votes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.tensor(16.0))
+        self.none = nn.Parameter(torch.tensor(12.0))
+        self.kernels = nn.ModuleList(
+            nn.Sequential(nn.Linear(4, 16), nn.ReLU(), nn.Linear(16, KERNELS)) for _ in range(ROUNDS)
+        )
+        self.heads = nn.ModuleList(
+            nn.Sequential(nn.Linear(4 + 2 * KERNELS, 32), nn.GELU(), nn.Linear(32, 2)) for _ in range(ROUNDS)
+        )
+        for head in self.heads:
+            # the choice starts as that of the similarities
+            nn.init.zeros_(head[-1].weight)  # type: ignore[index]
+            nn.init.zeros_(head[-1].bias)  # type: ignore[index]
+
+    def forward(self, similarity: Tensor, points: Tensor, rays: Tensor) -> list[Tensor]:
+        """Logits (N, K + 1) before the first round and after each, for similarities (N, K), best first, points
+        (N, K, 3) in metres and rays (N, 2).
+        """
+        start = torch.cat([similarity * self.scale, self.none.expand(len(similarity), 1)], dim=1)
+        looks = self._looks(similarity, points)
+        rounds = [start]
+        for kernel, head in zip(self.kernels, self.heads, strict=True):
+            sure, choice = rounds[-1].softmax(dim=1)[:, :-1].max(dim=1)
+            weight, voter = sure.topk(min(VOTERS, len(sure)))
+            votes = self._votes(kernel, points, rays, points[voter, choice[voter]], voter, weight)
+            correction = head(torch.cat([looks, votes], dim=-1))
+            candidates = start[:, :-1] + correction[..., 0]
+            rounds.append(torch.cat([candidates, start[:, -1:] + correction[..., 1].mean(dim=1, keepdim=True)], dim=1))
+        return rounds
+
+    def _looks(self, similarity: Tensor, points: Tensor) -> Tensor:
+        """What similarities alone say of each candidate (N, K, 3)."""
+        elsewhere = (points - points[:, :1]).norm(dim=2) > SAME_PLACE_M
+        second = similarity.masked_fill(~elsewhere, -1.0).amax(dim=1, keepdim=True)
+        second = torch.where(second < 0, similarity[:, -1:], second)
+        return torch.stack([4 * similarity, 10 * (similarity - similarity[:, :1]), 10 * (similarity - second)], dim=-1)
+
+    def _votes(
+        self, kernel: nn.Module, points: Tensor, rays: Tensor, chosen: Tensor, voter: Tensor, weight: Tensor
+    ) -> Tensor:
+        """What the voters (M,), at their ``chosen`` points (M, 3), say of each candidate (N, K, 1 + 2 H)."""
+        apart_m = torch.cdist(points.flatten(0, 1), chosen).reshape(*points.shape[:2], -1)
+        apart = torch.cdist(rays, rays[voter])[:, None].expand_as(apart_m)
+        log_m, log_ray = (apart_m + TINY_M).log(), (apart + TINY_RAY).log()
+        # two keypoints cannot show one landmark
+        same = ((apart_m < TINY_M) & (apart > TINY_M)).to(log_m.dtype)
+        agreement = kernel(torch.stack([log_m, log_ray, log_m - log_ray, same], dim=-1)).sigmoid()
+        others = torch.arange(len(points), device=points.device)[:, None] != voter
+        weights = (weight * others)[:, None].expand_as(apart_m)
+        near = weights * torch.exp(-((apart / NEIGHBOUR) ** 2))
+        everywhere = torch.einsum("nkm,nkmh->nkh", weights, agreement)
+        nearby = torch.einsum("nkm,nkmh->nkh", near, agreement) / (near.sum(dim=2, keepdim=True) + 0.1)
+        total = (everywhere.sum(dim=-1, keepdim=True) + 0.1).log()
+        return torch.cat([total, (everywhere + 0.05).log(), 4 * nearby], dim=-1)
