@@ -29,7 +29,7 @@ from neumap_ros.errors import ConfigError
 
 IMAGES = 60
 SIZES = [25_000, 50_000, 100_000, 200_000]
-ROOM, HALL = (6.0, 5.0, 2.7), (60.0, 40.0, 6.0)
+ROOM, HALL = (6.0, 5.0, 2.7), (40.0, 30.0, 3.0)
 
 
 def many_landmarks(count: int, extent_m: tuple[float, float, float] = ROOM) -> Landmarks:
@@ -78,7 +78,7 @@ def test_a_size_is_met_and_never_exceeded(field: DriftField, size: int, decoder:
 
 @pytest.mark.xfail(reason="a hundred landmarks of a large place are mostly in voxels that are left out")
 @pytest.mark.parametrize("decoder", ["transformer", "nearest"])
-@pytest.mark.parametrize("size", SIZES[:2])
+@pytest.mark.parametrize("size", SIZES[1:3])
 def test_a_size_is_met_in_a_place_of_many_voxels_too(field: DriftField, size: int, decoder: str) -> None:
     neural_map = compose(many_landmarks(size // 9, HALL), field, MappingSettings(decoder=decoder, size_bytes=size))
     assert len(neural_map.grid) > 10
@@ -113,7 +113,7 @@ def test_a_map_of_a_given_size_is_saved_and_loaded(tmp_path: Path, field: DriftF
 
 def test_a_map_keeps_where_its_landmarks_are_and_what_they_look_like(field: DriftField) -> None:
     """Anchors and codes stay together, through the choice of landmarks and the order of voxels."""
-    landmarks = many_landmarks(1500, HALL)
+    landmarks = many_landmarks(1500, (20.0, 15.0, 3.0))
     neural_map = compose(landmarks, field, MappingSettings(size_bytes=50_000))
     points = neural_map.landmarks.points(neural_map.grid)
     off, which = cKDTree(landmarks.points).query(points)
