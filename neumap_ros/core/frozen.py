@@ -79,6 +79,8 @@ def load_decoder(path: str | os.PathLike[str]) -> FrozenDecoder:
             module.eval().requires_grad_(False)
     except (OSError, SafetensorError, KeyError, RuntimeError) as error:
         raise MapFileError(f"{path} is not a decoder that 'neumap pretrain' wrote: {error}") from error
+    if not all(name.startswith((ENCODER_PREFIX, ATTENTION_PREFIX)) for name in state):
+        raise MapFileError(f"{path} is not a decoder of this version: it holds more than that")
     if not words.size or words.shape[1:] != (WORDS, EMBEDDING):
         raise MapFileError(f"{path} is not a decoder of this version: its words have the shape {words.shape}")
     if not np.isfinite(words).all() or not all(value.isfinite().all() for value in state.values()):

@@ -13,6 +13,7 @@ import torch
 from safetensors.numpy import load_file, save_file
 from synthetic_scene import features_of, make_scene, ring, texture
 
+from neumap_ros.core.attention import GeometricAttention
 from neumap_ros.core.encoder import EMBEDDING, KeypointEncoder
 from neumap_ros.core.features import FeatureExtractor, Features
 from neumap_ros.core.frozen import DECODER_FILE, FrozenDecoder, load_decoder, save_decoder, shipped_decoder
@@ -24,15 +25,15 @@ Tensors = dict[str, Any]
 LARGEST_FILE = 10_000_000
 
 
-def untrained() -> tuple[KeypointEncoder, Float32Array]:
-    """An encoder whose every weight matters, and words."""
+def untrained() -> tuple[KeypointEncoder, GeometricAttention, Float32Array]:
+    """An encoder and an attention whose every weight matters, and words."""
     torch.manual_seed(0)
-    encoder = KeypointEncoder()
+    encoder, attention = KeypointEncoder(), GeometricAttention()
     with torch.no_grad():
-        for parameter in encoder.parameters():
+        for parameter in (*encoder.parameters(), *attention.parameters()):
             parameter.add_(0.05 * torch.randn_like(parameter))
     words = np.random.default_rng(0).normal(size=(3, WORDS, EMBEDDING)).astype(np.float32)
-    return encoder, words
+    return encoder, attention, words
 
 
 @pytest.fixture(scope="module")
@@ -56,21 +57,22 @@ def embed(decoder: FrozenDecoder, features: Features) -> Float32Array:
 
 
 def test_a_decoder_comes_back_as_it_was(path: Path) -> None:
-    encoder, words = untrained()
+    encoder, attention, words = untrained()
     loaded = load_decoder(path)
     np.testing.assert_array_equal(loaded.codebook.words, words.astype(np.float16))
     assert loaded.codebook.words.dtype == np.float32
-    expected, state = encoder.state_dict(), loaded.encoder.state_dict()
-    assert set(state) == set(expected)
-    for name, value in state.items():
-        np.testing.assert_array_equal(value.numpy(), expected[name].half().float().numpy(), err_msg=name)
-    assert not loaded.encoder.training
-    assert not any(parameter.requires_grad for parameter in loaded.encoder.parameters())
+    for given, module in ((encoder, loaded.encoder), (attention, loaded.attention)):
+        expected, state = given.state_dict(), module.state_dict()
+        assert set(state) == set(expected)
+        for name, value in state.items():
+            np.testing.assert_array_equal(value.numpy(), expected[name].half().float().numpy(), err_msg=name)
+        assert not module.training
+        assert not any(parameter.requires_grad for parameter in module.parameters())
 
 
 def test_what_was_loaded_is_saved_as_the_same_decoder(path: Path, tmp_path: Path) -> None:
     loaded = load_decoder(path)
-    save_decoder(tmp_path / "again", loaded.encoder, loaded.codebook.words)
+    save_decoder(tmp_path / "again", loaded.encoder, loaded.attention, loaded.codebook.words)
     assert load_decoder(tmp_path / "again").decoder_id == loaded.decoder_id
     assert (tmp_path / "again").read_bytes() == path.read_bytes()
 
@@ -134,6 +136,7 @@ def test_a_foreign_file_is_refused(tmp_path: Path) -> None:
     [
         lambda t: t.pop("words"),
         lambda t: t.pop("encoder.linear.weight"),
+        lambda t: t.update({"other": np.zeros(3, np.float16)}),
         lambda t: t.update({"encoder.other": np.zeros(3, np.float16)}),
         lambda t: t.update({"encoder.linear.weight": t["encoder.linear.weight"][:, :-1].copy()}),
         lambda t: t.update(words=t["words"][:, :-1].copy()),
