@@ -17,6 +17,8 @@ from neumap_ros.core import geometry
 from neumap_ros.records import FloatArray
 
 MAX_SUPPORT = 256
+# of a field of more viewpoints, so many around a query are looked at
+NEAREST = 128
 LENGTHS_M = (0.1, 0.2, 0.4, 0.8, 1.6)
 ANGLES_RAD = (0.1, 0.2, 0.4, 0.8)
 NOISE = (0.03, 0.1, 0.3)
@@ -57,21 +59,36 @@ class DriftField:
 
     def __post_init__(self) -> None:
         x = _embed(self.poses, self.length_m, self.angle_rad)
-        lower = np.linalg.cholesky(_matern32(x, x) + self.noise * np.eye(len(x)))
         object.__setattr__(self, "_x", x)
-        object.__setattr__(self, "_lower", lower)
-        # older versions of SciPy refuse to solve for no viewpoints
-        alpha = scipy.linalg.cho_solve((lower, True), self.deviations) if len(x) else self.deviations
-        object.__setattr__(self, "_alpha", alpha)
+        whole = len(x) <= MAX_SUPPORT
+        object.__setattr__(self, "_solved", _solve(x, self.deviations, self.noise) if whole else None)
 
     def predict(self, pose: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """The deviation (6,) at viewpoint ``pose`` (4, 4), and its standard deviation (6,)."""
+        """The deviation (6,) at viewpoint ``pose`` (4, 4), and its standard deviation (6,).
+
+        In a field of many viewpoints it follows from those nearest to ``pose``; the others would hardly change it.
+        """
         if not len(self.poses):
             return np.zeros(6), self.scale
-        k = _matern32(_embed(pose[None], self.length_m, self.angle_rad), self._x)[0]  # type: ignore[attr-defined]
-        known = scipy.linalg.solve_triangular(self._lower, k, lower=True)  # type: ignore[attr-defined]
+        x: FloatArray = self._x  # type: ignore[attr-defined]
+        at = _embed(pose[None], self.length_m, self.angle_rad)
+        solved: tuple[FloatArray, FloatArray] | None = self._solved  # type: ignore[attr-defined]
+        if solved is None:
+            near = np.sort(np.argpartition(((x - at) ** 2).sum(axis=1), NEAREST)[:NEAREST])
+            x = x[near]
+            solved = _solve(x, self.deviations[near], self.noise)
+        lower, alpha = solved
+        k = _matern32(at, x)[0]
+        known = scipy.linalg.solve_triangular(lower, k, lower=True)
         variance = max(1.0 - float(known @ known), 0.0)
-        return np.asarray(k @ self._alpha), self.scale * np.sqrt(variance)  # type: ignore[attr-defined]
+        return np.asarray(k @ alpha), self.scale * np.sqrt(variance)
+
+
+def _solve(x: FloatArray, deviations: FloatArray, noise: float) -> tuple[FloatArray, FloatArray]:
+    """The Cholesky factor (S, S) of the viewpoints' covariance, and the weights (S, 6) of their deviations."""
+    lower: FloatArray = np.asarray(np.linalg.cholesky(_matern32(x, x) + noise * np.eye(len(x))), dtype=np.float64)
+    # older versions of SciPy refuse to solve for no viewpoints
+    return lower, scipy.linalg.cho_solve((lower, True), deviations) if len(x) else deviations
 
 
 def apply_deviation(pose: FloatArray, deviation: FloatArray) -> FloatArray:

@@ -32,7 +32,7 @@ SCRATCH_NAMES = {1: ("transformer", "both"), 2: ("scratch", "both")}
 NETWORK_PREFIX = "network."
 # numbers beyond these are no map's, and would overflow what is computed from them
 TINY, ABSURD = 1e-9, 1e9
-MOST_VIEWPOINTS = 2048
+MOST_VIEWPOINTS = 100_000
 
 Tensors = dict[str, npt.NDArray[Any]]
 Record = TypeVar("Record")
@@ -342,7 +342,7 @@ def _check_decoder(header: dict[str, Any], lengths: dict[str, int]) -> str:
 
 def _assemble_drift(tensors: Tensors, header: dict[str, Any]) -> DriftField:
     quaternions = tensors["drift.quat_xyzw"].astype(np.float64)
-    # a field is solved for when it is made: one of millions of viewpoints would take all memory
+    # all of them are looked at for every query
     if len(quaternions) > MOST_VIEWPOINTS:
         raise ValueError(f"its drift field has {len(quaternions)} viewpoints")
     if (np.abs(np.linalg.norm(quaternions, axis=1) - 1) > 0.01).any() or (tensors["drift.scale"] < 0).any():

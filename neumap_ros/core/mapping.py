@@ -21,12 +21,12 @@ from neumap_ros.core.localizer import Localizer
 from neumap_ros.core.map_file import to_bytes
 from neumap_ros.core.neural_map import (
     ANCHOR_BITS,
+    MIN_VOXEL_LANDMARKS,
     SMALL_ANCHOR_BITS,
+    VOXEL_M,
     Calibration,
-    LandmarkCodes,
     NeuralMap,
-    encode_anchors,
-    group_into_voxels,
+    lay_out,
 )
 from neumap_ros.core.progress import Progress, count_up
 from neumap_ros.core.quantization import Codes, shipped_codebooks
@@ -37,8 +37,6 @@ from neumap_ros.records import FloatArray, Frame
 
 DECODERS = ("transformer", "nearest", "scratch", "both")
 MIN_VIEWS = 3
-VOXEL_M = 10.0
-MIN_VOXEL_LANDMARKS = 20
 DEFAULT_LANDMARKS = 12_000
 QUICK_BYTES = 100_000
 MAX_FRAMES = 1000
@@ -211,18 +209,9 @@ def _compose(
 
     def compose(count: int) -> NeuralMap:
         chosen = order[:count]
-        grid, voxel = group_into_voxels(candidates.points[chosen], VOXEL_M, MIN_VOXEL_LANDMARKS)
-        by_voxel = np.argsort(voxel, kind="stable")
-        by_voxel = by_voxel[voxel[by_voxel] >= 0]
-        chosen, voxel = chosen[by_voxel], voxel[by_voxel]
         descriptors, coarse = looks.encode(chosen)
-        codes = LandmarkCodes(
-            anchors=encode_anchors(candidates.points[chosen], voxel, grid, looks.anchor_bits),
-            descriptors=descriptors,
-            coarse=coarse,
-            offsets=np.concatenate([[0], np.cumsum(np.bincount(voxel, minlength=len(grid)))]),
-            anchor_bits=looks.anchor_bits,
-        )
+        points, bits = candidates.points[chosen], looks.anchor_bits
+        grid, codes = lay_out(points, descriptors, coarse, bits, VOXEL_M, MIN_VOXEL_LANDMARKS)
         return NeuralMap(
             features=settings.features,
             grid=grid,

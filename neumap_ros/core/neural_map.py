@@ -14,7 +14,10 @@ from neumap_ros.core.network import SceneNetwork
 from neumap_ros.core.quantization import Codes
 from neumap_ros.records import FloatArray
 
-# of a map whose codes are few bytes, and of any other; 10 m in 4096 steps are good to 1.2 mm
+# a room is a few voxels, which are few enough to look at all of them; emptier voxels are left out
+VOXEL_M = 5.0
+MIN_VOXEL_LANDMARKS = 20
+# of a map whose codes are few bytes, and of any other; 5 m in 4096 steps are good to 0.6 mm
 SMALL_ANCHOR_BITS, ANCHOR_BITS = 12, 16
 
 
@@ -90,6 +93,28 @@ def encode_anchors(
     most = 2**bits - 1
     steps = np.rint((points - grid.corners[voxel]) * (most / grid.size_m))
     return np.asarray(np.clip(steps, 0, most), dtype=np.uint16)
+
+
+def lay_out(
+    points: FloatArray, descriptors: Codes, coarse: Codes, anchor_bits: int, size_m: float, min_points: int
+) -> tuple[VoxelGrid, LandmarkCodes]:
+    """The grid and the codes of landmarks at ``points`` (N, 3), described by ``descriptors`` (N, P) and ``coarse``
+    (N, Q), in voxels of ``size_m`` that hold at least ``min_points``; those of emptier voxels are left out.
+
+    The order of the landmarks stays within each voxel.
+    """
+    grid, voxel = group_into_voxels(points, size_m, min_points)
+    order = np.argsort(voxel, kind="stable")
+    order = order[voxel[order] >= 0]
+    points, voxel = points[order], voxel[order]
+    codes = LandmarkCodes(
+        anchors=encode_anchors(points, voxel, grid, anchor_bits),
+        descriptors=descriptors[order],
+        coarse=coarse[order],
+        offsets=np.concatenate([[0], np.cumsum(np.bincount(voxel, minlength=len(grid)))]),
+        anchor_bits=anchor_bits,
+    )
+    return grid, codes
 
 
 @dataclass(frozen=True)

@@ -142,3 +142,19 @@ def test_a_single_viewpoint_is_believed_by_its_share_of_noise() -> None:
     half_metre = geometry.make_pose(np.eye(3), np.array([0.5, 0, 0]))
     k = (1 + np.sqrt(3)) * np.exp(-np.sqrt(3))
     np.testing.assert_allclose(field.predict(half_metre)[0], deviation * k / 1.25)
+
+
+def test_a_field_of_many_viewpoints_is_that_of_the_near_ones() -> None:
+    x = np.linspace(0, 60, 4 * MAX_SUPPORT)
+    adjusted, given_poses = drifted(x, noise=0.002)
+    deviations = deviations_between(adjusted, given_poses)
+    scale = np.full(6, 0.02)
+    many = DriftField(adjusted, deviations, scale, length_m=0.4, angle_rad=0.4, noise=0.1)
+    near = np.argsort(np.abs(x - 30.03))[:MAX_SUPPORT]
+    few = DriftField(adjusted[near], deviations[near], scale, length_m=0.4, angle_rad=0.4, noise=0.1)
+    at = walk(np.array([30.03]))[0]
+    for found, expected in zip(many.predict(at), few.predict(at), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-6)
+    deviation, sigma = many.predict(walk(np.array([500.0]))[0])
+    np.testing.assert_allclose(deviation, 0, atol=1e-9)
+    np.testing.assert_allclose(sigma, scale)

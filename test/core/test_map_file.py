@@ -233,7 +233,7 @@ VOXELS = len(MAPS[True].grid)
         set_at("drift.quat_xyzw", slice(None), 0),  # type: ignore[arg-type]
         set_at("drift.scale", 2, -1e-3),
         lambda t, h: t.update(
-            {k: np.repeat(t[k], 200, axis=0) for k in t if k.startswith("drift.") and t[k].ndim == 2}
+            {k: np.repeat(t[k], 6000, axis=0) for k in t if k.startswith("drift.") and t[k].ndim == 2}
         ),
         lambda t, h: t.update({"landmark.descriptors": t["landmark.descriptors"][:, :5]}),
         lambda t, h: t.update({"landmark.coarse": np.repeat(t["landmark.coarse"], 8, axis=1)}),
