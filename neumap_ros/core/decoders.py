@@ -30,6 +30,8 @@ CANDIDATES = 4
 # a runner-up this close to the best is the same place, and says nothing about ambiguity
 SAME_PLACE_M = 0.15
 MAX_RATIO = 0.95
+# so many keypoints attend to each other: the cost grows with them, and the least distinct are wrong
+ATTENDED = 512
 # candidates this near to each other are one answer, and what its probability must be at least
 SAME_POINT_M, MIN_ATTENTION = 0.05, 0.05
 # the transformer's guesses less certain than this only slow PnP down
@@ -194,22 +196,36 @@ class AttentionDecoder:
         found = self._nearest.shortlist(features, voxels, attention.CANDIDATES)
         if found is None:
             return no_hypotheses()
-        similarity, candidates = found
+        asked = most_distinct(*found, ATTENDED)
+        similarity, candidates = found[0][asked], found[1][asked]
         # relative to the scene: far from a map's origin single precision is centimetres
         points = torch.from_numpy((candidates - candidates[0, 0]).astype(np.float32))
         with torch.inference_mode():
-            logits = self._attention(torch.from_numpy(similarity), points, torch.from_numpy(rays.astype(np.float32)))[
-                -1
-            ]
+            seen = torch.from_numpy(rays[asked].astype(np.float32))
+            logits = self._attention(torch.from_numpy(similarity), points, seen)[-1]
             probability = logits.softmax(dim=1)[:, :-1]
             best = probability.argmax(dim=1, keepdim=True)
             # candidates at one place speak for each other
             chosen = points.gather(1, best[..., None].expand(-1, -1, 3))
             same = (points - chosen).norm(dim=2) < SAME_POINT_M
             confidence = (probability * same).sum(dim=1).numpy()
-        keypoint = np.flatnonzero(confidence > MIN_ATTENTION)
-        place = candidates[keypoint, best[:, 0].numpy()[keypoint]]
-        return Hypotheses(keypoint, place, confidence[keypoint], np.full(len(keypoint), LANDMARK_SIGMA_M, np.float32))
+        likely = np.flatnonzero(confidence > MIN_ATTENTION)
+        return Hypotheses(
+            keypoint=asked[likely],
+            points=candidates[likely, best[:, 0].numpy()[likely]],
+            confidence=confidence[likely],
+            sigma_m=np.full(len(likely), LANDMARK_SIGMA_M, np.float32),
+        )
+
+
+def most_distinct(similarity: Float32Array, points: FloatArray, count: int) -> IntArray:
+    """The at most ``count`` keypoints, in order, whose most similar landmark is furthest ahead of any other place, of
+    similarities (N, K) to candidates at ``points`` (N, K, 3), best first.
+    """
+    elsewhere = np.linalg.norm(points - points[:, :1], axis=2) > SAME_PLACE_M
+    second = np.where(elsewhere, similarity, -1).max(axis=1)
+    lead = similarity[:, 0] - np.maximum(second, similarity[:, -1])
+    return np.sort(np.argsort(-lead, kind="stable")[:count])
 
 
 class TransformerDecoder:

@@ -81,12 +81,33 @@ class MappingSettings:
         return self.size_bytes or (QUICK_BYTES if self.quick else None)
 
 
+@dataclass(frozen=True)
+class Survey:
+    """All that is known of a place before it is decided what a map of it stores.
+
+    ``keyframes`` with the given poses and the ``adjusted`` ones (F, 4, 4), the ``tracks`` they see and the
+    ``candidates`` for landmarks made of them, the field of ``drift``, and the frames set ``aside`` to calibrate on.
+    """
+
+    keyframes: Keyframes
+    adjusted: FloatArray
+    tracks: Tracks
+    candidates: Landmarks
+    drift: drift.DriftField
+    aside: tuple[Frame, ...]
+
+
 def build_map(frames: Sequence[Frame], settings: MappingSettings, progress: Progress = lambda *_: None) -> NeuralMap:
     """A map of posed frames, calibrated on some that are set aside.
 
     ``progress(stage, done, total)`` is called often. Raises :class:`~neumap_ros.errors.MappingError` where the images
     share too little, and what the frames' readers raise.
     """
+    return map_of(survey(frames, settings, progress), settings, progress)
+
+
+def survey(frames: Sequence[Frame], settings: MappingSettings, progress: Progress = lambda *_: None) -> Survey:
+    """Features, tracks and adjusted poses of posed frames; the part of :func:`build_map` that all sizes share."""
     np.random.seed(settings.seed)  # noqa: NPY002 (what libraries below draw from)
     torch.manual_seed(settings.seed)
     frames = thin(frames, MAX_FRAMES)
@@ -97,16 +118,20 @@ def build_map(frames: Sequence[Frame], settings: MappingSettings, progress: Prog
         keyframes = with_triangulated_depth(keyframes, progress)
     found, adjusted = find_tracks(keyframes, progress)
     field = drift.fit_drift(adjusted, keyframes.map_from_camera)
-    progress("choose landmarks", 0, 1)
     candidates = landmarks.make_landmarks(found, keyframes)
-    looks = _looks(candidates, keyframes, found, settings)
-    neural_map = _compose(candidates, looks, field, settings, len(mapped))
+    return Survey(keyframes, adjusted, found, candidates, field, tuple(frames[i] for i in aside))
+
+
+def map_of(place: Survey, settings: MappingSettings, progress: Progress = lambda *_: None) -> NeuralMap:
+    """The map of a surveyed place, calibrated."""
+    progress("choose landmarks", 0, 1)
+    neural_map = _compose(place, _looks(place, settings), settings)
     progress("choose landmarks", 1, 1)
     if settings.trains:
-        adjusted_keyframes = replace(keyframes, map_from_camera=adjusted)
-        network = fit_network(neural_map, adjusted_keyframes, found, FitSettings(seed=settings.seed), progress)
+        keyframes = replace(place.keyframes, map_from_camera=place.adjusted)
+        network = fit_network(neural_map, keyframes, place.tracks, FitSettings(seed=settings.seed), progress)
         neural_map = replace(neural_map, network=network, only_network=settings.decoder == "scratch")
-    return _calibrate(neural_map, [frames[i] for i in aside], progress)
+    return _calibrate(neural_map, place.aside, progress)
 
 
 def thin(frames: Sequence[Frame], most: int) -> list[Frame]:
@@ -174,7 +199,8 @@ class _Looks:
     decoder_id: str
 
 
-def _looks(candidates: Landmarks, keyframes: Keyframes, found: Tracks, settings: MappingSettings) -> _Looks:
+def _looks(place: Survey, settings: MappingSettings) -> _Looks:
+    keyframes, candidates = place.keyframes, place.candidates
     size = settings.budget
     small = size is not None and size < SMALL_BYTES
     if settings.decoder != "transformer":
@@ -188,7 +214,7 @@ def _looks(candidates: Landmarks, keyframes: Keyframes, found: Tracks, settings:
     frozen = shipped_decoder()
     parts = next(count for least, count in reversed(LATENT_BYTES) if (size or SMALL_BYTES) >= least)
     embeddings = frozen.embed(keyframes.descriptors, keyframes.coarse, keyframes.size, keyframes.angle)
-    latents = frozen.codebook.encode(mean_descriptors(found, embeddings)[candidates.track], parts)
+    latents = frozen.codebook.encode(mean_descriptors(place.tracks, embeddings)[candidates.track], parts)
 
     def encode_latents(index: IntArray) -> tuple[Codes, Codes]:
         return latents[index], latents[index, :0]
@@ -196,10 +222,9 @@ def _looks(candidates: Landmarks, keyframes: Keyframes, found: Tracks, settings:
     return _Looks(encode_latents, parts, SMALL_ANCHOR_BITS if small else ANCHOR_BITS, frozen.decoder_id)
 
 
-def _compose(
-    candidates: Landmarks, looks: _Looks, field: drift.DriftField, settings: MappingSettings, images: int
-) -> NeuralMap:
+def _compose(place: Survey, looks: _Looks, settings: MappingSettings) -> NeuralMap:
     """The map of the landmarks that fit into its size."""
+    candidates, field = place.candidates, place.drift
     size = settings.budget
     if size is not None and size < SMALL_BYTES:
         viewpoints = np.clip(size // BYTES_PER_VIEWPOINT, FEWEST_VIEWPOINTS, MOST_VIEWPOINTS)
@@ -219,7 +244,7 @@ def _compose(
             drift=field,
             calibration=Calibration(),
             frame_id=settings.frame_id,
-            mapping_images=images,
+            mapping_images=len(place.keyframes),
             seed=settings.seed,
             decoder_id=looks.decoder_id,
         )
@@ -228,14 +253,21 @@ def _compose(
         return compose(min(DEFAULT_LANDMARKS, len(order)))
     reserve = RESERVED_BYTES + (NETWORK_BYTES if settings.trains else 0)
     per_landmark = 3 * looks.anchor_bits / 8 + looks.bytes_each
-    few = min(100, len(order))
-    empty = len(to_bytes(compose(few))) - few * per_landmark
+    few = compose(min(100, len(order)))
+    # in a large place few landmarks leave most voxels out, and themselves with them
+    empty = len(to_bytes(few)) - len(few.landmarks) * per_landmark
     count = int((size - empty - reserve) / per_landmark)
     if count < 200:
         raise ConfigError(
             f"{size} bytes are too few for this map: give at least {int(empty + reserve + 500 * per_landmark)}"
         )
-    return compose(min(count, len(order)))
+    count = min(count, len(order))
+    composed = compose(count)
+    # each voxel that only many landmarks show takes a few bytes more
+    while (excess := len(to_bytes(composed)) + reserve - size) > 0:
+        count -= int(np.ceil(excess / per_landmark))
+        composed = compose(count)
+    return composed
 
 
 def _calibrate(neural_map: NeuralMap, frames: Sequence[Frame], progress: Progress) -> NeuralMap:

@@ -62,7 +62,12 @@ class ResidualCodebook:
     words: Float32Array
 
     def encode(self, vectors: Float32Array, parts: int) -> Codes:
-        """Codes (N, ``parts``) of vectors (N, D), by a beam search over the stages."""
+        """Codes (N, ``parts``) of vectors (N, D), by a beam search over the stages.
+
+        Raises ValueError where there are not so many stages.
+        """
+        if not 1 <= parts <= len(self.words):
+            raise ValueError(f"a code has 1 to {len(self.words)} parts, not {parts}")
         found = [self._encode(some, parts) for some in np.array_split(vectors, len(vectors) // ROWS_AT_ONCE + 1)]
         return np.concatenate(found)
 
