@@ -1,11 +1,18 @@
 #!/usr/bin/env python3
 """Map a scene and localize its queries with neumap and with a classic pipeline, side by side in one run.
 
-    python benchmarks/run.py SCENE [SCENE ...] [--rows classic nearest quick ...] [--json FILE]
+    python benchmarks/run.py SCENE [SCENE ...] [--rows classic transformer quick ...] [--json FILE]
 
 SCENE is a folder with mapping/ and query/ in the TUM RGB-D layout and a camera_info.yaml. With several scenes the
 queries of the others are also given to each map; each of them that gets a pose is an error. Every row runs in a process
-of its own, one after the other, so that memory and time are its own.
+of its own, one after the other, so that memory and time are its own. The rows:
+
+    classic       RootSIFT, VLAD, ratio test, PnP (classic.py)
+    transformer   the default: the frozen decoder of the package
+    nearest       product-quantized descriptors
+    quick         the default in at most 100 KB
+    no-depth      the default without depth images
+    scratch       a network trained on the scene, for minutes; both: pooled with nearest
 """
 
 from __future__ import annotations
@@ -27,8 +34,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.classic import ClassicMap
-from neumap_ros.core import geometry
-from neumap_ros.core.calibration import CHI2_90
+from benchmarks.scoring import ellipsoid_text, foreign_text, markdown, median_text, score
 from neumap_ros.core.localizer import Localizer
 from neumap_ros.core.map_file import to_bytes
 from neumap_ros.core.mapping import MappingSettings, build_map
@@ -36,36 +42,39 @@ from neumap_ros.io.sources import open_source
 from neumap_ros.records import Camera, FloatArray, Frame, ImageArray
 
 SETTINGS = {
+    "transformer": MappingSettings(),
     "nearest": MappingSettings(decoder="nearest"),
     "quick": MappingSettings(quick=True),
-    "no-depth": MappingSettings(decoder="nearest", use_depth=False),
-    "transformer": MappingSettings(decoder="transformer"),
+    "no-depth": MappingSettings(use_depth=False),
+    "scratch": MappingSettings(decoder="scratch"),
     "both": MappingSettings(decoder="both"),
 }
 ROWS = ("classic", *SETTINGS)
-# what is allowed for the ground truth's own error when coverage is counted: one standard deviation per axis. The
-# kitchen's is said to be good to 2 cm and 0.7 degrees, which is about this on each of three axes
-TRUTH_SIGMA_M, TRUTH_SIGMA_DEG = 0.01, 0.4
-Answer = tuple[FloatArray | None, FloatArray | None, dict[str, float]]
+# a pose with a covariance, or neither, and milliseconds per stage
+TimedAnswer = tuple[FloatArray | None, FloatArray | None, dict[str, float]]
+HEAD = (
+    *("", "map", "mapped in", "memory", "median", "2 cm, 2°", "5 cm, 5°", "25 cm, 10°", "localized (wrong)"),
+    *("in 90 % ellipsoid (allowing)", "foreign with a pose", "query / features", "stages, ms"),
+)
 
 
 def map_with_neumap(
     settings: MappingSettings, frames: Sequence[Frame]
-) -> tuple[Callable[[ImageArray, Camera], Answer], int]:
+) -> tuple[Callable[[ImageArray, Camera], TimedAnswer], int]:
     neural_map = build_map(frames, settings)
     localizer = Localizer(neural_map)
 
-    def localize(image: ImageArray, camera: Camera) -> Answer:
+    def localize(image: ImageArray, camera: Camera) -> TimedAnswer:
         estimate = localizer.localize(image, camera)
         return estimate.map_from_camera, estimate.covariance, dict(estimate.times_ms)
 
     return localize, len(to_bytes(neural_map))
 
 
-def map_classically(frames: Sequence[Frame]) -> tuple[Callable[[ImageArray, Camera], Answer], int]:
+def map_classically(frames: Sequence[Frame]) -> tuple[Callable[[ImageArray, Camera], TimedAnswer], int]:
     classic = ClassicMap.build(frames)
 
-    def localize(image: ImageArray, camera: Camera) -> Answer:
+    def localize(image: ImageArray, camera: Camera) -> TimedAnswer:
         pose, _, times = classic.localize(image, camera)
         return pose, None, times
 
@@ -81,22 +90,11 @@ def measure(row: str, scene: Path, others: Sequence[Path]) -> dict[str, Any]:
     memory_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     queries = open_source(scene / "query", poses=True).frames
     localize(queries[0].read_image(), queries[0].camera)
-    metres, degrees, inside, inside_allowed, times = [], [], [], [], []
-    allowed = np.diag([TRUTH_SIGMA_M**2] * 3 + [np.deg2rad(TRUTH_SIGMA_DEG) ** 2] * 3)
+    answers, times = [], []
     for query in queries:
         pose, covariance, stages = localize(query.read_image(), query.camera)
+        answers.append((pose, covariance))
         times.append(stages)
-        if pose is None or query.map_from_camera is None:
-            metres.append(np.inf)
-            degrees.append(np.inf)
-            continue
-        error = geometry.pose_error(pose, query.map_from_camera)
-        metres.append(float(np.linalg.norm(error[:3])))
-        degrees.append(float(np.rad2deg(np.linalg.norm(error[3:]))))
-        if covariance is not None:
-            inside.append(error @ np.linalg.solve(covariance, error) < CHI2_90)
-            inside_allowed.append(error @ np.linalg.solve(covariance + allowed, error) < CHI2_90)
-    m, d = np.array(metres), np.array(degrees)
     mean = {stage: float(np.mean([t[stage] for t in times])) for stage in times[0]}
     foreign = (
         [f for other in others for f in open_source(other / "query", poses=False).frames] if row != "classic" else []
@@ -106,15 +104,7 @@ def measure(row: str, scene: Path, others: Sequence[Path]) -> dict[str, Any]:
         "size_kb": size / 1000,
         "map_s": mapped_s,
         "memory_mb": memory_mb,
-        "median_cm": 100 * float(np.median(m)),
-        "median_deg": float(np.median(d)),
-        "within_2cm_2deg": 100 * float(((m < 0.02) & (d < 2)).mean()),
-        "within_5cm_5deg": 100 * float(((m < 0.05) & (d < 5)).mean()),
-        "within_25cm_10deg": 100 * float(((m < 0.25) & (d < 10)).mean()),
-        "localized": 100 * float(np.isfinite(m).mean()),
-        "wrong": int((np.isfinite(m) & ((m >= 0.25) | (d >= 10))).sum()),
-        "in_ellipsoid": 100 * float(np.mean(inside)) if inside else None,
-        "in_ellipsoid_allowing": 100 * float(np.mean(inside_allowed)) if inside else None,
+        **score(answers, [query.map_from_camera for query in queries]),
         "foreign_images": len(foreign),
         "foreign_with_pose": sum(localize(f.read_image(), f.camera)[0] is not None for f in foreign),
         "stages_ms": mean,
@@ -124,28 +114,29 @@ def measure(row: str, scene: Path, others: Sequence[Path]) -> dict[str, Any]:
 
 def show(scene: str, rows: Sequence[dict[str, Any]]) -> str:
     """One scene as a Markdown table; map time and size also as ratios to the first row."""
-    head = (
-        "| | map | mapped in | memory | median | 2 cm, 2° | 5 cm, 5° | 25 cm, 10° | localized (wrong) | "
-        "in 90 % ellipsoid (allowing) | foreign with a pose | query / features | stages, ms |"
-    )
-    lines = [f"### {scene}", "", head, "|" + "---|" * 13]
     first = rows[0]
-    for r in rows:
-        stages = ", ".join(f"{name} {ms:.1f}" for name, ms in r["stages_ms"].items())
-        ellipsoid = (
-            "-" if r["in_ellipsoid"] is None else f"{r['in_ellipsoid']:.0f} ({r['in_ellipsoid_allowing']:.0f}) %"
-        )
-        foreign = f"{r['foreign_with_pose']} of {r['foreign_images']}" if r["foreign_images"] else "-"
-        # where less than half the images have a pose there is none
-        median = f"{r['median_cm']:.1f} cm, {r['median_deg']:.2f}°" if np.isfinite(r["median_cm"]) else "-"
-        lines.append(
-            f"| {r['row']} | {r['size_kb']:.0f} kB (1/{first['size_kb'] / r['size_kb']:.0f}) "
-            f"| {r['map_s']:.0f} s (x{r['map_s'] / first['map_s']:.1f}) | {r['memory_mb']:.0f} MB "
-            f"| {median} | {r['within_2cm_2deg']:.0f} % "
-            f"| {r['within_5cm_5deg']:.1f} % | {r['within_25cm_10deg']:.1f} % | {r['localized']:.0f} % ({r['wrong']}) "
-            f"| {ellipsoid} | {foreign} | {r['query_over_features']:.2f} | {stages} |"
-        )
-    return "\n".join(lines) + "\n"
+    return markdown(
+        scene,
+        HEAD,
+        [
+            (
+                r["row"],
+                f"{r['size_kb']:.0f} kB (1/{first['size_kb'] / r['size_kb']:.0f})",
+                f"{r['map_s']:.0f} s (x{r['map_s'] / first['map_s']:.1f})",
+                f"{r['memory_mb']:.0f} MB",
+                median_text(r),
+                f"{r['within_2cm_2deg']:.0f} %",
+                f"{r['within_5cm_5deg']:.1f} %",
+                f"{r['within_25cm_10deg']:.1f} %",
+                f"{r['localized']:.0f} % ({r['wrong']})",
+                ellipsoid_text(r),
+                foreign_text(r),
+                f"{r['query_over_features']:.2f}",
+                ", ".join(f"{name} {ms:.1f}" for name, ms in r["stages_ms"].items()),
+            )
+            for r in rows
+        ],
+    )
 
 
 def main() -> None:

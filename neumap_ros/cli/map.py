@@ -39,13 +39,21 @@ def add_parser(subparsers: Subparsers) -> None:
     )
     parser.add_argument("--out", type=Path, required=True, metavar="M.neumap", help="the map file to write")
     parser.add_argument(
-        "--decoder", choices=DECODERS, help=f"what finds the coordinates of keypoints (default: {DEFAULT_DECODER})"
+        "--decoder",
+        choices=DECODERS,
+        help="what finds the coordinates of keypoints. transformer: the frozen one of the package; nearest: "
+        f"descriptors; scratch, both: trained on this scene, for minutes (default: {DEFAULT_DECODER})",
     )
-    parser.add_argument("--size", type=options.size, metavar="100KB", help="make the file at most this large")
+    parser.add_argument(
+        "--size",
+        type=options.size,
+        metavar="100KB",
+        help="make the file at most this large; best: no limit (the default)",
+    )
     parser.add_argument(
         "--quick",
         action=argparse.BooleanOptionalAction,
-        help="no training: the 'nearest' decoder in at most 100KB, within seconds",
+        help="a map of at most 100KB; never trains on the scene",
     )
     parser.add_argument(
         "--depth", action=argparse.BooleanOptionalAction, help="use depth images where there are any (default: yes)"
@@ -139,6 +147,8 @@ def _given(args: argparse.Namespace) -> _Given:
     bag_options = BagOptions(**{name: given.pop(name, None) for name in options.BAG_OPTIONS})
     if bag_options.map_frame is not None:
         given.setdefault("frame_id", bag_options.map_frame)
+    if given.get("size") == options.BEST:
+        given["size"] = None
     settings = MappingSettings(**{_SETTING.get(name, name): value for name, value in given.items()})
     return _Given(settings, bag_options, **others)
 

@@ -7,11 +7,13 @@ import math
 import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, Literal
 
 from neumap_ros.errors import ConfigError
 
 Parser = Callable[[Any], Any]
+# the size of a file without a limit
+BEST: Final = "best"
 
 _SIZE = re.compile(r"(\d+\.?\d*|\.\d+)\s*([kmg]?)b?", re.IGNORECASE | re.ASCII)
 _UNITS = {"": 1, "k": 1000, "m": 1_000_000, "g": 1_000_000_000}
@@ -19,11 +21,13 @@ _UNITS = {"": 1, "k": 1000, "m": 1_000_000, "g": 1_000_000_000}
 _MAX_SEED = 2**32 - 1
 
 
-def size(value: Any) -> int:
-    """Bytes of ``100KB``, ``1.2MB`` or ``80000``; a KB is 1000 bytes."""
+def size(value: Any) -> int | Literal["best"]:
+    """Bytes of ``100KB``, ``1.2MB`` or ``80000``, a KB being 1000 bytes; or the word ``best``."""
+    if value == BEST:
+        return BEST
     found = None if isinstance(value, bool) else _SIZE.fullmatch(str(value).strip())
     if found is None:
-        raise argparse.ArgumentTypeError(f"'{value}' is not a size such as 100KB, 1.2MB or 80000")
+        raise argparse.ArgumentTypeError(f"'{value}' is not a size such as 100KB, 1.2MB or 80000, nor {BEST}")
     return round(float(found[1]) * _UNITS[found[2].lower()])
 
 

@@ -164,6 +164,19 @@ def test_every_setting_has_an_option() -> None:
     assert settings <= set(vars(args))
 
 
+def test_the_best_size_has_no_limit(tmp_path: Path) -> None:
+    config = tmp_path / "map.yaml"
+    for text, arguments, size in (
+        ("size: 50KB", [], 50_000),
+        ("size: 50KB", ["--size", "best"], None),
+        ("size: best", [], None),
+        ("size: best", ["--size", "60KB"], 60_000),
+    ):
+        config.write_text(text)
+        args = make_parser().parse_args(["map", "source", "--out", "m.neumap", "--config", str(config), *arguments])
+        assert verb._given(args).settings.size_bytes == size
+
+
 @pytest.mark.parametrize("value", ["--size=much", "--seed=-1", "--frame-id=/map", "--threads=0", "--decoder=vlad"])
 def test_wrong_values_are_wrong_usage(value: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stop:

@@ -16,13 +16,14 @@ from neumap_ros.cli import options
         (80000, 80_000),
         ("90 kb", 90_000),
         ("0.1M", 100_000),
+        ("best", "best"),
     ],
 )
-def test_sizes(text: object, size: int) -> None:
+def test_sizes(text: object, size: object) -> None:
     assert options.size(text) == size
 
 
-@pytest.mark.parametrize("text", ["", "KB", "-5KB", "1,5MB", "100KiB", "nan", "1e5", True, None, [1]])
+@pytest.mark.parametrize("text", ["", "KB", "-5KB", "1,5MB", "100KiB", "nan", "1e5", "bestKB", True, None, [1]])
 def test_what_is_no_size(text: object) -> None:
     with pytest.raises(argparse.ArgumentTypeError, match="is not a size"):
         options.size(text)

@@ -1,0 +1,194 @@
+#!/usr/bin/env python3
+"""What each part of the frozen decoder is worth: maps of one survey in one size, each with one thing changed.
+
+    python benchmarks/ablations.py SCENE [SCENE ...] [--size 100KB] [--decoders NAME=FILE ...] [--json FILE]
+
+SCENE is a folder as of run.py; the queries of other scenes are given to each map as well. NAME=FILE is a decoder of
+`neumap pretrain`, such as one trained without augmentation, which takes the place of the one that ships.
+
+The product has no switches for what is changed here, so it is changed from outside while a map is made and opened.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import cv2
+import numpy as np
+import scipy.sparse
+import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from benchmarks.scoring import foreign_text, markdown, median_text, named, score_all
+from neumap_ros.cli import options
+from neumap_ros.cli.progress import StageProgress
+from neumap_ros.core import frozen, landmarks, mapping
+from neumap_ros.core.keyframes import IntArray
+from neumap_ros.core.localizer import Localizer
+from neumap_ros.core.map_file import to_bytes
+from neumap_ros.core.mapping import MappingSettings, map_of, survey
+from neumap_ros.core.neural_map import NeuralMap
+from neumap_ros.core.progress import Progress
+from neumap_ros.core.search import PoseSearch
+from neumap_ros.io.sources import open_source
+
+HEAD = ("", "map", "landmarks", "5 cm, 5°", "25 cm, 10°", "median", "wrong", "foreign with a pose")
+LATENT_BYTES = (4, 6, 8, 12, 16)
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A row: what is different while its map is made and opened, and the decoder it is made for."""
+
+    changed: Callable[[], AbstractContextManager[object]] = nullcontext
+    decoder: str = "transformer"
+
+
+@contextmanager
+def searching(**attributes: Any) -> Iterator[None]:
+    """All searches that are made meanwhile have these attributes."""
+    begin = PoseSearch.__init__
+
+    def begin_otherwise(search: PoseSearch, neural_map: NeuralMap) -> None:
+        begin(search, neural_map)
+        for name, value in attributes.items():
+            # fails where there is none of that name, so that no row shows what was not changed
+            getattr(search, name)
+            setattr(search, name, value)
+
+    with mock.patch.object(PoseSearch, "__init__", begin_otherwise):
+        yield
+
+
+@contextmanager
+def shipping(path: Path) -> Iterator[None]:
+    """The decoder at ``path`` is the one that ships."""
+    frozen.shipped_decoder.cache_clear()
+    try:
+        with mock.patch.object(frozen, "DECODER_FILE", path):
+            yield
+    finally:
+        frozen.shipped_decoder.cache_clear()
+
+
+def choose_randomly(visibility: scipy.sparse.csr_matrix, count: int) -> IntArray:
+    """As :func:`neumap_ros.core.landmarks.choose_by_coverage`, but any."""
+    return np.random.default_rng(0).permutation(visibility.shape[0])[:count]
+
+
+def latents_of(count: int) -> Callable[[], AbstractContextManager[object]]:
+    return lambda: mock.patch.object(mapping, "LATENT_BYTES", ((0, count),))
+
+
+def variants(decoders: Mapping[str, Path]) -> dict[str, Variant]:
+    """All rows by name, the product itself first."""
+    return {
+        "default": Variant(),
+        "without attention": Variant(lambda: searching(_learned=None)),
+        "attention bears no witness": Variant(lambda: searching(_trusted=False)),
+        "attention alone, not pooled": Variant(lambda: searching(_only_learned=True)),
+        **{f"latents of {count} bytes": Variant(latents_of(count)) for count in LATENT_BYTES},
+        "anchors of 16 bits": Variant(lambda: mock.patch.object(mapping, "SMALL_ANCHOR_BITS", 16)),
+        "product-quantized descriptors": Variant(decoder="nearest"),
+        "random landmarks": Variant(lambda: mock.patch.object(landmarks, "choose_by_coverage", choose_randomly)),
+        **{name: Variant(lambda path=path: shipping(path)) for name, path in decoders.items()},  # type: ignore[misc]
+    }
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A map in use."""
+
+    localizer: Localizer
+    size_bytes: int
+
+
+def open_maps(
+    scene: Path, size_bytes: int | None, rows: Mapping[str, Variant], progress: Progress
+) -> dict[str, Opened]:
+    """The map of each row, of one survey, which is freed with this function."""
+    settings = MappingSettings(size_bytes=size_bytes)
+    place = survey(open_source(scene / "mapping", poses=True).frames, settings, progress)
+    opened = {}
+    for name, variant in rows.items():
+        with variant.changed():
+            neural_map = map_of(place, replace(settings, decoder=variant.decoder), named(name, progress))
+            opened[name] = Opened(Localizer(neural_map), len(to_bytes(neural_map)))
+    return opened
+
+
+def measure(
+    scene: Path, others: Sequence[Path], size_bytes: int | None, rows: Mapping[str, Variant], progress: Progress
+) -> list[dict[str, Any]]:
+    """The rows of one scene's table."""
+    opened = open_maps(scene, size_bytes, rows, progress)
+    scores = score_all({name: one.localizer for name, one in opened.items()}, scene, others, progress)
+    return [
+        {
+            "row": name,
+            "size_kb": one.size_bytes / 1000,
+            "landmarks": len(one.localizer.map.landmarks),
+            **scores[name],
+        }
+        for name, one in opened.items()
+    ]
+
+
+def show(scene: str, rows: Sequence[Mapping[str, Any]]) -> str:
+    """One scene as a Markdown table."""
+    return markdown(
+        scene,
+        HEAD,
+        [
+            (
+                *(row["row"], f"{row['size_kb']:.1f} kB", str(row["landmarks"])),
+                *(f"{row['within_5cm_5deg']:.1f} %", f"{row['within_25cm_10deg']:.1f} %", median_text(row)),
+                *(str(row["wrong"]), foreign_text(row)),
+            )
+            for row in rows
+        ],
+    )
+
+
+def named_file(text: str) -> tuple[str, Path]:
+    """A row's name and its decoder, of NAME=FILE."""
+    name, equals, path = text.partition("=")
+    if not (name and equals and Path(path).is_file()):
+        raise argparse.ArgumentTypeError(f"'{text}' is not NAME=FILE with the file of a decoder")
+    return name, Path(path)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("scenes", type=Path, nargs="+")
+    parser.add_argument("--size", type=options.size, default=100_000, metavar="100KB", help="of all maps")
+    parser.add_argument("--decoders", type=named_file, nargs="+", default=[], metavar="NAME=FILE")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--json", type=Path)
+    args = parser.parse_args()
+    cv2.setNumThreads(args.threads)
+    torch.set_num_threads(args.threads)
+    size_bytes = args.size if isinstance(args.size, int) else None
+    rows = variants(dict(args.decoders))
+    tables = {}
+    for scene in args.scenes:
+        print(f"--- {scene.name}", file=sys.stderr, flush=True)
+        others = [other for other in args.scenes if other != scene]
+        with StageProgress() as progress:
+            tables[scene.name] = measure(scene, others, size_bytes, rows, progress)
+        print(show(scene.name, tables[scene.name]), flush=True)
+        if args.json:
+            args.json.write_text(json.dumps(tables, indent=1))
+
+
+if __name__ == "__main__":
+    main()

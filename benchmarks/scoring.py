@@ -1,0 +1,115 @@
+"""What the benchmarks share: a scene's queries in several maps at once, and the figures that they are told by."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from neumap_ros.core import geometry
+from neumap_ros.core.calibration import CHI2_90
+from neumap_ros.core.localizer import Localizer
+from neumap_ros.core.progress import Progress
+from neumap_ros.io.sources import open_source
+from neumap_ros.records import FloatArray, Frame
+
+# what is allowed for the ground truth's own error when coverage is counted: one standard deviation per axis. The
+# kitchen's is said to be good to 2 cm and 0.7 degrees, which is about this on each of three axes
+TRUTH_SIGMA_M, TRUTH_SIGMA_DEG = 0.01, 0.4
+# a pose (4, 4) with a covariance (6, 6) or without, or no pose
+Answer = tuple[FloatArray | None, FloatArray | None]
+
+
+def score(answers: Sequence[Answer], truth: Sequence[FloatArray | None]) -> dict[str, Any]:
+    """Shares of all images in percent, medians, and how many poses are wrong: beyond 25 cm or 10 degrees."""
+    metres, degrees = np.full(len(truth), np.inf), np.full(len(truth), np.inf)
+    inside, inside_allowed = [], []
+    allowed = np.diag([TRUTH_SIGMA_M**2] * 3 + [np.deg2rad(TRUTH_SIGMA_DEG) ** 2] * 3)
+    for i, ((pose, covariance), true) in enumerate(zip(answers, truth, strict=True)):
+        if pose is None or true is None:
+            continue
+        error = geometry.pose_error(pose, true)
+        metres[i] = np.linalg.norm(error[:3])
+        degrees[i] = np.rad2deg(np.linalg.norm(error[3:]))
+        if covariance is not None:
+            inside.append(error @ np.linalg.solve(covariance, error) < CHI2_90)
+            inside_allowed.append(error @ np.linalg.solve(covariance + allowed, error) < CHI2_90)
+
+    def within(m: float, d: float) -> float:
+        return 100 * float(((metres < m) & (degrees < d)).mean())
+
+    return {
+        "median_cm": 100 * float(np.median(metres)),
+        "median_deg": float(np.median(degrees)),
+        "within_2cm_2deg": within(0.02, 2),
+        "within_5cm_5deg": within(0.05, 5),
+        "within_25cm_10deg": within(0.25, 10),
+        "localized": 100 * float(np.isfinite(metres).mean()),
+        "wrong": int((np.isfinite(metres) & ((metres >= 0.25) | (degrees >= 10))).sum()),
+        "in_ellipsoid": 100 * float(np.mean(inside)) if inside else None,
+        "in_ellipsoid_allowing": 100 * float(np.mean(inside_allowed)) if inside else None,
+    }
+
+
+def score_all(
+    localizers: Mapping[str, Localizer], scene: Path, others: Sequence[Path], progress: Progress
+) -> dict[str, dict[str, Any]]:
+    """The figures of several maps of one scene, with how many images of other scenes were given a pose.
+
+    Each image is looked at once. Maps are small and features are not, so all maps are there at once and one image is.
+    """
+    queries = open_source(scene / "query", poses=True).frames
+    foreign = [frame for other in others for frame in open_source(other / "query", poses=False).frames]
+    answers = localize_all(localizers, queries, "queries", progress)
+    wrong = localize_all(localizers, foreign, "foreign images", progress)
+    truth = [query.map_from_camera for query in queries]
+    return {
+        name: score(answers[name], truth)
+        | {"foreign_images": len(foreign), "foreign_with_pose": sum(pose is not None for pose, _ in wrong[name])}
+        for name in localizers
+    }
+
+
+def localize_all(
+    localizers: Mapping[str, Localizer], frames: Sequence[Frame], stage: str, progress: Progress
+) -> dict[str, list[Answer]]:
+    """Each localizer's answers to all frames. All of them must have the same settings of features."""
+    answers: dict[str, list[Answer]] = {name: [] for name in localizers}
+    anyone = next(iter(localizers.values()))
+    for i, frame in enumerate(frames):
+        view = anyone.look(frame.read_image(), frame.camera)
+        for name, localizer in localizers.items():
+            estimate = localizer.localize_view(view)
+            answers[name].append((estimate.map_from_camera, estimate.covariance))
+        progress(stage, i + 1, len(frames))
+    return answers
+
+
+def named(name: str, progress: Progress) -> Progress:
+    """Progress that says of which map it is."""
+    return lambda stage, done, total: progress(f"{name}, {stage}", done, total)
+
+
+def median_text(row: Mapping[str, Any]) -> str:
+    """The median error; where less than half the images have a pose there is none."""
+    return f"{row['median_cm']:.1f} cm, {row['median_deg']:.2f}°" if np.isfinite(row["median_cm"]) else "-"
+
+
+def ellipsoid_text(row: Mapping[str, Any]) -> str:
+    """The share of true poses inside the 90 % ellipsoid, in brackets allowing for the truth's own error."""
+    if row["in_ellipsoid"] is None:
+        return "-"
+    return f"{row['in_ellipsoid']:.0f} ({row['in_ellipsoid_allowing']:.0f}) %"
+
+
+def foreign_text(row: Mapping[str, Any]) -> str:
+    """How many images of other scenes have a pose."""
+    return f"{row['foreign_with_pose']} of {row['foreign_images']}" if row.get("foreign_images") else "-"
+
+
+def markdown(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table under a title."""
+    lines = [f"| {' | '.join(cells)} |" for cells in (head, *rows)]
+    return "\n".join([f"### {title}", "", lines[0], "|" + "---|" * len(head), *lines[1:], ""])
