@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from itertools import product
 
 import numpy as np
@@ -76,6 +76,11 @@ def fit_calibration(parts: Sequence[Parts], start: Calibration) -> Calibration:
     inflation = max(np.sqrt(np.quantile(d2, 0.9) / CHI2_90), np.sqrt(np.median(d2) / CHI2_50), 0.7)
     inflation = float(min(GENERALIZATION * inflation, 4.0))
     return replace(start, pixel_sigma=pixel, floor_m=floor_m, floor_rad=floor_rad, inflation=inflation)
+
+
+def more_cautious(first: Calibration, second: Calibration) -> Calibration:
+    """The larger of both in everything: wider covariances, and more inliers asked for."""
+    return Calibration(**{f.name: max(getattr(first, f.name), getattr(second, f.name)) for f in fields(Calibration)})
 
 
 def measure(estimates: Sequence[PoseEstimate], truth: FloatArray) -> ExpectedAccuracy:

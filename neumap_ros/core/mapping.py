@@ -11,7 +11,7 @@ import scipy.sparse
 import torch
 
 from neumap_ros.core import adjustment, drift, landmarks, matching, tracks
-from neumap_ros.core.calibration import Parts, fit_calibration, measure, set_aside
+from neumap_ros.core.calibration import Parts, fit_calibration, measure, more_cautious, set_aside
 from neumap_ros.core.features import FeatureSettings
 from neumap_ros.core.fitting import FitSettings, fit_network
 from neumap_ros.core.frozen import shipped_decoder
@@ -43,6 +43,8 @@ MAX_FRAMES = 1000
 ADJUSTED_TRACKS = 8000
 # below this size a map stores shorter codes and coarser anchors, and this much of the drift for so many bytes
 SMALL_BYTES = 300_000
+# what a place of few images adds to a map
+FEWEST_ADDED = 1500
 BYTES_PER_VIEWPOINT, FEWEST_VIEWPOINTS, MOST_VIEWPOINTS = 800, 32, 128
 # bytes of a latent, by the size of the map from which on it has so many
 LATENT_BYTES = ((0, 6), (75_000, 8), (SMALL_BYTES, 16))
@@ -125,13 +127,24 @@ def survey(frames: Sequence[Frame], settings: MappingSettings, progress: Progres
 def map_of(place: Survey, settings: MappingSettings, progress: Progress = lambda *_: None) -> NeuralMap:
     """The map of a surveyed place, calibrated."""
     progress("choose landmarks", 0, 1)
-    neural_map = _compose(place, _looks(place, settings), settings)
+    neural_map = _compose(place, settings)
     progress("choose landmarks", 1, 1)
     if settings.trains:
         keyframes = replace(place.keyframes, map_from_camera=place.adjusted)
         network = fit_network(neural_map, keyframes, place.tracks, FitSettings(seed=settings.seed), progress)
         neural_map = replace(neural_map, network=network, only_network=settings.decoder == "scratch")
-    return _calibrate(neural_map, place.aside, progress)
+    return calibrate(neural_map, place.aside, progress)
+
+
+def map_like(neural_map: NeuralMap, place: Survey, settings: MappingSettings) -> NeuralMap:
+    """A map of a surveyed place, not calibrated, that stores landmarks in the form of ``neural_map``, and of each
+    image as many.
+    """
+    form, share = _form_of(neural_map), len(place.keyframes) / max(neural_map.mapping_images, 1)
+    order = _by_usefulness(place.candidates)[: max(round(share * len(neural_map.landmarks)), FEWEST_ADDED)]
+    viewpoints = max(round(share * len(neural_map.drift.poses)), FEWEST_VIEWPOINTS)
+    field = drift.thin_field(place.drift, viewpoints)
+    return _store(place, order, _encoder(place, form), form, field, settings)
 
 
 def thin(frames: Sequence[Frame], most: int) -> list[Frame]:
@@ -190,69 +203,100 @@ def find_tracks(keyframes: Keyframes, progress: Progress) -> tuple[Tracks, Float
 
 
 @dataclass(frozen=True)
-class _Looks:
-    """How the landmarks (L,) are described in the map: what to encode, by which codebooks, in how many bytes."""
+class _Form:
+    """How a landmark is stored: in ``fine`` bytes of latents or of its descriptor, ``coarse`` bytes of the coarse one,
+    and ``anchor_bits`` a coordinate.
+    """
 
-    encode: Callable[[IntArray], tuple[Codes, Codes]]
-    bytes_each: int
+    latents: bool
+    fine: int
+    coarse: int
     anchor_bits: int
-    decoder_id: str
+
+    @property
+    def bytes_each(self) -> float:
+        return self.fine + self.coarse + 3 * self.anchor_bits / 8
 
 
-def _looks(place: Survey, settings: MappingSettings) -> _Looks:
-    keyframes, candidates = place.keyframes, place.candidates
+def _form_for(settings: MappingSettings) -> _Form:
     size = settings.budget
     small = size is not None and size < SMALL_BYTES
     if settings.decoder != "transformer":
-        fine, coarse = ("descriptor-16", "coarse-8") if small else ("descriptor-32", "coarse-16")
-        books = shipped_codebooks()
+        return _Form(False, *((16, 8) if small else (32, 16)), ANCHOR_BITS)
+    parts = next(count for least, count in reversed(LATENT_BYTES) if (size or SMALL_BYTES) >= least)
+    return _Form(True, parts, 0, SMALL_ANCHOR_BITS if small else ANCHOR_BITS)
+
+
+def _form_of(neural_map: NeuralMap) -> _Form:
+    codes = neural_map.landmarks
+    latents = bool(neural_map.decoder_id)
+    return _Form(latents, codes.descriptors.shape[1], codes.coarse.shape[1], codes.anchor_bits)
+
+
+# descriptors and coarse descriptors of the candidates at an index
+_Encode = Callable[[IntArray], tuple[Codes, Codes]]
+
+
+def _encoder(place: Survey, form: _Form) -> _Encode:
+    keyframes, candidates = place.keyframes, place.candidates
+    if not form.latents:
+        fine, coarse = (shipped_codebooks()[n] for n in (f"descriptor-{form.fine}", f"coarse-{form.coarse}"))
 
         def encode_descriptors(index: IntArray) -> tuple[Codes, Codes]:
-            return books[fine].encode(candidates.descriptors[index]), books[coarse].encode(candidates.coarse[index])
+            return fine.encode(candidates.descriptors[index]), coarse.encode(candidates.coarse[index])
 
-        return _Looks(encode_descriptors, books[fine].parts + books[coarse].parts, ANCHOR_BITS, "")
+        return encode_descriptors
     frozen = shipped_decoder()
-    parts = next(count for least, count in reversed(LATENT_BYTES) if (size or SMALL_BYTES) >= least)
     embeddings = frozen.embed(keyframes.descriptors, keyframes.coarse, keyframes.size, keyframes.angle)
-    latents = frozen.codebook.encode(mean_descriptors(place.tracks, embeddings)[candidates.track], parts)
+    latents = frozen.codebook.encode(mean_descriptors(place.tracks, embeddings)[candidates.track], form.fine)
 
     def encode_latents(index: IntArray) -> tuple[Codes, Codes]:
         return latents[index], latents[index, :0]
 
-    return _Looks(encode_latents, parts, SMALL_ANCHOR_BITS if small else ANCHOR_BITS, frozen.decoder_id)
+    return encode_latents
 
 
-def _compose(place: Survey, looks: _Looks, settings: MappingSettings) -> NeuralMap:
+def _by_usefulness(candidates: Landmarks) -> IntArray:
+    """The candidates with a position, most useful first."""
+    order = landmarks.choose_by_coverage(candidates.visibility, len(candidates))
+    return order[np.isfinite(candidates.points[order]).all(axis=1)]
+
+
+def _store(
+    place: Survey, chosen: IntArray, encode: _Encode, form: _Form, field: drift.DriftField, settings: MappingSettings
+) -> NeuralMap:
+    """The map of the ``chosen`` candidates."""
+    descriptors, coarse = encode(chosen)
+    points, bits = place.candidates.points[chosen], form.anchor_bits
+    grid, codes = lay_out(points, descriptors, coarse, bits, VOXEL_M, MIN_VOXEL_LANDMARKS)
+    return NeuralMap(
+        features=settings.features,
+        grid=grid,
+        landmarks=codes,
+        drift=field,
+        calibration=Calibration(),
+        frame_id=settings.frame_id,
+        mapping_images=len(place.keyframes),
+        seed=settings.seed,
+        decoder_id=shipped_decoder().decoder_id if form.latents else "",
+    )
+
+
+def _compose(place: Survey, settings: MappingSettings) -> NeuralMap:
     """The map of the landmarks that fit into its size."""
-    candidates, field = place.candidates, place.drift
-    size = settings.budget
+    form, size, field = _form_for(settings), settings.budget, place.drift
     if size is not None and size < SMALL_BYTES:
         viewpoints = np.clip(size // BYTES_PER_VIEWPOINT, FEWEST_VIEWPOINTS, MOST_VIEWPOINTS)
         field = drift.thin_field(field, int(viewpoints))
-    order = landmarks.choose_by_coverage(candidates.visibility, len(candidates))
-    order = order[np.isfinite(candidates.points[order]).all(axis=1)]
+    order, encode = _by_usefulness(place.candidates), _encoder(place, form)
 
     def compose(count: int) -> NeuralMap:
-        chosen = order[:count]
-        descriptors, coarse = looks.encode(chosen)
-        points, bits = candidates.points[chosen], looks.anchor_bits
-        grid, codes = lay_out(points, descriptors, coarse, bits, VOXEL_M, MIN_VOXEL_LANDMARKS)
-        return NeuralMap(
-            features=settings.features,
-            grid=grid,
-            landmarks=codes,
-            drift=field,
-            calibration=Calibration(),
-            frame_id=settings.frame_id,
-            mapping_images=len(place.keyframes),
-            seed=settings.seed,
-            decoder_id=looks.decoder_id,
-        )
+        return _store(place, order[:count], encode, form, field, settings)
 
     if size is None:
         return compose(min(DEFAULT_LANDMARKS, len(order)))
     reserve = RESERVED_BYTES + (NETWORK_BYTES if settings.trains else 0)
-    per_landmark = 3 * looks.anchor_bits / 8 + looks.bytes_each
+    per_landmark = form.bytes_each
     few = compose(min(100, len(order)))
     # in a large place few landmarks leave most voxels out, and themselves with them
     empty = len(to_bytes(few)) - len(few.landmarks) * per_landmark
@@ -270,8 +314,13 @@ def _compose(place: Survey, looks: _Looks, settings: MappingSettings) -> NeuralM
     return composed
 
 
-def _calibrate(neural_map: NeuralMap, frames: Sequence[Frame], progress: Progress) -> NeuralMap:
-    """The map with a calibrated covariance and the accuracy measured on ``frames``, none of which it was made from."""
+def calibrate(
+    neural_map: NeuralMap, frames: Sequence[Frame], progress: Progress, least: Calibration | None = None
+) -> NeuralMap:
+    """The map with a calibrated covariance and the accuracy measured on ``frames``, none of which it was made from.
+
+    The calibration is not less cautious than ``least``.
+    """
     if not frames:
         return neural_map
     localizer = Localizer(neural_map)
@@ -286,6 +335,8 @@ def _calibrate(neural_map: NeuralMap, frames: Sequence[Frame], progress: Progres
             parts.append(Parts(drift.deviations_between(pose[None], true[None])[0], unit, drift_sigma))
         progress("calibrate", i + 1, 2 * len(frames))
     calibration = fit_calibration(parts, neural_map.calibration)
+    if least is not None:
+        calibration = more_cautious(calibration, least)
     calibrated = replace(neural_map, calibration=calibration)
     localizer = Localizer(calibrated)
     estimates = []

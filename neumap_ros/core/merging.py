@@ -13,22 +13,24 @@ from functools import reduce
 import numpy as np
 from scipy.spatial import cKDTree
 
+from neumap_ros.core.calibration import more_cautious
 from neumap_ros.core.decoders import landmark_descriptors
 from neumap_ros.core.drift import DriftField, thin_field
 from neumap_ros.core.keyframes import BoolArray
 from neumap_ros.core.landmarks import MERGE_RADIUS_M, MERGE_SIMILARITY
 from neumap_ros.core.map_file import MOST_VIEWPOINTS
+from neumap_ros.core.mapping import MappingSettings, calibrate, map_like, survey
 from neumap_ros.core.neural_map import (
     MIN_VOXEL_LANDMARKS,
     VOXEL_M,
-    Calibration,
     ExpectedAccuracy,
     NeuralMap,
     lay_out,
 )
+from neumap_ros.core.progress import Progress
 from neumap_ros.core.quantization import Codes, joint_descriptors
 from neumap_ros.errors import ConfigError
-from neumap_ros.records import Float32Array, FloatArray
+from neumap_ros.records import Float32Array, FloatArray, Frame
 
 # of the landmarks of the other map this near, so many are compared
 NEIGHBOURS = 8
@@ -73,6 +75,33 @@ def merge_all(maps: Sequence[NeuralMap]) -> NeuralMap:
         mapping_images=sum(one.mapping_images for one in maps),
         map_id="",
     )
+
+
+def extend_map(
+    neural_map: NeuralMap,
+    frames: Sequence[Frame],
+    use_depth: bool = True,
+    seed: int = 0,
+    progress: Progress = lambda *_: None,
+) -> NeuralMap:
+    """``neural_map`` and what posed ``frames`` show, whose poses are in its frame, with landmarks in its own form.
+
+    The accuracy to expect is that of the frames set aside, in the whole map; that of ``neural_map`` where they are too
+    few. Raises what :func:`~neumap_ros.core.mapping.build_map` and :func:`merge_maps` raise.
+    """
+    check_alike(neural_map, neural_map)
+    settings = MappingSettings(
+        decoder=neural_map.decoder,
+        use_depth=use_depth,
+        seed=seed,
+        frame_id=neural_map.frame_id,
+        features=neural_map.features,
+    )
+    place = survey(frames, settings, progress)
+    progress("choose landmarks", 0, 1)
+    merged = merge_maps(neural_map, map_like(neural_map, place, settings))
+    progress("choose landmarks", 1, 1)
+    return calibrate(merged, place.aside, progress, least=neural_map.calibration)
 
 
 def check_alike(first: NeuralMap, second: NeuralMap) -> None:
@@ -165,11 +194,6 @@ def join_drift(parts: Sequence[DriftField]) -> DriftField:
         noise=max(part.noise for part in parts),
     )
     return thin_field(joined, MOST_VIEWPOINTS)
-
-
-def more_cautious(first: Calibration, second: Calibration) -> Calibration:
-    """The larger of both in everything: wider covariances, and more inliers asked for."""
-    return Calibration(**{f.name: max(getattr(first, f.name), getattr(second, f.name)) for f in fields(Calibration)})
 
 
 def average_accuracy(first: ExpectedAccuracy, second: ExpectedAccuracy) -> ExpectedAccuracy:

@@ -8,19 +8,29 @@ PnP. A pose that little speaks for must be better than its rivals, to which othe
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.spatial import cKDTree
 
 from neumap_ros.core import geometry
-from neumap_ros.core.decoders import AttentionDecoder, Decoder, Hypotheses, NearestDecoder, TransformerDecoder, pool
+from neumap_ros.core.decoders import (
+    AttentionDecoder,
+    Decoder,
+    Hypotheses,
+    NearestDecoder,
+    TransformerDecoder,
+    pool,
+    rows_of_voxels,
+)
 from neumap_ros.core.features import Features
+from neumap_ros.core.frozen import shipped_decoder
 from neumap_ros.core.keyframes import BoolArray, IntArray
 from neumap_ros.core.matching import mutual_best
 from neumap_ros.core.neural_map import NeuralMap
 from neumap_ros.core.pose import RansacSettings, ransac_pose, refine_pose, residuals_px
+from neumap_ros.core.voxels import MORE_VOXELS, MOST_VOXELS, VOTERS, VoxelIndex
 from neumap_ros.records import Camera, Float32Array, FloatArray
 
 FIRST_KEYPOINTS = 512
@@ -41,17 +51,22 @@ CHECK_RADIUS_PX = 5.0
 SEARCH_RADII_PX = (12.0, 6.0)
 SEARCH_CANDIDATES = 4
 SAME_POINT_M = 0.01
+# around a pose landmarks are looked for in the voxels that were searched, and in those that come so near to the camera
+AROUND_M = 2.5
 # so many landmarks agree by chance with some pose or other; an alternative has more
 MIN_ALTERNATIVE = 8
 
 
 @dataclass(frozen=True)
 class View:
-    """One image as the search sees it: features, their undistorted rays (N, 2), and the camera at the image's size."""
+    """One image as the search sees it: features, their undistorted rays (N, 2), the camera at the image's size, and
+    the voxels to search (None: all).
+    """
 
     features: Features
     rays: FloatArray
     camera: Camera
+    voxels: IntArray | None = None
 
     @property
     def focal_px(self) -> float:
@@ -101,6 +116,8 @@ class PoseSearch:
     """Searches in one map."""
 
     def __init__(self, neural_map: NeuralMap) -> None:
+        self._grid = neural_map.grid
+        self._index = _voxel_index(neural_map)
         self._needed = neural_map.calibration.min_inliers
         self._nearest = NearestDecoder(neural_map)
         self._learned = _learned_decoder(neural_map, self._nearest)
@@ -110,10 +127,36 @@ class PoseSearch:
     def __call__(self, view: View, voxels: IntArray | None, times: dict[str, float]) -> Solution | None:
         """The pose with the most evidence; None where no two guesses agree. ``times`` collects milliseconds per stage.
 
+        Of many ``voxels`` (None: all) those are searched that the image shows most likely.
+        """
+        view = self._described(view, times)
+        found: Solution | None = None
+        for some in self._attempts(view, voxels, times):
+            solution = self._solve(replace(view, voxels=some), times)
+            found = solution or found if found is None or solution is None else better_of(found, solution)
+            if found is not None and found.evidence.suffices(round(SETTLED * self._needed)):
+                break
+        return found
+
+    def _attempts(self, view: View, voxels: IntArray | None, times: dict[str, float]) -> Iterator[IntArray | None]:
+        """What to search: the likeliest of the voxels, and then more of them; or all at once where they are few."""
+        count = len(self._grid) if voxels is None else len(voxels)
+        if self._index is None or count <= MOST_VOXELS:
+            yield voxels
+            return
+        for voters, most in ((VOTERS, MOST_VOXELS), (len(view.features), MORE_VOXELS)):
+            started = time.perf_counter()
+            chosen = self._index.rank(view.features.descriptors[:voters], voxels)[:most]
+            times["decode"] = times.get("decode", 0.0) + (time.perf_counter() - started) * 1e3
+            yield chosen
+
+    def _solve(self, view: View, times: dict[str, float]) -> Solution | None:
+        """The pose with the most evidence in the view's voxels; None where no two guesses agree.
+
         Whoever guesses, it is the landmarks found by the nearest decoder that bear witness: a network that has never
         seen a place is sure of itself all the same.
         """
-        view = self._described(view, times)
+        voxels = view.voxels
         count = len(view.features)
         split = min(FIRST_KEYPOINTS, count)
         settled = round(SETTLED * self._needed)
@@ -165,6 +208,8 @@ class PoseSearch:
         (``camera_from_map``), nor with each other.
         """
         view = self._described(view, {})
+        *_, voxels = self._attempts(view, voxels, {})
+        view = replace(view, voxels=voxels)
         rest = self._nearest.decode(view.features, voxels)
         poses = list(known)
         found: list[Solution] = []
@@ -245,11 +290,13 @@ class PoseSearch:
 
     def _candidates(self, camera_from_map: FloatArray, view: View) -> tuple[IntArray, IntArray, Float32Array]:
         """Keypoints, landmarks and their similarity, of all pairs that look alike and are close in the image."""
-        seen = geometry.transform_points(camera_from_map, self._nearest.points)
+        rows = self._rows_around(camera_from_map, view)
+        seen = geometry.transform_points(camera_from_map, self._nearest.points[rows])
         in_front = np.flatnonzero(seen[:, 2] > 0.1)
         where = seen[in_front, :2] / seen[in_front, 2:]
         inside = ((where > view.rays.min(axis=0)) & (where < view.rays.max(axis=0))).all(axis=1)
         visible, where = in_front[inside], where[inside]
+        visible = visible if isinstance(rows, slice) else rows[visible]
         if not len(visible):
             return np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.float32)
         radius = view.scale * SEARCH_RADII_PX[0] / view.focal_px
@@ -260,12 +307,37 @@ class PoseSearch:
         good = alike > self._nearest.min_similarity
         return keypoint[good], landmark[good], alike[good]
 
+    def _rows_around(self, camera_from_map: FloatArray, view: View) -> slice | IntArray:
+        """The landmarks to look for: of a large map only those of the voxels searched, and around the camera."""
+        if view.voxels is None:
+            return slice(None)
+        around = self._grid.within(geometry.invert_pose(camera_from_map)[:3, 3], AROUND_M)
+        return rows_of_voxels(self._nearest.offsets, np.concatenate([view.voxels, around]))
+
+
+def _voxel_index(neural_map: NeuralMap) -> VoxelIndex | None:
+    """What chooses voxels of a large map; None for a map of few, and where there are no latents."""
+    if not neural_map.decoder_id or len(neural_map.grid) <= MOST_VOXELS:
+        return None
+    codes, codebook = neural_map.landmarks, shipped_decoder().codebook
+    return VoxelIndex(codes.descriptors, codebook.decode(codes.descriptors), codebook.words[0], codes.offsets)
+
 
 def _learned_decoder(neural_map: NeuralMap, nearest: NearestDecoder) -> Decoder | None:
     """What guesses besides the nearest decoder, where the map has it."""
     if neural_map.decoder_id:
         return AttentionDecoder(nearest)
     return TransformerDecoder(neural_map) if neural_map.network is not None else None
+
+
+def better_of(one: Solution, other: Solution) -> Solution:
+    """The one with more evidence; where the other is elsewhere and has about as much, it is a rival."""
+    worse, better = sorted((one, other), key=lambda solution: solution.evidence.inliers)
+    alike = worse.evidence.inliers > RIVAL_SHARE * better.evidence.inliers
+    if not alike or not apart(worse.camera_from_map, better.camera_from_map):
+        return better
+    distance = geometry.invert_pose(worse.camera_from_map) - geometry.invert_pose(better.camera_from_map)
+    return replace(better, rival_m=max(better.rival_m, float(np.linalg.norm(distance[:3, 3]))))
 
 
 def apart(one: FloatArray, other: FloatArray) -> bool:

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from synthetic_scene import Scene, make_map, make_scene, ring, untrained_network
 
+from neumap_ros.core.calibration import more_cautious
 from neumap_ros.core.drift import DriftField, fit_drift
 from neumap_ros.core.features import FeatureSettings
 from neumap_ros.core.map_file import load_map, save_map
-from neumap_ros.core.merging import already_in, average_accuracy, join_drift, merge_all, merge_maps, more_cautious
+from neumap_ros.core.merging import already_in, average_accuracy, join_drift, merge_all, merge_maps
 from neumap_ros.core.neural_map import VOXEL_M, Calibration, ExpectedAccuracy, NeuralMap
 from neumap_ros.errors import ConfigError
 
@@ -27,7 +28,7 @@ def part(scene: Scene, first: int, last: int) -> Scene:
 
 
 def assert_holds(neural_map: NeuralMap, scene: Scene) -> None:
-    """Each point of the scene is in the map once, with its codes; but for strays, whose voxel would be all but empty."""
+    """Each point of the scene is in the map once, with its codes; but for strays in voxels that are all but empty."""
     row = {codes.tobytes(): index for index, codes in enumerate(scene.fine)}
     found = np.array([row[codes.tobytes()] for codes in neural_map.landmarks.descriptors])
     assert len(np.unique(found)) == len(found)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 from neumap_ros.core.cameras import make_camera
 from neumap_ros.errors import ConfigError
@@ -15,6 +16,8 @@ ROOM_M = (4.2, 3.8, 2.5)
 FURNITURE = 8
 _DETAIL = 220.0
 _MOST_ROOMS = 10_000
+# a drive turns a few degrees from frame to frame: in one of few frames it would look at one wall only
+_STRIDE = 8
 
 
 @dataclass(frozen=True)
@@ -43,17 +46,15 @@ class Building:
             raise ConfigError(f"there is no room {index} in a building of {self.rooms}")
         furniture, drive_seed = self.seed * FURNITURE + index % FURNITURE, self.seed * _MOST_ROOMS + index
         room = make_room(furniture, ROOM_M, detail=_DETAIL, decoration_seed=index)
-        offset = self.offset(index)
+        record = partial(record_drive, room, CAMERA, seed=drive_seed, offset=self.offset(index))
         return Place(
             description=f"room {index}, furniture {index % FURNITURE}",
-            mapping=tuple(
-                record_drive(room, CAMERA, seed=drive_seed, count=self.images, kind="mapping", offset=offset)
-            ),
-            query=tuple(record_drive(room, CAMERA, seed=drive_seed, count=self.queries, kind="query", offset=offset)),
+            mapping=tuple(record(count=_STRIDE * self.images, kind="mapping")[::_STRIDE]),
+            query=tuple(record(count=_STRIDE * self.queries, kind="query")[::_STRIDE]),
         )
 
 
-def building(rooms: int, seed: int = 0, images: int = 24, queries: int = 6) -> Building:
+def building(rooms: int, seed: int = 0, images: int = 32, queries: int = 6) -> Building:
     """A building of ``rooms`` rooms on a grid about as wide as it is deep, each with so many frames.
 
     Raises :class:`~neumap_ros.errors.ConfigError` for a number of rooms that cannot be.

@@ -1,0 +1,89 @@
+"""Which voxels an image shows."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from neumap_ros.core.frozen import shipped_decoder
+from neumap_ros.core.keyframes import IntArray
+from neumap_ros.core.quantization import Codes
+from neumap_ros.core.voxels import PROBES, VoxelIndex
+from neumap_ros.records import Float32Array
+
+VOXELS, EACH = 12, 150
+
+
+def codes_of(voxels: int, each: int, seed: int = 0) -> Codes:
+    return np.random.default_rng(seed).integers(0, 256, (voxels * each, 8)).astype(np.uint8)
+
+
+def embeddings_of(codes: Codes) -> Float32Array:
+    return shipped_decoder().codebook.decode(codes)
+
+
+def make_index(codes: Codes, offsets: IntArray) -> VoxelIndex:
+    return VoxelIndex(codes, embeddings_of(codes), shipped_decoder().codebook.words[0], offsets)
+
+
+@pytest.fixture(scope="module")
+def codes() -> Codes:
+    return codes_of(VOXELS, EACH)
+
+
+@pytest.fixture(scope="module")
+def index(codes: Codes) -> VoxelIndex:
+    return make_index(codes, np.arange(VOXELS + 1) * EACH)
+
+
+def seen(codes: Codes, voxel: int, count: int, noise: float) -> Float32Array:
+    """Embeddings of some landmarks of a voxel as another view has them."""
+    rng = np.random.default_rng(voxel)
+    rows = voxel * EACH + rng.permutation(EACH)[:count]
+    noisy = embeddings_of(codes)[rows] + rng.normal(size=(count, 64)) * noise / 8
+    return np.asarray(noisy / np.linalg.norm(noisy, axis=1, keepdims=True), dtype=np.float32)
+
+
+@pytest.mark.parametrize("voxel", [0, 5, VOXELS - 1])
+def test_the_voxel_that_is_seen_comes_first(codes: Codes, index: VoxelIndex, voxel: int) -> None:
+    ranked = index.rank(seen(codes, voxel, 60, noise=0.5), None)
+    assert ranked[0] == voxel
+    assert sorted(ranked.tolist()) == list(range(VOXELS))
+
+
+def test_all_voxels_that_are_seen_come_first(codes: Codes, index: VoxelIndex) -> None:
+    both = np.concatenate([seen(codes, 3, 60, 0.5), seen(codes, 7, 40, 0.5)])
+    assert set(index.rank(both, None)[:2].tolist()) == {3, 7}
+
+
+def test_only_given_voxels_are_ranked(codes: Codes, index: VoxelIndex) -> None:
+    view = np.concatenate([seen(codes, 3, 60, 0.5), seen(codes, 7, 40, 0.5)])
+    assert index.rank(view, np.array([9, 7, 7, 1]))[0] == 7
+    assert sorted(index.rank(view, np.array([9, 7, 7, 1])).tolist()) == [1, 7, 9]
+
+
+def test_what_every_voxel_holds_says_little(codes: Codes) -> None:
+    """Half of each voxel is the same furniture; the rest of one voxel is seen, but less of it than of the furniture."""
+    shared = np.concatenate([codes_of(1, EACH, seed=5), codes.reshape(VOXELS, EACH, 8)[4]])
+    parts = [np.concatenate([codes_of(1, EACH, seed=5), codes.reshape(VOXELS, EACH, 8)[v]]) for v in range(VOXELS)]
+    twins = make_index(np.concatenate(parts), np.arange(VOXELS + 1) * 2 * EACH)
+    view = embeddings_of(np.concatenate([shared[:100], shared[EACH : EACH + 30]]))
+    votes = twins.votes(view)
+    assert votes.argmax() == 4
+    assert votes[4] > 2 * np.sort(votes)[-2]
+
+
+def test_votes_are_those_of_comparing_with_all(codes: Codes, index: VoxelIndex) -> None:
+    """What a keypoint is most like is nearly always among the landmarks of its words."""
+    view = seen(codes, 2, 80, noise=0.3)
+    best = (view @ embeddings_of(codes).T).reshape(len(view), VOXELS, EACH).max(axis=2)
+    assert (best.argmax(axis=1) == 2).mean() > 0.95
+    assert index.votes(view)[2] > 0.6 * (best.argmax(axis=1) == 2).sum()
+
+
+def test_empty_voxels_and_nothing_seen(codes: Codes) -> None:
+    index = make_index(codes[:EACH], np.array([0, 0, EACH, EACH]))
+    assert index.rank(seen(codes, 0, 30, 0.3), None)[0] == 1
+    assert index.votes(np.zeros((0, 64), np.float32)).tolist() == [0, 0, 0]
+    few = make_index(codes[: PROBES + 1], np.array([0, PROBES + 1]))
+    assert len(few.rank(seen(codes, 8, 30, 0.3), None)) == 1
