@@ -16,7 +16,7 @@ from importlib.metadata import PackageNotFoundError, version
 from neumap_ros.errors import NeumapError
 
 # modules of this package, in the order of the help
-VERBS = ("map", "localize", "evaluate", "info", "replay", "demo", "pretrain")
+VERBS = ("map", "merge", "localize", "evaluate", "info", "replay", "demo", "pretrain")
 
 INTERRUPTED = 130  # as shells report a process that SIGINT ended
 

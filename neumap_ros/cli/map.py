@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from neumap_ros.cli import options
 from neumap_ros.cli.progress import StageProgress
+from neumap_ros.errors import ConfigError
 
 if TYPE_CHECKING:
     from neumap_ros.core.mapping import MappingSettings
@@ -21,6 +22,8 @@ DECODERS = ("transformer", "nearest", "scratch", "both")
 DEFAULT_DECODER = "transformer"
 # what MappingSettings calls an option differently
 _SETTING = {"size": "size_bytes", "depth": "use_depth"}
+# what a map that is extended decides
+_OF_OLD_MAP = ("decoder", "size", "quick", "frame_id", "features")
 
 
 def add_parser(subparsers: Subparsers) -> None:
@@ -38,6 +41,12 @@ def add_parser(subparsers: Subparsers) -> None:
         help="TUM RGB-D folder with groundtruth.txt, COLMAP model, or rosbag2 (folder, .mcap or .db3)",
     )
     parser.add_argument("--out", type=Path, required=True, metavar="M.neumap", help="the map file to write")
+    parser.add_argument(
+        "--extend",
+        type=Path,
+        metavar="OLD.neumap",
+        help="add what SOURCE shows to this map, in whose frame its poses must be; it decides how landmarks are stored",
+    )
     parser.add_argument(
         "--decoder",
         choices=DECODERS,
@@ -82,35 +91,43 @@ def add_parser(subparsers: Subparsers) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Maps, writes and reports."""
-    from neumap_ros.core.map_file import save_map
-    from neumap_ros.core.mapping import build_map
+    from neumap_ros.core.calibration import set_aside
+    from neumap_ros.core.map_file import load_map, save_map
+    from neumap_ros.core.mapping import MAX_FRAMES, build_map
+    from neumap_ros.core.merging import extend_map
     from neumap_ros.io.files import check_output
-    from neumap_ros.io.map_summary import expected_text, size_text
+    from neumap_ros.io.map_summary import expected_text, report_text, size_text
     from neumap_ros.io.sources import open_source
     from neumap_ros.io.thinning import thin
 
     started = time.perf_counter()
     given = _given(args)
     check_output(args.out, device=False)
+    old = None if args.extend is None else load_map(args.extend)
     options.use_threads(given.threads)
     source = open_source(
         args.source, poses=True, depth=given.settings.use_depth, images=args.images, bag=given.bag_options
     )
     source = thin(source, given.every_m, given.every_deg)
     with StageProgress() as progress:
-        neural_map = build_map(source.frames, given.settings, progress)
+        if old is None:
+            neural_map = build_map(source.frames, given.settings, progress)
+        else:
+            neural_map = extend_map(old, source.frames, given.settings.use_depth, given.settings.seed, progress)
     neural_map = save_map(args.out, neural_map)
-    aside = neural_map.expected.images
-    used = neural_map.mapping_images + aside
+    aside = len(set_aside(min(len(source.frames), MAX_FRAMES)))
+    used = neural_map.mapping_images - (0 if old is None else old.mapping_images) + aside
+    extended = [] if old is None else [("extends", f"{args.extend}, {len(old.landmarks)} landmarks, id {old.map_id}")]
     rows = [
         ("map", f"{args.out}, {size_text(args.out.stat().st_size)}, id {neural_map.map_id}"),
         ("made of", f"{source.description}: {used} of {len(source.frames)} frames, {aside} of them set aside"),
         *(("", note) for note in source.notes),
+        *extended,
         ("holds", f"{len(neural_map.landmarks)} landmarks, decoder {neural_map.decoder}"),
         ("time", f"{time.perf_counter() - started:.1f} s"),
         ("expected", expected_text(neural_map.expected)),
     ]
-    print("\n".join(f"{name:<10}{text}" for name, text in rows))
+    print(report_text(rows))
     return 0
 
 
@@ -143,6 +160,10 @@ def _given(args: argparse.Namespace) -> _Given:
     }
     given: dict[str, Any] = {} if args.config is None else options.read_config(args.config, known)
     given |= {name: getattr(args, name) for name in known if getattr(args, name, None) is not None}
+    refused = [] if args.extend is None else [name for name in _OF_OLD_MAP if name in given]
+    if refused:
+        option = refused[0].replace("_", "-")
+        raise ConfigError(f"'{option}' does not go with --extend: the map that is extended decides it; leave it out")
     others = {name: given.pop(name, None) for name in ("every_m", "every_deg", "threads")}
     bag_options = BagOptions(**{name: given.pop(name, None) for name in options.BAG_OPTIONS})
     if bag_options.map_frame is not None:

@@ -46,7 +46,9 @@ class VoxelIndex:
         self._starts = np.searchsorted(latents[order, 0], np.arange(WORDS + 1))
 
     def rank(self, embeddings: Float32Array, voxels: IntArray | None) -> IntArray:
-        """The ``voxels`` (None: all), those first that an image with keypoints ``embeddings`` (N, D) shows most likely."""
+        """The ``voxels`` (None: all), those first that an image shows most likely, by the embeddings (N, D) of its
+        keypoints.
+        """
         voxels = np.arange(self._voxels) if voxels is None else np.unique(voxels)
         likely = self.votes(embeddings) / self._chance
         return np.asarray(voxels[np.argsort(-likely[voxels], kind="stable")])

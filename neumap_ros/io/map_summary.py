@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from neumap_ros.io.files import PathLike
 # fewer images than these say little, and leave the covariance as it was
 FEW_IMAGES = 8
 _LISTED_VOXELS = 12
+# its cell and its offset
+_BYTES_OF_A_VOXEL = 16
 
 
 def as_dict(neural_map: NeuralMap, path: PathLike) -> dict[str, Any]:
@@ -45,6 +48,7 @@ def as_dict(neural_map: NeuralMap, path: PathLike) -> dict[str, Any]:
         "voxel_size_m": m.grid.size_m,
         "landmarks": len(m.landmarks),
         "landmarks_per_voxel": np.diff(m.landmarks.offsets).tolist(),
+        "voxel": voxel_dicts(m),
         "network": network,
         "bounds": {"low": low.tolist(), "high": high.tolist()},
         "features": asdict(m.features),
@@ -58,6 +62,36 @@ def as_dict(neural_map: NeuralMap, path: PathLike) -> dict[str, Any]:
         },
         "expected": {name: None if value != value else value for name, value in asdict(m.expected).items()},
     }
+
+
+def voxel_dicts(neural_map: NeuralMap) -> list[dict[str, Any]]:
+    """Each voxel's corners in metres in the map frame, its landmarks, and what they and the voxel take in the file."""
+    codes, grid = neural_map.landmarks, neural_map.grid
+    each = codes.descriptors.shape[1] + codes.coarse.shape[1] + 3 * codes.anchor_bits / 8
+    return [
+        {
+            "low": corner.tolist(),
+            "high": (corner + grid.size_m).tolist(),
+            "landmarks": count,
+            "bytes": int(np.ceil(count * each)) + _BYTES_OF_A_VOXEL,
+        }
+        for corner, count in zip(grid.corners, np.diff(codes.offsets).tolist(), strict=True)
+    ]
+
+
+def voxels_text(neural_map: NeuralMap) -> str:
+    """A table of the voxels to read."""
+    rows: list[tuple[str, ...]] = [("voxel", "x, m", "y, m", "z, m", "landmarks", "size")]
+    for number, voxel in enumerate(voxel_dicts(neural_map)):
+        spans = [f"{low:.2f} to {high:.2f}" for low, high in zip(voxel["low"], voxel["high"], strict=True)]
+        rows.append((str(number), *spans, str(voxel["landmarks"]), size_text(voxel["bytes"])))
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return "\n".join("  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
+
+
+def report_text(rows: Iterable[tuple[str, str]]) -> str:
+    """What a verb reports: a name and a text a line."""
+    return "\n".join(f"{name:<10}{text}" for name, text in rows)
 
 
 def as_text(neural_map: NeuralMap, path: PathLike) -> str:
