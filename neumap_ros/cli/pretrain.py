@@ -8,6 +8,7 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 # places, steps of the encoder and of the attention; the small one is an hour on two cores
 SIZES = {"small": (130, 6000, 2500), "large": (2000, 150_000, 30_000)}
+# the first process renders the places while all others wait
+LONGEST_WAIT = timedelta(days=2)
 
 
 def add_parser(subparsers: Subparsers) -> None:
@@ -107,12 +110,15 @@ def run(args: argparse.Namespace) -> int:
 @contextmanager
 def _processes(device: str) -> Iterator[int]:
     """The rank of this process among those that torchrun started; 0 where it did not."""
+    import torch
     from torch import distributed
 
     if "WORLD_SIZE" not in os.environ:
         yield 0
         return
-    distributed.init_process_group("nccl" if device.startswith("cuda") else "gloo")
+    if device.startswith("cuda"):
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+    distributed.init_process_group("nccl" if device.startswith("cuda") else "gloo", timeout=LONGEST_WAIT)
     try:
         yield distributed.get_rank()
     finally:

@@ -74,8 +74,8 @@ class GeometricAttention(nn.Module):
         self, kernel: nn.Module, points: Tensor, rays: Tensor, chosen: Tensor, voter: Tensor, weight: Tensor
     ) -> Tensor:
         """What the voters (M,), at their ``chosen`` points (M, 3), say of each candidate (N, K, 1 + 2 H)."""
-        apart_m = torch.cdist(points.flatten(0, 1), chosen).reshape(*points.shape[:2], -1)
-        apart = torch.cdist(rays, rays[voter])[:, None].expand_as(apart_m)
+        apart_m = _distances(points.flatten(0, 1), chosen).reshape(*points.shape[:2], -1)
+        apart = _distances(rays, rays[voter])[:, None].expand_as(apart_m)
         log_m, log_ray = (apart_m + TINY_M).log(), (apart + TINY_RAY).log()
         # two keypoints cannot show one landmark
         same = ((apart_m < TINY_M) & (apart > TINY_M)).to(log_m.dtype)
@@ -87,3 +87,8 @@ class GeometricAttention(nn.Module):
         nearby = torch.einsum("nkm,nkmh->nkh", near, agreement) / (near.sum(dim=2, keepdim=True) + 0.1)
         total = (everywhere.sum(dim=-1, keepdim=True) + 0.1).log()
         return torch.cat([total, (everywhere + 0.05).log(), 4 * nearby], dim=-1)
+
+
+def _distances(one: Tensor, other: Tensor) -> Tensor:
+    # not by products: far from the origin these would be wrong by centimetres
+    return torch.cdist(one, other, compute_mode="donot_use_mm_for_euclid_dist")

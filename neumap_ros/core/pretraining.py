@@ -14,6 +14,7 @@ process draws examples of its own, and gradients are averaged.
 from __future__ import annotations
 
 import os
+import pickle
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
@@ -122,7 +123,8 @@ def pretrain(
     """Train on scenes, going on from ``checkpoint`` where there is one of the same settings.
 
     ``log`` gets a record every hundred steps: stage, step, losses, share of right choices, seconds. Raises
-    :class:`~neumap_ros.errors.ConfigError` for a checkpoint of other settings and ValueError for no usable scenes.
+    :class:`~neumap_ros.errors.ConfigError` for a checkpoint that is damaged or of other settings and ValueError for no
+    usable scenes.
     """
     rank = distributed.get_rank() if distributed.is_initialized() else 0
     torch.manual_seed(settings.seed)
@@ -246,7 +248,10 @@ class _Run:
         os.replace(temporary, self.path)
 
     def _restore(self) -> None:
-        content = torch.load(self.path, map_location="cpu", weights_only=True)
+        try:
+            content = torch.load(self.path, map_location="cpu", weights_only=True)
+        except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
+            raise ConfigError(f"{self.path} is no checkpoint of a training: remove it to begin anew") from error
         if content["settings"] != _comparable(self.settings):
             raise ConfigError(
                 f"{self.path} is a training with other settings ({content['settings']}): "
@@ -255,7 +260,11 @@ class _Run:
         self.done = dict(content["done"])
         self.trainee.load_state_dict(content["trainee"])
         self._optimizer_state = content["optimizer"]
-        self.source.restore(content["source"])
+        if self.rank:
+            # the checkpoint is of the first process, and the others must not repeat its draws
+            self.source.begin_anew([self.settings.seed, self.rank, *self.done.values()])
+        else:
+            self.source.restore(content["source"])
         self.generator.set_state(content["generator"])
 
 

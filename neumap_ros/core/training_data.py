@@ -94,6 +94,11 @@ class ExampleSource:
         self._rng.bit_generator.state = state["numpy"]
         self._generator.set_state(state["torch"])
 
+    def begin_anew(self, seed: Sequence[int]) -> None:
+        """Draw as another source of the same scenes, the same for the same ``seed``."""
+        self._rng = np.random.default_rng(seed)
+        self._generator.manual_seed(int(self._rng.integers(2**62)))
+
     def draw(self, keypoints: int, landmarks: int, views: int) -> Example:
         """One image with up to so many keypoints and about so many landmarks of so many views each."""
         rng = self._rng
