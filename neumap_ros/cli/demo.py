@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from neumap_ros.cli import options
-from neumap_ros.cli.map import DECODERS
+from neumap_ros.cli.map import DECODERS, DEFAULT_DECODER
 from neumap_ros.cli.progress import StageProgress
 from neumap_ros.errors import DataError, MappingError
 
@@ -54,7 +54,10 @@ def add_parser(subparsers: Subparsers) -> None:
     parser.add_argument("--seed", type=options.seed, default=0, metavar="N", help="another room (default: 0)")
     parser.add_argument("--size", choices=SIZES, default="normal", help="small: fewer and smaller images")
     parser.add_argument(
-        "--decoder", choices=DECODERS, default="nearest", help="as of neumap map; training takes minutes more"
+        "--decoder",
+        choices=DECODERS,
+        default=DEFAULT_DECODER,
+        help=f"as of neumap map; scratch and both take minutes more (default: {DEFAULT_DECODER})",
     )
     parser.set_defaults(run=run)
 

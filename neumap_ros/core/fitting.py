@@ -1,4 +1,4 @@
-"""Training the transformer and a scene's latents on the scene itself.
+"""The network and latents that are trained on the scene itself (``--decoder scratch``), and how.
 
 Every keypoint of known 3D point in the mapping images is an example: its descriptors, disturbed as another view would
 disturb them, must choose the anchor nearest to its point and the residual to it.

@@ -1,5 +1,6 @@
-"""NeuMap's transformer: keypoint tokens attend to a voxel's codes, then choose among the codes' anchors.
+"""NeuMap's transformer, trained on the scene itself (``--decoder scratch``).
 
+Keypoint tokens attend to a voxel's codes, then choose among the codes' anchors.
 After Tang et al., "NeuMap: Neural Coordinate Mapping by Auto-Transdecoder for Camera Localization" (CVPR 2023), with
 three differences. Codes are anchored: each stands at a landmark, so a coordinate is a choice plus a small residual
 instead of a regression from nothing. The choice starts from the similarity of descriptors, which attention corrects.
