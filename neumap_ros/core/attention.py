@@ -55,8 +55,8 @@ class GeometricAttention(nn.Module):
         looks = self._looks(similarity, points)
         rounds = [start]
         for kernel, head in zip(self.kernels, self.heads, strict=True):
-            sure, choice = rounds[-1].softmax(dim=1)[:, :-1].max(dim=1)
-            weight, voter = sure.topk(min(VOTERS, len(sure)))
+            lead, choice = leads(rounds[-1], points)
+            weight, voter = lead.topk(min(VOTERS, len(lead)))
             votes = self._votes(kernel, points, rays, points[voter, choice[voter]], voter, weight)
             correction = head(torch.cat([looks, votes], dim=-1))
             candidates = start[:, :-1] + correction[..., 0]
@@ -87,6 +87,19 @@ class GeometricAttention(nn.Module):
         nearby = torch.einsum("nkm,nkmh->nkh", near, agreement) / (near.sum(dim=2, keepdim=True) + 0.1)
         total = (everywhere.sum(dim=-1, keepdim=True) + 0.1).log()
         return torch.cat([total, (everywhere + 0.05).log(), 4 * nearby], dim=-1)
+
+
+def leads(logits: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
+    """By how much (N,) each keypoint's likeliest place is likelier than any other, and its best candidate there (N,),
+    of logits (N, K + 1) of candidates at points (N, K, 3).
+
+    Of two places that look the same neither leads: who cannot tell them apart must not vote for the first of them.
+    """
+    probability = logits.softmax(dim=1)[:, :-1]
+    best = probability.argmax(dim=1, keepdim=True)
+    here = (points - points.gather(1, best[..., None].expand(-1, -1, 3))).norm(dim=2) < SAME_PLACE_M
+    lead = (probability * here).sum(dim=1) - (probability * ~here).amax(dim=1)
+    return lead.clamp_min(0.0), best[:, 0]
 
 
 def _distances(one: Tensor, other: Tensor) -> Tensor:

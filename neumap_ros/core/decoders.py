@@ -32,8 +32,8 @@ SAME_PLACE_M = 0.15
 MAX_RATIO = 0.95
 # so many keypoints attend to each other: the cost grows with them, and the least distinct are wrong
 ATTENDED = 512
-# candidates this near to each other are one answer, and what its probability must be at least
-SAME_POINT_M, MIN_ATTENTION = 0.05, 0.05
+# by how much an answer must be likelier than any other place
+MIN_ATTENTION = 0.05
 # the transformer's guesses less certain than this only slow PnP down
 MIN_CONFIDENCE, MAX_SIGMA_M = 0.1, 0.2
 # of a tracked and adjusted point
@@ -183,7 +183,7 @@ class NearestDecoder:
 
 
 class AttentionDecoder:
-    """The frozen attention on each keypoint's most similar landmarks: the likeliest one, with its probability."""
+    """The frozen attention on each keypoint's most similar landmarks: the likeliest one, and by how much it leads."""
 
     def __init__(self, nearest: NearestDecoder) -> None:
         self._nearest = nearest
@@ -203,16 +203,12 @@ class AttentionDecoder:
         with torch.inference_mode():
             seen = torch.from_numpy(rays[asked].astype(np.float32))
             logits = self._attention(torch.from_numpy(similarity), points, seen)[-1]
-            probability = logits.softmax(dim=1)[:, :-1]
-            best = probability.argmax(dim=1, keepdim=True)
-            # candidates at one place speak for each other
-            chosen = points.gather(1, best[..., None].expand(-1, -1, 3))
-            same = (points - chosen).norm(dim=2) < SAME_POINT_M
-            confidence = (probability * same).sum(dim=1).numpy()
+            lead, best = attention.leads(logits, points)
+        confidence, choice = lead.numpy(), best.numpy()
         likely = np.flatnonzero(confidence > MIN_ATTENTION)
         return Hypotheses(
             keypoint=asked[likely],
-            points=candidates[likely, best[:, 0].numpy()[likely]],
+            points=candidates[likely, choice[likely]],
             confidence=confidence[likely],
             sigma_m=np.full(len(likely), LANDMARK_SIGMA_M, np.float32),
         )

@@ -26,8 +26,8 @@ from neumap_ros.records import Camera, FloatArray, ImageArray, PoseEstimate, Sta
 MIN_KEYPOINTS = 30
 MIN_SIDE_PX = 32
 MIN_NOISE_PX = 0.3
-# a pose less certain than this is of no use to a robot, and mostly wrong
-MAX_SIGMA_M, MAX_SIGMA_RAD = 0.5, 0.2
+# a pose less certain than this is of no use to a robot: of such poses one in ten is more than 25 cm off
+MAX_SIGMA_M, MAX_SIGMA_RAD = 0.15, 0.2
 # poses this near to each other are one
 SAME_POSE_M, SAME_POSE_RAD = 0.3, 0.25
 
