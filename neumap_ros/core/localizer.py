@@ -35,16 +35,20 @@ SAME_POSE_M, SAME_POSE_RAD = 0.3, 0.25
 class Localizer:
     """Localizes images in one map. Not thread-safe: one per thread."""
 
-    def __init__(self, neural_map: NeuralMap) -> None:
+    def __init__(self, neural_map: NeuralMap, choose_voxels: bool = True) -> None:
+        """With ``choose_voxels`` an image is looked for in those voxels of a large map that it shows most likely, else
+        in all of them, which takes the longer, the larger the map is.
+        """
         self.map = neural_map
         self._extract = FeatureExtractor(neural_map.features)
-        self._search = PoseSearch(neural_map)
+        self._search = PoseSearch(neural_map, choose_voxels)
 
     def localize(self, image: ImageArray, camera: Camera, voxels: IntArray | None = None) -> PoseEstimate:
         """The camera's pose from one image, without any prior.
 
         ``image`` is (H, W) uint8 grey or (H, W, 3) uint8 in BGR order, of the camera's size or a scaled version of it.
-        ``voxels`` limits the search to some voxels of the map (None: the whole map). Raises
+        ``voxels`` limits the search to some voxels of the map (None: the whole map); of many, those are searched that
+        the image shows most likely. Raises
         :class:`~neumap_ros.errors.DataError` for another type of array and
         :class:`~neumap_ros.errors.CalibrationError` for an image of another shape than the camera's.
         """

@@ -36,6 +36,8 @@ from neumap_ros.records import Camera, Float32Array, FloatArray
 FIRST_KEYPOINTS = 512
 # the first keypoints settle it when this many times the inliers a pose needs agree
 SETTLED = 2.0
+# with so many times the inliers needed in the likeliest voxels of a large map no others are searched
+FOUND = 2.0
 # with less than so many times the inliers needed, another pose may be as good: a small flat patch looks alike from
 # two sides. Other samples look for such a rival; how far from each other rivals are, and how much speaks for one
 RIVALRY, RIVAL_SEEDS = 3.0, (1, 2)
@@ -113,11 +115,11 @@ class Solution:
 
 
 class PoseSearch:
-    """Searches in one map."""
+    """Searches in one map; where not to ``choose`` voxels, in all that are given, however many."""
 
-    def __init__(self, neural_map: NeuralMap) -> None:
+    def __init__(self, neural_map: NeuralMap, choose: bool = True) -> None:
         self._grid = neural_map.grid
-        self._index = _voxel_index(neural_map)
+        self._index = _voxel_index(neural_map) if choose else None
         self._needed = neural_map.calibration.min_inliers
         self._nearest = NearestDecoder(neural_map)
         self._learned = _learned_decoder(neural_map, self._nearest)
@@ -134,7 +136,7 @@ class PoseSearch:
         for some in self._attempts(view, voxels, times):
             solution = self._solve(replace(view, voxels=some), times)
             found = solution or found if found is None or solution is None else better_of(found, solution)
-            if found is not None and found.evidence.suffices(round(SETTLED * self._needed)):
+            if found is not None and found.evidence.suffices(round(FOUND * self._needed)):
                 break
         return found
 
@@ -153,8 +155,6 @@ class PoseSearch:
     def _solve(self, view: View, times: dict[str, float]) -> Solution | None:
         """The pose with the most evidence in the view's voxels; None where no two guesses agree.
 
-        Whoever guesses, it is the landmarks found by the nearest decoder that bear witness: a network that has never
-        seen a place is sure of itself all the same.
         """
         voxels = view.voxels
         count = len(view.features)

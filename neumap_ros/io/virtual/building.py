@@ -12,8 +12,8 @@ from neumap_ros.io.virtual.layout import make_room
 
 CAMERA = make_camera(640, 480, [430, 0, 319.5, 0, 430, 239.5, 0, 0, 1])
 ROOM_M = (4.2, 3.8, 2.5)
-# so many sets of furniture are there; room n has set n modulo this
-FURNITURE = 8
+# so many sets of furniture are there, in turn along a row, and so much further on in the next row
+FURNITURE, _SHIFT = 8, 3
 _DETAIL = 220.0
 _MOST_ROOMS = 10_000
 # a drive turns a few degrees from frame to frame: in one of few frames it would look at one wall only
@@ -37,6 +37,10 @@ class Building:
         row, column = divmod(index, self.columns)
         return (column * (ROOM_M[0] + WALLS_M), row * (ROOM_M[1] + WALLS_M), 0.0)
 
+    def furniture(self, index: int) -> int:
+        """Which set of furniture is in room ``index``: rooms with the same are not next to each other."""
+        return (index + _SHIFT * (index // self.columns)) % FURNITURE
+
     def room(self, index: int) -> Place:
         """The frames of room ``index``, in the frame of the building; they render when they are read.
 
@@ -44,11 +48,11 @@ class Building:
         """
         if not 0 <= index < self.rooms:
             raise ConfigError(f"there is no room {index} in a building of {self.rooms}")
-        furniture, drive_seed = self.seed * FURNITURE + index % FURNITURE, self.seed * _MOST_ROOMS + index
-        room = make_room(furniture, ROOM_M, detail=_DETAIL, decoration_seed=index)
+        furniture, drive_seed = self.furniture(index), self.seed * _MOST_ROOMS + index
+        room = make_room(self.seed * FURNITURE + furniture, ROOM_M, detail=_DETAIL, decoration_seed=index)
         record = partial(record_drive, room, CAMERA, seed=drive_seed, offset=self.offset(index))
         return Place(
-            description=f"room {index}, furniture {index % FURNITURE}",
+            description=f"room {index}, furniture {furniture}",
             mapping=tuple(record(count=_STRIDE * self.images, kind="mapping")[::_STRIDE]),
             query=tuple(record(count=_STRIDE * self.queries, kind="query")[::_STRIDE]),
         )

@@ -1,0 +1,142 @@
+#!/usr/bin/env python3
+"""Localize in a virtual building of more and more rooms that look alike in part, and print a table.
+
+    python benchmarks/building.py [--rooms 1 4 16 64] [--queries 120] [--threads 1]
+
+Each room is mapped once, and the maps are merged. Queries are localized with the right voxels given, with those that
+the map chooses, and with all of them decoded at once (a quarter of the queries: it takes long).
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from neumap_ros.cli.options import use_threads
+from neumap_ros.core import geometry
+from neumap_ros.core.localizer import Localizer
+from neumap_ros.core.map_file import to_bytes
+from neumap_ros.core.mapping import MappingSettings, map_of, survey
+from neumap_ros.core.merging import merge_all
+from neumap_ros.core.neural_map import NeuralMap
+from neumap_ros.core.search import View
+from neumap_ros.io.virtual.building import Building, building
+from neumap_ros.records import FloatArray
+
+ROOM_BYTES = 45_000
+# the right voxels are those so near to where the camera is
+NEAR_M = 2.0
+ALL_EVERY = 4
+
+
+@dataclass(frozen=True)
+class Mapped:
+    """A room: its map, its queries' poses and what they look like, and how long both took."""
+
+    neural_map: NeuralMap
+    poses: Sequence[FloatArray]
+    views: Sequence[View]
+    mapping_s: float
+    features_ms: float
+
+
+def map_room(place: Building, index: int) -> Mapped:
+    frames = place.room(index)
+    settings = MappingSettings(size_bytes=ROOM_BYTES)
+    started = time.perf_counter()
+    # queries are localized, so none of the few mapping images is set aside to measure on
+    neural_map = map_of(replace(survey(frames.mapping, settings), aside=()), settings)
+    mapped = time.perf_counter()
+    localizer = Localizer(neural_map)
+    images = [frame.read_image() for frame in frames.query]
+    rendered = time.perf_counter()
+    views = [localizer.look(image, frame.camera) for image, frame in zip(images, frames.query, strict=True)]
+    return Mapped(
+        neural_map,
+        [frame.map_from_camera for frame in frames.query if frame.map_from_camera is not None],
+        views,
+        mapped - started,
+        (time.perf_counter() - rendered) * 1e3 / len(views),
+    )
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Errors (N,) in metres and degrees, infinite where there is no pose, and milliseconds (N,) beyond features."""
+
+    metres: FloatArray
+    degrees: FloatArray
+    ms: FloatArray
+
+    def text(self) -> str:
+        def within(metres: float, degrees: float) -> float:
+            return 100 * float(((self.metres < metres) & (self.degrees < degrees)).mean())
+
+        wrong = int((np.isfinite(self.metres) & ((self.metres > 0.25) | (self.degrees > 10))).sum())
+        return (
+            f"{within(0.05, 5):.1f} % | {within(0.25, 10):.1f} % | {wrong} of {len(self.ms)} | "
+            f"{np.median(self.ms):.0f}, {self.ms.mean():.0f}"
+        )
+
+
+def localize(neural_map: NeuralMap, rooms: Sequence[Mapped], which: str, most: int) -> Answers:
+    """The answers to at most ``most`` queries, evenly taken, with the "right" voxels, those "chosen", or "all"."""
+    localizer = Localizer(neural_map, choose_voxels=which == "chosen")
+    queries = [(p, v) for room in rooms for p, v in zip(room.poses, room.views, strict=True)]
+    queries = [queries[i] for i in np.unique(np.linspace(0, len(queries) - 1, min(most, len(queries))).astype(int))]
+    rows = []
+    for pose, view in queries:
+        voxels = neural_map.grid.within(pose[:3, 3], NEAR_M) if which == "right" else None
+        started = time.perf_counter()
+        found = localizer.localize_view(view, voxels).map_from_camera
+        ms = (time.perf_counter() - started) * 1e3
+        if found is None:
+            rows.append((np.inf, np.inf, ms))
+            continue
+        error = geometry.pose_error(found, pose)
+        rows.append((float(np.linalg.norm(error[:3])), float(np.rad2deg(np.linalg.norm(error[3:]))), ms))
+    return Answers(*np.array(rows).T)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rooms", type=int, nargs="+", default=[1, 4, 16, 64])
+    parser.add_argument("--queries", type=int, default=120, help="of each building at most so many")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=1)
+    args = parser.parse_args()
+    use_threads(args.threads)
+    place = building(max(args.rooms), args.seed)
+    rooms: list[Mapped] = []
+    for index in range(max(args.rooms)):
+        rooms.append(map_room(place, index))
+        print(f"room {index}: mapped in {rooms[-1].mapping_s:.1f} s", file=sys.stderr, flush=True)
+    print(
+        f"Mapping a room takes {np.median([r.mapping_s for r in rooms]):.1f} s, rendering included; the features of a "
+        f"query {np.median([r.features_ms for r in rooms]):.0f} ms.\n"
+    )
+    print("| rooms | voxels | map, kB | a room, kB | merged in, s | searched | 5 cm, 5° | 25 cm, 10° | wrong | ms |")
+    print("|---|---|---|---|---|---|---|---|---|---|")
+    for count in args.rooms:
+        started = time.perf_counter()
+        merged = merge_all([room.neural_map for room in rooms[:count]])
+        seconds, size = time.perf_counter() - started, len(to_bytes(merged)) / 1000
+        for which, most in (("right", args.queries), ("chosen", args.queries), ("all", args.queries // ALL_EVERY)):
+            answers = localize(merged, rooms[:count], which, most)
+            print(
+                f"| {count} | {len(merged.grid)} | {size:.0f} | {size / count:.1f} | {seconds:.1f} | {which} | "
+                f"{answers.text()} |",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    main()
