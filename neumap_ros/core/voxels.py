@@ -2,8 +2,8 @@
 
 A landmark's first byte is one of 256 words, and a keypoint is compared only with the landmarks of the few words it is
 most like: an inverted file (Sivic and Zisserman 2003; Jegou, Douze and Schmid 2011). Each keypoint then votes for the
-voxels that hold what it is most like. What many voxels hold says little about where one is: a keypoint's vote is shared
-between them, and shares count squared.
+voxel that holds what it is most like, with how much more it is like that than like anything in another part of the map:
+furniture that stands in many rooms says little about where one is.
 
 The lists of words follow from the codes, so that a voxel costs no bytes beyond them. Aggregated descriptors of a few
 hundred bytes a voxel were tried as well, and found the right one far less often (see ``benchmarks/README.md``).
@@ -23,22 +23,26 @@ MOST_VOXELS, MORE_VOXELS = 4, 12
 VOTERS = 512
 # with the landmarks of so many words each keypoint is compared
 PROBES = 2
-# a vote's share is exp(SHARPNESS * (similarity - best similarity)), before shares are made to sum to one
-SHARPNESS = 20.0
+# a keypoint is like anything so much, and by more than this much more says no more
+ANYTHING, CLEAR = 0.3, 0.3
+# of a neighbour's votes a voxel has this share: an image shows several, and walls of rooms are not those of voxels
+NEIGHBOURLY = 0.5
 
 
 class VoxelIndex:
     """Ranks the voxels of one map. Landmarks of a word are together, ordered by voxel."""
 
-    def __init__(self, latents: Codes, embeddings: Float32Array, words: Float32Array, offsets: IntArray) -> None:
+    def __init__(
+        self, latents: Codes, embeddings: Float32Array, words: Float32Array, offsets: IntArray, cells: IntArray
+    ) -> None:
         """``latents`` (L, B) and their ``embeddings`` (L, D), ordered by voxel as ``offsets`` (V + 1,) say; ``words``
-        (256, D) are those of the first byte.
+        (256, D) are those of the first byte. ``cells`` (V, 3) say where the voxels are, as in the grid.
         """
         voxel = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
         order = np.argsort(latents[:, 0], kind="stable")
         self._voxels = len(offsets) - 1
-        # by chance a voxel of many landmarks holds something like anything
-        self._chance = np.sqrt(np.maximum(np.diff(offsets), 1)).astype(np.float32)
+        # voxels beside each other, corners included, are one part of the map
+        self._beside = (np.abs(cells[:, None] - cells).max(axis=2) <= 1) & ~np.eye(len(cells), dtype=bool)
         self._words = words
         self._bias = 0.5 * (words**2).sum(axis=1)
         self._table = embeddings[order]
@@ -50,14 +54,13 @@ class VoxelIndex:
         keypoints.
         """
         voxels = np.arange(self._voxels) if voxels is None else np.unique(voxels)
-        likely = self.votes(embeddings) / self._chance
+        votes = self.votes(embeddings)
+        likely = votes + NEIGHBOURLY * self._beside @ votes
         return np.asarray(voxels[np.argsort(-likely[voxels], kind="stable")])
 
     def votes(self, embeddings: Float32Array) -> Float32Array:
-        """How many of the keypoints ``embeddings`` (N, D) speak for each voxel (V,)."""
-        best = np.full((len(embeddings), self._voxels), -np.inf, np.float32)
-        if not len(embeddings):
-            return np.zeros(self._voxels, np.float32)
+        """How much the keypoints ``embeddings`` (N, D) speak for each voxel (V,)."""
+        best = np.full((len(embeddings), self._voxels), ANYTHING, np.float32)
         probed = np.argpartition(self._bias - embeddings @ self._words.T, PROBES, axis=1)[:, :PROBES]
         keypoint = np.repeat(np.arange(len(embeddings)), PROBES)
         by_word = np.argsort(probed.ravel(), kind="stable")
@@ -73,7 +76,9 @@ class VoxelIndex:
             alike = np.maximum.reduceat(embeddings[asking] @ self._table[first:last].T, heads, axis=1)
             cells = np.ix_(asking, voxel[heads])
             best[cells] = np.maximum(best[cells], alike)
-        top = best.max(axis=1, keepdims=True)
-        share = np.exp(SHARPNESS * (best - np.where(np.isfinite(top), top, 0)))
-        share /= np.maximum(share.sum(axis=1, keepdims=True), 1e-9)
-        return np.asarray((share**2).sum(axis=0), dtype=np.float32)
+        voxel = best.argmax(axis=1)
+        here = self._beside[voxel]
+        here[np.arange(len(voxel)), voxel] = True
+        elsewhere = np.where(here, ANYTHING, best).max(axis=1)
+        clear = np.minimum(best.max(axis=1) - elsewhere, CLEAR)
+        return np.bincount(voxel, weights=np.maximum(clear, 0), minlength=self._voxels).astype(np.float32)

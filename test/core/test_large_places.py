@@ -1,0 +1,129 @@
+"""A place of many voxels: an image is searched in few of them, and found all the same."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from synthetic_scene import CAMERA, FOCAL_PX, PATCH_M, Scene, features_of, make_map, make_scene, ring
+
+from neumap_ros.core import geometry
+from neumap_ros.core.decoders import NearestDecoder
+from neumap_ros.core.frozen import shipped_decoder
+from neumap_ros.core.keyframes import IntArray
+from neumap_ros.core.localizer import Localizer
+from neumap_ros.core.merging import merge_all
+from neumap_ros.core.neural_map import VOXEL_M, NeuralMap
+from neumap_ros.core.search import PoseSearch, View
+from neumap_ros.core.voxels import MORE_VOXELS, MOST_VOXELS
+from neumap_ros.records import FloatArray
+
+ROOMS = 9
+APART_M = 3 * VOXEL_M
+# what a patch's size and angle are from the middle of a room, on average
+PATCH_PX = PATCH_M * FOCAL_PX / 2.9
+
+
+def room(number: int) -> Scene:
+    scene = make_scene(np.random.default_rng(number), 900)
+    return replace(scene, points=scene.points + APART_M * np.array([number % 3, number // 3, 0.0]))
+
+
+def latent_map(scene: Scene) -> NeuralMap:
+    """The map of a scene for the frozen decoder."""
+    frozen, count = shipped_decoder(), len(scene.points)
+    neural_map = make_map(scene, VOXEL_M)
+    descriptors = NearestDecoder(neural_map).descriptors
+    coarse = make_coarse(neural_map)
+    size, angle = np.full(count, PATCH_PX, np.float32), np.zeros(count, np.float32)
+    latents = frozen.codebook.encode(frozen.embed(descriptors, coarse, size, angle), 8)
+    codes = replace(neural_map.landmarks, descriptors=latents, coarse=latents[:, :0])
+    return replace(neural_map, landmarks=codes, decoder_id=frozen.decoder_id)
+
+
+def make_coarse(neural_map: NeuralMap) -> np.ndarray:
+    from neumap_ros.core.decoders import landmark_descriptors
+
+    return landmark_descriptors(neural_map)[1]
+
+
+@pytest.fixture(scope="module")
+def building() -> NeuralMap:
+    return merge_all([latent_map(room(number)) for number in range(ROOMS)])
+
+
+def view_of(number: int, seed: int = 0) -> tuple[View, FloatArray]:
+    """What a camera sees in the middle of a room, and its pose."""
+    pose = ring(8, radius=0.2)[seed]
+    pose[:3, 3] += APART_M * np.array([number % 3, number // 3, 0.0])
+    features, rays, _ = features_of(room(number), pose, np.random.default_rng(seed), 0.3, 0.1)
+    return View(features, rays, CAMERA), pose
+
+
+class Spy(PoseSearch):
+    """Notes what is searched."""
+
+    searched: list[IntArray | None]
+
+    def _solve(self, view: View, times: dict[str, float]):  # type: ignore[no-untyped-def]
+        self.searched.append(view.voxels)
+        return super()._solve(view, times)
+
+
+@pytest.mark.parametrize("number", [0, 4, 8])
+def test_a_room_of_many_is_found_in_few_voxels(building: NeuralMap, number: int) -> None:
+    assert len(building.grid) > MORE_VOXELS
+    view, pose = view_of(number)
+    spy = Spy(building)
+    spy.searched = []
+    solution = spy(view, None, {})
+    assert solution is not None
+    assert [len(voxels) for voxels in spy.searched if voxels is not None] == [MOST_VOXELS]
+    error = geometry.pose_error(geometry.invert_pose(solution.camera_from_map), pose)
+    assert np.linalg.norm(error[:3]) < 0.02
+
+
+def test_where_the_likeliest_voxels_do_not_do_more_are_searched(building: NeuralMap) -> None:
+    foreign = make_scene(np.random.default_rng(99), 900)
+    features, rays, _ = features_of(foreign, ring(8, radius=0.2)[0], np.random.default_rng(0))
+    spy = Spy(building)
+    spy.searched = []
+    spy(View(features, rays, CAMERA), None, {})
+    assert [len(voxels) for voxels in spy.searched if voxels is not None] == [MOST_VOXELS, MORE_VOXELS]
+    assert Localizer(building).localize_view(View(features, rays, CAMERA)).map_from_camera is None
+
+
+def test_given_voxels_limit_the_search(building: NeuralMap) -> None:
+    view, pose = view_of(4)
+    near = building.grid.within(pose[:3, 3], 4.0)
+    localizer = Localizer(building)
+    assert localizer.localize_view(view, near).localized
+    far = np.setdiff1d(np.arange(len(building.grid)), building.grid.within(pose[:3, 3], 10.0))
+    assert len(far) > MOST_VOXELS
+    assert not localizer.localize_view(view, far).localized
+    assert not localizer.localize_view(view, far[:2]).localized
+
+
+def test_all_voxels_where_none_are_to_be_chosen(building: NeuralMap) -> None:
+    view, pose = view_of(7)
+    chosen, whole = (Localizer(building, choose_voxels=choose).localize_view(view) for choose in (True, False))
+    for estimate in (chosen, whole):
+        assert estimate.map_from_camera is not None
+        assert np.linalg.norm(estimate.map_from_camera[:3, 3] - pose[:3, 3]) < 0.02
+
+
+def test_alternatives_are_searched_in_more_voxels(building: NeuralMap) -> None:
+    view, pose = view_of(2)
+    found = Localizer(building).alternatives(view)
+    assert np.linalg.norm(found[0].map_from_camera[:3, 3] - pose[:3, 3]) < 0.02  # type: ignore[index]
+
+
+def test_a_map_without_latents_is_searched_whole() -> None:
+    neural_map = merge_all([make_map(room(number)) for number in range(3)])
+    assert len(neural_map.grid) > MOST_VOXELS
+    spy = Spy(neural_map)
+    spy.searched = []
+    view, _ = view_of(1)
+    assert spy(view, None, {}) is not None
+    assert spy.searched == [None]
