@@ -155,6 +155,8 @@ class PoseSearch:
     def _solve(self, view: View, times: dict[str, float]) -> Solution | None:
         """The pose with the most evidence in the view's voxels; None where no two guesses agree.
 
+        Whoever guesses, it is the landmarks found by the nearest decoder that bear witness: a network that has never
+        seen a place is sure of itself all the same.
         """
         voxels = view.voxels
         count = len(view.features)
@@ -319,8 +321,8 @@ def _voxel_index(neural_map: NeuralMap) -> VoxelIndex | None:
     """What chooses voxels of a large map; None for a map of few, and where there are no latents."""
     if not neural_map.decoder_id or len(neural_map.grid) <= MOST_VOXELS:
         return None
-    codes, codebook = neural_map.landmarks, shipped_decoder().codebook
-    return VoxelIndex(codes.descriptors, codebook.decode(codes.descriptors), codebook.words[0], codes.offsets)
+    codes, codebook, cells = neural_map.landmarks, shipped_decoder().codebook, neural_map.grid.cells
+    return VoxelIndex(codes.descriptors, codebook.decode(codes.descriptors), codebook.words[0], codes.offsets, cells)
 
 
 def _learned_decoder(neural_map: NeuralMap, nearest: NearestDecoder) -> Decoder | None:
