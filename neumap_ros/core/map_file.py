@@ -322,6 +322,8 @@ def _check_decoder(header: dict[str, Any], lengths: dict[str, int]) -> str:
     if header["decoder"] not in known:
         raise ValueError(f"its decoder {header['decoder']!r} is unknown")
     decoder_id = header["decoder_id"] if header["version"] > 1 else ""
+    if not isinstance(decoder_id, str):
+        raise ValueError(f"its decoder id is {decoder_id!r}")
     if (header["decoder"] == "transformer" and header["version"] > 1) != bool(decoder_id):
         raise ValueError(f"its decoder {header['decoder']!r} does not go with the decoder id {decoder_id!r}")
     if decoder_id:

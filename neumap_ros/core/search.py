@@ -46,7 +46,7 @@ RIVAL_M, RIVAL_RAD, RIVAL_SHARE = 0.15, 0.1, 0.8
 STRONG_CONFIDENCE, STRONG_SHARE = 0.3, 0.35
 # so many cells of the image, cut into this many columns and rows, must hold two or more inliers: a pose from a single
 # poster far away is anything but certain, however many inliers the poster has
-CELL_COLUMNS, CELL_ROWS, MIN_CELLS = 6, 4, 3
+CELL_COLUMNS, CELL_ROWS, MIN_CELLS = 6, 4, 4
 # pixels as of a camera of this focal length: the same angles in any other, but not less than keypoints are exact to
 FOCAL_PX, SMALLEST_SCALE = 525.0, 0.5
 CHECK_RADIUS_PX = 5.0
@@ -124,6 +124,7 @@ class PoseSearch:
         self._nearest = NearestDecoder(neural_map)
         self._learned = _learned_decoder(neural_map, self._nearest)
         self._only_learned = neural_map.only_network
+        self._trusted = bool(neural_map.decoder_id)
         self._ransac = RansacSettings()
 
     def __call__(self, view: View, voxels: IntArray | None, times: dict[str, float]) -> Solution | None:
@@ -155,8 +156,8 @@ class PoseSearch:
     def _solve(self, view: View, times: dict[str, float]) -> Solution | None:
         """The pose with the most evidence in the view's voxels; None where no two guesses agree.
 
-        Whoever guesses, it is the landmarks found by the nearest decoder that bear witness: a network that has never
-        seen a place is sure of itself all the same.
+        A network trained on one scene is sure of itself in any other, so that only what the nearest decoder finds bears
+        witness there. The frozen decoder's attention was trained where most keypoints show nothing of the map.
         """
         voxels = view.voxels
         count = len(view.features)
@@ -170,11 +171,17 @@ class PoseSearch:
         if more and not any(count_evidence(pose, witness, view).suffices(settled) for pose in poses):
             if split < count:
                 rest = self._decode(self._nearest, view, split, count, voxels, times)
-                witness = guesses = pool([witness, rest])
-            if self._learned is not None:
+                witness = pool([witness, rest])
+                if not self._only_learned:
+                    guesses = witness
+                    poses += self._guess(guesses, view, times, self._ransac)
+            enough = any(count_evidence(pose, witness, view).suffices(self._needed) for pose in poses)
+            if self._learned is not None and (self._only_learned or not enough):
                 learned = self._decode(self._learned, view, 0, count, voxels, times)
                 guesses = learned if self._only_learned else pool([witness, learned])
-            poses += self._guess(guesses, view, times, self._ransac)
+                if self._trusted:
+                    witness = guesses
+                poses += self._guess(guesses, view, times, self._ransac)
         if not poses:
             return None
         best = max(poses, key=lambda pose: count_evidence(pose, witness, view).inliers)
