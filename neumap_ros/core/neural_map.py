@@ -39,6 +39,18 @@ class VoxelGrid:
         """The lowest corner (V, 3) of each voxel, metres in the map frame."""
         return np.asarray(self.origin + self.cells * self.size_m)
 
+    def holding(self, points: FloatArray) -> IntArray:
+        """The voxel (N,), as an index, that each of ``points`` (N, 3) in the map frame is in; -1 where none is."""
+        low = self.cells.min(axis=0)
+        shape = self.cells.max(axis=0) - low + 1
+        at = np.floor((points - self.origin) / self.size_m).astype(np.int64) - low
+        inside = ((at >= 0) & (at < shape)).all(axis=1)
+        order = np.argsort(np.ravel_multi_index(tuple((self.cells - low).T), tuple(shape)))
+        flat = np.ravel_multi_index(tuple((self.cells[order] - low).T), tuple(shape))
+        wanted = np.ravel_multi_index(tuple(np.where(inside[:, None], at, 0).T), tuple(shape))
+        found = np.minimum(np.searchsorted(flat, wanted), len(flat) - 1)
+        return np.asarray(np.where(inside & (flat[found] == wanted), order[found], -1))
+
     def within(self, position: FloatArray, radius_m: float) -> IntArray:
         """The voxels, as indices, that come as near as ``radius_m`` to a ``position`` (3,) in the map frame."""
         beyond = np.maximum(np.maximum(self.corners - position, position - self.corners - self.size_m), 0)

@@ -30,7 +30,7 @@ from neumap_ros.core.keyframes import BoolArray, IntArray
 from neumap_ros.core.matching import mutual_best
 from neumap_ros.core.neural_map import NeuralMap
 from neumap_ros.core.pose import RansacSettings, ransac_pose, refine_pose, residuals_px
-from neumap_ros.core.voxels import MORE_VOXELS, MOST_VOXELS, VOTERS, VoxelIndex
+from neumap_ros.core.voxels import MORE_VOXELS, MOST_VOXELS, VOTERS, Comparison, VoxelIndex
 from neumap_ros.records import Camera, Float32Array, FloatArray
 
 FIRST_KEYPOINTS = 512
@@ -62,13 +62,14 @@ MIN_ALTERNATIVE = 8
 @dataclass(frozen=True)
 class View:
     """One image as the search sees it: features, their undistorted rays (N, 2), the camera at the image's size, and
-    the voxels to search (None: all).
+    the voxels to search (None: all) with how the features compare with all others.
     """
 
     features: Features
     rays: FloatArray
     camera: Camera
     voxels: IntArray | None = None
+    comparison: Comparison | None = None
 
     @property
     def focal_px(self) -> float:
@@ -134,24 +135,25 @@ class PoseSearch:
         """
         view = self._described(view, times)
         found: Solution | None = None
-        for some in self._attempts(view, voxels, times):
-            solution = self._solve(replace(view, voxels=some), times)
+        for attempt in self._attempts(view, voxels, times):
+            solution = self._solve(attempt, times)
             found = solution or found if found is None or solution is None else better_of(found, solution)
             if found is not None and found.evidence.suffices(round(FOUND * self._needed)):
                 break
         return found
 
-    def _attempts(self, view: View, voxels: IntArray | None, times: dict[str, float]) -> Iterator[IntArray | None]:
+    def _attempts(self, view: View, voxels: IntArray | None, times: dict[str, float]) -> Iterator[View]:
         """What to search: the likeliest of the voxels, and then more of them; or all at once where they are few."""
         count = len(self._grid) if voxels is None else len(voxels)
         if self._index is None or count <= MOST_VOXELS:
-            yield voxels
+            yield replace(view, voxels=voxels)
             return
+        comparison = Comparison(self._index, view.features.descriptors)
         for voters, most in ((VOTERS, MOST_VOXELS), (len(view.features), MORE_VOXELS)):
             started = time.perf_counter()
-            chosen = self._index.rank(view.features.descriptors[:voters], voxels)[:most]
+            chosen = self._index.rank(comparison.first(min(voters, len(view.features))), voxels)[:most]
             times["decode"] = times.get("decode", 0.0) + (time.perf_counter() - started) * 1e3
-            yield chosen
+            yield replace(view, voxels=chosen, comparison=comparison)
 
     def _solve(self, view: View, times: dict[str, float]) -> Solution | None:
         """The pose with the most evidence in the view's voxels; None where no two guesses agree.
@@ -217,9 +219,8 @@ class PoseSearch:
         (``camera_from_map``), nor with each other.
         """
         view = self._described(view, {})
-        *_, voxels = self._attempts(view, voxels, {})
-        view = replace(view, voxels=voxels)
-        rest = self._nearest.decode(view.features, voxels)
+        *_, view = self._attempts(view, voxels, {})
+        rest = self._nearest.decode(view.features, view.voxels)
         poses = list(known)
         found: list[Solution] = []
         for _ in range(most):
@@ -243,11 +244,16 @@ class PoseSearch:
     def _decode(
         self, decoder: Decoder, view: View, first: int, last: int, voxels: IntArray | None, times: dict[str, float]
     ) -> Hypotheses:
-        """Hypotheses for the keypoints from ``first`` to ``last``."""
+        """Hypotheses for the keypoints from ``first`` to ``last``; of a large map only those that hold for no other
+        part of it: rooms look alike, and the likeliest voxels need not hold all that do.
+        """
         started = time.perf_counter()
         found = decoder.decode(view.features.select(np.arange(first, last)), voxels, view.rays[first:last])
+        found = replace(found, keypoint=found.keypoint + first)
+        if view.comparison is not None:
+            found = found.select(view.comparison.distinct(found.keypoint, self._grid.holding(found.points)))
         times["decode"] = times.get("decode", 0.0) + (time.perf_counter() - started) * 1e3
-        return replace(found, keypoint=found.keypoint + first)
+        return found
 
     def _guess(
         self, guesses: Hypotheses, view: View, times: dict[str, float], settings: RansacSettings

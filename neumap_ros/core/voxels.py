@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from neumap_ros.core.keyframes import IntArray
+from neumap_ros.core.keyframes import BoolArray, IntArray
 from neumap_ros.core.quantization import WORDS, Codes
 from neumap_ros.records import Float32Array
 
@@ -25,6 +25,8 @@ VOTERS = 512
 PROBES = 2
 # a keypoint is like anything so much, and by more than this much more says no more
 ANYTHING, CLEAR = 0.3, 0.3
+# a guess must be so much better than any in another part of the map
+DISTINCT = 0.03
 # of a neighbour's votes a voxel has this share: an image shows several, and walls of rooms are not those of voxels
 NEIGHBOURLY = 0.5
 
@@ -40,7 +42,6 @@ class VoxelIndex:
         """
         voxel = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
         order = np.argsort(latents[:, 0], kind="stable")
-        self._voxels = len(offsets) - 1
         # voxels beside each other, corners included, are one part of the map
         self._beside = (np.abs(cells[:, None] - cells).max(axis=2) <= 1) & ~np.eye(len(cells), dtype=bool)
         self._words = words
@@ -49,18 +50,9 @@ class VoxelIndex:
         self._voxel = voxel[order]
         self._starts = np.searchsorted(latents[order, 0], np.arange(WORDS + 1))
 
-    def rank(self, embeddings: Float32Array, voxels: IntArray | None) -> IntArray:
-        """The ``voxels`` (None: all), those first that an image shows most likely, by the embeddings (N, D) of its
-        keypoints.
-        """
-        voxels = np.arange(self._voxels) if voxels is None else np.unique(voxels)
-        votes = self.votes(embeddings)
-        likely = votes + NEIGHBOURLY * self._beside @ votes
-        return np.asarray(voxels[np.argsort(-likely[voxels], kind="stable")])
-
-    def votes(self, embeddings: Float32Array) -> Float32Array:
-        """How much the keypoints ``embeddings`` (N, D) speak for each voxel (V,)."""
-        best = np.full((len(embeddings), self._voxels), ANYTHING, np.float32)
+    def compare(self, embeddings: Float32Array) -> Float32Array:
+        """How like each of the keypoints ``embeddings`` (N, D) the most similar landmark of each voxel is (N, V)."""
+        best = np.full((len(embeddings), len(self._beside)), ANYTHING, np.float32)
         probed = np.argpartition(self._bias - embeddings @ self._words.T, PROBES, axis=1)[:, :PROBES]
         keypoint = np.repeat(np.arange(len(embeddings)), PROBES)
         by_word = np.argsort(probed.ravel(), kind="stable")
@@ -76,9 +68,52 @@ class VoxelIndex:
             alike = np.maximum.reduceat(embeddings[asking] @ self._table[first:last].T, heads, axis=1)
             cells = np.ix_(asking, voxel[heads])
             best[cells] = np.maximum(best[cells], alike)
+        return best
+
+    def rank(self, best: Float32Array, voxels: IntArray | None) -> IntArray:
+        """The ``voxels`` (None: all), those first that an image shows most likely whose keypoints compare as ``best``
+        (N, V).
+        """
+        voxels = np.arange(len(self._beside)) if voxels is None else np.unique(voxels)
+        votes = self.votes(best)
+        likely = votes + NEIGHBOURLY * self._beside @ votes
+        return np.asarray(voxels[np.argsort(-likely[voxels], kind="stable")])
+
+    def votes(self, best: Float32Array) -> Float32Array:
+        """How much keypoints that compare as ``best`` (N, V) speak for each voxel (V,)."""
         voxel = best.argmax(axis=1)
+        clear = np.clip(self.lead(best, voxel), 0, CLEAR)
+        return np.bincount(voxel, weights=clear, minlength=best.shape[1]).astype(np.float32)
+
+    def lead(self, best: Float32Array, voxel: IntArray) -> Float32Array:
+        """By how much each keypoint (N,) of ``best`` (N, V) is more like something at its ``voxel`` (N,) than like
+        anything in another part of the map; negative where it is less.
+        """
         here = self._beside[voxel]
         here[np.arange(len(voxel)), voxel] = True
-        elsewhere = np.where(here, ANYTHING, best).max(axis=1)
-        clear = np.minimum(best.max(axis=1) - elsewhere, CLEAR)
-        return np.bincount(voxel, weights=np.maximum(clear, 0), minlength=self._voxels).astype(np.float32)
+        there = np.where(here, ANYTHING, best).max(axis=1)
+        return np.asarray(np.where(here, best, ANYTHING).max(axis=1) - there)
+
+
+class Comparison:
+    """One image's keypoints compared with all voxels, the strongest first, as far as somebody asks."""
+
+    def __init__(self, index: VoxelIndex, embeddings: Float32Array) -> None:
+        self.index = index
+        self._embeddings = embeddings
+        self._best = index.compare(embeddings[:0])
+
+    def first(self, count: int) -> Float32Array:
+        """The similarities (``count``, V) of so many keypoints."""
+        done = len(self._best)
+        if count > done:
+            self._best = np.concatenate([self._best, self.index.compare(self._embeddings[done:count])])
+        return self._best[:count]
+
+    def distinct(self, keypoint: IntArray, voxel: IntArray) -> BoolArray:
+        """Of guesses (M,) that ``keypoint`` is in ``voxel``, which do not hold as well for another part of the map.
+
+        Where the map was never asked, for lack of landmarks with its words, a guess is kept.
+        """
+        best = self.first(int(keypoint.max(initial=-1)) + 1)[keypoint]
+        return np.asarray((self.index.lead(best, voxel) > DISTINCT) | (best.max(axis=1) <= ANYTHING))

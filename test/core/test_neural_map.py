@@ -95,3 +95,12 @@ def test_voxels_near_a_position_are_those_whose_box_comes_that_near() -> None:
     corner = np.array([6.0, 16.0, 0.0])
     assert grid.within(corner, 1.4).tolist() == [3]
     assert 1 not in grid.within(np.array([4.0, 14.0, 0.0]), 9.0)
+
+
+def test_which_voxel_holds_a_point() -> None:
+    grid = VoxelGrid(np.array([[3, 0, 0], [0, 0, 0], [0, -2, 1]]), 10.0, np.array([-5.0, -5.0, -5.0]))
+    inside = np.concatenate([grid.corners + 0.1, grid.corners + 9.9])
+    assert grid.holding(inside).tolist() == [0, 1, 2, 0, 1, 2]
+    outside = np.array([[10.0, 0, 0], [0, 0, 10.0], [1000.0, 0, 0], [-1000.0, 0, 0]])
+    assert grid.holding(outside).tolist() == [-1] * 4
+    assert grid.holding(np.zeros((0, 3))).tolist() == []

@@ -8,7 +8,7 @@ import pytest
 from neumap_ros.core.frozen import shipped_decoder
 from neumap_ros.core.keyframes import IntArray
 from neumap_ros.core.quantization import Codes
-from neumap_ros.core.voxels import ANYTHING, CLEAR, PROBES, VoxelIndex
+from neumap_ros.core.voxels import ANYTHING, CLEAR, PROBES, Comparison, VoxelIndex
 from neumap_ros.records import Float32Array
 
 VOXELS, EACH = 12, 150
@@ -50,20 +50,20 @@ def seen(codes: Codes, voxel: int, count: int, noise: float) -> Float32Array:
 
 @pytest.mark.parametrize("voxel", [0, 5, VOXELS - 1])
 def test_the_voxel_that_is_seen_comes_first(codes: Codes, index: VoxelIndex, voxel: int) -> None:
-    ranked = index.rank(seen(codes, voxel, 60, noise=0.5), None)
+    ranked = index.rank(index.compare(seen(codes, voxel, 60, noise=0.5)), None)
     assert ranked[0] == voxel
     assert sorted(ranked.tolist()) == list(range(VOXELS))
 
 
 def test_all_voxels_that_are_seen_come_first(codes: Codes, index: VoxelIndex) -> None:
     both = np.concatenate([seen(codes, 3, 60, 0.5), seen(codes, 7, 40, 0.5)])
-    assert set(index.rank(both, None)[:2].tolist()) == {3, 7}
+    assert set(index.rank(index.compare(both), None)[:2].tolist()) == {3, 7}
 
 
 def test_only_given_voxels_are_ranked(codes: Codes, index: VoxelIndex) -> None:
     view = np.concatenate([seen(codes, 3, 60, 0.5), seen(codes, 7, 40, 0.5)])
-    assert index.rank(view, np.array([9, 7, 7, 1]))[0] == 7
-    assert sorted(index.rank(view, np.array([9, 7, 7, 1])).tolist()) == [1, 7, 9]
+    assert index.rank(index.compare(view), np.array([9, 7, 7, 1]))[0] == 7
+    assert sorted(index.rank(index.compare(view), np.array([9, 7, 7, 1])).tolist()) == [1, 7, 9]
 
 
 def test_what_every_voxel_holds_says_little(codes: Codes) -> None:
@@ -72,7 +72,7 @@ def test_what_every_voxel_holds_says_little(codes: Codes) -> None:
     parts = [np.concatenate([codes_of(1, EACH, seed=5), codes.reshape(VOXELS, EACH, 8)[v]]) for v in range(VOXELS)]
     twins = make_index(np.concatenate(parts), np.arange(VOXELS + 1) * 2 * EACH)
     view = embeddings_of(np.concatenate([shared[:100], shared[EACH : EACH + 30]]))
-    votes = twins.votes(view)
+    votes = twins.votes(twins.compare(view))
     assert votes.argmax() == 4
     assert votes[4] > 2 * np.sort(votes)[-2]
 
@@ -82,7 +82,7 @@ def test_votes_are_those_of_comparing_with_all(codes: Codes, index: VoxelIndex) 
     view = seen(codes, 2, 80, noise=0.3)
     best = np.sort((view @ embeddings_of(codes).T).reshape(len(view), VOXELS, EACH).max(axis=2), axis=1)
     clear = np.minimum(best[:, -1] - np.maximum(best[:, -2], ANYTHING), CLEAR)
-    assert 0.7 * clear.sum() < index.votes(view)[2] < 1.5 * clear.sum()
+    assert 0.7 * clear.sum() < index.votes(index.compare(view))[2] < 1.5 * clear.sum()
 
 
 def test_neighbours_are_one_place(codes: Codes) -> None:
@@ -92,13 +92,26 @@ def test_neighbours_are_one_place(codes: Codes) -> None:
     side_by_side, apart = np.array([[0, 0, 0], [1, 1, 0], [5, 0, 0], [9, 0, 0]]), 2 * ROW[:4]
     view = seen(codes, 0, 60, noise=0.3)
     near, far = (VoxelIndex(same, embeddings_of(same), words, offsets, cells) for cells in (side_by_side, apart))
-    assert near.votes(view).sum() > 5 * far.votes(view).sum()
-    assert set(near.rank(view, None)[:2].tolist()) == {0, 1}
+    assert near.votes(near.compare(view)).sum() > 5 * far.votes(far.compare(view)).sum()
+    assert set(near.rank(near.compare(view), None)[:2].tolist()) == {0, 1}
 
 
 def test_empty_voxels_and_nothing_seen(codes: Codes) -> None:
     index = make_index(codes[:EACH], np.array([0, 0, EACH, EACH]))
-    assert index.rank(seen(codes, 0, 30, 0.3), None)[0] == 1
-    assert index.votes(np.zeros((0, 64), np.float32)).tolist() == [0, 0, 0]
+    assert index.rank(index.compare(seen(codes, 0, 30, 0.3)), None)[0] == 1
+    assert index.votes(index.compare(np.zeros((0, 64), np.float32))).tolist() == [0, 0, 0]
     few = make_index(codes[: PROBES + 1], np.array([0, PROBES + 1]))
-    assert len(few.rank(seen(codes, 8, 30, 0.3), None)) == 1
+    assert len(few.rank(few.compare(seen(codes, 8, 30, 0.3)), None)) == 1
+
+
+def test_guesses_that_hold_elsewhere_are_not_distinct(codes: Codes) -> None:
+    """Two voxels far apart hold the same, a third something else."""
+    same = np.concatenate([codes[:EACH], codes[:EACH], codes[EACH : 2 * EACH]])
+    index = make_index(same, np.arange(4) * EACH)
+    comparison = Comparison(index, np.concatenate([seen(codes, 0, 40, 0.2), seen(codes, 1, 40, 0.2)]))
+    keypoint = np.arange(80)
+    assert comparison.distinct(keypoint[:40], np.zeros(40, int)).mean() < 0.05
+    assert comparison.distinct(keypoint[40:], np.full(40, 2)).mean() > 0.9
+    assert comparison.distinct(keypoint[40:], np.full(40, 1)).mean() < 0.05
+    assert comparison.distinct(keypoint[:0], keypoint[:0]).tolist() == []
+    np.testing.assert_array_equal(comparison.first(50), comparison.first(80)[:50])
