@@ -30,7 +30,7 @@ from neumap_ros.core.keyframes import BoolArray, IntArray
 from neumap_ros.core.matching import mutual_best
 from neumap_ros.core.neural_map import NeuralMap
 from neumap_ros.core.pose import RansacSettings, ransac_pose, refine_pose, residuals_px
-from neumap_ros.core.voxels import MORE_VOXELS, MOST_VOXELS, VOTERS, Comparison, VoxelIndex
+from neumap_ros.core.voxels import LARGE, MORE_VOXELS, MOST_VOXELS, VOTERS, Comparison, VoxelIndex
 from neumap_ros.records import Camera, Float32Array, FloatArray
 
 FIRST_KEYPOINTS = 512
@@ -331,8 +331,8 @@ class PoseSearch:
 
 
 def _voxel_index(neural_map: NeuralMap) -> VoxelIndex | None:
-    """What chooses voxels of a large map; None for a map of few, and where there are no latents."""
-    if not neural_map.decoder_id or len(neural_map.grid) <= MOST_VOXELS:
+    """What chooses voxels of a large map; None for any other, and where there are no latents."""
+    if not neural_map.decoder_id or len(neural_map.grid) <= MOST_VOXELS or len(neural_map.landmarks) < LARGE:
         return None
     codes, codebook, cells = neural_map.landmarks, shipped_decoder().codebook, neural_map.grid.cells
     return VoxelIndex(codes.descriptors, codebook.decode(codes.descriptors), codebook.words[0], codes.offsets, cells)

@@ -17,8 +17,10 @@ from neumap_ros.core.keyframes import BoolArray, IntArray
 from neumap_ros.core.quantization import WORDS, Codes
 from neumap_ros.records import Float32Array
 
-# a map of so many voxels is decoded whole; of a larger one the likeliest, and if they do not settle the pose, more
+# of so many voxels none are chosen; of more the likeliest, and if they do not settle the pose, more
 MOST_VOXELS, MORE_VOXELS = 4, 12
+# a map of fewer landmarks, such as a hall that was mapped with the default settings, is decoded whole in less time
+LARGE = 15_000
 # so many of the strongest keypoints choose the likeliest voxels, all of them the others
 VOTERS = 512
 # with the landmarks of so many words each keypoint is compared

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from synthetic_scene import CAMERA, FOCAL_PX, PATCH_M, Scene, features_of, make_map, make_scene, ring
 
-from neumap_ros.core import geometry
-from neumap_ros.core.decoders import NearestDecoder
+from neumap_ros.core import geometry, search
+from neumap_ros.core.decoders import landmark_descriptors
 from neumap_ros.core.frozen import shipped_decoder
 from neumap_ros.core.keyframes import IntArray
 from neumap_ros.core.localizer import Localizer
@@ -34,18 +34,17 @@ def latent_map(scene: Scene) -> NeuralMap:
     """The map of a scene for the frozen decoder."""
     frozen, count = shipped_decoder(), len(scene.points)
     neural_map = make_map(scene, VOXEL_M)
-    descriptors = NearestDecoder(neural_map).descriptors
-    coarse = make_coarse(neural_map)
+    descriptors, coarse = landmark_descriptors(neural_map)
     size, angle = np.full(count, PATCH_PX, np.float32), np.zeros(count, np.float32)
     latents = frozen.codebook.encode(frozen.embed(descriptors, coarse, size, angle), 8)
     codes = replace(neural_map.landmarks, descriptors=latents, coarse=latents[:, :0])
     return replace(neural_map, landmarks=codes, decoder_id=frozen.decoder_id)
 
 
-def make_coarse(neural_map: NeuralMap) -> np.ndarray:
-    from neumap_ros.core.decoders import landmark_descriptors
-
-    return landmark_descriptors(neural_map)[1]
+@pytest.fixture(autouse=True)
+def already_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Maps of few landmarks count as large."""
+    monkeypatch.setattr(search, "LARGE", 1000)
 
 
 @pytest.fixture(scope="module")
@@ -123,6 +122,15 @@ def test_a_map_without_latents_is_searched_whole() -> None:
     neural_map = merge_all([make_map(room(number)) for number in range(3)])
     assert len(neural_map.grid) > MOST_VOXELS
     spy = Spy(neural_map)
+    spy.searched = []
+    view, _ = view_of(1)
+    assert spy(view, None, {}) is not None
+    assert spy.searched == [None]
+
+
+def test_few_landmarks_are_searched_whole(building: NeuralMap, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(search, "LARGE", len(building.landmarks) + 1)
+    spy = Spy(building)
     spy.searched = []
     view, _ = view_of(1)
     assert spy(view, None, {}) is not None
