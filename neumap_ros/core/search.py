@@ -46,7 +46,7 @@ RIVAL_M, RIVAL_RAD, RIVAL_SHARE = 0.15, 0.1, 0.8
 STRONG_CONFIDENCE, STRONG_SHARE = 0.3, 0.35
 # so many cells of the image, cut into this many columns and rows, must hold two or more inliers: a pose from a single
 # poster far away is anything but certain, however many inliers the poster has
-CELL_COLUMNS, CELL_ROWS, MIN_CELLS = 6, 4, 4
+CELL_COLUMNS, CELL_ROWS, MIN_CELLS = 6, 4, 3
 # pixels as of a camera of this focal length: the same angles in any other, but not less than keypoints are exact to
 FOCAL_PX, SMALLEST_SCALE = 525.0, 0.5
 CHECK_RADIUS_PX = 5.0

@@ -182,7 +182,7 @@ def test_a_pose_too_uncertain_to_be_of_use_is_none(scene: Scene) -> None:
 
 @pytest.mark.parametrize(
     ("inliers", "strong", "cells", "enough"),
-    [(20, 20, 20, True), (20, 7, 4, True), (19, 19, 20, False), (20, 6, 20, False), (20, 20, 3, False)],
+    [(20, 20, 20, True), (20, 7, 3, True), (19, 19, 20, False), (20, 6, 20, False), (20, 20, 2, False)],
 )
 def test_evidence_must_be_enough_in_every_respect(inliers: int, strong: int, cells: int, enough: bool) -> None:
     evidence = Evidence(inliers, strong, cells)
