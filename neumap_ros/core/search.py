@@ -38,9 +38,9 @@ FIRST_KEYPOINTS = 512
 SETTLED = 2.0
 # with so many times the inliers needed in the likeliest voxels of a large map no others are searched
 FOUND = 2.0
-# with less than so many times the inliers needed, another pose may be as good: a small flat patch looks alike from
+# with less than so many times the inliers needed, another pose may be as good: small or flat things look alike from
 # two sides. Other samples look for such a rival; how far from each other rivals are, and how much speaks for one
-RIVALRY, RIVAL_SEEDS = 3.0, (1, 2)
+RIVALRY, RIVAL_SEEDS = 10.0, (1, 2)
 RIVAL_M, RIVAL_RAD, RIVAL_SHARE = 0.15, 0.1, 0.8
 # of the inliers this share must be matches that are far better than their runner-up: chance rarely makes those
 STRONG_CONFIDENCE, STRONG_SHARE = 0.3, 0.35
