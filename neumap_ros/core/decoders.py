@@ -1,6 +1,6 @@
 """Decoders: from keypoints and a map's codes to hypotheses of where in the map each keypoint is.
 
-Both decoders answer through :class:`Hypotheses`, so that one PnP can draw on either or on both.
+All decoders answer through :class:`Hypotheses`, so that one PnP can draw on any of them.
 """
 
 from __future__ import annotations

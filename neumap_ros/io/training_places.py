@@ -11,7 +11,6 @@ from neumap_ros.core.progress import Progress
 from neumap_ros.core.training_scene import TrainingScene, load_scene, make_training_scene, save_scene
 from neumap_ros.errors import MappingError
 from neumap_ros.io.sources import open_source
-from neumap_ros.io.thinning import thin
 from neumap_ros.io.virtual.curriculum import random_place
 
 # a training scene holds all of an image's keypoints: of more images than these it gets large, and no more instructive
@@ -77,7 +76,7 @@ def _make_place(seed: int, path: Path) -> None:
 def _recording(folder: Path, source: Path, progress: Progress) -> Path:
     path = folder / f"recording-{'-'.join(source.resolve().parts[-2:])}.safetensors"
     if not path.exists():
-        frames = thin(open_source(source, poses=True), None, None).frames
+        frames = open_source(source, poses=True).frames
         step = max(1, -(-len(frames) // MOST_IMAGES))
         save_scene(path, make_training_scene(frames[::step], (), progress))
     return path
