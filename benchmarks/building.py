@@ -27,7 +27,7 @@ from neumap_ros.core.map_file import to_bytes
 from neumap_ros.core.mapping import MappingSettings, map_of, survey
 from neumap_ros.core.merging import merge_all
 from neumap_ros.core.neural_map import NeuralMap
-from neumap_ros.core.search import View
+from neumap_ros.core.view import View
 from neumap_ros.io.virtual.building import Building, building
 from neumap_ros.records import FloatArray
 

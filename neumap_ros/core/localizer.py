@@ -16,10 +16,13 @@ import cv2
 import numpy as np
 
 from neumap_ros.core import cameras, drift, geometry
+from neumap_ros.core.evidence import MIN_CELLS, Evidence
 from neumap_ros.core.features import FeatureExtractor
 from neumap_ros.core.keyframes import IntArray
 from neumap_ros.core.neural_map import Calibration, NeuralMap
-from neumap_ros.core.search import MIN_CELLS, Evidence, PoseSearch, Solution, View
+from neumap_ros.core.refinement import Solution
+from neumap_ros.core.search import PoseSearch
+from neumap_ros.core.view import View
 from neumap_ros.errors import DataError
 from neumap_ros.records import Camera, FloatArray, ImageArray, PoseEstimate, Status
 

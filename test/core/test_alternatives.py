@@ -12,7 +12,7 @@ from neumap_ros.core import geometry
 from neumap_ros.core.features import Features
 from neumap_ros.core.localizer import Localizer
 from neumap_ros.core.neural_map import NeuralMap
-from neumap_ros.core.search import View
+from neumap_ros.core.view import View
 from neumap_ros.records import FloatArray
 
 FAR = np.array([30.0, 0.0, 0.0])

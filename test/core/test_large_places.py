@@ -15,7 +15,8 @@ from neumap_ros.core.keyframes import IntArray
 from neumap_ros.core.localizer import Localizer
 from neumap_ros.core.merging import merge_all
 from neumap_ros.core.neural_map import VOXEL_M, NeuralMap
-from neumap_ros.core.search import PoseSearch, View
+from neumap_ros.core.search import PoseSearch
+from neumap_ros.core.view import View
 from neumap_ros.core.voxels import MORE_VOXELS, MOST_VOXELS
 from neumap_ros.records import FloatArray
 

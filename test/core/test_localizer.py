@@ -23,11 +23,12 @@ from synthetic_scene import (
 from neumap_ros.core import geometry
 from neumap_ros.core.cameras import make_camera
 from neumap_ros.core.drift import DriftField, apply_deviation
+from neumap_ros.core.evidence import Evidence
 from neumap_ros.core.frozen import shipped_decoder
 from neumap_ros.core.localizer import Localizer, as_gray, doubts, pose_covariance
 from neumap_ros.core.neural_map import Calibration, LandmarkCodes, NeuralMap, encode_anchors, group_into_voxels
 from neumap_ros.core.quantization import shipped_codebooks
-from neumap_ros.core.search import Evidence, View
+from neumap_ros.core.view import View
 from neumap_ros.errors import CalibrationError, DataError
 from neumap_ros.records import FloatArray, ImageArray, PoseEstimate, Status
 

@@ -1,0 +1,109 @@
+"""From a pose that guesses agree on to the one that all landmarks around it agree on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.spatial import cKDTree
+
+from neumap_ros.core import geometry
+from neumap_ros.core.decoders import Hypotheses, NearestDecoder, rows_of_voxels
+from neumap_ros.core.evidence import CHECK_RADIUS_PX, Evidence, count_evidence
+from neumap_ros.core.keyframes import IntArray
+from neumap_ros.core.matching import mutual_best
+from neumap_ros.core.neural_map import VoxelGrid
+from neumap_ros.core.pose import refine_pose, residuals_px
+from neumap_ros.core.view import View
+from neumap_ros.records import Float32Array, FloatArray
+
+# so far from its projection a landmark is looked for, in the first round and in the second, in pixels as of View.scale
+SEARCH_RADII_PX = (12.0, 6.0)
+# among so many keypoints
+SEARCH_CANDIDATES = 4
+# around a pose landmarks are looked for in the voxels that were searched, and in those that come so near to the camera
+AROUND_M = 2.5
+
+
+@dataclass(frozen=True)
+class Solution:
+    """A pose in the adjusted map, before it is corrected and judged.
+
+    ``information`` (6, 6) as of :func:`~neumap_ros.core.pose.refine_pose`; ``keypoint`` (M,), ``points`` (M, 3) and
+    ``error_px`` (M,) are the matches it was refined on. ``rival_m`` is how far away another pose is that explains the
+    image about as well; 0 where none was found.
+    """
+
+    camera_from_map: FloatArray
+    information: FloatArray
+    evidence: Evidence
+    keypoint: IntArray
+    points: FloatArray
+    error_px: FloatArray
+    rival_m: float = 0.0
+
+
+class Refinement:
+    """Refines poses on the landmarks of one map."""
+
+    def __init__(self, grid: VoxelGrid, nearest: NearestDecoder) -> None:
+        """``nearest`` holds the landmarks of the map whose voxels are ``grid``, and how keypoints compare with them."""
+        self._grid = grid
+        self._nearest = nearest
+
+    def __call__(self, camera_from_map: FloatArray, witness: Hypotheses, view: View) -> Solution | None:
+        """The pose refined on landmarks that are looked for around their projections, in two rounds of narrowing
+        search, with what of the ``witness`` guesses agrees; None where too few landmarks do.
+        """
+        keypoints, landmarks, alike = self._candidates(camera_from_map, view)
+        pose, information = camera_from_map, np.eye(6)
+        chosen = np.zeros(0, np.int64)
+        for radius in SEARCH_RADII_PX:
+            error = self._errors(pose, view, keypoints, landmarks)
+            near = np.flatnonzero(error < view.scale * radius)
+            score = alike[near] - 0.01 * error[near] / (view.scale * radius)
+            chosen = near[mutual_best(keypoints[near], landmarks[near], score)]
+            if len(chosen) < 6:
+                return None
+            rays, points = view.rays[keypoints[chosen]], self._nearest.points[landmarks[chosen]]
+            pose, information = refine_pose(pose, rays, points, view.focal_px)
+        error = self._errors(pose, view, keypoints[chosen], landmarks[chosen])
+        fits = error < view.scale * CHECK_RADIUS_PX
+        return Solution(
+            camera_from_map=pose,
+            information=information,
+            evidence=count_evidence(pose, witness, view),
+            keypoint=keypoints[chosen][fits],
+            points=self._nearest.points[landmarks[chosen]][fits],
+            error_px=error[fits],
+        )
+
+    def _errors(self, pose: FloatArray, view: View, keypoints: IntArray, landmarks: IntArray) -> FloatArray:
+        points = self._nearest.points[landmarks]
+        return np.asarray(np.linalg.norm(residuals_px(pose, view.rays[keypoints], points, view.focal_px), axis=1))
+
+    def _candidates(self, camera_from_map: FloatArray, view: View) -> tuple[IntArray, IntArray, Float32Array]:
+        """Keypoints, landmarks and their similarity, of all pairs that look alike and are close in the image."""
+        rows = self._rows_around(camera_from_map, view)
+        seen = geometry.transform_points(camera_from_map, self._nearest.points[rows])
+        in_front = np.flatnonzero(seen[:, 2] > 0.1)
+        where = seen[in_front, :2] / seen[in_front, 2:]
+        inside = ((where > view.rays.min(axis=0)) & (where < view.rays.max(axis=0))).all(axis=1)
+        visible, where = in_front[inside], where[inside]
+        visible = visible if isinstance(rows, slice) else rows[visible]
+        if not len(visible):
+            return np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.float32)
+        radius = view.scale * SEARCH_RADII_PX[0] / view.focal_px
+        _, near = cKDTree(view.rays).query(where, k=SEARCH_CANDIDATES, distance_upper_bound=radius, workers=-1)
+        row, column = np.nonzero(near < len(view.rays))
+        keypoint, landmark = near[row, column], visible[row]
+        alike = np.einsum("ij,ij->i", view.features.descriptors[keypoint], self._nearest.descriptors[landmark])
+        good = alike > self._nearest.min_similarity
+        return keypoint[good], landmark[good], alike[good]
+
+    def _rows_around(self, camera_from_map: FloatArray, view: View) -> slice | IntArray:
+        """The landmarks to look for: of a large map only those of the voxels searched, and around the camera."""
+        if view.voxels is None:
+            return slice(None)
+        around = self._grid.within(geometry.invert_pose(camera_from_map)[:3, 3], AROUND_M)
+        return rows_of_voxels(self._nearest.offsets, np.concatenate([view.voxels, around]))
