@@ -1,0 +1,579 @@
+#!/usr/bin/env python3
+"""What other designs of the frozen decoder would be worth: small ones, trained side by side on the same places.
+
+    python benchmarks/architectures.py --work WORK [--steps 1500] [--head-steps 800] [--json FILE]
+
+Prints one Markdown table. Its first rows are encoders, trained from nothing with one thing changed each, and judged by
+the landmark most like each keypoint. The other rows are heads on the encoder that ships, which tell where a keypoint
+is, all trained on the same examples but for the one without tracks. All are judged in places that nothing was trained
+in, not even the encoder that ships: keypoints that show a landmark of the map, and poses by RANSAC on the answers.
+
+The encoders are left in WORK for ``ablations.py --decoders``, which measures them in recorded scenes. On one core
+rendering takes 12 s a place the first time, some 25 minutes by default; the encoders take 10 minutes, the heads 15.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+from unittest import mock
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from benchmarks.scoring import markdown
+from neumap_ros.cli import options
+from neumap_ros.cli.progress import StageProgress
+from neumap_ros.core import geometry, training_data
+from neumap_ros.core.attention import CANDIDATES, SAME_PLACE_M, GeometricAttention, leads
+from neumap_ros.core.encoder import EMBEDDING
+from neumap_ros.core.frozen import FrozenDecoder, load_decoder, save_decoder, shipped_decoder
+from neumap_ros.core.network import WIDTH, Block
+from neumap_ros.core.pose import RansacSettings, ransac_pose
+from neumap_ros.core.pretraining import PretrainSettings, ResidualWords, Trainee, choice_loss, pretrain
+from neumap_ros.core.quantization import joint_descriptors
+from neumap_ros.core.training_data import FEWEST_LANDMARKS, Augmentation, Example, ExampleSource
+from neumap_ros.core.training_scene import TrainingScene
+from neumap_ros.io.training_places import training_scenes
+from neumap_ros.io.virtual.curriculum import random_place
+from neumap_ros.records import Float32Array, FloatArray
+
+HEAD = ("", "trained", "steps", "keypoints, 5 cm", "25 cm", "median", "poses, 5 cm, 5°")
+# seeds of places: encoders see the first of those of the heads; no training of the project reaches the unseen ones
+HEAD_PLACES, ENCODER_PLACES, FREE_PLACES, FIRST_UNSEEN = 100, 60, 10, 2_000_000
+ATTENTION_STEPS = 10
+# draws of an unseen place; images that are drawn again are not judged again
+DRAWS = 12
+# a pose is asked of images that show so many landmarks of the map
+POSE_KEYPOINTS = 20
+# answers less certain than this are no hypotheses; RANSAC's threshold is as of a camera of this focal length
+CERTAIN, FOCAL_PX = 0.05, 525.0
+LAYERS, ATTENDING_HEADS = 4, 4
+# coordinates are of this size; waves encode anchors from this length down by octaves
+EXTENT_M, LONGEST_WAVE_M, OCTAVES = 4.0, 32.0, 8
+FREE_LATENTS, FREE_RATE, FREE_STEPS, FREE_TOKENS = 256, 1e-2, 200, 256
+CHOICE_RATE, LAYER_RATE, REGRESSION_RATE = 2e-3, 5e-4, 1e-3
+
+
+class Sight(NamedTuple):
+    """One image against the landmarks of its place, as the frozen encoder sees them. Points are in metres from the
+    middle of the place, which is number ``place`` among its kind.
+
+    ``keypoints`` (Q, 64) and their ``rays`` (Q, 2); ``latents`` (L, 64) and ``points`` (L, 3) of landmarks, and
+    ``right`` (Q, L), which of them a keypoint shows; ``views`` (S, 64), what mapping images saw at ``view_points``
+    (S, 3).
+    """
+
+    place: int
+    keypoints: Tensor
+    rays: Tensor
+    latents: Tensor
+    points: Tensor
+    right: Tensor
+    views: Tensor
+    view_points: Tensor
+
+    @property
+    def shown(self) -> Tensor:
+        """Which keypoints (Q,) show a landmark of the map."""
+        return self.right.any(dim=1)
+
+    @property
+    def truth(self) -> Tensor:
+        """The points (Q, 3) of what keypoints show; the origin for those that show nothing."""
+        weight = self.right.to(self.points.dtype)
+        return weight @ self.points / weight.sum(dim=1, keepdim=True).clamp_min(1)
+
+
+class Draws:
+    """Images drawn of places, as the attention's training draws them, through a frozen encoder."""
+
+    def __init__(
+        self, scenes: Sequence[TrainingScene], decoder: FrozenDecoder, augmentation: Augmentation, seed: int
+    ) -> None:
+        self._sources = [ExampleSource([scene], seed + i, augmentation) for i, scene in enumerate(scenes)]
+        self._middles = [torch.from_numpy(scene.points.mean(axis=0)) for scene in scenes]
+        self._rng = np.random.default_rng(seed)
+        self._encoder = decoder.encoder
+        self._words = ResidualWords().requires_grad_(False)
+        self._words.words.copy_(torch.from_numpy(decoder.codebook.words))
+        self._settings = PretrainSettings()
+
+    def __call__(self) -> Sight:
+        """An image of any place."""
+        return self.of(int(self._rng.integers(len(self._sources))))[1]
+
+    @torch.no_grad()
+    def of(self, place: int) -> tuple[Example, Sight]:
+        """An image of one place."""
+        s = self._settings
+        example = self._sources[place].draw(s.keypoints, s.landmarks, s.views)
+        each = self._encoder(example.view_descriptors, example.view_shape).unflatten(0, example.counts.shape)
+        means = functional.normalize((each * example.counts[..., None]).sum(dim=1), dim=1)
+        points = example.points - self._middles[place]
+        usable = example.counts > 0
+        return example, Sight(
+            place=place,
+            keypoints=self._encoder(example.descriptors, example.shape),
+            rays=example.rays,
+            latents=functional.normalize(self._words(means, s.latent_bytes), dim=1),
+            points=points,
+            right=example.right,
+            views=each[usable],
+            view_points=points[:, None].expand(-1, s.views, -1)[usable],
+        )
+
+
+class Answers(NamedTuple):
+    """Where keypoints are: ``points`` (Q, 3) in metres from the middle of the place, and how sure that is (Q,)."""
+
+    points: Tensor
+    confidence: Tensor
+
+
+class Head(nn.Module):
+    """What tells where keypoints are, by what the frozen encoder sees."""
+
+    rate = CHOICE_RATE
+
+    def loss(self, sight: Sight) -> Tensor:
+        """What training makes smaller."""
+        raise NotImplementedError
+
+    def answer(self, sight: Sight) -> Answers:
+        """The answers for one image."""
+        raise NotImplementedError
+
+    def move_to(self, sights: Sequence[Sight]) -> None:
+        """Get ready for a new place, of which ``sights`` hold what was mapped."""
+
+    def groups(self) -> list[dict[str, Any]]:
+        """What is trained, for the optimizer."""
+        return [{"params": [p for p in self.parameters() if p.requires_grad]}]
+
+
+class Nearest(Head):
+    """The landmark most like a keypoint, as sure as it is far ahead of any other place (Lowe's ratio)."""
+
+    def answer(self, sight: Sight) -> Answers:
+        similarity, index = (sight.keypoints @ sight.latents.T).topk(CANDIDATES, dim=1)
+        candidates = sight.points[index]
+        distance = (2 - 2 * similarity).clamp_min(1e-9).sqrt()
+        elsewhere = (candidates - candidates[:, :1]).norm(dim=2) > SAME_PLACE_M
+        second = distance.masked_fill(~elsewhere, torch.inf).amin(dim=1)
+        second = torch.where(second.isfinite(), second, distance[:, -1])
+        return Answers(candidates[:, 0], (2 * (1 - distance[:, 0] / second)).clamp(0, 1))
+
+
+class Choosing(Head):
+    """The product's head: geometric attention chooses among the candidates most like each keypoint.
+
+    Where the similarity does not start the choice, it is one of the things that the votes are weighed with.
+    """
+
+    def __init__(self, attention: GeometricAttention | None = None, similarity_starts: bool = True) -> None:
+        super().__init__()
+        self.attention = attention or GeometricAttention()
+        if not similarity_starts:
+            nn.init.zeros_(self.attention.scale.requires_grad_(False))
+            nn.init.zeros_(self.attention.none)
+
+    def look(self, sight: Sight) -> Tensor:
+        """Embeddings (Q, 64) of keypoints."""
+        return sight.keypoints
+
+    def choose(self, sight: Sight) -> tuple[list[Tensor], Tensor]:
+        """The logits (Q, K + 1) of each round, and which landmarks (Q, K) the candidates are."""
+        similarity, index = (self.look(sight) @ sight.latents.T).topk(CANDIDATES, dim=1)
+        return self.attention(similarity, sight.points[index], sight.rays), index
+
+    def loss(self, sight: Sight) -> Tensor:
+        rounds, index = self.choose(sight)
+        right = sight.right.gather(1, index)
+        return torch.stack([choice_loss(logits, right) for logits in rounds]).mean()
+
+    def answer(self, sight: Sight) -> Answers:
+        rounds, index = self.choose(sight)
+        candidates = sight.points[index]
+        lead, best = leads(rounds[-1], candidates)
+        return Answers(candidates[torch.arange(len(best)), best], lead)
+
+
+class SelfAttending(Choosing):
+    """The same, after keypoints attended to each other: what is around one may tell it from what looks alike."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.where = nn.Linear(2, EMBEDDING)
+        self.layer = nn.TransformerEncoderLayer(
+            EMBEDDING, ATTENDING_HEADS, 2 * EMBEDDING, dropout=0.0, batch_first=True, norm_first=True
+        )
+        # embeddings start as they are
+        for part in (self.layer.self_attn.out_proj, self.layer.linear2):
+            nn.init.zeros_(part.weight)
+            nn.init.zeros_(part.bias)
+
+    def groups(self) -> list[dict[str, Any]]:
+        return [
+            {"params": self.attention.parameters()},
+            {"params": [*self.where.parameters(), *self.layer.parameters()], "lr": LAYER_RATE},
+        ]
+
+    def look(self, sight: Sight) -> Tensor:
+        tokens = sight.keypoints + self.where(sight.rays)
+        seen = self.layer(tokens[None])[0] - tokens
+        return functional.normalize(sight.keypoints + seen, dim=1)
+
+
+class CoordinateDecoder(nn.Module):
+    """NeuMap's (CVPR 2023) decoder in small: keypoints (Q, 64) attend to codes (M, 128), then tell coordinates (Q, 3)
+    in metres, and the logit (Q,) that they have any.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.token = nn.Linear(EMBEDDING, WIDTH)
+        self.blocks = nn.ModuleList(Block() for _ in range(LAYERS))
+        self.out = nn.Sequential(nn.LayerNorm(WIDTH), nn.Linear(WIDTH, WIDTH), nn.GELU(), nn.Linear(WIDTH, 4))
+
+    def forward(self, keypoints: Tensor, codes: Tensor) -> tuple[Tensor, Tensor]:
+        tokens = self.token(keypoints)[None]
+        for block in self.blocks:
+            tokens = block(tokens, codes[None], None)
+        out = self.out(tokens[0])
+        return EXTENT_M * out[:, :3], out[:, 3]
+
+
+def coordinate_loss(found: tuple[Tensor, Tensor], truth: Tensor, shown: Tensor) -> Tensor:
+    """L1 of coordinates (Q, 3) in metres where there is a ``truth``, and cross-entropy of whether there is one (Q,)."""
+    points, valid = found
+    loss = functional.binary_cross_entropy_with_logits(valid, shown.to(valid.dtype))
+    return loss + (points - truth)[shown].abs().mean() if shown.any() else loss
+
+
+class Regressing(Head):
+    """Coordinates are regressed from codes that are the landmarks: latents, and anchors as waves."""
+
+    rate = REGRESSION_RATE
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.latent = nn.Linear(EMBEDDING, WIDTH)
+        self.anchor = nn.Linear(6 * OCTAVES, WIDTH)
+        self.norm = nn.LayerNorm(WIDTH)
+        self.decoder = CoordinateDecoder()
+
+    def codes(self, sight: Sight) -> Tensor:
+        """A code (L, 128) for each landmark."""
+        waves = sight.points[..., None] * (2 * torch.pi / LONGEST_WAVE_M * 2.0 ** torch.arange(OCTAVES))
+        anchors = torch.cat([waves.sin(), waves.cos()], dim=-1).flatten(1)
+        codes: Tensor = self.norm(self.latent(sight.latents) + self.anchor(anchors))
+        return codes
+
+    def loss(self, sight: Sight) -> Tensor:
+        return coordinate_loss(self.decoder(sight.keypoints, self.codes(sight)), sight.truth, sight.shown)
+
+    def answer(self, sight: Sight) -> Answers:
+        points, valid = self.decoder(sight.keypoints, self.codes(sight))
+        return Answers(points, valid.sigmoid())
+
+
+class Unanchored(Head):
+    """The same from codes that know no tracks: random to begin with, and learned with the decoder in each place of its
+    training; in a new place, under the frozen decoder, from what the mapping images saw.
+    """
+
+    rate = REGRESSION_RATE
+
+    def __init__(self, places: int) -> None:
+        super().__init__()
+        self.decoder = CoordinateDecoder()
+        # one parameter a place: those of places that are not drawn must stay as they are
+        self.places = nn.ParameterList(torch.randn(FREE_LATENTS, WIDTH) for _ in range(places))
+        self._here = torch.zeros(FREE_LATENTS, WIDTH)
+
+    def groups(self) -> list[dict[str, Any]]:
+        return [
+            {"params": self.decoder.parameters()},
+            {"params": self.places.parameters(), "lr": FREE_RATE, "weight_decay": 0.0},
+        ]
+
+    def loss(self, sight: Sight) -> Tensor:
+        codes: Tensor = self.places[sight.place]
+        asked = coordinate_loss(self.decoder(sight.keypoints, codes), sight.truth, sight.shown)
+        return asked + self._mapping_loss(sight, codes)
+
+    def _mapping_loss(self, sight: Sight, codes: Tensor) -> Tensor:
+        some = torch.randperm(len(sight.views))[:FREE_TOKENS]
+        points, _ = self.decoder(sight.views[some], codes)
+        loss: Tensor = (points - sight.view_points[some]).abs().mean()
+        return loss
+
+    def move_to(self, sights: Sequence[Sight]) -> None:
+        codes = torch.randn(FREE_LATENTS, WIDTH).requires_grad_(True)
+        optimizer = torch.optim.Adam([codes], lr=FREE_RATE)
+        for step in range(FREE_STEPS):
+            optimizer.zero_grad()
+            with torch.enable_grad():
+                self._mapping_loss(sights[step % len(sights)], codes).backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+        self._here = codes.detach()
+
+    def answer(self, sight: Sight) -> Answers:
+        points, valid = self.decoder(sight.keypoints, self._here)
+        return Answers(points, valid.sigmoid())
+
+
+def train(heads: Mapping[str, Head], draw: Callable[[], Sight], steps: int, report: Callable[[str], object]) -> None:
+    """Train all heads on the same ``steps`` images."""
+    running = {}
+    for name, head in heads.items():
+        optimizer = torch.optim.AdamW(head.groups(), lr=head.rate, weight_decay=1e-3)
+        rates = [group["lr"] for group in optimizer.param_groups]
+        running[name] = optimizer, torch.optim.lr_scheduler.OneCycleLR(optimizer, rates, total_steps=steps)
+    sums = dict.fromkeys(heads, 0.0)
+    for step in range(steps):
+        sight = draw()
+        for name, (optimizer, schedule) in running.items():
+            loss = heads[name].loss(sight)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            nn.utils.clip_grad_norm_(heads[name].parameters(), 1.0)
+            optimizer.step()
+            schedule.step()
+            sums[name] += float(loss.detach())
+        if (step + 1) % 100 == 0:
+            report(f"step {step + 1}: " + ", ".join(f"{name} {total / 100:.3f}" for name, total in sums.items()))
+            sums = dict.fromkeys(heads, 0.0)
+    for head in heads.values():
+        head.eval().requires_grad_(False)
+
+
+@dataclass(frozen=True)
+class UnseenPlace:
+    """A place to judge in: its images' true poses ``map_from_camera`` (F, 4, 4), and its camera."""
+
+    scene: TrainingScene
+    poses: FloatArray
+    focal_px: float
+
+
+@dataclass(frozen=True)
+class Judged:
+    """One image's errors (S,) in metres of the keypoints that show a landmark, and of its pose where it was asked."""
+
+    place: int
+    errors_m: Float32Array
+    pose: tuple[float, float] | None
+
+
+def unseen_place(seed: int, scene: TrainingScene) -> UnseenPlace:
+    """The place of ``seed`` as it was made."""
+    place = random_place(seed)
+    poses = np.stack([frame.map_from_camera for frame in (*place.mapping, *place.query)])  # type: ignore[misc]
+    return UnseenPlace(scene, poses, float(np.sqrt(np.linalg.det(place.query[0].camera.matrix[:2, :2]))))
+
+
+def image_of(scene: TrainingScene, example: Example) -> int:
+    """Which image an example was drawn from: no other has a keypoint at just this place."""
+    return int(scene.image[(scene.rays == example.rays[0].numpy()).all(axis=1)][0])
+
+
+class Trial:
+    """Images of unseen places, undisturbed, as one encoder sees them: the same ones for each."""
+
+    def __init__(self, places: Sequence[UnseenPlace], decoder: FrozenDecoder) -> None:
+        self._places = places
+        draws = Draws([place.scene for place in places], decoder, Augmentation(0.0, False), seed=7)
+        self._images: list[dict[int, Sight]] = []
+        for number, place in enumerate(places):
+            drawn = [draws.of(number) for _ in range(DRAWS)]
+            self._images.append({image_of(place.scene, example): sight for example, sight in drawn})
+
+    @torch.no_grad()
+    def judge(self, head: Head) -> list[Judged]:
+        """How far off a head's answers are on each image."""
+        torch.manual_seed(0)
+        out = []
+        for place, images in zip(self._places, self._images, strict=True):
+            head.move_to(list(images.values()))
+            out += [judge_image(head, sight, place, image) for image, sight in images.items()]
+        return out
+
+
+def judge_image(head: Head, sight: Sight, place: UnseenPlace, image: int) -> Judged:
+    """How far off a head's answers are on one image."""
+    answers = head.answer(sight)
+    errors = (answers.points - sight.truth).norm(dim=1)[sight.shown].numpy()
+    if len(errors) < POSE_KEYPOINTS:
+        return Judged(sight.place, errors, None)
+    order = (-answers.confidence).argsort(stable=True)
+    order = order[answers.confidence[order] > CERTAIN]
+    points = answers.points[order].double().numpy() + place.scene.points.mean(axis=0)
+    settings = RansacSettings()
+    settings = replace(settings, max_error_px=settings.max_error_px * place.focal_px / FOCAL_PX)
+    found = ransac_pose(sight.rays[order].double().numpy(), points, place.focal_px, settings)
+    if found is None:
+        return Judged(sight.place, errors, (np.inf, np.inf))
+    error = geometry.pose_error(geometry.invert_pose(found[0]), place.poses[image]).reshape(2, 3)
+    metres, radians = np.linalg.norm(error, axis=1)
+    return Judged(sight.place, errors, (float(metres), float(np.rad2deg(radians))))
+
+
+@dataclass(frozen=True)
+class EncoderVariant:
+    """A row: what an encoder's training differs in. It does not look at the columns ``unused`` (first, last + 1) of
+    descriptors.
+    """
+
+    settings: PretrainSettings
+    changed: Callable[[], AbstractContextManager[object]] = nullcontext
+    unused: tuple[int, int] = (0, 0)
+
+
+def encoder_variants(steps: int) -> dict[str, EncoderVariant]:
+    """All encoders by name, the product's own way first."""
+    base = PretrainSettings(steps=steps, attention_steps=ATTENTION_STEPS)
+
+    def no_coarse(fine: Float32Array, coarse: Float32Array) -> Float32Array:
+        return joint_descriptors(fine, np.zeros_like(coarse))
+
+    return {
+        "base": EncoderVariant(base),
+        "without augmentation": EncoderVariant(replace(base, augmentation=Augmentation(0.0, False))),
+        "without the second descriptor": EncoderVariant(
+            base, lambda: mock.patch.object(training_data, "joint_descriptors", no_coarse), (128, 256)
+        ),
+        # principal components and k-means words as they are: steps so small that they change nothing
+        "without pre-training": EncoderVariant(replace(base, steps=10, learning_rate=1e-9, attention_rate=1e-9)),
+    }
+
+
+def train_encoder(
+    name: str, variant: EncoderVariant, scenes: Sequence[TrainingScene], work: Path, report: Callable[[str], object]
+) -> Path:
+    """The file of a variant's decoder, which is trained where it is not there yet."""
+    path = work / f"{name.replace(' ', '-')}.safetensors"
+    if not path.exists():
+        with variant.changed():
+            trainee: Trainee = pretrain(
+                scenes,
+                variant.settings,
+                path.with_suffix(".checkpoint"),
+                lambda record: report(f"{name}: {json.dumps(record)}"),
+            )
+        for layer in (trainee.encoder.linear, trainee.encoder.mlp[0]):
+            layer.weight[:, slice(*variant.unused)] = 0  # type: ignore[operator]
+        save_decoder(path, trainee.encoder, trainee.attention, trainee.words.words.numpy())
+    return path
+
+
+def trained_heads(
+    scenes: Sequence[TrainingScene], steps: int, report: Callable[[str], object]
+) -> dict[str, tuple[Head, int]]:
+    """All heads on the encoder that ships, with the steps each was trained."""
+    torch.manual_seed(0)
+    shipped = shipped_decoder()
+    heads: dict[str, Head] = {
+        "geometric attention": Choosing(),
+        "without the similarity as starting logit": Choosing(similarity_starts=False),
+        "after self-attention among keypoints": SelfAttending(),
+        "regression from tracks": Regressing(),
+    }
+    train(heads, Draws(scenes, shipped, Augmentation(), seed=1), steps, report)
+    free = Unanchored(min(FREE_PLACES, len(scenes)))
+    # a place's codes must be met again and again
+    train({"free": free}, Draws(scenes[:FREE_PLACES], shipped, Augmentation(), seed=1), steps, report)
+    return {
+        "nearest": (Nearest(), 0),
+        "geometric attention, as shipped": (Choosing(shipped.attention), PretrainSettings().attention_steps),
+        **{name: (head, steps) for name, head in heads.items()},
+        "regression without tracks": (free, steps),
+    }
+
+
+def row(name: str, numbers: int, steps: int, judged: Sequence[Judged]) -> tuple[str, ...]:
+    """A row of the table."""
+    errors = np.concatenate([one.errors_m for one in judged])
+    poses = np.array([one.pose for one in judged if one.pose is not None])
+    good = (poses[:, 0] < 0.05) & (poses[:, 1] < 5)
+    return (
+        *(name, str(numbers), str(steps)),
+        *(f"{100 * (errors < 0.05).mean():.1f} %", f"{100 * (errors < 0.25).mean():.1f} %"),
+        *(f"{np.median(errors):.2f} m", f"{100 * good.mean():.1f} %"),
+    )
+
+
+def count_numbers(module: nn.Module) -> int:
+    """How many numbers are trained once for all places."""
+    places = module.places.parameters() if isinstance(module, Unanchored) else ()
+    return sum(p.numel() for p in module.parameters()) - sum(p.numel() for p in places)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--work", type=Path, required=True, help="for places and encoders, which are kept")
+    parser.add_argument("--steps", type=options.count, default=1500, help="of an encoder (default: 1500)")
+    parser.add_argument("--head-steps", type=options.count, default=800, help="of a head (default: 800)")
+    parser.add_argument("--places", type=options.count, default=HEAD_PLACES, help="to train in (default: 100)")
+    parser.add_argument("--unseen", type=options.count, default=16, help="places to judge in (default: 16)")
+    parser.add_argument("--only", choices=("encoders", "heads"), help="half of the table")
+    parser.add_argument("--threads", type=options.threads, default=1)
+    parser.add_argument("--json", type=Path, help="for the errors of every image")
+    args = parser.parse_args()
+    cv2.setNumThreads(args.threads)
+    torch.set_num_threads(args.threads)
+
+    def report(text: str) -> None:
+        print(text, file=sys.stderr, flush=True)
+
+    with StageProgress() as progress:
+        scenes = training_scenes(args.work / "places", range(args.places), [], args.threads, progress)
+        unseen = []
+        for seed in range(FIRST_UNSEEN, FIRST_UNSEEN + args.unseen):
+            made = training_scenes(args.work / "places", [seed], [], 1, progress)
+            unseen += [unseen_place(seed, scene) for scene in made if len(scene.points) >= FEWEST_LANDMARKS]
+    scenes = [scene for scene in scenes if len(scene.points) >= FEWEST_LANDMARKS]
+    rows: dict[str, tuple[int, int, list[Judged]]] = {}
+
+    def add(name: str, numbers: int, steps: int, judged: list[Judged]) -> None:
+        rows[name] = numbers, steps, judged
+        report(f"| {' | '.join(row(name, *rows[name]))} |")
+
+    if args.only != "heads":
+        for name, variant in encoder_variants(args.steps).items():
+            path = train_encoder(name, variant, scenes[:ENCODER_PLACES], args.work, report)
+            decoder = load_decoder(path)
+            numbers = count_numbers(decoder.encoder) + decoder.codebook.words.size
+            steps = variant.settings.steps if variant.settings.learning_rate > 1e-6 else 0
+            add(f"encoder: {name}", numbers if steps else 0, steps, Trial(unseen, decoder).judge(Nearest()))
+    if args.only != "encoders":
+        trial = Trial(unseen, shipped_decoder())
+        for name, (head, steps) in trained_heads(scenes, args.head_steps, report).items():
+            add(f"head: {name}", count_numbers(head), steps, trial.judge(head))
+    images = next(iter(rows.values()))[2]
+    asked = sum(one.pose is not None for one in images)
+    keypoints = sum(len(one.errors_m) for one in images)
+    title = f"{len(unseen)} unseen places: {keypoints} keypoints of {len(images)} images, {asked} poses"
+    print(markdown(title, HEAD, [row(name, *content) for name, content in rows.items()]), flush=True)
+    if args.json:
+        content = {
+            name: [{"place": j.place, "errors_m": j.errors_m.tolist(), "pose": j.pose} for j in judged]
+            for name, (_, _, judged) in rows.items()
+        }
+        args.json.write_text(json.dumps(content), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
