@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """What each part of the frozen decoder is worth: maps of one survey in one size, each with one thing changed.
 
-    python benchmarks/ablations.py SCENE [SCENE ...] [--size 100KB] [--decoders NAME=FILE ...] [--json FILE]
+    python benchmarks/ablations.py SCENE [SCENE ...] [--size 100KB] [--decoders NAME=FILE ...] [--rows NAME ...]
 
 SCENE is a folder as of run.py; the queries of other scenes are given to each map as well. NAME=FILE is a decoder of
-`neumap pretrain`, such as one trained without augmentation, which takes the place of the one that ships.
+`neumap pretrain` or of architectures.py, such as one trained without augmentation, which takes the place of the one
+that ships.
 
 The product has no switches for what is changed here, so it is changed from outside while a map is made and opened.
 """
@@ -58,8 +59,8 @@ def searching(**attributes: Any) -> Iterator[None]:
     """All searches that are made meanwhile have these attributes."""
     begin = PoseSearch.__init__
 
-    def begin_otherwise(search: PoseSearch, neural_map: NeuralMap) -> None:
-        begin(search, neural_map)
+    def begin_otherwise(search: PoseSearch, neural_map: NeuralMap, choose: bool = True) -> None:
+        begin(search, neural_map, choose)
         for name, value in attributes.items():
             # fails where there is none of that name, so that no row shows what was not changed
             getattr(search, name)
@@ -172,6 +173,7 @@ def main() -> None:
     parser.add_argument("scenes", type=Path, nargs="+")
     parser.add_argument("--size", type=options.size, default=100_000, metavar="100KB", help="of all maps")
     parser.add_argument("--decoders", type=named_file, nargs="+", default=[], metavar="NAME=FILE")
+    parser.add_argument("--rows", nargs="+", metavar="NAME", help="only these (default: all)")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
@@ -179,6 +181,10 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     size_bytes = args.size if isinstance(args.size, int) else None
     rows = variants(dict(args.decoders))
+    if args.rows:
+        if not set(args.rows) <= set(rows):
+            parser.error(f"the rows are: {', '.join(rows)}")
+        rows = {name: rows[name] for name in args.rows}
     tables = {}
     for scene in args.scenes:
         print(f"--- {scene.name}", file=sys.stderr, flush=True)
