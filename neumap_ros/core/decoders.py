@@ -87,9 +87,13 @@ class Decoder(Protocol):
 
 
 def rows_of_voxels(offsets: IntArray, voxels: IntArray | None) -> slice | IntArray:
-    """Which rows of arrays ordered by voxel belong to ``voxels``; everything, without a copy, where that is None."""
+    """Which rows of arrays ordered by voxel belong to ``voxels`` (None: all); without a copy of those arrays where they
+    are together.
+    """
     if voxels is None:
         return slice(None)
+    if len(voxels) == 1:
+        return slice(int(offsets[voxels[0]]), int(offsets[voxels[0] + 1]))
     parts = [np.arange(offsets[v], offsets[v + 1]) for v in np.unique(voxels)]
     return np.concatenate(parts) if parts else np.zeros(0, np.int64)
 
@@ -153,7 +157,7 @@ class NearestDecoder:
         (N, ``count``, 3); None where there are not so many landmarks, or no keypoints.
         """
         rows = rows_of_voxels(self.offsets, voxels)
-        table, points, joint = self._table[rows], self.points[rows], self._joint[rows]
+        table = self._table[rows]
         if len(table) < count or not len(features):
             return None
         query = joint_descriptors(features.descriptors, features.coarse)
@@ -161,10 +165,11 @@ class NearestDecoder:
             # not with numpy: its own threads and torch's would wait for each other
             shortened = (torch.from_numpy(query) @ self._basis).to(self._type)
             index = (shortened @ table.T).topk(count, dim=1).indices.numpy()
-        similarity = np.einsum("nd,nkd->nk", query, joint[index])
+        index = index + (rows.start or 0) if isinstance(rows, slice) else rows[index]
+        similarity = np.einsum("nd,nkd->nk", query, self._joint[index])
         order = np.argsort(-similarity, axis=1, kind="stable")
         index = np.take_along_axis(index, order, axis=1)
-        return np.take_along_axis(similarity, order, axis=1), points[index]
+        return np.take_along_axis(similarity, order, axis=1), self.points[index]
 
     def decode(self, features: Features, voxels: IntArray | None = None, rays: FloatArray | None = None) -> Hypotheses:
         """See :class:`Decoder`."""

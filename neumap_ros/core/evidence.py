@@ -1,4 +1,9 @@
-"""What speaks for a pose: guesses made without knowing it, at how many places of the map and of the image."""
+"""What speaks for a pose, and what against it.
+
+For it speak guesses made without knowing it, at how many places of the map and of the image. Against it speak parts of
+the image where the map has landmarks, with keypoints in the right places, and none of them is found again: an image of
+another place that has one poster in common with the map.
+"""
 
 from __future__ import annotations
 
@@ -7,18 +12,23 @@ from dataclasses import dataclass
 import numpy as np
 
 from neumap_ros.core.decoders import Hypotheses
-from neumap_ros.core.keyframes import BoolArray
+from neumap_ros.core.keyframes import BoolArray, IntArray
 from neumap_ros.core.pose import residuals_px
 from neumap_ros.core.view import View
 from neumap_ros.records import FloatArray
 
 # of the inliers this share must be matches that are far better than their runner-up: chance rarely makes those
-STRONG_CONFIDENCE, STRONG_SHARE = 0.3, 0.35
+STRONG_CONFIDENCE, STRONG_SHARE = 0.3, 0.5
 # so many cells of the image, cut into this many columns and rows, must hold two or more inliers: a pose from a single
 # poster far away is anything but certain, however many inliers the poster has
 CELL_COLUMNS, CELL_ROWS, MIN_CELLS = 6, 4, 3
 # so far from where a pose projects it to, in pixels as of View.scale, a guess agrees with the pose
 CHECK_RADIUS_PX = 5.0
+# a cell with so many landmarks at keypoints contradicts, if less than this share of them or fewer than so many are
+# found again
+EXPECTED, FOUND_SHARE, FEWEST_FOUND = 8, 0.05, 2
+# a pose that so much of the image contradicts is none, however much speaks for it
+MIN_CONFIRMED = 0.4
 # points that are the same when rounded to this are one landmark
 SAME_POINT_M = 0.01
 
@@ -27,15 +37,32 @@ SAME_POINT_M = 0.01
 class Evidence:
     """How many different landmarks, matched without knowing the pose, agree with it: all of them, those matched
     confidently, and in how many parts of the image. Matches found by looking where a pose says are no evidence for it.
+
+    Once somebody looked: how many parts of the image, about which the map has something to say, confirm the pose
+    and how many contradict it.
     """
 
     inliers: int
     strong: int
     cells: int
+    confirming: int = 0
+    contradicting: int = 0
+
+    @property
+    def weight(self) -> float:
+        """The inliers, discounted by the share of the image that contradicts."""
+        return self.inliers * self.confirmed
+
+    @property
+    def confirmed(self) -> float:
+        """Of the parts of the image about which the map has something to say, the share that confirms; 1 of none."""
+        heard = self.confirming + self.contradicting
+        return self.confirming / heard if heard else 1.0
 
     def suffices(self, needed: int) -> bool:
-        """Whether this is more than chance, where ``needed`` inliers are."""
-        return self.inliers >= needed and self.strong >= STRONG_SHARE * needed and self.cells >= MIN_CELLS
+        """Whether this is more than chance, where a weight of ``needed`` inliers is."""
+        enough = self.weight >= needed and self.strong >= STRONG_SHARE * needed
+        return enough and self.cells >= MIN_CELLS and self.confirmed >= MIN_CONFIRMED
 
 
 def agreeing(camera_from_map: FloatArray, guesses: Hypotheses, view: View) -> BoolArray:
@@ -52,12 +79,28 @@ def count_evidence(camera_from_map: FloatArray, guesses: Hypotheses, view: View)
         places = np.unique(np.rint(guesses.points[chosen] / SAME_POINT_M).astype(np.int64), axis=0)
         return min(len(places), len(np.unique(guesses.keypoint[chosen])))
 
-    pixels = view.features.pixels[guesses.keypoint[agree]]
-    column = np.clip(pixels[:, 0] * CELL_COLUMNS // view.camera.width, 0, CELL_COLUMNS - 1)
-    row = np.clip(pixels[:, 1] * CELL_ROWS // view.camera.height, 0, CELL_ROWS - 1)
-    held = np.bincount((row * CELL_COLUMNS + column).astype(np.int64), minlength=1)
+    held = np.bincount(cells_of(guesses.keypoint[agree], view), minlength=1)
     return Evidence(
         inliers=different(agree),
         strong=different(agree & (guesses.confidence > STRONG_CONFIDENCE)),
         cells=int((held >= 2).sum()),
     )
+
+
+def verdicts(expected: IntArray, found: IntArray, view: View) -> tuple[int, int]:
+    """How many cells of the image confirm a pose, and how many contradict it, where landmarks are expected at the
+    keypoints ``expected`` (E,), one for each landmark, and found again at the keypoints ``found`` (M,).
+    """
+    count = CELL_COLUMNS * CELL_ROWS
+    due = np.bincount(cells_of(expected, view), minlength=count)
+    seen = np.bincount(cells_of(found, view), minlength=count)
+    right = (seen >= FEWEST_FOUND) & (seen >= FOUND_SHARE * due)
+    return int(right.sum()), int(((due >= EXPECTED) & ~right).sum())
+
+
+def cells_of(keypoint: IntArray, view: View) -> IntArray:
+    """In which cell of the image each keypoint (K,) is."""
+    pixels = view.features.pixels[keypoint]
+    column = np.clip(pixels[:, 0] * CELL_COLUMNS // view.camera.width, 0, CELL_COLUMNS - 1)
+    row = np.clip(pixels[:, 1] * CELL_ROWS // view.camera.height, 0, CELL_ROWS - 1)
+    return np.asarray(row * CELL_COLUMNS + column, dtype=np.int64)

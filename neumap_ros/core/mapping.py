@@ -43,8 +43,6 @@ MAX_FRAMES = 1000
 ADJUSTED_TRACKS = 8000
 # below this size a map stores shorter codes and coarser anchors, and this much of the drift for so many bytes
 SMALL_BYTES = 300_000
-# what a pose needs: latents of things that only look alike agree by chance more often than whole descriptors do
-LATENT_INLIERS, DESCRIPTOR_INLIERS = 20, 14
 # what a place of few images adds to a map
 FEWEST_ADDED = 1500
 BYTES_PER_VIEWPOINT, FEWEST_VIEWPOINTS, MOST_VIEWPOINTS = 800, 32, 128
@@ -276,7 +274,7 @@ def _store(
         grid=grid,
         landmarks=codes,
         drift=field,
-        calibration=Calibration(min_inliers=LATENT_INLIERS if form.latents else DESCRIPTOR_INLIERS),
+        calibration=Calibration(),
         frame_id=settings.frame_id,
         mapping_images=len(place.keyframes),
         seed=settings.seed,

@@ -134,14 +134,15 @@ class Calibration:
     """What turns residuals into a covariance and a verdict; fitted on images set aside from mapping.
 
     ``pixel_sigma`` multiplies the standard deviation of the observations, ``floor_m`` and ``floor_rad`` are added in
-    quadrature, ``inflation`` multiplies the whole standard deviation. ``min_inliers`` is what a pose needs.
+    quadrature, ``inflation`` multiplies the whole standard deviation. ``min_inliers`` is what a pose needs, once
+    they are discounted by what contradicts it (:attr:`neumap_ros.core.evidence.Evidence.weight`).
     """
 
     pixel_sigma: float = 3.0
     floor_m: float = 0.005
     floor_rad: float = 0.003
     inflation: float = 1.5
-    min_inliers: int = 14
+    min_inliers: int = 12
 
 
 @dataclass(frozen=True)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.spatial import cKDTree
 
 from neumap_ros.core import geometry
 from neumap_ros.core.decoders import Hypotheses, NearestDecoder, rows_of_voxels
-from neumap_ros.core.evidence import CHECK_RADIUS_PX, Evidence, count_evidence
+from neumap_ros.core.evidence import CHECK_RADIUS_PX, Evidence, count_evidence, verdicts
 from neumap_ros.core.keyframes import IntArray
 from neumap_ros.core.matching import mutual_best
 from neumap_ros.core.neural_map import VoxelGrid
@@ -21,6 +21,8 @@ from neumap_ros.records import Float32Array, FloatArray
 SEARCH_RADII_PX = (12.0, 6.0)
 # among so many keypoints
 SEARCH_CANDIDATES = 4
+# what is nearer to the camera than this is behind it, or as good as
+NEAREST_M = 0.1
 # around a pose landmarks are looked for in the voxels that were searched, and in those that come so near to the camera
 AROUND_M = 2.5
 
@@ -42,6 +44,16 @@ class Solution:
     error_px: FloatArray
     rival_m: float = 0.0
 
+    @property
+    def support(self) -> float:
+        """How much of the image the pose explains, to compare poses by.
+
+        Furniture that stands in two rooms fits both, and often better in the wrong one, which may have been mapped from
+        nearer. The walls around it tell: so the parts of the image count first, those that contradict too, and the
+        landmarks found there less.
+        """
+        return self.evidence.confirming * self.evidence.confirmed * math.sqrt(len(self.keypoint))
+
 
 class Refinement:
     """Refines poses on the landmarks of one map."""
@@ -55,7 +67,8 @@ class Refinement:
         """The pose refined on landmarks that are looked for around their projections, in two rounds of narrowing
         search, with what of the ``witness`` guesses agrees; None where too few landmarks do.
         """
-        keypoints, landmarks, alike = self._candidates(camera_from_map, view)
+        visible = self._visible(camera_from_map, view)
+        keypoints, landmarks, alike = self._candidates(camera_from_map, visible, view)
         pose, information = camera_from_map, np.eye(6)
         chosen = np.zeros(0, np.int64)
         for radius in SEARCH_RADII_PX:
@@ -69,11 +82,13 @@ class Refinement:
             pose, information = refine_pose(pose, rays, points, view.focal_px)
         error = self._errors(pose, view, keypoints[chosen], landmarks[chosen])
         fits = error < view.scale * CHECK_RADIUS_PX
+        found = keypoints[chosen][fits]
+        confirming, contradicting = verdicts(self._expected(pose, visible, view), found, view)
         return Solution(
             camera_from_map=pose,
             information=information,
-            evidence=count_evidence(pose, witness, view),
-            keypoint=keypoints[chosen][fits],
+            evidence=replace(count_evidence(pose, witness, view), confirming=confirming, contradicting=contradicting),
+            keypoint=found,
             points=self._nearest.points[landmarks[chosen]][fits],
             error_px=error[fits],
         )
@@ -82,24 +97,42 @@ class Refinement:
         points = self._nearest.points[landmarks]
         return np.asarray(np.linalg.norm(residuals_px(pose, view.rays[keypoints], points, view.focal_px), axis=1))
 
-    def _candidates(self, camera_from_map: FloatArray, view: View) -> tuple[IntArray, IntArray, Float32Array]:
-        """Keypoints, landmarks and their similarity, of all pairs that look alike and are close in the image."""
+    def _visible(self, camera_from_map: FloatArray, view: View) -> IntArray:
+        """The landmarks that would be in the image if nothing was in their way."""
         rows = self._rows_around(camera_from_map, view)
         seen = geometry.transform_points(camera_from_map, self._nearest.points[rows])
-        in_front = np.flatnonzero(seen[:, 2] > 0.1)
+        in_front = np.flatnonzero(seen[:, 2] > NEAREST_M)
         where = seen[in_front, :2] / seen[in_front, 2:]
         inside = ((where > view.rays.min(axis=0)) & (where < view.rays.max(axis=0))).all(axis=1)
-        visible, where = in_front[inside], where[inside]
-        visible = visible if isinstance(rows, slice) else rows[visible]
-        if not len(visible):
-            return np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.float32)
-        radius = view.scale * SEARCH_RADII_PX[0] / view.focal_px
-        _, near = cKDTree(view.rays).query(where, k=SEARCH_CANDIDATES, distance_upper_bound=radius, workers=-1)
+        return np.asarray(np.arange(len(self._nearest.points))[rows][in_front[inside]])
+
+    def _around(
+        self, camera_from_map: FloatArray, landmarks: IntArray, view: View, radius_px: float, count: int
+    ) -> IntArray:
+        """The keypoints (L, ``count``) within a radius of the projections of ``landmarks`` (L,), nearest first; as many
+        as the view has keypoints where there is none.
+        """
+        seen = geometry.transform_points(camera_from_map, self._nearest.points[landmarks])
+        where = seen[:, :2] / np.maximum(seen[:, 2:], NEAREST_M)
+        radius = view.scale * radius_px / view.focal_px
+        ranks = np.arange(1, count + 1)
+        return np.asarray(view.tree.query(where, k=ranks, distance_upper_bound=radius)[1])
+
+    def _candidates(
+        self, camera_from_map: FloatArray, visible: IntArray, view: View
+    ) -> tuple[IntArray, IntArray, Float32Array]:
+        """Keypoints, landmarks and their similarity, of all pairs that look alike and are close in the image."""
+        near = self._around(camera_from_map, visible, view, SEARCH_RADII_PX[0], SEARCH_CANDIDATES)
         row, column = np.nonzero(near < len(view.rays))
         keypoint, landmark = near[row, column], visible[row]
         alike = np.einsum("ij,ij->i", view.features.descriptors[keypoint], self._nearest.descriptors[landmark])
         good = alike > self._nearest.min_similarity
         return keypoint[good], landmark[good], alike[good]
+
+    def _expected(self, camera_from_map: FloatArray, visible: IntArray, view: View) -> IntArray:
+        """The keypoints that are where a visible landmark projects to, one for each such landmark."""
+        near = self._around(camera_from_map, visible, view, CHECK_RADIUS_PX, 1)[:, 0]
+        return np.asarray(near[near < len(view.rays)])
 
     def _rows_around(self, camera_from_map: FloatArray, view: View) -> slice | IntArray:
         """The landmarks to look for: of a large map only those of the voxels searched, and around the camera."""

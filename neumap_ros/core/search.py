@@ -8,30 +8,47 @@ PnP. A pose that little speaks for must be better than its rivals, to which othe
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from neumap_ros.core.decoders import AttentionDecoder, Decoder, Hypotheses, NearestDecoder, TransformerDecoder, pool
-from neumap_ros.core.evidence import agreeing, count_evidence
+from neumap_ros.core.evidence import Evidence, agreeing, count_evidence
 from neumap_ros.core.frozen import shipped_decoder
 from neumap_ros.core.keyframes import IntArray
 from neumap_ros.core.neural_map import NeuralMap
 from neumap_ros.core.pose import RansacSettings, ransac_pose
 from neumap_ros.core.refinement import Refinement, Solution
-from neumap_ros.core.rivals import RIVAL_SEEDS, RIVALRY, better_of, may_rival, weighed
+from neumap_ros.core.rivals import RIVAL_SEEDS, RIVALRY, apart, better_of, may_rival
 from neumap_ros.core.view import View
-from neumap_ros.core.voxels import LARGE, MORE_VOXELS, MOST_VOXELS, VOTERS, Comparison, VoxelIndex
-from neumap_ros.records import FloatArray
+from neumap_ros.core.voxels import LARGE, MOST_VOXELS, VOTERS, VoxelIndex
+from neumap_ros.records import Float32Array, FloatArray
 
 FIRST_KEYPOINTS = 512
 # the first keypoints settle it when this many times the inliers a pose needs agree
-SETTLED = 2.0
-# with so many times the inliers needed in the likeliest voxels of a large map no others are searched
-FOUND = 2.0
+SETTLED = 3.0
+# with this many times, the nearest landmarks do, and nobody asks what was learned
+ENOUGH = 2.0
+# so many of the likeliest voxels of a large map are tried, with so many keypoints at most that are about as like
+# something there as the landmark they show would be; a try takes so many iterations, and needs so many inliers
+TRIED_VOXELS, TRIED_KEYPOINTS, ALIKE, TRY_ITERATIONS, TRY_INLIERS = 6, 200, 0.5, 300, 8
+# of the poses that tries lead to, so many are compared, those first whose inliers are in most parts of the image
+COMPARED = 4
+# a voxel with so many of the landmarks found again belongs to what the image shows
+SHOWN = 4
 # so many landmarks agree by chance with some pose or other; an alternative has more
 MIN_ALTERNATIVE = 8
+
+
+@dataclass(frozen=True)
+class Try:
+    """A pose ``camera_from_map`` that guesses from one voxel, the only one of the ``view``, lead to."""
+
+    camera_from_map: FloatArray
+    guesses: Hypotheses
+    view: View
+    evidence: Evidence
 
 
 class PoseSearch:
@@ -54,52 +71,85 @@ class PoseSearch:
         Of many ``voxels`` (None: all) those are searched that the image shows most likely.
         """
         view = self._described(view, times)
+        index = self._chooses(voxels)
+        if index is None:
+            return self._solve(replace(view, voxels=voxels), times)
+        return self._solve_large(index, view, np.arange(len(self._grid)) if voxels is None else voxels, times)
+
+    def _chooses(self, voxels: IntArray | None) -> VoxelIndex | None:
+        """What chooses among ``voxels`` (None: all); None where they are few enough that all are searched."""
+        count = len(self._grid) if voxels is None else len(voxels)
+        return self._index if count > MOST_VOXELS else None
+
+    def _solve_large(self, index: VoxelIndex, view: View, voxels: IntArray, times: dict[str, float]) -> Solution | None:
+        """The pose that explains most of the image, of those that the likeliest of many ``voxels`` lead to, each alone;
+        and together, where that is not enough.
+        """
+        started = time.perf_counter()
+        alike = index.compare(view.features.descriptors[:VOTERS])
+        ranked = index.rank(alike, voxels)
+        add_time(times, "decode", started)
+        found = self._compared(self._tries(alike, ranked, view, times), times)
+        if found is not None:
+            shown, count = np.unique(self._grid.holding(found.points), return_counts=True)
+            closer = replace(view, voxels=np.intersect1d(shown[count >= SHOWN], voxels))
+            found = better_of(found, self._solve(closer, times, (found.camera_from_map,)))
+        if found is not None and found.evidence.suffices(self._needed):
+            return found
+        return better_of(found, self._solve(replace(view, voxels=ranked[:MOST_VOXELS]), times))
+
+    def _tries(self, alike: Float32Array, ranked: IntArray, view: View, times: dict[str, float]) -> list[Try]:
+        """Where the camera may be, by each of the likeliest voxels alone. ``alike`` (N, V) says how like each of the
+        first keypoints the most similar landmark of each voxel is.
+        """
+        settings = replace(self._ransac, max_iterations=TRY_ITERATIONS)
+        tries = []
+        for voxel in ranked[:TRIED_VOXELS]:
+            started = time.perf_counter()
+            best = np.argsort(-alike[:, voxel], kind="stable")[:TRIED_KEYPOINTS]
+            best = np.sort(best[alike[best, voxel] > ALIKE])
+            there = replace(view, voxels=np.array([voxel]))
+            guesses = self._nearest.decode(view.features.select(best), there.voxels)
+            guesses = replace(guesses, keypoint=best[guesses.keypoint])
+            add_time(times, "decode", started)
+            poses = self._guess(guesses, there, times, settings)
+            tries += [Try(pose, guesses, there, count_evidence(pose, guesses, there)) for pose in poses]
+        return [one for one in tries if one.evidence.inliers >= TRY_INLIERS]
+
+    def _compared(self, tries: Sequence[Try], times: dict[str, float]) -> Solution | None:
+        """The pose that explains most of the image, refined; None where none does."""
         found: Solution | None = None
-        for attempt in self._attempts(view, voxels, times):
-            solution = self._solve(attempt, times)
-            found = solution or found if found is None or solution is None else better_of(found, solution)
-            if found is not None and found.evidence.suffices(round(FOUND * self._needed)):
-                break
+        poses: list[FloatArray] = []
+        for one in sorted(tries, key=lambda one: (-one.evidence.cells, -one.evidence.inliers)):
+            if len(poses) < COMPARED and all(apart(one.camera_from_map, pose) for pose in poses):
+                poses.append(one.camera_from_map)
+                found = better_of(found, self._refine(one.camera_from_map, one.guesses, one.view, times))
         return found
 
-    def _attempts(self, view: View, voxels: IntArray | None, times: dict[str, float]) -> Iterator[View]:
-        """What to search: the likeliest of the voxels, and then more of them; or all at once where they are few."""
-        count = len(self._grid) if voxels is None else len(voxels)
-        if self._index is None or count <= MOST_VOXELS:
-            yield replace(view, voxels=voxels)
-            return
-        comparison = Comparison(self._index, view.features.descriptors)
-        for voters, most in ((VOTERS, MOST_VOXELS), (len(view.features), MORE_VOXELS)):
-            started = time.perf_counter()
-            chosen = self._index.rank(comparison.first(min(voters, len(view.features))), voxels)[:most]
-            times["decode"] = times.get("decode", 0.0) + (time.perf_counter() - started) * 1e3
-            yield replace(view, voxels=chosen, comparison=comparison)
-
-    def _solve(self, view: View, times: dict[str, float]) -> Solution | None:
-        """The pose with the most evidence in the view's voxels; None where no two guesses agree.
+    def _solve(self, view: View, times: dict[str, float], proposed: Sequence[FloatArray] = ()) -> Solution | None:
+        """The pose with the most evidence in the view's voxels; None where no two guesses agree. Poses
+        ``camera_from_map`` that were ``proposed`` stand for the first guess.
 
         A network trained on one scene is sure of itself in any other, so that only what the nearest decoder finds bears
         witness there. The frozen decoder's attention was trained where most keypoints show nothing of the map.
         """
-        voxels = view.voxels
         count = len(view.features)
         split = min(FIRST_KEYPOINTS, count)
-        settled = round(SETTLED * self._needed)
-        witness = guesses = self._decode(self._nearest, view, 0, split, voxels, times)
+        settled, enough = round(SETTLED * self._needed), round(ENOUGH * self._needed)
+        witness = guesses = self._decode(self._nearest, view, 0, split, times)
         if self._learned is not None and self._only_learned:
-            guesses = self._decode(self._learned, view, 0, split, voxels, times)
-        poses = self._guess(guesses, view, times, self._ransac)
+            guesses = self._decode(self._learned, view, 0, split, times)
+        poses = list(proposed) or self._guess(guesses, view, times, self._ransac)
         more = split < count or (self._learned is not None and not self._only_learned)
         if more and not any(count_evidence(pose, witness, view).suffices(settled) for pose in poses):
             if split < count:
-                rest = self._decode(self._nearest, view, split, count, voxels, times)
-                witness = pool([witness, rest])
+                witness = pool([witness, self._decode(self._nearest, view, split, count, times)])
                 if not self._only_learned:
                     guesses = witness
                     poses += self._guess(guesses, view, times, self._ransac)
-            enough = any(count_evidence(pose, witness, view).suffices(self._needed) for pose in poses)
-            if self._learned is not None and (self._only_learned or not enough):
-                learned = self._decode(self._learned, view, 0, count, voxels, times)
+            nearest_do = any(count_evidence(pose, witness, view).suffices(enough) for pose in poses)
+            if self._learned is not None and (self._only_learned or not nearest_do):
+                learned = self._decode(self._learned, view, 0, count, times)
                 guesses = learned if self._only_learned else pool([witness, learned])
                 if self._trusted:
                     witness = guesses
@@ -120,51 +170,59 @@ class PoseSearch:
             settings = replace(self._ransac, by_confidence=False, seed=seed)
             for pose in self._guess(guesses, view, times, settings):
                 rival = self._refine(pose, witness, view, times) if may_rival(pose, solution, witness, view) else None
-                solution = solution if rival is None else weighed(solution, rival)
+                solution = better_of(solution, rival)
         return solution
 
     def alternatives(
         self, view: View, known: Sequence[FloatArray], voxels: IntArray | None, most: int
     ) -> list[Solution]:
-        """Up to ``most`` poses that agree with what of the image does not agree with the poses ``known``
-        (``camera_from_map``), nor with each other.
+        """Up to ``most`` poses other than those ``known`` (``camera_from_map``) that something speaks for: in a large
+        map those that single voxels lead to, such as another room with the same furniture; in any map those that agree
+        with what of the image does not agree with the poses known, nor with each other.
         """
         view = self._described(view, {})
-        *_, view = self._attempts(view, voxels, {})
-        rest = self._nearest.decode(view.features, view.voxels)
         poses = list(known)
         found: list[Solution] = []
-        for _ in range(most):
-            for pose in poses[-1:] if found else poses:
-                rest = rest.select(~agreeing(pose, rest, view))
-            guessed = self._guess(rest, view, {}, self._ransac)
-            solution = self._refine(guessed[0], rest, view, {}) if guessed else None
-            if solution is None or solution.evidence.inliers < MIN_ALTERNATIVE:
-                break
+
+        def add(solution: Solution | None) -> bool:
+            enough = solution is not None and solution.evidence.inliers >= MIN_ALTERNATIVE
+            if solution is None or not enough or not all(apart(solution.camera_from_map, pose) for pose in poses):
+                return False
             poses.append(solution.camera_from_map)
             found.append(solution)
+            return True
+
+        index = self._chooses(voxels)
+        if index is not None:
+            alike = index.compare(view.features.descriptors)
+            voxels = index.rank(alike, voxels)[:TRIED_VOXELS]
+            for one in self._tries(alike, voxels, view, {}):
+                if len(found) < most:
+                    add(self._refine(one.camera_from_map, one.guesses, one.view, {}))
+        view = replace(view, voxels=voxels)
+        rest = self._nearest.decode(view.features, view.voxels)
+        for pose in poses:
+            rest = rest.select(~agreeing(pose, rest, view))
+        while len(found) < most:
+            guessed = self._guess(rest, view, {}, self._ransac)
+            if not guessed or not add(self._refine(guessed[0], rest, view, {})):
+                break
+            rest = rest.select(~agreeing(poses[-1], rest, view))
         return found
 
     def _described(self, view: View, times: dict[str, float]) -> View:
         """The view with its features as the map compares them."""
         started = time.perf_counter()
         view = replace(view, features=self._nearest.describe(view.features))
-        times["decode"] = times.get("decode", 0.0) + (time.perf_counter() - started) * 1e3
+        add_time(times, "decode", started)
         return view
 
-    def _decode(
-        self, decoder: Decoder, view: View, first: int, last: int, voxels: IntArray | None, times: dict[str, float]
-    ) -> Hypotheses:
-        """Hypotheses for the keypoints from ``first`` to ``last``; of a large map only those that hold for no other
-        part of it: rooms look alike, and the likeliest voxels need not hold all that do.
-        """
+    def _decode(self, decoder: Decoder, view: View, first: int, last: int, times: dict[str, float]) -> Hypotheses:
+        """Hypotheses for the keypoints from ``first`` to ``last``, from the view's voxels."""
         started = time.perf_counter()
-        found = decoder.decode(view.features.select(np.arange(first, last)), voxels, view.rays[first:last])
-        found = replace(found, keypoint=found.keypoint + first)
-        if view.comparison is not None:
-            found = found.select(view.comparison.distinct(found.keypoint, self._grid.holding(found.points)))
-        times["decode"] = times.get("decode", 0.0) + (time.perf_counter() - started) * 1e3
-        return found
+        found = decoder.decode(view.features.select(np.arange(first, last)), view.voxels, view.rays[first:last])
+        add_time(times, "decode", started)
+        return replace(found, keypoint=found.keypoint + first)
 
     def _guess(
         self, guesses: Hypotheses, view: View, times: dict[str, float], settings: RansacSettings
@@ -173,7 +231,7 @@ class PoseSearch:
         started = time.perf_counter()
         settings = replace(settings, max_error_px=view.scale * settings.max_error_px)
         found = ransac_pose(view.rays[guesses.keypoint], guesses.points, view.focal_px, settings)
-        times["pnp"] = times.get("pnp", 0.0) + (time.perf_counter() - started) * 1e3
+        add_time(times, "pnp", started)
         return [] if found is None else [found[0]]
 
     def _refine(
@@ -182,8 +240,13 @@ class PoseSearch:
         """The pose refined on landmarks, with the ``witness`` guesses that agree; None where too few landmarks do."""
         started = time.perf_counter()
         solution = self._refinement(camera_from_map, witness, view)
-        times["refine"] = times.get("refine", 0.0) + (time.perf_counter() - started) * 1e3
+        add_time(times, "refine", started)
         return solution
+
+
+def add_time(times: dict[str, float], stage: str, started: float) -> None:
+    """Adds the milliseconds since ``started``, of the performance counter, to those of a stage."""
+    times[stage] = times.get(stage, 0.0) + (time.perf_counter() - started) * 1e3
 
 
 def _voxel_index(neural_map: NeuralMap) -> VoxelIndex | None:

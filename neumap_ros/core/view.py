@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
+from scipy.spatial import cKDTree
 
 from neumap_ros.core.features import Features
 from neumap_ros.core.keyframes import IntArray
-from neumap_ros.core.voxels import Comparison
 from neumap_ros.records import Camera, FloatArray
 
 # thresholds are in pixels as of a camera of this focal length: the same angles in any other, but not less than
@@ -19,14 +20,13 @@ FOCAL_PX, SMALLEST_SCALE = 525.0, 0.5
 @dataclass(frozen=True)
 class View:
     """One image: its features, their undistorted rays (N, 2), the camera at the image's size, and the voxels to search
-    (None: all) with how the features compare with all others.
+    (None: all).
     """
 
     features: Features
     rays: FloatArray
     camera: Camera
     voxels: IntArray | None = None
-    comparison: Comparison | None = None
 
     @property
     def focal_px(self) -> float:
@@ -37,3 +37,8 @@ class View:
     def scale(self) -> float:
         """What thresholds in pixels are multiplied by in this image."""
         return max(self.focal_px / FOCAL_PX, SMALLEST_SCALE)
+
+    @cached_property
+    def tree(self) -> cKDTree:
+        """The rays, for whoever looks for those around a place in the image."""
+        return cKDTree(self.rays)

@@ -13,24 +13,20 @@ from __future__ import annotations
 
 import numpy as np
 
-from neumap_ros.core.keyframes import BoolArray, IntArray
+from neumap_ros.core.keyframes import IntArray
 from neumap_ros.core.quantization import WORDS, Codes
 from neumap_ros.records import Float32Array
 
-# of so many voxels none are chosen; of more the likeliest, and if they do not settle the pose, more
-MOST_VOXELS, MORE_VOXELS = 4, 12
+# of so many voxels none are chosen
+MOST_VOXELS = 4
 # a map of fewer landmarks, such as a hall that was mapped with the default settings, is decoded whole in less time
 LARGE = 15_000
-# so many of the strongest keypoints choose the likeliest voxels, all of them the others
+# so many of the strongest keypoints choose
 VOTERS = 512
 # with the landmarks of so many words each keypoint is compared
 PROBES = 2
 # a keypoint is like anything so much, and by more than this much more says no more
 ANYTHING, CLEAR = 0.3, 0.3
-# a guess must be so much better than any in another part of the map
-DISTINCT = 0.03
-# of a neighbour's votes a voxel has this share: an image shows several, and walls of rooms are not those of voxels
-NEIGHBOURLY = 0.5
 
 
 class VoxelIndex:
@@ -77,9 +73,7 @@ class VoxelIndex:
         (N, V).
         """
         voxels = np.arange(len(self._beside)) if voxels is None else np.unique(voxels)
-        votes = self.votes(best)
-        likely = votes + NEIGHBOURLY * self._beside @ votes
-        return np.asarray(voxels[np.argsort(-likely[voxels], kind="stable")])
+        return np.asarray(voxels[np.argsort(-self.votes(best)[voxels], kind="stable")])
 
     def votes(self, best: Float32Array) -> Float32Array:
         """How much keypoints that compare as ``best`` (N, V) speak for each voxel (V,)."""
@@ -95,27 +89,3 @@ class VoxelIndex:
         here[np.arange(len(voxel)), voxel] = True
         there = np.where(here, ANYTHING, best).max(axis=1)
         return np.asarray(np.where(here, best, ANYTHING).max(axis=1) - there)
-
-
-class Comparison:
-    """One image's keypoints compared with all voxels, the strongest first, as far as somebody asks."""
-
-    def __init__(self, index: VoxelIndex, embeddings: Float32Array) -> None:
-        self.index = index
-        self._embeddings = embeddings
-        self._best = index.compare(embeddings[:0])
-
-    def first(self, count: int) -> Float32Array:
-        """The similarities (``count``, V) of so many keypoints."""
-        done = len(self._best)
-        if count > done:
-            self._best = np.concatenate([self._best, self.index.compare(self._embeddings[done:count])])
-        return self._best[:count]
-
-    def distinct(self, keypoint: IntArray, voxel: IntArray) -> BoolArray:
-        """Of guesses (M,) that ``keypoint`` is in ``voxel``, which do not hold as well for another part of the map.
-
-        Where the map was never asked, for lack of landmarks with its words, a guess is kept.
-        """
-        best = self.first(int(keypoint.max(initial=-1)) + 1)[keypoint]
-        return np.asarray((self.index.lead(best, voxel) > DISTINCT) | (best.max(axis=1) <= ANYTHING))

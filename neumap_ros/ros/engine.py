@@ -19,7 +19,7 @@ from neumap_ros.records import Camera, FloatArray, ImageArray, PoseEstimate
 from neumap_ros.ros.conversions import gray_of
 
 # so many times the inliers a pose needs, and one image is enough to begin with
-SURE = 2.0
+SURE = 3.0
 
 
 @dataclass(frozen=True)

@@ -183,12 +183,26 @@ def test_a_pose_too_uncertain_to_be_of_use_is_none(scene: Scene) -> None:
 
 @pytest.mark.parametrize(
     ("inliers", "strong", "cells", "enough"),
-    [(20, 20, 20, True), (20, 7, 3, True), (19, 19, 20, False), (20, 6, 20, False), (20, 20, 2, False)],
+    [(20, 20, 20, True), (20, 10, 3, True), (19, 19, 20, False), (20, 9, 20, False), (20, 20, 2, False)],
 )
 def test_evidence_must_be_enough_in_every_respect(inliers: int, strong: int, cells: int, enough: bool) -> None:
     evidence = Evidence(inliers, strong, cells)
     assert evidence.suffices(20) == enough
     assert bool(doubts(evidence, 20)) != enough
+
+
+@pytest.mark.parametrize(
+    ("confirming", "contradicting", "enough"), [(0, 0, True), (6, 4, True), (5, 5, False), (1, 20, False)]
+)
+def test_what_contradicts_discounts_the_inliers(confirming: int, contradicting: int, enough: bool) -> None:
+    evidence = Evidence(34, 34, 20, confirming, contradicting)
+    assert evidence.suffices(20) == enough
+    assert ("nothing is where" in doubts(evidence, 20)) != enough
+
+
+def test_however_many_inliers_there_are_most_of_the_image_must_not_contradict() -> None:
+    assert Evidence(500, 500, 20, 10, 12).suffices(20)
+    assert not Evidence(500, 500, 20, 8, 14).suffices(20)
 
 
 def test_voxels_restrict_the_search(scene: Scene) -> None:

@@ -1,0 +1,88 @@
+"""What confirms a pose, and what contradicts it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from synthetic_scene import CAMERA, Scene, features_of, make_latent_map, make_map, make_scene, ring
+
+from neumap_ros.core import geometry
+from neumap_ros.core.evidence import CELL_COLUMNS, CELL_ROWS, EXPECTED, FEWEST_FOUND, cells_of, verdicts
+from neumap_ros.core.keyframes import IntArray
+from neumap_ros.core.localizer import Localizer
+from neumap_ros.core.view import View
+
+POSE = ring(8, radius=0.2)[0]
+CELLS = CELL_COLUMNS * CELL_ROWS
+
+
+@pytest.fixture(scope="module")
+def scene() -> Scene:
+    return make_scene(np.random.default_rng(0), 4000)
+
+
+@pytest.fixture(scope="module")
+def view(scene: Scene) -> View:
+    features, rays, _ = features_of(scene, POSE, np.random.default_rng(1))
+    return View(features, rays, CAMERA)
+
+
+def in_cell(view: View, cell: int, count: int) -> IntArray:
+    """So many keypoints of one cell."""
+    found = np.flatnonzero(cells_of(np.arange(len(view.features)), view) == cell)
+    assert len(found) >= count
+    return found[:count]
+
+
+def test_cells_are_counted_by_rows_from_the_left_upper_corner(view: View) -> None:
+    cells = cells_of(np.arange(len(view.features)), view)
+    assert set(cells) <= set(range(CELLS))
+    pixels = view.features.pixels
+    assert (cells[(pixels < [CAMERA.width / CELL_COLUMNS, CAMERA.height / CELL_ROWS]).all(axis=1)] == 0).all()
+    assert (cells[(pixels[:, 0] > CAMERA.width * 5 / 6) & (pixels[:, 1] > CAMERA.height * 3 / 4)] == CELLS - 1).all()
+
+
+def test_a_cell_confirms_contradicts_or_says_nothing(view: View) -> None:
+    found = in_cell(view, 8, FEWEST_FOUND)
+    missing = in_cell(view, 9, EXPECTED)
+    too_few = in_cell(view, 10, EXPECTED - 1)
+    expected = np.concatenate([found, missing, too_few])
+    assert verdicts(expected, found, view) == (1, 1)
+    assert verdicts(expected, np.concatenate([found, missing]), view) == (2, 0)
+    assert verdicts(expected, in_cell(view, 9, FEWEST_FOUND - 1), view) == (0, 1)
+    assert verdicts(expected[:0], expected[:0], view) == (0, 0)
+
+
+def test_few_found_of_very_many_contradict(view: View) -> None:
+    found, crowd = in_cell(view, 8, 2), np.repeat(in_cell(view, 8, 5), 20)
+    assert verdicts(crowd[:30], found, view) == (1, 0)
+    assert verdicts(crowd, found, view) == (0, 1)
+
+
+@pytest.mark.parametrize("make", [make_map, make_latent_map])
+def test_a_right_pose_is_confirmed_all_over_the_image(scene: Scene, view: View, make) -> None:  # type: ignore[no-untyped-def]
+    solution = Localizer(make(scene)).solve(view)
+    assert solution is not None
+    assert np.linalg.norm(geometry.pose_error(geometry.invert_pose(solution.camera_from_map), POSE)[0:3]) < 0.02
+    assert solution.evidence.confirming > 0.8 * CELLS
+    assert solution.evidence.contradicting == 0
+
+
+def test_another_place_with_one_poster_in_common_is_contradicted(scene: Scene, view: View) -> None:
+    """All keypoints but those of a quarter of the image show something that the map does not hold."""
+    corner = np.flatnonzero((view.features.pixels < [330, 250]).all(axis=1))
+    strange, _, _ = features_of(make_scene(np.random.default_rng(7), 4000), POSE, np.random.default_rng(2))
+    descriptors, coarse = view.features.descriptors.copy(), view.features.coarse.copy()
+    others = np.setdiff1d(np.arange(len(descriptors)), corner)
+    taken = np.random.default_rng(3).integers(0, len(strange), len(others))
+    descriptors[others], coarse[others] = strange.descriptors[taken], strange.coarse[taken]
+    features = type(view.features)(**{**vars(view.features), "descriptors": descriptors, "coarse": coarse})
+    localizer = Localizer(make_map(scene))
+    mixed = View(features, view.rays, CAMERA)
+    solution = localizer.solve(mixed)
+    assert solution is not None
+    assert solution.evidence.inliers >= 2 * localizer.map.calibration.min_inliers
+    assert solution.evidence.confirming < solution.evidence.contradicting
+    estimate = localizer.localize_view(mixed)
+    assert not estimate.localized
+    assert "nothing is where the map has it" in estimate.reason
