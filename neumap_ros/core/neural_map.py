@@ -17,6 +17,8 @@ from neumap_ros.records import FloatArray
 # a room is a few voxels, which are few enough to look at all of them; emptier voxels are left out
 VOXEL_M = 5.0
 MIN_VOXEL_LANDMARKS = 20
+# what is far away from everything is a mistake, if it is little: of a map of few landmarks every voxel may be so empty
+MOST_LEFT_OUT = 0.05
 # of a map whose codes are few bytes, and of any other; 5 m in 4096 steps are good to 0.6 mm
 SMALL_ANCHOR_BITS, ANCHOR_BITS = 12, 16
 
@@ -61,7 +63,7 @@ def group_into_voxels(points: FloatArray, size_m: float, min_points: int) -> tup
     """The grid of the voxels that hold ``points`` (N, 3), and the voxel (N,) of each point.
 
     The grid is laid so that the bulk of the points is in the middle of as few voxels as it needs. Voxels of fewer than
-    ``min_points`` are left out; the voxel of their points is -1.
+    ``min_points`` are left out, the emptiest first and at most a twentieth of the points; their voxel is -1.
     """
     low, high = np.quantile(points, [0.005, 0.995], axis=0)
     count = np.maximum(np.ceil((high - low) / size_m), 1)
@@ -69,7 +71,8 @@ def group_into_voxels(points: FloatArray, size_m: float, min_points: int) -> tup
     origin = ((low + high) / 2 - count * size_m / 2).astype(np.float32).astype(np.float64)
     cells = np.floor((points - origin) / size_m).astype(np.int64)
     unique, inverse, held = np.unique(cells, axis=0, return_inverse=True, return_counts=True)
-    kept = held >= min(min_points, held.max())
+    ascending = np.sort(held)
+    kept = held >= min(min_points, ascending[(np.cumsum(ascending) <= MOST_LEFT_OUT * len(points)).sum()])
     number = np.where(kept, np.cumsum(kept) - 1, -1)
     return VoxelGrid(unique[kept], size_m, origin), number[inverse.reshape(-1)]
 

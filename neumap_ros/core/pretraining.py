@@ -123,8 +123,8 @@ def pretrain(
     """Train on scenes, going on from ``checkpoint`` where there is one of the same settings.
 
     ``log`` gets a record every hundred steps: stage, step, losses, share of right choices, seconds. Raises
-    :class:`~neumap_ros.errors.ConfigError` for a checkpoint that is damaged or of other settings and ValueError for no
-    usable scenes.
+    :class:`~neumap_ros.errors.ConfigError` for a checkpoint that is damaged, of other settings or of other scenes, and
+    ValueError for no usable scenes.
     """
     rank = distributed.get_rank() if distributed.is_initialized() else 0
     torch.manual_seed(settings.seed)
@@ -237,6 +237,7 @@ class _Run:
     def _save(self, optimizer: torch.optim.Optimizer, schedule: torch.optim.lr_scheduler.LRScheduler) -> None:
         content = {
             "settings": _comparable(self.settings),
+            "keypoints": self.source.keypoints,
             "done": self.done,
             "trainee": self.trainee.state_dict(),
             "optimizer": {"optimizer": optimizer.state_dict(), "schedule": schedule.state_dict()},
@@ -256,6 +257,10 @@ class _Run:
             raise ConfigError(
                 f"{self.path} is a training with other settings ({content['settings']}): "
                 "give the same options, or another folder"
+            )
+        if content.get("keypoints") != self.source.keypoints:
+            raise ConfigError(
+                f"{self.path} is a training on other scenes: give the same places and recordings, or another folder"
             )
         self.done = dict(content["done"])
         self.trainee.load_state_dict(content["trainee"])

@@ -85,6 +85,11 @@ class ExampleSource:
         self._rng = np.random.default_rng(seed)
         self._generator = torch.Generator().manual_seed(seed)
 
+    @property
+    def keypoints(self) -> list[int]:
+        """How many keypoints each scene has, by which to know the same scenes again."""
+        return [len(indexed.scene.image) for indexed in self._scenes]
+
     def state(self) -> dict[str, Any]:
         """What :meth:`restore` needs to go on from here."""
         return {"numpy": self._rng.bit_generator.state, "torch": self._generator.get_state()}

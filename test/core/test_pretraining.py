@@ -154,6 +154,11 @@ def test_other_settings_are_refused(
         pretrain(scenes, other, trained[2])
 
 
+def test_other_scenes_are_refused(scenes: list[TrainingScene], trained: tuple[Trainee, Records, Path]) -> None:
+    with pytest.raises(ConfigError, match="a training on other scenes"):
+        pretrain(scenes[:-1], SETTINGS, trained[2])
+
+
 def test_another_device_may_go_on(scenes: list[TrainingScene], trained: tuple[Trainee, Records, Path]) -> None:
     assert_same_weights(pretrain(scenes, replace(SETTINGS, bf16=True), trained[2]), trained[0])
 
