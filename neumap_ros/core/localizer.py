@@ -141,8 +141,10 @@ def doubts(evidence: Evidence, needed: int) -> str:
     if evidence.inliers >= needed and evidence.cells < MIN_CELLS:
         return f"all {evidence.inliers} inliers are in one small part of the image"
     if evidence.inliers >= needed and evidence.confirmed < 1:
-        denied = evidence.contradicting
-        return f"{evidence.inliers} inliers, but in {denied} parts of the image nothing is where the map has it"
+        against = evidence.contradicting
+        return (
+            f"{evidence.inliers} inliers, but {against} parts of the image contradict: another place, or much changed"
+        )
     return f"only {evidence.inliers} inliers, {evidence.strong} of them certain: not in the map, or seen badly"
 
 

@@ -85,4 +85,4 @@ def test_another_place_with_one_poster_in_common_is_contradicted(scene: Scene, v
     assert solution.evidence.confirming < solution.evidence.contradicting
     estimate = localizer.localize_view(mixed)
     assert not estimate.localized
-    assert "nothing is where the map has it" in estimate.reason
+    assert "contradict: another place" in estimate.reason
