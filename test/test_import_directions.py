@@ -18,10 +18,11 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 ALLOWED = {
     "errors": set(),
     "records": set(),
-    "core": {"errors", "records", "core"},
+    "choices": set(),
+    "core": {"errors", "records", "choices", "core"},
     "io": {"errors", "records", "core", "io"},
     "simulator": {"errors", "records", "core", "io", "simulator"},
-    "cli": {"errors", "records", "core", "io", "simulator", "cli"},
+    "cli": {"errors", "records", "choices", "core", "io", "simulator", "cli"},
     # msg and srv are what ROS 2 generates of our definitions
     "ros": {"errors", "records", "core", "ros", "msg", "srv"},
 }

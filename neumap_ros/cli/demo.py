@@ -9,8 +9,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from neumap_ros.choices import DECODERS
 from neumap_ros.cli import options
-from neumap_ros.cli.map import DECODERS, DEFAULT_DECODER
 from neumap_ros.cli.progress import StageProgress
 from neumap_ros.errors import DataError, MappingError
 
@@ -56,8 +56,8 @@ def add_parser(subparsers: Subparsers) -> None:
     parser.add_argument(
         "--decoder",
         choices=DECODERS,
-        default=DEFAULT_DECODER,
-        help=f"as of neumap map; scratch and both take minutes more (default: {DEFAULT_DECODER})",
+        default=DECODERS[0],
+        help=f"as of neumap map; scratch and both take minutes more (default: {DECODERS[0]})",
     )
     parser.set_defaults(run=run)
 

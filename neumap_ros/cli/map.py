@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from neumap_ros.choices import DECODERS
 from neumap_ros.cli import options
 from neumap_ros.cli.progress import StageProgress
 from neumap_ros.errors import ConfigError
@@ -17,9 +18,6 @@ if TYPE_CHECKING:
 
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
 
-# as in core/mapping.py, which help must not import
-DECODERS = ("transformer", "nearest", "scratch", "both")
-DEFAULT_DECODER = "transformer"
 # what MappingSettings calls an option differently
 _SETTING = {"size": "size_bytes", "depth": "use_depth"}
 # what a map that is extended decides
@@ -51,7 +49,7 @@ def add_parser(subparsers: Subparsers) -> None:
         "--decoder",
         choices=DECODERS,
         help="what finds the coordinates of keypoints. transformer: the frozen one of the package; nearest: "
-        f"descriptors; scratch, both: trained on this scene, for minutes (default: {DEFAULT_DECODER})",
+        f"descriptors; scratch, both: trained on this scene, for minutes (default: {DECODERS[0]})",
     )
     parser.add_argument(
         "--size",

@@ -79,8 +79,9 @@ class GeometricAttention(nn.Module):
         whose = torch.arange(len(points), device=points.device)
         # in pieces that fit into a processor's cache the same takes a third of the time
         size = len(points) if torch.is_grad_enabled() else AT_ONCE
-        parts = zip(points.split(size), rays.split(size), whose.split(size), strict=True)
-        return torch.cat([_votes_on(kernel, *part, rays[voter], chosen, voter, weight) for part in parts])
+        parts = zip(torch.split(points, size), torch.split(rays, size), torch.split(whose, size), strict=True)
+        voter_rays = rays[voter]
+        return torch.cat([_votes_on(kernel, *part, voter_rays, chosen, voter, weight) for part in parts])
 
 
 def _votes_on(

@@ -10,6 +10,7 @@ import numpy as np
 import scipy.sparse
 import torch
 
+from neumap_ros.choices import DECODERS
 from neumap_ros.core import adjustment, drift, landmarks, matching, tracks
 from neumap_ros.core.calibration import Parts, fit_calibration, measure, more_cautious, set_aside
 from neumap_ros.core.features import FeatureSettings
@@ -35,7 +36,6 @@ from neumap_ros.core.triangulation import with_triangulated_depth
 from neumap_ros.errors import ConfigError, MappingError
 from neumap_ros.records import FloatArray, Frame
 
-DECODERS = ("transformer", "nearest", "scratch", "both")
 MIN_VIEWS = 3
 DEFAULT_LANDMARKS = 12_000
 QUICK_BYTES = 100_000
@@ -58,7 +58,7 @@ NETWORK_BYTES = 500_000
 class MappingSettings:
     """What ``neumap map`` can be told. ``size_bytes`` None: the default number of landmarks, whatever they take."""
 
-    decoder: str = "transformer"
+    decoder: str = DECODERS[0]
     size_bytes: int | None = None
     quick: bool = False
     use_depth: bool = True
