@@ -12,7 +12,7 @@ from neumap_ros.cli import map as verb
 from neumap_ros.cli.main import main, make_parser
 from neumap_ros.core.geometry import invert_pose
 from neumap_ros.core.map_file import load_map
-from neumap_ros.core.mapping import DECODERS, MappingSettings
+from neumap_ros.core.mapping import MappingSettings
 from neumap_ros.io.tum import read_tum
 
 
@@ -149,11 +149,6 @@ def test_a_full_disk_leaves_nothing(
     assert result.stderr.splitlines()[-1].startswith("neumap: error: cannot write the map to ")
     assert "Traceback" not in result.stderr
     assert sorted(path.name for path in tmp_path.iterdir()) == before
-
-
-def test_help_knows_the_decoders() -> None:
-    assert verb.DECODERS == DECODERS
-    assert MappingSettings().decoder == verb.DEFAULT_DECODER
 
 
 def test_every_setting_has_an_option() -> None:
