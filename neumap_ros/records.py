@@ -92,7 +92,8 @@ class PoseEstimate:
     x, y, z in metres in the map frame, then the rotation about the map frame's fixed X, Y and Z axes in radians,
     so that the true rotation is ``exp(w) @ R`` with ``w`` of that covariance. ``keypoints_px`` (N, 2) float32 and
     ``points_map`` (N, 3) float32 are the inliers. ``times_ms`` gives the time per stage. ``evidence`` counts the
-    landmarks that were matched without knowing the pose and agree with it; a pose needs some 14.
+    landmarks that were matched without knowing the pose and agree with it, discounted by what of the image contradicts
+    it; a pose needs some 12.
     """
 
     status: Status

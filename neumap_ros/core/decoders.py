@@ -172,7 +172,7 @@ class NearestDecoder:
         return np.take_along_axis(similarity, order, axis=1), self.points[index]
 
     def decode(self, features: Features, voxels: IntArray | None = None, rays: FloatArray | None = None) -> Hypotheses:
-        """See :class:`Decoder`."""
+        """See :class:`Decoder`; the most confident first."""
         found = self.shortlist(features, voxels, CANDIDATES)
         if found is None:
             return no_hypotheses()
@@ -181,7 +181,7 @@ class NearestDecoder:
         elsewhere = np.linalg.norm(candidates - candidates[:, :1], axis=2) > SAME_PLACE_M
         second = np.where(elsewhere, distance, np.inf).min(axis=1)
         ratio = distance[:, 0] / np.where(np.isfinite(second), second, distance[:, -1])
-        keypoint = np.flatnonzero(ratio < MAX_RATIO)
+        keypoint = np.argsort(ratio, kind="stable")[: int((ratio < MAX_RATIO).sum())]
         confidence = np.clip(2 * (1 - ratio[keypoint]), 0, 1).astype(np.float32)
         sigma_m = np.full(len(keypoint), LANDMARK_SIGMA_M, np.float32)
         return Hypotheses(keypoint, candidates[keypoint, 0], confidence, sigma_m)

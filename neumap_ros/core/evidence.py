@@ -24,9 +24,9 @@ STRONG_CONFIDENCE, STRONG_SHARE = 0.3, 0.5
 CELL_COLUMNS, CELL_ROWS, MIN_CELLS = 6, 4, 3
 # so far from where a pose projects it to, in pixels as of View.scale, a guess agrees with the pose
 CHECK_RADIUS_PX = 5.0
-# a cell with so many landmarks at keypoints contradicts, if less than this share of them or fewer than so many are
-# found again
-EXPECTED, FOUND_SHARE, FEWEST_FOUND = 8, 0.05, 2
+# a cell with so many keypoints where landmarks are expected contradicts, if less than this share of them or fewer than
+# so many show one that is found again
+EXPECTED, FOUND_SHARE, FEWEST_FOUND = 8, 0.12, 2
 # a pose that so much of the image contradicts is none, however much speaks for it
 MIN_CONFIRMED = 0.4
 # points that are the same when rounded to this are one landmark
@@ -61,8 +61,9 @@ class Evidence:
 
     def suffices(self, needed: int) -> bool:
         """Whether this is more than chance, where a weight of ``needed`` inliers is."""
-        enough = self.weight >= needed and self.strong >= STRONG_SHARE * needed
-        return enough and self.cells >= MIN_CELLS and self.confirmed >= MIN_CONFIRMED
+        enough = self.weight >= needed and self.strong >= STRONG_SHARE * needed and self.cells >= MIN_CELLS
+        looked = self.confirming + self.contradicting > 0
+        return enough and (not looked or (self.confirming >= MIN_CELLS and self.confirmed >= MIN_CONFIRMED))
 
 
 def agreeing(camera_from_map: FloatArray, guesses: Hypotheses, view: View) -> BoolArray:
@@ -89,7 +90,7 @@ def count_evidence(camera_from_map: FloatArray, guesses: Hypotheses, view: View)
 
 def verdicts(expected: IntArray, found: IntArray, view: View) -> tuple[int, int]:
     """How many cells of the image confirm a pose, and how many contradict it, where landmarks are expected at the
-    keypoints ``expected`` (E,), one for each landmark, and found again at the keypoints ``found`` (M,).
+    keypoints ``expected`` (E,) and found again at the keypoints ``found`` (M,), which are different ones.
     """
     count = CELL_COLUMNS * CELL_ROWS
     due = np.bincount(cells_of(expected, view), minlength=count)

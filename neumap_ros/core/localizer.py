@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 
 from neumap_ros.core import cameras, drift, geometry
-from neumap_ros.core.evidence import MIN_CELLS, Evidence
+from neumap_ros.core.evidence import MIN_CELLS, MIN_CONFIRMED, Evidence
 from neumap_ros.core.features import FeatureExtractor
 from neumap_ros.core.keyframes import IntArray
 from neumap_ros.core.neural_map import Calibration, NeuralMap
@@ -102,14 +102,16 @@ class Localizer:
         that are hardly elsewhere.
         """
         found: list[PoseEstimate] = []
-        for solution in self._search.alternatives(view, [geometry.invert_pose(pose) for pose in known], voxels, most):
+        # poses known are corrected for drift, those of the search are not, so that it may find them once more
+        known_to_search = [geometry.invert_pose(pose) for pose in known]
+        for solution in self._search.alternatives(view, known_to_search, voxels, most + len(known)):
             pose, unit, drift_sigma = self.corrected(solution)
             apart = np.array([geometry.pose_error(pose, other) for other in known]).reshape(-1, 2, 3)
             if (np.linalg.norm(apart, axis=2) < (SAME_POSE_M, SAME_POSE_RAD)).all(axis=1).any():
                 continue
             covariance = pose_covariance(unit, drift_sigma, pose, self.map.calibration)
             found.append(localized(view, solution, pose, covariance, {}))
-        return sorted(found, key=lambda estimate: -estimate.evidence)
+        return sorted(found, key=lambda estimate: -estimate.evidence)[:most]
 
     def solve(
         self, view: View, voxels: IntArray | None = None, times: dict[str, float] | None = None
@@ -140,7 +142,7 @@ def doubts(evidence: Evidence, needed: int) -> str:
         return ""
     if evidence.inliers >= needed and evidence.cells < MIN_CELLS:
         return f"all {evidence.inliers} inliers are in one small part of the image"
-    if evidence.inliers >= needed and evidence.confirmed < 1:
+    if evidence.inliers >= needed and (evidence.weight < needed or evidence.confirmed < MIN_CONFIRMED):
         against = evidence.contradicting
         return (
             f"{evidence.inliers} inliers, but {against} parts of the image contradict: another place, or much changed"
@@ -191,7 +193,7 @@ def localized(
         keypoints_px=view.features.pixels[solution.keypoint],
         points_map=solution.points.astype(np.float32),
         times_ms=times,
-        evidence=solution.evidence.inliers,
+        evidence=int(solution.evidence.weight),
     )
 
 

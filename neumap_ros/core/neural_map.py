@@ -53,6 +53,11 @@ class VoxelGrid:
         found = np.minimum(np.searchsorted(flat, wanted), len(flat) - 1)
         return np.asarray(np.where(inside & (flat[found] == wanted), order[found], -1))
 
+    def beside(self, voxels: IntArray) -> IntArray:
+        """The ``voxels``, as indices, and those that touch one of them, if only at a corner."""
+        apart = np.abs(self.cells[:, None] - self.cells[voxels]).max(axis=2)
+        return np.flatnonzero((apart <= 1).any(axis=1))
+
     def within(self, position: FloatArray, radius_m: float) -> IntArray:
         """The voxels, as indices, that come as near as ``radius_m`` to a ``position`` (3,) in the map frame."""
         beyond = np.maximum(np.maximum(self.corners - position, position - self.corners - self.size_m), 0)

@@ -23,7 +23,7 @@ SEARCH_RADII_PX = (12.0, 6.0)
 SEARCH_CANDIDATES = 4
 # what is nearer to the camera than this is behind it, or as good as
 NEAREST_M = 0.1
-# around a pose landmarks are looked for in the voxels that were searched, and in those that come so near to the camera
+# landmarks are looked for in the voxels of the view, and in those that come so near to the camera
 AROUND_M = 2.5
 
 
@@ -33,7 +33,7 @@ class Solution:
 
     ``information`` (6, 6) as of :func:`~neumap_ros.core.pose.refine_pose`; ``keypoint`` (M,), ``points`` (M, 3) and
     ``error_px`` (M,) are the matches it was refined on. ``rival_m`` is how far away another pose is that explains the
-    image about as well; 0 where none was found.
+    image about as well, and ``rival_support`` the support of that; 0 where none was found.
     """
 
     camera_from_map: FloatArray
@@ -43,6 +43,7 @@ class Solution:
     points: FloatArray
     error_px: FloatArray
     rival_m: float = 0.0
+    rival_support: float = 0.0
 
     @property
     def support(self) -> float:
@@ -130,13 +131,14 @@ class Refinement:
         return keypoint[good], landmark[good], alike[good]
 
     def _expected(self, camera_from_map: FloatArray, visible: IntArray, view: View) -> IntArray:
-        """The keypoints that are where a visible landmark projects to, one for each such landmark."""
+        """The keypoints that are where a landmark projects to, which may be behind a wall."""
         near = self._around(camera_from_map, visible, view, CHECK_RADIUS_PX, 1)[:, 0]
-        return np.asarray(near[near < len(view.rays)])
+        return np.unique(near[near < len(view.rays)])
 
     def _rows_around(self, camera_from_map: FloatArray, view: View) -> slice | IntArray:
         """The landmarks to look for: of a large map only those of the voxels searched, and around the camera."""
         if view.voxels is None:
             return slice(None)
         around = self._grid.within(geometry.invert_pose(camera_from_map)[:3, 3], AROUND_M)
-        return rows_of_voxels(self._nearest.offsets, np.concatenate([view.voxels, around]))
+        beside = view.voxels[:0] if view.beside is None else view.beside
+        return rows_of_voxels(self._nearest.offsets, np.concatenate([view.voxels, beside, around]))

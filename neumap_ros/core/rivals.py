@@ -15,8 +15,8 @@ from neumap_ros.core.view import View
 from neumap_ros.records import FloatArray
 
 # with less than so many times the inliers needed, another pose may be as good: small or flat things look alike from
-# two sides. Samples of these seeds look for such a rival
-RIVALRY, RIVAL_SEEDS = 16.0, (1, 2)
+# two sides, and may stand in two places
+RIVALRY = 16.0
 # so far from each other poses are two; a rival has more than this share of what speaks for the better one
 RIVAL_M, RIVAL_RAD, RIVAL_SHARE = 0.15, 0.1, 0.8
 
@@ -33,7 +33,7 @@ def may_rival(camera_from_map: FloatArray, solution: Solution, witness: Hypothes
     """
     if not apart(camera_from_map, solution.camera_from_map):
         return False
-    return count_evidence(camera_from_map, witness, view).inliers >= RIVAL_SHARE * solution.evidence.inliers
+    return count_evidence(camera_from_map, witness, view).inliers >= RIVAL_SHARE * solution.evidence.weight
 
 
 @overload
@@ -42,17 +42,20 @@ def better_of(one: Solution, other: Solution | None) -> Solution: ...
 def better_of(one: Solution | None, other: Solution | None) -> Solution | None: ...
 def better_of(one: Solution | None, other: Solution | None) -> Solution | None:
     """The one with more support; where they are elsewhere and have about as much, they are rivals. Of the same pose the
-    one that more was guessed for. None where neither is there.
+    one that more was guessed for, with the rivals of both that are rivals still. None where neither is there.
     """
     if one is None or other is None:
         return one or other
-    if not apart(one.camera_from_map, other.camera_from_map):
+    if apart(one.camera_from_map, other.camera_from_map):
+        worse, better = sorted((other, one), key=lambda solution: solution.support)
+        rivals = [(worse.support, _distance_m(worse, better)), (better.rival_support, better.rival_m)]
+    else:
         better = max(one, other, key=lambda solution: solution.evidence.inliers)
-        return replace(better, rival_m=max(one.rival_m, other.rival_m))
-    worse, better = sorted((other, one), key=lambda solution: solution.support)
-    if worse.support <= RIVAL_SHARE * better.support:
-        return better
-    return replace(better, rival_m=max(one.rival_m, other.rival_m, _distance_m(worse, better)))
+        rivals = [(solution.rival_support, solution.rival_m) for solution in (one, other)]
+    support, distance_m = max(rivals)
+    if support <= RIVAL_SHARE * better.support:
+        support = distance_m = 0.0
+    return replace(better, rival_support=support, rival_m=distance_m)
 
 
 def _distance_m(one: Solution, other: Solution) -> float:

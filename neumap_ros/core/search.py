@@ -20,7 +20,7 @@ from neumap_ros.core.keyframes import IntArray
 from neumap_ros.core.neural_map import NeuralMap
 from neumap_ros.core.pose import RansacSettings, ransac_pose
 from neumap_ros.core.refinement import Refinement, Solution
-from neumap_ros.core.rivals import RIVAL_SEEDS, RIVALRY, apart, better_of, may_rival
+from neumap_ros.core.rivals import RIVALRY, apart, better_of, may_rival
 from neumap_ros.core.view import View
 from neumap_ros.core.voxels import LARGE, MOST_VOXELS, VOTERS, VoxelIndex
 from neumap_ros.records import Float32Array, FloatArray
@@ -33,11 +33,11 @@ ENOUGH = 2.0
 # so many of the likeliest voxels of a large map are tried, with so many keypoints at most that are about as like
 # something there as the landmark they show would be; a try takes so many iterations, and needs so many inliers
 TRIED_VOXELS, TRIED_KEYPOINTS, ALIKE, TRY_ITERATIONS, TRY_INLIERS = 6, 200, 0.5, 300, 8
-# of the poses that tries lead to, so many are compared, those first whose inliers are in most parts of the image
+# of the poses that tries lead to, so many are compared
 COMPARED = 4
 # a voxel with so many of the landmarks found again belongs to what the image shows
 SHOWN = 4
-# so many landmarks agree by chance with some pose or other; an alternative has more
+# an alternative has so many inliers: fewer agree by chance with some pose or other
 MIN_ALTERNATIVE = 8
 
 
@@ -66,7 +66,7 @@ class PoseSearch:
         self._ransac = RansacSettings()
 
     def __call__(self, view: View, voxels: IntArray | None, times: dict[str, float]) -> Solution | None:
-        """The pose with the most evidence; None where no two guesses agree. ``times`` collects milliseconds per stage.
+        """The best pose; None where no two guesses agree. ``times`` collects milliseconds per stage.
 
         Of many ``voxels`` (None: all) those are searched that the image shows most likely.
         """
@@ -92,7 +92,8 @@ class PoseSearch:
         found = self._compared(self._tries(alike, ranked, view, times), times)
         if found is not None:
             shown, count = np.unique(self._grid.holding(found.points), return_counts=True)
-            closer = replace(view, voxels=np.intersect1d(shown[count >= SHOWN], voxels))
+            shown = np.intersect1d(shown[count >= SHOWN], voxels)
+            closer = replace(view, voxels=shown, beside=self._grid.beside(shown))
             found = better_of(found, self._solve(closer, times, (found.camera_from_map,)))
         if found is not None and found.evidence.suffices(self._needed):
             return found
@@ -120,7 +121,7 @@ class PoseSearch:
         """The pose that explains most of the image, refined; None where none does."""
         found: Solution | None = None
         poses: list[FloatArray] = []
-        for one in sorted(tries, key=lambda one: (-one.evidence.cells, -one.evidence.inliers)):
+        for one in by_promise(tries):
             if len(poses) < COMPARED and all(apart(one.camera_from_map, pose) for pose in poses):
                 poses.append(one.camera_from_map)
                 found = better_of(found, self._refine(one.camera_from_map, one.guesses, one.view, times))
@@ -165,10 +166,13 @@ class PoseSearch:
     def _against_rivals(
         self, solution: Solution, guesses: Hypotheses, witness: Hypotheses, view: View, times: dict[str, float]
     ) -> Solution:
-        """The better of the solution and of what other samples lead to, with how far away the other one is."""
-        for seed in RIVAL_SEEDS:
+        """The better of the solution and of what other samples lead to, or what does not agree with it, with how far
+        away the other one is.
+        """
+        others = guesses.select(~agreeing(solution.camera_from_map, guesses, view))
+        for seed, asked in ((1, guesses), (2, guesses), (1, others)):
             settings = replace(self._ransac, by_confidence=False, seed=seed)
-            for pose in self._guess(guesses, view, times, settings):
+            for pose in self._guess(asked, view, times, settings):
                 rival = self._refine(pose, witness, view, times) if may_rival(pose, solution, witness, view) else None
                 solution = better_of(solution, rival)
         return solution
@@ -196,7 +200,7 @@ class PoseSearch:
         if index is not None:
             alike = index.compare(view.features.descriptors)
             voxels = index.rank(alike, voxels)[:TRIED_VOXELS]
-            for one in self._tries(alike, voxels, view, {}):
+            for one in by_promise(self._tries(alike, voxels, view, {})):
                 if len(found) < most:
                     add(self._refine(one.camera_from_map, one.guesses, one.view, {}))
         view = replace(view, voxels=voxels)
@@ -242,6 +246,11 @@ class PoseSearch:
         solution = self._refinement(camera_from_map, witness, view)
         add_time(times, "refine", started)
         return solution
+
+
+def by_promise(tries: Sequence[Try]) -> list[Try]:
+    """Those first whose inliers are in most parts of the image."""
+    return sorted(tries, key=lambda one: (-one.evidence.cells, -one.evidence.inliers))
 
 
 def add_time(times: dict[str, float], stage: str, started: float) -> None:

@@ -19,14 +19,15 @@ FOCAL_PX, SMALLEST_SCALE = 525.0, 0.5
 
 @dataclass(frozen=True)
 class View:
-    """One image: its features, their undistorted rays (N, 2), the camera at the image's size, and the voxels to search
-    (None: all).
+    """One image: its features, their undistorted rays (N, 2), the camera at the image's size, the voxels to search
+    (None: all), and others ``beside`` them, whose landmarks are not asked for a pose but must fit it.
     """
 
     features: Features
     rays: FloatArray
     camera: Camera
     voxels: IntArray | None = None
+    beside: IntArray | None = None
 
     @property
     def focal_px(self) -> float:

@@ -17,7 +17,7 @@ from neumap_ros.core.keyframes import IntArray
 from neumap_ros.core.quantization import WORDS, Codes
 from neumap_ros.records import Float32Array
 
-# of so many voxels none are chosen
+# so many voxels are searched together, and of no more none are chosen
 MOST_VOXELS = 4
 # a map of fewer landmarks, such as a hall that was mapped with the default settings, is decoded whole in less time
 LARGE = 15_000

@@ -46,7 +46,8 @@ def test_nearest_finds_landmarks_by_their_descriptors(scene: Scene) -> None:
     assert (off < 1e-3).mean() > 0.99
     assert found.confidence.dtype == np.float32
     assert ((found.confidence >= 0) & (found.confidence <= 1)).all()
-    assert (np.diff(found.keypoint) > 0).all()
+    assert len(np.unique(found.keypoint)) == len(found.keypoint)
+    assert (np.diff(found.confidence) <= 0).all()
 
 
 def test_what_is_like_nothing_in_the_map_is_less_sure(scene: Scene) -> None:

@@ -116,7 +116,7 @@ def test_all_voxels_where_none_are_to_be_chosen(building: NeuralMap) -> None:
         assert np.linalg.norm(estimate.map_from_camera[:3, 3] - pose[:3, 3]) < 0.02
 
 
-def test_alternatives_are_searched_in_more_voxels(building: NeuralMap) -> None:
+def test_the_right_place_is_an_alternative_to_nothing(building: NeuralMap) -> None:
     view, pose = view_of(2)
     found = Localizer(building).alternatives(view)
     assert np.linalg.norm(found[0].map_from_camera[:3, 3] - pose[:3, 3]) < 0.02  # type: ignore[index]

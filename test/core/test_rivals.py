@@ -1,0 +1,84 @@
+"""Which of two poses is believed, and when neither is."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from neumap_ros.core import geometry
+from neumap_ros.core.evidence import Evidence
+from neumap_ros.core.refinement import Solution
+from neumap_ros.core.rivals import RIVAL_SHARE, better_of
+
+
+def at(x: float, inliers: int, confirming: int, contradicting: int, landmarks: int) -> Solution:
+    """A pose at x metres with so much that speaks for it and against it."""
+    return Solution(
+        camera_from_map=geometry.invert_pose(geometry.make_pose(np.eye(3), np.array([x, 0.0, 0.0]))),
+        information=np.eye(6),
+        evidence=Evidence(inliers, inliers, 10, confirming, contradicting),
+        keypoint=np.arange(landmarks),
+        points=np.zeros((landmarks, 3)),
+        error_px=np.zeros(landmarks),
+    )
+
+
+def both_ways(one: Solution, other: Solution) -> Solution:
+    better, same = better_of(one, other), better_of(other, one)
+    assert better.camera_from_map is same.camera_from_map
+    assert better.rival_m == same.rival_m
+    return better
+
+
+def test_what_explains_more_of_the_image_is_better_though_fewer_landmarks_fit() -> None:
+    """The twin room was mapped from nearer: its furniture has more landmarks, but its walls are others."""
+    right, twin = at(0.0, 60, 16, 0, 235), at(12.0, 110, 10, 4, 467)
+    better = both_ways(right, twin)
+    assert better.camera_from_map is right.camera_from_map
+    assert better.rival_m == 0
+
+
+def test_where_both_explain_the_same_parts_more_landmarks_are_better() -> None:
+    assert both_ways(at(0.0, 50, 6, 0, 100), at(3.0, 50, 6, 0, 40)).rival_m == 0
+    rivals = both_ways(at(0.0, 50, 6, 0, 100), at(3.0, 50, 6, 0, 90))
+    assert rivals.rival_m == pytest.approx(3.0)
+    assert len(rivals.keypoint) == 100
+
+
+def test_of_the_same_pose_the_one_with_more_guesses_goes_on() -> None:
+    few, many = at(0.0, 20, 12, 0, 90), at(0.01, 60, 12, 0, 80)
+    better = both_ways(few, many)
+    assert better.evidence.inliers == 60
+    assert better.rival_m == 0
+
+
+def test_a_rival_stays_one_for_the_same_pose() -> None:
+    doubtful = better_of(at(0.0, 50, 10, 0, 100), at(3.0, 50, 10, 1, 100))
+    assert doubtful.rival_m == pytest.approx(3.0)
+    assert better_of(doubtful, at(0.01, 70, 10, 0, 100)).rival_m == pytest.approx(3.0)
+
+
+def test_a_rival_that_is_beaten_at_last_is_none() -> None:
+    doubtful = better_of(at(0.0, 50, 10, 0, 100), at(3.0, 50, 10, 1, 100))
+    found = better_of(doubtful, at(0.01, 70, 20, 0, 160))
+    assert found.rival_m == 0
+    assert found.rival_support == 0
+
+
+def test_what_beats_two_rivals_has_none() -> None:
+    doubtful = better_of(at(0.0, 50, 10, 0, 100), at(3.0, 50, 10, 0, 95))
+    best = both_ways(doubtful, at(-5.0, 90, 22, 0, 300))
+    assert best.rival_m == 0
+    nearly = at(-5.0, 50, 10, 0, 90)
+    assert nearly.support > RIVAL_SHARE * doubtful.support
+    assert better_of(doubtful, nearly).rival_m > 0
+
+
+def test_one_or_none() -> None:
+    one = at(0.0, 50, 10, 0, 100)
+    assert better_of(one, None) is one
+    assert better_of(None, one) is one
+    assert better_of(None, None) is None
+    assert better_of(one, replace(one)).rival_m == 0
