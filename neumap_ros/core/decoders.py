@@ -31,7 +31,7 @@ CANDIDATES = 4
 SAME_PLACE_M = 0.15
 MAX_RATIO = 0.95
 # so many keypoints attend to each other: the cost grows with them, and the least distinct are wrong
-ATTENDED = 512
+ATTENDED = 256
 # by how much an answer must be likelier than any other place
 MIN_ATTENTION = 0.05
 # the transformer's guesses less certain than this only slow PnP down

@@ -19,9 +19,9 @@ from neumap_ros.records import FloatArray
 
 # of the inliers this share must be matches that are far better than their runner-up: chance rarely makes those
 STRONG_CONFIDENCE, STRONG_SHARE = 0.3, 0.5
-# so many cells of the image, cut into this many columns and rows, must hold two or more inliers: a pose from a single
-# poster far away is anything but certain, however many inliers the poster has
-CELL_COLUMNS, CELL_ROWS, MIN_CELLS = 6, 4, 3
+# so many cells of the image, cut into this many columns and rows, must hold two or more inliers, and in no more than
+# these the inliers must be so many times more: a pose from a single poster far away is anything but certain
+CELL_COLUMNS, CELL_ROWS, MIN_CELLS, NARROW = 6, 4, 3, 2.5
 # so far from where a pose projects it to, in pixels as of View.scale, a guess agrees with the pose
 CHECK_RADIUS_PX = 5.0
 # a cell with so many keypoints where landmarks are expected contradicts, if less than this share of them or fewer than
@@ -61,9 +61,11 @@ class Evidence:
 
     def suffices(self, needed: int) -> bool:
         """Whether this is more than chance, where a weight of ``needed`` inliers is."""
-        enough = self.weight >= needed and self.strong >= STRONG_SHARE * needed and self.cells >= MIN_CELLS
+        if self.cells < MIN_CELLS or self.weight < needed * (NARROW if self.cells == MIN_CELLS else 1.0):
+            return False
         looked = self.confirming + self.contradicting > 0
-        return enough and (not looked or (self.confirming >= MIN_CELLS and self.confirmed >= MIN_CONFIRMED))
+        confirmed = not looked or (self.confirming >= MIN_CELLS and self.confirmed >= MIN_CONFIRMED)
+        return confirmed and self.strong >= STRONG_SHARE * needed
 
 
 def agreeing(camera_from_map: FloatArray, guesses: Hypotheses, view: View) -> BoolArray:
@@ -75,10 +77,12 @@ def agreeing(camera_from_map: FloatArray, guesses: Hypotheses, view: View) -> Bo
 def count_evidence(camera_from_map: FloatArray, guesses: Hypotheses, view: View) -> Evidence:
     """What of ``guesses``, made without knowing the pose, agrees with it."""
     agree = agreeing(camera_from_map, guesses, view)
+    steps = np.rint(guesses.points / SAME_POINT_M).astype(np.int64)
+    # one number for each place: rows are slow to compare
+    places = (steps[:, 0] << 42) + (steps[:, 1] << 21) + steps[:, 2]
 
     def different(chosen: BoolArray) -> int:
-        places = np.unique(np.rint(guesses.points[chosen] / SAME_POINT_M).astype(np.int64), axis=0)
-        return min(len(places), len(np.unique(guesses.keypoint[chosen])))
+        return min(len(np.unique(places[chosen])), len(np.unique(guesses.keypoint[chosen])))
 
     held = np.bincount(cells_of(guesses.keypoint[agree], view), minlength=1)
     return Evidence(

@@ -140,7 +140,7 @@ def doubts(evidence: Evidence, needed: int) -> str:
     """Why ``evidence`` does not suffice where ``needed`` inliers are; empty where it does."""
     if evidence.suffices(needed):
         return ""
-    if evidence.inliers >= needed and evidence.cells < MIN_CELLS:
+    if evidence.inliers >= needed and evidence.cells <= MIN_CELLS:
         return f"all {evidence.inliers} inliers are in one small part of the image"
     if evidence.inliers >= needed and (evidence.weight < needed or evidence.confirmed < MIN_CONFIRMED):
         against = evidence.contradicting

@@ -28,8 +28,8 @@ from neumap_ros.records import Float32Array, FloatArray
 FIRST_KEYPOINTS = 512
 # the first keypoints settle it when this many times the inliers a pose needs agree
 SETTLED = 3.0
-# with this many times, the nearest landmarks do, and nobody asks what was learned
-ENOUGH = 2.0
+# with this many times, the nearest landmarks do; else what was learned is asked about so many of the first keypoints
+ENOUGH, ASKED_KEYPOINTS = 2.0, 1024
 # so many of the likeliest voxels of a large map are tried, with so many keypoints at most that are about as like
 # something there as the landmark they show would be; a try takes so many iterations, and needs so many inliers
 TRIED_VOXELS, TRIED_KEYPOINTS, ALIKE, TRY_ITERATIONS, TRY_INLIERS = 6, 200, 0.5, 300, 8
@@ -150,7 +150,7 @@ class PoseSearch:
                     poses += self._guess(guesses, view, times, self._ransac)
             nearest_do = any(count_evidence(pose, witness, view).suffices(enough) for pose in poses)
             if self._learned is not None and (self._only_learned or not nearest_do):
-                learned = self._decode(self._learned, view, 0, count, times)
+                learned = self._decode(self._learned, view, 0, min(count, ASKED_KEYPOINTS), times)
                 guesses = learned if self._only_learned else pool([witness, learned])
                 if self._trusted:
                     witness = guesses
@@ -170,8 +170,13 @@ class PoseSearch:
         away the other one is.
         """
         others = guesses.select(~agreeing(solution.camera_from_map, guesses, view))
-        for seed, asked in ((1, guesses), (2, guesses), (1, others)):
-            settings = replace(self._ransac, by_confidence=False, seed=seed)
+        again = replace(self._ransac, by_confidence=False)
+        searches = (
+            (guesses, replace(again, seed=1)),
+            (guesses, replace(again, seed=2)),
+            (others, replace(again, max_iterations=TRY_ITERATIONS)),
+        )
+        for asked, settings in searches:
             for pose in self._guess(asked, view, times, settings):
                 rival = self._refine(pose, witness, view, times) if may_rival(pose, solution, witness, view) else None
                 solution = better_of(solution, rival)

@@ -183,12 +183,18 @@ def test_a_pose_too_uncertain_to_be_of_use_is_none(scene: Scene) -> None:
 
 @pytest.mark.parametrize(
     ("inliers", "strong", "cells", "enough"),
-    [(20, 20, 20, True), (20, 10, 3, True), (19, 19, 20, False), (20, 9, 20, False), (20, 20, 2, False)],
+    [(20, 20, 20, True), (20, 10, 4, True), (19, 19, 20, False), (20, 9, 20, False), (500, 500, 2, False)],
 )
 def test_evidence_must_be_enough_in_every_respect(inliers: int, strong: int, cells: int, enough: bool) -> None:
     evidence = Evidence(inliers, strong, cells)
     assert evidence.suffices(20) == enough
     assert bool(doubts(evidence, 20)) != enough
+
+
+def test_in_a_small_part_of_the_image_more_inliers_are_needed() -> None:
+    assert Evidence(50, 50, 3).suffices(20)
+    assert not Evidence(49, 49, 3).suffices(20)
+    assert "one small part" in doubts(Evidence(49, 49, 3), 20)
 
 
 @pytest.mark.parametrize(
