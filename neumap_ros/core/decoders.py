@@ -30,8 +30,9 @@ CANDIDATES = 4
 # a runner-up this close to the best is the same place, and says nothing about ambiguity
 SAME_PLACE_M = 0.15
 MAX_RATIO = 0.95
-# so many keypoints attend to each other: the cost grows with them, and the least distinct are wrong
-ATTENDED = 256
+# attention is asked about so many of the strongest keypoints, and so many of these attend to each other: the cost grows
+# with them, and the least distinct are wrong
+ASKED, ATTENDED = 1024, 256
 # by how much an answer must be likelier than any other place
 MIN_ATTENTION = 0.05
 # the transformer's guesses less certain than this only slow PnP down
@@ -198,7 +199,8 @@ class AttentionDecoder:
         """See :class:`Decoder`; ``features`` as the nearest decoder describes them. Raises ValueError without rays."""
         if rays is None:
             raise ValueError("attention needs the keypoints' rays")
-        found = self._nearest.shortlist(features, voxels, attention.CANDIDATES)
+        strongest = features.select(np.arange(min(len(features), ASKED)))
+        found = self._nearest.shortlist(strongest, voxels, attention.CANDIDATES)
         if found is None:
             return no_hypotheses()
         asked = most_distinct(*found, ATTENDED)

@@ -56,15 +56,18 @@ class Evidence:
     @property
     def confirmed(self) -> float:
         """Of the parts of the image about which the map has something to say, the share that confirms; 1 of none."""
-        heard = self.confirming + self.contradicting
-        return self.confirming / heard if heard else 1.0
+        return self.confirming / self._heard if self._heard else 1.0
+
+    @property
+    def _heard(self) -> int:
+        """In how many parts of the image the map has something to say; 0 before anybody looked."""
+        return self.confirming + self.contradicting
 
     def suffices(self, needed: int) -> bool:
         """Whether this is more than chance, where a weight of ``needed`` inliers is."""
         if self.cells < MIN_CELLS or self.weight < needed * (NARROW if self.cells == MIN_CELLS else 1.0):
             return False
-        looked = self.confirming + self.contradicting > 0
-        confirmed = not looked or (self.confirming >= MIN_CELLS and self.confirmed >= MIN_CONFIRMED)
+        confirmed = not self._heard or (self.confirming >= MIN_CELLS and self.confirmed >= MIN_CONFIRMED)
         return confirmed and self.strong >= STRONG_SHARE * needed
 
 

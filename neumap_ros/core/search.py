@@ -1,8 +1,9 @@
 """Searching one image's pose in a map: decode, PnP, refine on landmarks, and count what speaks for the result.
 
 In a map for the frozen decoder its encoder embeds all keypoints before anything else. The strongest ones are decoded
-first; only where they do not settle the pose are all of them, by all decoders the map has codes for, and pooled in one
-PnP. A pose that little speaks for must be better than its rivals, to which other samples lead.
+first; only where they do not settle the pose are all of them, and only where the nearest landmarks of all make no pose
+is the learned decoder asked as well, and pooled with them in one PnP. A pose must be better than its rivals, to which
+other samples lead.
 """
 
 from __future__ import annotations
@@ -28,8 +29,8 @@ from neumap_ros.records import Float32Array, FloatArray
 FIRST_KEYPOINTS = 512
 # the first keypoints settle it when this many times the inliers a pose needs agree
 SETTLED = 3.0
-# with this many times, the nearest landmarks do; else what was learned is asked about so many of the first keypoints
-ENOUGH, ASKED_KEYPOINTS = 2.0, 1024
+# with this many times, the nearest landmarks do, and nobody asks what was learned
+ENOUGH = 2.0
 # so many of the likeliest voxels of a large map are tried, with so many keypoints at most that are about as like
 # something there as the landmark they show would be; a try takes so many iterations, and needs so many inliers
 TRIED_VOXELS, TRIED_KEYPOINTS, ALIKE, TRY_ITERATIONS, TRY_INLIERS = 6, 200, 0.5, 300, 8
@@ -150,7 +151,7 @@ class PoseSearch:
                     poses += self._guess(guesses, view, times, self._ransac)
             nearest_do = any(count_evidence(pose, witness, view).suffices(enough) for pose in poses)
             if self._learned is not None and (self._only_learned or not nearest_do):
-                learned = self._decode(self._learned, view, 0, min(count, ASKED_KEYPOINTS), times)
+                learned = self._decode(self._learned, view, 0, count, times)
                 guesses = learned if self._only_learned else pool([witness, learned])
                 if self._trusted:
                     witness = guesses
