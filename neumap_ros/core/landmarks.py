@@ -1,4 +1,6 @@
-"""The tracks worth storing: one landmark per point of the scene, chosen so that every mapping image sees enough."""
+"""The tracks worth storing: one landmark per point of the scene, chosen so that every mapping image sees enough of them
+everywhere.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +10,7 @@ import numpy as np
 import scipy.sparse
 from scipy.spatial import cKDTree
 
+from neumap_ros.core.evidence import CELL_COLUMNS, CELL_ROWS
 from neumap_ros.core.keyframes import BoolArray, IntArray, Keyframes
 from neumap_ros.core.tracks import Tracks
 from neumap_ros.records import Float32Array, FloatArray
@@ -22,8 +25,8 @@ PAIRS_AT_ONCE = 200_000
 class Landmarks:
     """L points (L, 3) with mean unit descriptors and coarse descriptors (L, 128) float32, and who sees them.
 
-    ``track`` (L,) is the track each was made of. ``visibility`` is a sparse (L, F) matrix of ones: landmark l was seen
-    in mapping image f.
+    ``track`` (L,) is the track each was made of. ``visibility`` is a sparse (L, C) matrix of ones: landmark l was seen
+    in cell c of all the mapping images are cut into, as :func:`image_cells` counts them.
     """
 
     points: FloatArray
@@ -60,18 +63,29 @@ def make_landmarks(tracks: Tracks, keyframes: Keyframes) -> Landmarks:
     """Landmarks of all tracks, those that are one point merged into the longest of them."""
     descriptors = mean_descriptors(tracks, keyframes.descriptors)
     coarse = mean_descriptors(tracks, keyframes.coarse)
-    image = keyframes.image[tracks.keypoint]
+    cell = image_cells(keyframes)[tracks.keypoint]
     order = np.argsort(-tracks.lengths, kind="stable")
     rank = np.argsort(order, kind="stable")
     parent = _merge(tracks.points[order], descriptors[order])
     kept = np.flatnonzero(parent == np.arange(len(order)))
     row = np.searchsorted(kept, parent[rank[tracks.track]])
     visibility = scipy.sparse.csr_matrix(
-        (np.ones(len(row), np.float32), (row, image)), shape=(len(kept), len(keyframes))
+        (np.ones(len(row), np.float32), (row, cell)), shape=(len(kept), len(keyframes) * CELL_COLUMNS * CELL_ROWS)
     )
     visibility.data[:] = 1
     chosen = order[kept]
     return Landmarks(tracks.points[chosen], descriptors[chosen], coarse[chosen], chosen, visibility)
+
+
+def image_cells(keyframes: Keyframes) -> IntArray:
+    """In which cell of its image each keypoint (N,) is, those of image f from ``f * CELL_COLUMNS * CELL_ROWS`` on.
+
+    The cells are those in which evidence for a pose is counted: landmarks all in one corner of an image make no pose.
+    """
+    corner, size = keyframes.view[:2], keyframes.view[2:] - keyframes.view[:2]
+    parts = np.array([CELL_COLUMNS, CELL_ROWS])
+    column, row = np.clip((keyframes.rays - corner) / size * parts, 0, parts - 1).astype(np.int64).T
+    return np.asarray((keyframes.image * CELL_ROWS + row) * CELL_COLUMNS + column)
 
 
 def _merge(points: FloatArray, descriptors: Float32Array) -> IntArray:
@@ -96,9 +110,9 @@ def _merge(points: FloatArray, descriptors: Float32Array) -> IntArray:
 
 
 def choose_by_coverage(visibility: scipy.sparse.csr_matrix, count: int) -> IntArray:
-    """Rows of ``visibility`` (L, F), at most ``count``, most useful first.
+    """Rows of ``visibility`` (L, C), at most ``count``, most useful first.
 
-    Greedy: a landmark is worth the more, the more images see it and the fewer chosen landmarks those images have.
+    Greedy: a landmark is worth the more, the more cells see it and the fewer chosen landmarks those cells have.
     Chosen in batches, since single steps would take minutes.
     """
     total = visibility.shape[0]

@@ -36,7 +36,10 @@ from neumap_ros.core.triangulation import with_triangulated_depth
 from neumap_ros.errors import ConfigError, MappingError
 from neumap_ros.records import FloatArray, Frame
 
-MIN_VIEWS = 3
+# a point whose depth was measured needs two views, where images are sparse often the only ones; others three
+MIN_VIEWS, MIN_VIEWS_TRIANGULATED = 2, 3
+# fewer images than this have no third view to spare
+FEW_IMAGES = 6
 DEFAULT_LANDMARKS = 12_000
 QUICK_BYTES = 100_000
 MAX_FRAMES = 1000
@@ -118,7 +121,8 @@ def survey(frames: Sequence[Frame], settings: MappingSettings, progress: Progres
     keyframes = _extract(mapped, settings, progress)
     if not keyframes.depth_measured:
         keyframes = with_triangulated_depth(keyframes, progress)
-    found, adjusted = find_tracks(keyframes, progress)
+    measured = keyframes.depth_measured or len(keyframes) < FEW_IMAGES
+    found, adjusted = find_tracks(keyframes, progress, MIN_VIEWS if measured else MIN_VIEWS_TRIANGULATED)
     field = drift.fit_drift(adjusted, keyframes.map_from_camera)
     candidates = landmarks.make_landmarks(found, keyframes)
     return Survey(keyframes, adjusted, found, candidates, field, tuple(frames[i] for i in aside))
@@ -164,8 +168,8 @@ def _extract(frames: Sequence[Frame], settings: MappingSettings, progress: Progr
         cv2.setNumThreads(threads)
 
 
-def find_tracks(keyframes: Keyframes, progress: Progress) -> tuple[Tracks, FloatArray]:
-    """Tracks with adjusted points, and the adjusted poses (F, 4, 4).
+def find_tracks(keyframes: Keyframes, progress: Progress, min_views: int) -> tuple[Tracks, FloatArray]:
+    """Tracks of ``min_views`` images or more with adjusted points, and the adjusted poses (F, 4, 4).
 
     Raises :class:`~neumap_ros.errors.MappingError` where the images share too little.
     """
@@ -176,7 +180,6 @@ def find_tracks(keyframes: Keyframes, progress: Progress) -> tuple[Tracks, Float
     frame_points = keyframes.rays3() * keyframes.depth[:, None]
     poses = keyframes.map_from_camera[keyframes.image]
     points = np.einsum("nij,nj->ni", poses[:, :3, :3], frame_points) + poses[:, :3, 3]
-    min_views = MIN_VIEWS if len(keyframes) >= 6 else 2
     found = tracks.tracks_from_labels(label, points, keyframes.depth > 0, min_views)
     found, error = tracks.refine_points(found, keyframes, keyframes.map_from_camera)
     found = tracks.drop_outliers(found, error, max_error_px=5.0, min_views=min_views)

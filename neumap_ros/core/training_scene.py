@@ -20,6 +20,8 @@ from neumap_ros.core.tracks import Tracks
 from neumap_ros.records import Float32Array, FloatArray, Frame
 
 UNKNOWN, NOTHING = -2, -1
+# an image that asks is left out of its landmarks, which others must then show
+MIN_VIEWS = 3
 # a keypoint whose measured point is this near to a landmark shows it; one further away than REACH_M shows none
 SAME_M, REACH_M = 0.03, 0.08
 
@@ -53,7 +55,7 @@ def make_training_scene(
     """
     settings = FeatureSettings()
     keyframes = extract_keyframes(mapping, settings, True, count_up(progress, "features", len(mapping)))
-    tracks, adjusted = find_tracks(keyframes, progress)
+    tracks, adjusted = find_tracks(keyframes, progress, MIN_VIEWS)
     parts = [(keyframes, _label_mapping(keyframes, tracks, adjusted), 0, np.ones(len(mapping), bool))]
     if query:
         others = extract_keyframes(query, settings, True, count_up(progress, "queries", len(query)))

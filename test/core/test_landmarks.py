@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import scipy.sparse
@@ -9,8 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from synthetic_scene import make_keyframes, make_scene, ring
 
+from neumap_ros.core.evidence import CELL_COLUMNS, CELL_ROWS
 from neumap_ros.core.keyframes import IntArray, Keyframes
-from neumap_ros.core.landmarks import MERGE_RADIUS_M, choose_by_coverage, make_landmarks, mean_descriptors
+from neumap_ros.core.landmarks import (
+    MERGE_RADIUS_M,
+    choose_by_coverage,
+    image_cells,
+    make_landmarks,
+    mean_descriptors,
+)
 from neumap_ros.core.tracks import Tracks, tracks_from_labels
 
 
@@ -34,15 +43,15 @@ def halves(tracks: Tracks, which: int) -> Tracks:
     return Tracks(tracks.keypoint[order], track[order], points)
 
 
-def test_one_landmark_per_track_with_its_images(scene: tuple[Keyframes, IntArray, Tracks]) -> None:
+def test_one_landmark_per_track_with_where_it_was_seen(scene: tuple[Keyframes, IntArray, Tracks]) -> None:
     keyframes, _, tracks = scene
     landmarks = make_landmarks(tracks, keyframes)
     assert len(landmarks) == len(tracks)
     order = np.argsort(-tracks.lengths, kind="stable")
     np.testing.assert_array_equal(landmarks.points, tracks.points[order])
     for row, track in enumerate(order[:50]):
-        images = keyframes.image[tracks.keypoint[tracks.track == track]]
-        np.testing.assert_array_equal(np.sort(landmarks.visibility[row].indices), np.sort(images))
+        cells = image_cells(keyframes)[tracks.keypoint[tracks.track == track]]
+        np.testing.assert_array_equal(np.sort(landmarks.visibility[row].indices), np.sort(cells))
     assert set(landmarks.visibility.data) == {1}
 
 
@@ -62,8 +71,8 @@ def test_a_point_that_was_tracked_twice_is_one_landmark(scene: tuple[Keyframes, 
     landmarks = make_landmarks(torn, keyframes)
     assert len(landmarks) == len(tracks)
     row = int(np.argmin(np.linalg.norm(landmarks.points - tracks.points[longest], axis=1)))
-    images = keyframes.image[tracks.keypoint[tracks.track == longest]]
-    np.testing.assert_array_equal(np.sort(landmarks.visibility[row].indices), np.unique(images))
+    cells = image_cells(keyframes)[tracks.keypoint[tracks.track == longest]]
+    np.testing.assert_array_equal(np.sort(landmarks.visibility[row].indices), np.unique(cells))
     assert landmarks.visibility[row].max() == 1
 
 
@@ -81,7 +90,27 @@ def test_no_tracks_no_landmarks(scene: tuple[Keyframes, IntArray, Tracks]) -> No
     keyframes, _, tracks = scene
     landmarks = make_landmarks(tracks.select(np.zeros(len(tracks), dtype=bool)), keyframes)
     assert len(landmarks) == 0
-    assert landmarks.visibility.shape == (0, len(keyframes))
+    assert landmarks.visibility.shape == (0, len(keyframes) * CELL_COLUMNS * CELL_ROWS)
+
+
+def test_cells_cut_every_image_in_columns_and_rows(scene: tuple[Keyframes, IntArray, Tracks]) -> None:
+    keyframes, _, _ = scene
+    left, top, right, bottom = keyframes.view
+    x, y = 1e-6 * (right - left), 1e-6 * (bottom - top)
+    corners = np.array([[left + x, top + y], [right - x, top + y], [right - x, bottom - y], [right + 1, top]])
+    first = replace(keyframes, rays=corners, image=np.array([0, 0, 2, 1]))
+    count, last_column = CELL_COLUMNS * CELL_ROWS, CELL_COLUMNS - 1
+    np.testing.assert_array_equal(image_cells(first), [0, last_column, 3 * count - 1, count + last_column])
+
+
+def test_landmarks_are_chosen_from_all_parts_of_an_image() -> None:
+    """Each of two images has 300 landmarks in one cell, and ten in each of the others."""
+    count = CELL_COLUMNS * CELL_ROWS
+    cell = np.concatenate([np.zeros(300, np.int64), np.repeat(np.arange(1, count), 10)])
+    column = (np.arange(2)[:, None] * count + cell).ravel()
+    visibility = scipy.sparse.csr_matrix((np.ones(len(column), np.float32), (np.arange(len(column)), column)))
+    covered = np.bincount(column[choose_by_coverage(visibility, len(cell))], minlength=2 * count)
+    assert covered.min() >= 9
 
 
 def test_select_keeps_rows_together(scene: tuple[Keyframes, IntArray, Tracks]) -> None:
