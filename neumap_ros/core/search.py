@@ -141,7 +141,9 @@ class PoseSearch:
         witness = guesses = self._decode(self._nearest, view, 0, split, times)
         if self._learned is not None and self._only_learned:
             guesses = self._decode(self._learned, view, 0, split, times)
-        poses = list(proposed) or self._guess(guesses, view, times, self._ransac)
+        # what is not found soon among the strongest is looked for among all
+        first = replace(self._ransac, max_iterations=TRY_ITERATIONS if split < count else self._ransac.max_iterations)
+        poses = list(proposed) or self._guess(guesses, view, times, first)
         more = split < count or (self._learned is not None and not self._only_learned)
         if more and not any(count_evidence(pose, witness, view).suffices(settled) for pose in poses):
             if split < count:
@@ -174,7 +176,6 @@ class PoseSearch:
         again = replace(self._ransac, by_confidence=False)
         searches = (
             (guesses, replace(again, seed=1)),
-            (guesses, replace(again, seed=2)),
             (others, replace(again, max_iterations=TRY_ITERATIONS)),
         )
         for asked, settings in searches:

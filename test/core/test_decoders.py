@@ -17,6 +17,7 @@ from neumap_ros.core.decoders import (
     landmark_descriptors,
     pool,
     rows_of_voxels,
+    top_columns,
 )
 from neumap_ros.core.encoder import EMBEDDING
 from neumap_ros.core.frozen import shipped_decoder
@@ -251,3 +252,12 @@ def test_transformer_without_anything_to_decode(scene: Scene, with_network: Neur
     assert len(decoder.decode(features, np.zeros(0, np.int64))) == 0
     with pytest.raises(ValueError, match="network"):
         TransformerDecoder(make_map(scene))
+
+
+@pytest.mark.parametrize("columns", [3, 64, 1024, 1500, 4099])
+@pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16])
+def test_the_largest_columns_are_those_of_topk(columns: int, kind: torch.dtype) -> None:
+    scores = torch.rand(40, columns, generator=torch.Generator().manual_seed(columns)).to(kind)
+    found = top_columns(scores, 3)
+    torch.testing.assert_close(scores.gather(1, found), scores.topk(3, dim=1).values, rtol=0, atol=0)
+    assert all(len(set(row.tolist())) == 3 for row in found)
