@@ -32,7 +32,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks.scoring import foreign_text, markdown, median_text, named, score_all
 from neumap_ros.cli import options
 from neumap_ros.cli.progress import StageProgress
-from neumap_ros.core import frozen, landmarks, mapping
+from neumap_ros.core import evidence, frozen, landmarks, mapping
 from neumap_ros.core.keyframes import IntArray
 from neumap_ros.core.localizer import Localizer
 from neumap_ros.core.map_file import to_bytes
@@ -41,9 +41,12 @@ from neumap_ros.core.neural_map import NeuralMap
 from neumap_ros.core.progress import Progress
 from neumap_ros.core.search import PoseSearch
 from neumap_ros.io.sources import open_source
+from neumap_ros.records import FloatArray
 
 HEAD = ("", "map", "landmarks", "5 cm, 5°", "25 cm, 10°", "median", "wrong", "foreign with a pose")
 LATENT_BYTES = (4, 6, 8, 12, 16)
+# landmarks that gates leave, from weak to strong sparsity, and steps for each
+GATE_BUDGETS, GATE_STEPS = (16_000, 11_000, 8000, 6000, 4000, 2000, 1000), 150
 
 
 @dataclass(frozen=True)
@@ -81,9 +84,51 @@ def shipping(path: Path) -> Iterator[None]:
         frozen.shipped_decoder.cache_clear()
 
 
+def whole_images() -> AbstractContextManager[object]:
+    """Coverage counts how many landmarks an image has, wherever in it."""
+    cells = evidence.CELL_COLUMNS * evidence.CELL_ROWS
+    cover = landmarks.choose_by_coverage
+
+    def cover_images(visibility: scipy.sparse.csr_matrix, count: int) -> IntArray:
+        seen = visibility.tocoo()
+        shape = (visibility.shape[0], visibility.shape[1] // cells)
+        images = scipy.sparse.csr_matrix((seen.data, (seen.row, seen.col // cells)), shape=shape)
+        images.data[:] = 1
+        return cover(images, count)
+
+    return mock.patch.object(landmarks, "choose_by_coverage", cover_images)
+
+
 def choose_randomly(visibility: scipy.sparse.csr_matrix, count: int) -> IntArray:
     """As :func:`neumap_ros.core.landmarks.choose_by_coverage`, but any."""
     return np.random.default_rng(0).permutation(visibility.shape[0])[:count]
+
+
+def choose_by_gates(visibility: scipy.sparse.csr_matrix, count: int) -> IntArray:
+    """As :func:`neumap_ros.core.landmarks.choose_by_coverage`, but by gates in 0..1 that a sparsity term closes.
+
+    The gates g of all landmarks maximize the sum of log(1 + visibility.T @ g) over all cells of the mapping images less
+    an L1 term, by projected gradients from one weight of that term to the next; the later a landmark's gate closes, the
+    more important it is. The product's greedy choice is the same objective with gates that are open or closed.
+    """
+    total = visibility.shape[0]
+    seen_by, open_for = visibility.T.tocsr(), np.zeros(total)
+    gates = np.ones(total)
+    for budget in [n for n in GATE_BUDGETS if n < total]:
+        for step in range(GATE_STEPS):
+            gain = visibility @ (1 / (1 + seen_by @ gates))
+            gates = within_budget(gates + 0.4 / (1 + step / 30) * gain / gain.std(), budget)
+        open_for += gates
+    return np.argsort(-open_for, kind="stable")[:count]
+
+
+def within_budget(gates: FloatArray, budget: float) -> FloatArray:
+    """The gates (L,) in 0..1 nearest to those given whose sum is ``budget``: what an L1 term leaves of them."""
+    low, high = gates.min() - 1, gates.max()
+    for _ in range(50):
+        middle = (low + high) / 2
+        low, high = (middle, high) if np.clip(gates - middle, 0, 1).sum() > budget else (low, middle)
+    return np.clip(gates - high, 0, 1)
 
 
 def latents_of(count: int) -> Callable[[], AbstractContextManager[object]]:
@@ -101,6 +146,10 @@ def variants(decoders: Mapping[str, Path]) -> dict[str, Variant]:
         "anchors of 16 bits": Variant(lambda: mock.patch.object(mapping, "SMALL_ANCHOR_BITS", 16)),
         "product-quantized descriptors": Variant(decoder="nearest"),
         "random landmarks": Variant(lambda: mock.patch.object(landmarks, "choose_by_coverage", choose_randomly)),
+        "landmarks by gates under an L1 term": Variant(
+            lambda: mock.patch.object(landmarks, "choose_by_coverage", choose_by_gates)
+        ),
+        "landmarks cover images, not their cells": Variant(whole_images),
         **{name: Variant(lambda path=path: shipping(path)) for name, path in decoders.items()},  # type: ignore[misc]
     }
 

@@ -11,6 +11,8 @@ hundred bytes a voxel were tried as well, and found the right one far less often
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 
 from neumap_ros.core.keyframes import IntArray
@@ -40,39 +42,34 @@ class VoxelIndex:
         """
         voxel = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
         order = np.argsort(latents[:, 0], kind="stable")
-        # voxels beside each other, corners included, are one part of the map
-        self._beside = (np.abs(cells[:, None] - cells).max(axis=2) <= 1) & ~np.eye(len(cells), dtype=bool)
+        # a voxel and those beside it, corners included, are one part of the map
+        self._part = np.abs(cells[:, None] - cells).max(axis=2) <= 1
         self._words = words
         self._bias = 0.5 * (words**2).sum(axis=1)
-        self._table = embeddings[order]
-        self._voxel = voxel[order]
-        self._starts = np.searchsorted(latents[order, 0], np.arange(WORDS + 1))
+        starts = np.searchsorted(latents[order, 0], np.arange(WORDS + 1))
+        self._lists = [_list_of(embeddings[order[a:b]], voxel[order[a:b]]) for a, b in itertools.pairwise(starts)]
 
     def compare(self, embeddings: Float32Array) -> Float32Array:
         """How like each of the keypoints ``embeddings`` (N, D) the most similar landmark of each voxel is (N, V)."""
-        best = np.full((len(embeddings), len(self._beside)), ANYTHING, np.float32)
-        probed = np.argpartition(self._bias - embeddings @ self._words.T, PROBES, axis=1)[:, :PROBES]
-        keypoint = np.repeat(np.arange(len(embeddings)), PROBES)
-        by_word = np.argsort(probed.ravel(), kind="stable")
-        keypoint, word = keypoint[by_word], probed.ravel()[by_word]
-        bounds = np.searchsorted(word, np.arange(WORDS + 1))
-        for w in np.unique(word):
-            first, last = self._starts[w], self._starts[w + 1]
-            if first == last:
-                continue
-            asking = keypoint[bounds[w] : bounds[w + 1]]
-            voxel = self._voxel[first:last]
-            heads = np.flatnonzero(np.diff(voxel, prepend=-1))
-            alike = np.maximum.reduceat(embeddings[asking] @ self._table[first:last].T, heads, axis=1)
-            cells = np.ix_(asking, voxel[heads])
-            best[cells] = np.maximum(best[cells], alike)
-        return best
+        probed = np.argpartition(self._bias - embeddings @ self._words.T, PROBES, axis=1)[:, :PROBES].ravel()
+        by_word = np.argsort(probed, kind="stable")
+        asking = embeddings[by_word // PROBES]
+        bounds = np.searchsorted(probed[by_word], np.arange(WORDS + 1))
+        best = np.full((len(probed), len(self._part)), ANYTHING, np.float32)
+        for word in np.unique(probed):
+            table, voxels, heads = self._lists[word]
+            if len(voxels):
+                who = slice(bounds[word], bounds[word + 1])
+                best[who, voxels] = np.maximum.reduceat(asking[who] @ table.T, heads, axis=1)
+        found = np.empty_like(best)
+        found[by_word] = np.maximum(best, ANYTHING)
+        return np.asarray(found.reshape(-1, PROBES, len(self._part)).max(axis=1))
 
     def rank(self, best: Float32Array, voxels: IntArray | None) -> IntArray:
         """The ``voxels`` (None: all), those first that an image shows most likely whose keypoints compare as ``best``
         (N, V).
         """
-        voxels = np.arange(len(self._beside)) if voxels is None else np.unique(voxels)
+        voxels = np.arange(len(self._part)) if voxels is None else np.unique(voxels)
         return np.asarray(voxels[np.argsort(-self.votes(best)[voxels], kind="stable")])
 
     def votes(self, best: Float32Array) -> Float32Array:
@@ -85,7 +82,12 @@ class VoxelIndex:
         """By how much each keypoint (N,) of ``best`` (N, V) is more like something at its ``voxel`` (N,) than like
         anything in another part of the map; negative where it is less.
         """
-        here = self._beside[voxel]
-        here[np.arange(len(voxel)), voxel] = True
+        here = self._part[voxel]
         there = np.where(here, ANYTHING, best).max(axis=1)
         return np.asarray(np.where(here, best, ANYTHING).max(axis=1) - there)
+
+
+def _list_of(embeddings: Float32Array, voxel: IntArray) -> tuple[Float32Array, IntArray, IntArray]:
+    """The ``embeddings`` (L, D) of one word's landmarks, the voxels they are in, and where each of these begins."""
+    heads = np.flatnonzero(np.diff(voxel, prepend=-1))
+    return embeddings, voxel[heads], heads
