@@ -31,11 +31,15 @@ FIRST_KEYPOINTS = 512
 SETTLED = 3.0
 # with this many times, the nearest landmarks do, and nobody asks what was learned
 ENOUGH = 2.0
-# so many of the likeliest voxels of a large map are tried, with so many keypoints at most that are about as like
-# something there as the landmark they show would be; a try takes so many iterations, and needs so many inliers
-TRIED_VOXELS, TRIED_KEYPOINTS, ALIKE, TRY_ITERATIONS, TRY_INLIERS = 6, 200, 0.5, 300, 8
-# of the poses that tries lead to, so many are compared
-COMPARED = 4
+# so many of the likeliest voxels of a large map are tried at a time, and so many at most, with so many keypoints that
+# are about as like something there as the landmark they show would be; a try takes so many iterations, and needs so
+# many inliers
+TRIED_AT_ONCE, MOST_TRIED = 4, 8
+TRIED_KEYPOINTS, ALIKE, TRY_ITERATIONS, TRY_INLIERS = 160, 0.5, 300, 8
+# of the poses that these lead to, so many are compared, with more than this share of the most inliers
+COMPARED, WORTH = 4, 0.4
+# a pose that this share of the image confirms, and nothing rivals, is not compared with more
+CONVINCING = 0.8
 # a voxel with so many of the landmarks found again belongs to what the image shows
 SHOWN = 4
 # an alternative has so many inliers: fewer agree by chance with some pose or other
@@ -74,7 +78,7 @@ class PoseSearch:
         view = self._described(view, times)
         index = self._chooses(voxels)
         if index is None:
-            return self._solve(replace(view, voxels=voxels), times)
+            return self._solve(view.within(voxels), times)
         return self._solve_large(index, view, np.arange(len(self._grid)) if voxels is None else voxels, times)
 
     def _chooses(self, voxels: IntArray | None) -> VoxelIndex | None:
@@ -90,27 +94,37 @@ class PoseSearch:
         alike = index.compare(view.features.descriptors[:VOTERS])
         ranked = index.rank(alike, voxels)
         add_time(times, "decode", started)
-        found = self._compared(self._tries(alike, ranked, view, times), times)
+        found: Solution | None = None
+        for first in range(0, MOST_TRIED, TRIED_AT_ONCE):
+            tries = self._tries(alike, ranked[first : first + TRIED_AT_ONCE], view, times)
+            found = better_of(found, self._compared(tries, times))
+            if found is not None and self._convinces(found):
+                return found
         if found is not None:
             shown, count = np.unique(self._grid.holding(found.points), return_counts=True)
             shown = np.intersect1d(shown[count >= SHOWN], voxels)
-            closer = replace(view, voxels=shown, beside=self._grid.beside(shown))
+            closer = view.within(shown, beside=self._grid.beside(shown))
             found = better_of(found, self._solve(closer, times, (found.camera_from_map,)))
         if found is not None and found.evidence.suffices(self._needed):
             return found
-        return better_of(found, self._solve(replace(view, voxels=ranked[:MOST_VOXELS]), times))
+        return better_of(found, self._solve(view.within(ranked[:MOST_VOXELS]), times))
 
-    def _tries(self, alike: Float32Array, ranked: IntArray, view: View, times: dict[str, float]) -> list[Try]:
-        """Where the camera may be, by each of the likeliest voxels alone. ``alike`` (N, V) says how like each of the
-        first keypoints the most similar landmark of each voxel is.
+    def _convinces(self, found: Solution) -> bool:
+        """Whether nothing else need be tried: much speaks for it, little against it, and nothing for another pose."""
+        much = found.evidence.suffices(round(SETTLED * self._needed))
+        return much and found.evidence.confirmed >= CONVINCING and not found.rival_m
+
+    def _tries(self, alike: Float32Array, voxels: IntArray, view: View, times: dict[str, float]) -> list[Try]:
+        """Where the camera may be, by each of some voxels alone. ``alike`` (N, V) says how like each of the first
+        keypoints the most similar landmark of each voxel is.
         """
         settings = replace(self._ransac, max_iterations=TRY_ITERATIONS)
         tries = []
-        for voxel in ranked[:TRIED_VOXELS]:
+        for voxel in voxels:
             started = time.perf_counter()
             best = np.argsort(-alike[:, voxel], kind="stable")[:TRIED_KEYPOINTS]
             best = np.sort(best[alike[best, voxel] > ALIKE])
-            there = replace(view, voxels=np.array([voxel]))
+            there = view.within(np.array([voxel]))
             guesses = self._nearest.decode(view.features.select(best), there.voxels)
             guesses = replace(guesses, keypoint=best[guesses.keypoint])
             add_time(times, "decode", started)
@@ -122,8 +136,10 @@ class PoseSearch:
         """The pose that explains most of the image, refined; None where none does."""
         found: Solution | None = None
         poses: list[FloatArray] = []
+        least = WORTH * max((one.evidence.inliers for one in tries), default=0)
         for one in by_promise(tries):
-            if len(poses) < COMPARED and all(apart(one.camera_from_map, pose) for pose in poses):
+            worth = one.evidence.inliers >= least and len(poses) < COMPARED
+            if worth and all(apart(one.camera_from_map, pose) for pose in poses):
                 poses.append(one.camera_from_map)
                 found = better_of(found, self._refine(one.camera_from_map, one.guesses, one.view, times))
         return found
@@ -206,11 +222,11 @@ class PoseSearch:
         index = self._chooses(voxels)
         if index is not None:
             alike = index.compare(view.features.descriptors)
-            voxels = index.rank(alike, voxels)[:TRIED_VOXELS]
+            voxels = index.rank(alike, voxels)[:MOST_TRIED]
             for one in by_promise(self._tries(alike, voxels, view, {})):
                 if len(found) < most:
                     add(self._refine(one.camera_from_map, one.guesses, one.view, {}))
-        view = replace(view, voxels=voxels)
+        view = view.within(voxels)
         rest = self._nearest.decode(view.features, view.voxels)
         for pose in poses:
             rest = rest.select(~agreeing(pose, rest, view))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -38,6 +38,13 @@ class View:
     def scale(self) -> float:
         """What thresholds in pixels are multiplied by in this image."""
         return max(self.focal_px / FOCAL_PX, SMALLEST_SCALE)
+
+    def within(self, voxels: IntArray | None, beside: IntArray | None = None) -> View:
+        """The same image in other voxels."""
+        view = replace(self, voxels=voxels, beside=beside)
+        # made once for an image, however many voxels are tried
+        vars(view)["tree"] = self.tree
+        return view
 
     @cached_property
     def tree(self) -> cKDTree:

@@ -16,10 +16,11 @@ from neumap_ros.core.keyframes import IntArray
 from neumap_ros.core.localizer import Localizer
 from neumap_ros.core.merging import merge_all
 from neumap_ros.core.neural_map import VOXEL_M, NeuralMap
-from neumap_ros.core.search import TRIED_VOXELS, PoseSearch
+from neumap_ros.core.refinement import Solution
+from neumap_ros.core.search import MOST_TRIED, TRIED_AT_ONCE, PoseSearch, Try
 from neumap_ros.core.view import View
 from neumap_ros.core.voxels import MOST_VOXELS
-from neumap_ros.records import FloatArray
+from neumap_ros.records import Float32Array, FloatArray
 
 ROOMS = 9
 APART_M = 3 * VOXEL_M
@@ -63,35 +64,56 @@ def view_of(number: int, seed: int = 0) -> tuple[View, FloatArray]:
 
 
 class Spy(PoseSearch):
-    """Notes what is searched."""
+    """Notes which voxels are tried, each alone, and which are searched together."""
 
-    searched: list[IntArray | None]
+    def __init__(self, neural_map: NeuralMap) -> None:
+        super().__init__(neural_map)
+        self.tried: list[IntArray] = []
+        self.searched: list[IntArray | None] = []
 
-    def _solve(self, view: View, times: dict[str, float], proposed: Sequence[FloatArray] = ()):  # type: ignore[no-untyped-def]
+    def _tries(self, alike: Float32Array, voxels: IntArray, view: View, times: dict[str, float]) -> list[Try]:
+        self.tried.append(voxels)
+        return super()._tries(alike, voxels, view, times)
+
+    def _solve(self, view: View, times: dict[str, float], proposed: Sequence[FloatArray] = ()) -> Solution | None:
         self.searched.append(view.voxels)
         return super()._solve(view, times, proposed)
 
 
 @pytest.mark.parametrize("number", [0, 4, 8])
 def test_a_room_of_many_is_found_in_few_voxels(building: NeuralMap, number: int) -> None:
-    assert len(building.grid) > TRIED_VOXELS
+    assert len(building.grid) > MOST_TRIED
     view, pose = view_of(number)
     spy = Spy(building)
-    spy.searched = []
     solution = spy(view, None, {})
     assert solution is not None
+    error = geometry.pose_error(geometry.invert_pose(solution.camera_from_map), pose)
+    assert np.linalg.norm(error[:3]) < 0.02
+    (tried,) = spy.tried
+    assert len(tried) == TRIED_AT_ONCE
+    assert not spy.searched
+
+
+def test_where_a_pose_does_not_convince_more_is_tried_and_what_it_shows_searched(
+    building: NeuralMap, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(search, "CONVINCING", 1.1)
+    view, pose = view_of(4)
+    spy = Spy(building)
+    solution = spy(view, None, {})
+    assert solution is not None
+    error = geometry.pose_error(geometry.invert_pose(solution.camera_from_map), pose)
+    assert np.linalg.norm(error[:3]) < 0.02
+    assert len(set(np.concatenate(spy.tried))) == MOST_TRIED
     (shown,) = spy.searched
     assert shown is not None
     assert set(shown) <= set(building.grid.within(pose[:3, 3], 4.0))
-    error = geometry.pose_error(geometry.invert_pose(solution.camera_from_map), pose)
-    assert np.linalg.norm(error[:3]) < 0.02
 
 
 def test_where_no_voxel_does_alone_the_likeliest_are_searched_together(building: NeuralMap) -> None:
     foreign = make_scene(np.random.default_rng(99), 900)
     features, rays, _ = features_of(foreign, ring(8, radius=0.2)[0], np.random.default_rng(0))
     spy = Spy(building)
-    spy.searched = []
     spy(View(features, rays, CAMERA), None, {})
     assert len(spy.searched[-1]) == MOST_VOXELS  # type: ignore[arg-type]
     assert Localizer(building).localize_view(View(features, rays, CAMERA)).map_from_camera is None
@@ -179,7 +201,6 @@ def test_a_map_without_latents_is_searched_whole() -> None:
     neural_map = merge_all([make_map(room(number)) for number in range(3)])
     assert len(neural_map.grid) > MOST_VOXELS
     spy = Spy(neural_map)
-    spy.searched = []
     view, _ = view_of(1)
     assert spy(view, None, {}) is not None
     assert spy.searched == [None]
@@ -188,7 +209,6 @@ def test_a_map_without_latents_is_searched_whole() -> None:
 def test_few_landmarks_are_searched_whole(building: NeuralMap, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(search, "LARGE", len(building.landmarks) + 1)
     spy = Spy(building)
-    spy.searched = []
     view, _ = view_of(1)
     assert spy(view, None, {}) is not None
     assert spy.searched == [None]
