@@ -56,10 +56,10 @@ class Evidence:
     @property
     def confirmed(self) -> float:
         """Of the parts of the image about which the map has something to say, the share that confirms; 1 of none."""
-        return self.confirming / self._heard if self._heard else 1.0
+        return self.confirming / self.heard if self.heard else 1.0
 
     @property
-    def _heard(self) -> int:
+    def heard(self) -> int:
         """In how many parts of the image the map has something to say; 0 before anybody looked."""
         return self.confirming + self.contradicting
 
@@ -67,7 +67,7 @@ class Evidence:
         """Whether this is more than chance, where a weight of ``needed`` inliers is."""
         if self.cells < MIN_CELLS or self.weight < needed * (NARROW if self.cells == MIN_CELLS else 1.0):
             return False
-        confirmed = not self._heard or (self.confirming >= MIN_CELLS and self.confirmed >= MIN_CONFIRMED)
+        confirmed = not self.heard or (self.confirming >= MIN_CELLS and self.confirmed >= MIN_CONFIRMED)
         return confirmed and self.strong >= STRONG_SHARE * needed
 
 

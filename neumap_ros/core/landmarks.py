@@ -80,7 +80,7 @@ def make_landmarks(tracks: Tracks, keyframes: Keyframes) -> Landmarks:
 def image_cells(keyframes: Keyframes) -> IntArray:
     """In which cell of its image each keypoint (N,) is, those of image f from ``f * CELL_COLUMNS * CELL_ROWS`` on.
 
-    The cells are those in which evidence for a pose is counted: landmarks all in one corner of an image make no pose.
+    They are about those in which evidence for a pose is counted: landmarks all in one corner of an image make no pose.
     """
     corner, size = keyframes.view[:2], keyframes.view[2:] - keyframes.view[:2]
     parts = np.array([CELL_COLUMNS, CELL_ROWS])
@@ -109,11 +109,11 @@ def _merge(points: FloatArray, descriptors: Float32Array) -> IntArray:
     return parent
 
 
-def choose_by_coverage(visibility: scipy.sparse.csr_matrix, count: int) -> IntArray:
+def choose_by_coverage(visibility: scipy.sparse.csr_matrix, count: int, batch: int | None = None) -> IntArray:
     """Rows of ``visibility`` (L, C), at most ``count``, most useful first.
 
     Greedy: a landmark is worth the more, the more cells see it and the fewer chosen landmarks those cells have.
-    Chosen in batches, since single steps would take minutes.
+    ``batch`` so many at a time, since single steps would take minutes; None: the more, the more are chosen already.
     """
     total = visibility.shape[0]
     if count >= total:
@@ -121,12 +121,11 @@ def choose_by_coverage(visibility: scipy.sparse.csr_matrix, count: int) -> IntAr
     chosen: list[IntArray] = []
     free: BoolArray = np.ones(total, dtype=bool)
     seen = np.zeros(visibility.shape[1])
-    batch = max(32, count // 40)
     left = count
     while left > 0:
         gain = visibility @ (1 / (1 + seen))
         gain[~free] = -1
-        take = np.argsort(-gain, kind="stable")[: min(batch, left)]
+        take = np.argsort(-gain, kind="stable")[: min(batch or max(32, (count - left) // 40), left)]
         chosen.append(take)
         free[take] = False
         left -= len(take)

@@ -194,7 +194,8 @@ def find_tracks(keyframes: Keyframes, progress: Progress, min_views: int) -> tup
         shape=(len(found), len(keyframes)),
     )
     chosen = np.zeros(len(found), dtype=bool)
-    chosen[landmarks.choose_by_coverage(visibility, ADJUSTED_TRACKS)] = True
+    adjusted_tracks = min(ADJUSTED_TRACKS, len(found))
+    chosen[landmarks.choose_by_coverage(visibility, adjusted_tracks, max(32, adjusted_tracks // 40))] = True
     _, adjusted = adjustment.adjust_poses(
         found.select(chosen), keyframes, prior_translation_m=0.03, prior_rotation_rad=np.deg2rad(1.0)
     )

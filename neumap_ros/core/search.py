@@ -36,10 +36,11 @@ ENOUGH = 2.0
 # many inliers
 TRIED_AT_ONCE, MOST_TRIED = 4, 8
 TRIED_KEYPOINTS, ALIKE, TRY_ITERATIONS, TRY_INLIERS = 160, 0.5, 300, 8
-# of the poses that these lead to, so many are compared, with more than this share of the most inliers
+# of the poses that these lead to so many are compared each time, with at least this share of the most inliers
 COMPARED, WORTH = 4, 0.4
-# a pose that this share of the image confirms, and nothing rivals, is not compared with more
-CONVINCING = 0.8
+# a pose that this share of the image confirms, and none of those tried rivals, is not compared with more; so many parts
+# of the image, of 24, are enough to go by
+CONVINCING, HEARD = 0.8, 12
 # a voxel with so many of the landmarks found again belongs to what the image shows
 SHOWN = 4
 # an alternative has so many inliers: fewer agree by chance with some pose or other
@@ -48,11 +49,11 @@ MIN_ALTERNATIVE = 8
 
 @dataclass(frozen=True)
 class Try:
-    """A pose ``camera_from_map`` that guesses from one voxel, the only one of the ``view``, lead to."""
+    """A pose ``camera_from_map`` that guesses from one of the ``voxels`` (1,) lead to."""
 
     camera_from_map: FloatArray
     guesses: Hypotheses
-    view: View
+    voxels: IntArray
     evidence: Evidence
 
 
@@ -94,12 +95,9 @@ class PoseSearch:
         alike = index.compare(view.features.descriptors[:VOTERS])
         ranked = index.rank(alike, voxels)
         add_time(times, "decode", started)
-        found: Solution | None = None
-        for first in range(0, MOST_TRIED, TRIED_AT_ONCE):
-            tries = self._tries(alike, ranked[first : first + TRIED_AT_ONCE], view, times)
-            found = better_of(found, self._compared(tries, times))
-            if found is not None and self._convinces(found):
-                return found
+        found, convinces = self._tried(alike, ranked, view, times)
+        if convinces:
+            return found
         if found is not None:
             shown, count = np.unique(self._grid.holding(found.points), return_counts=True)
             shown = np.intersect1d(shown[count >= SHOWN], voxels)
@@ -109,10 +107,42 @@ class PoseSearch:
             return found
         return better_of(found, self._solve(view.within(ranked[:MOST_VOXELS]), times))
 
+    def _tried(
+        self, alike: Float32Array, ranked: IntArray, view: View, times: dict[str, float]
+    ) -> tuple[Solution | None, bool]:
+        """The pose that explains most of the image, of those that the likeliest voxels lead to, and whether nothing
+        else need be looked at: much speaks for it, little against it, and nothing for another pose.
+        """
+        found: Solution | None = None
+        shown_by: Try | None = None
+        most = 0
+        for first in range(0, MOST_TRIED, TRIED_AT_ONCE):
+            tries = self._tries(alike, ranked[first : first + TRIED_AT_ONCE], view, times)
+            most = max([most, *(one.evidence.inliers for one in tries)])
+            for one in worth_comparing(tries, WORTH * most):
+                refined = self._refine(one.camera_from_map, one.guesses, view.within(one.voxels), times)
+                found = better_of(found, refined)
+                if refined is not None and found is not None and found.camera_from_map is refined.camera_from_map:
+                    # it is the better one
+                    shown_by = one
+            if found is not None and shown_by is not None and self._convinces(found):
+                found = self._with_beside(found, shown_by, view, times)
+                if self._convinces(found):
+                    return found, True
+        return found, False
+
     def _convinces(self, found: Solution) -> bool:
-        """Whether nothing else need be tried: much speaks for it, little against it, and nothing for another pose."""
         much = found.evidence.suffices(round(SETTLED * self._needed))
         return much and found.evidence.confirmed >= CONVINCING and not found.rival_m
+
+    def _with_beside(self, found: Solution, shown_by: Try, view: View, times: dict[str, float]) -> Solution:
+        """The pose that one voxel showed, held against the landmarks of those beside it, unless that one had something
+        to say about enough of the image; and against rivals.
+        """
+        here = view.within(shown_by.voxels, beside=self._grid.beside(shown_by.voxels))
+        if found.evidence.heard < HEARD:
+            found = self._refine(found.camera_from_map, shown_by.guesses, here, times) or found
+        return self._checked(found, shown_by.guesses, shown_by.guesses, here, times)
 
     def _tries(self, alike: Float32Array, voxels: IntArray, view: View, times: dict[str, float]) -> list[Try]:
         """Where the camera may be, by each of some voxels alone. ``alike`` (N, V) says how like each of the first
@@ -124,25 +154,13 @@ class PoseSearch:
             started = time.perf_counter()
             best = np.argsort(-alike[:, voxel], kind="stable")[:TRIED_KEYPOINTS]
             best = np.sort(best[alike[best, voxel] > ALIKE])
-            there = view.within(np.array([voxel]))
-            guesses = self._nearest.decode(view.features.select(best), there.voxels)
+            there = np.array([voxel])
+            guesses = self._nearest.decode(view.features.select(best), there)
             guesses = replace(guesses, keypoint=best[guesses.keypoint])
             add_time(times, "decode", started)
-            poses = self._guess(guesses, there, times, settings)
-            tries += [Try(pose, guesses, there, count_evidence(pose, guesses, there)) for pose in poses]
+            poses = self._guess(guesses, view, times, settings)
+            tries += [Try(pose, guesses, there, count_evidence(pose, guesses, view)) for pose in poses]
         return [one for one in tries if one.evidence.inliers >= TRY_INLIERS]
-
-    def _compared(self, tries: Sequence[Try], times: dict[str, float]) -> Solution | None:
-        """The pose that explains most of the image, refined; None where none does."""
-        found: Solution | None = None
-        poses: list[FloatArray] = []
-        least = WORTH * max((one.evidence.inliers for one in tries), default=0)
-        for one in by_promise(tries):
-            worth = one.evidence.inliers >= least and len(poses) < COMPARED
-            if worth and all(apart(one.camera_from_map, pose) for pose in poses):
-                poses.append(one.camera_from_map)
-                found = better_of(found, self._refine(one.camera_from_map, one.guesses, one.view, times))
-        return found
 
     def _solve(self, view: View, times: dict[str, float], proposed: Sequence[FloatArray] = ()) -> Solution | None:
         """The pose with the most evidence in the view's voxels; None where no two guesses agree. Poses
@@ -178,16 +196,16 @@ class PoseSearch:
             return None
         best = max(poses, key=lambda pose: count_evidence(pose, witness, view).inliers)
         solution = self._refine(best, witness, view, times)
-        if solution is not None and self._needed <= solution.evidence.inliers < RIVALRY * self._needed:
-            return self._against_rivals(solution, guesses, witness, view, times)
-        return solution
+        return None if solution is None else self._checked(solution, guesses, witness, view, times)
 
-    def _against_rivals(
+    def _checked(
         self, solution: Solution, guesses: Hypotheses, witness: Hypotheses, view: View, times: dict[str, float]
     ) -> Solution:
         """The better of the solution and of what other samples lead to, or what does not agree with it, with how far
-        away the other one is.
+        away the other one is; the solution as it is where it is no pose, or beyond all rivalry.
         """
+        if not self._needed <= solution.evidence.inliers < RIVALRY * self._needed:
+            return solution
         others = guesses.select(~agreeing(solution.camera_from_map, guesses, view))
         again = replace(self._ransac, by_confidence=False)
         searches = (
@@ -225,7 +243,7 @@ class PoseSearch:
             voxels = index.rank(alike, voxels)[:MOST_TRIED]
             for one in by_promise(self._tries(alike, voxels, view, {})):
                 if len(found) < most:
-                    add(self._refine(one.camera_from_map, one.guesses, one.view, {}))
+                    add(self._refine(one.camera_from_map, one.guesses, view.within(one.voxels), {}))
         view = view.within(voxels)
         rest = self._nearest.decode(view.features, view.voxels)
         for pose in poses:
@@ -274,6 +292,16 @@ class PoseSearch:
 def by_promise(tries: Sequence[Try]) -> list[Try]:
     """Those first whose inliers are in most parts of the image."""
     return sorted(tries, key=lambda one: (-one.evidence.cells, -one.evidence.inliers))
+
+
+def worth_comparing(tries: Sequence[Try], least: float) -> list[Try]:
+    """The most promising of the ``tries`` with at least so many inliers, whose poses are apart."""
+    chosen: list[Try] = []
+    for one in by_promise(tries):
+        elsewhere = all(apart(one.camera_from_map, other.camera_from_map) for other in chosen)
+        if len(chosen) < COMPARED and one.evidence.inliers >= least and elsewhere:
+            chosen.append(one)
+    return chosen
 
 
 def add_time(times: dict[str, float], stage: str, started: float) -> None:

@@ -61,8 +61,9 @@ class VoxelIndex:
             if len(voxels):
                 who = slice(bounds[word], bounds[word + 1])
                 best[who, voxels] = np.maximum.reduceat(asking[who] @ table.T, heads, axis=1)
+        np.maximum(best, ANYTHING, out=best)
         found = np.empty_like(best)
-        found[by_word] = np.maximum(best, ANYTHING)
+        found[by_word] = best
         return np.asarray(found.reshape(-1, PROBES, len(self._part)).max(axis=1))
 
     def rank(self, best: Float32Array, voxels: IntArray | None) -> IntArray:

@@ -103,14 +103,15 @@ def test_cells_cut_every_image_in_columns_and_rows(scene: tuple[Keyframes, IntAr
     np.testing.assert_array_equal(image_cells(first), [0, last_column, 3 * count - 1, count + last_column])
 
 
-def test_landmarks_are_chosen_from_all_parts_of_an_image() -> None:
-    """Each of two images has 300 landmarks in one cell, and ten in each of the others."""
-    count = CELL_COLUMNS * CELL_ROWS
-    cell = np.concatenate([np.zeros(300, np.int64), np.repeat(np.arange(1, count), 10)])
-    column = (np.arange(2)[:, None] * count + cell).ravel()
-    visibility = scipy.sparse.csr_matrix((np.ones(len(column), np.float32), (np.arange(len(column)), column)))
-    covered = np.bincount(column[choose_by_coverage(visibility, len(cell))], minlength=2 * count)
-    assert covered.min() >= 9
+@pytest.mark.parametrize("batch", [None, 32])
+def test_the_first_choices_already_cover_all(batch: int | None) -> None:
+    """Of 40 images each has 100 landmarks of its own, the first of which a second image sees as well."""
+    dense = np.kron(np.eye(40, dtype=np.float32), np.ones((100, 1), np.float32))
+    dense[::100, :] += np.roll(np.eye(40, dtype=np.float32), 1, axis=1)
+    chosen = choose_by_coverage(scipy.sparse.csr_matrix(dense), 4000, batch)
+    assert set(chosen[:40] // 100) == set(range(40))
+    held = np.bincount(chosen[:2000] // 100, minlength=40)
+    assert held.min() >= 10
 
 
 def test_select_keeps_rows_together(scene: tuple[Keyframes, IntArray, Tracks]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,20 +13,26 @@ from map_files import assert_same
 from scipy.spatial import cKDTree
 from synthetic_scene import make_keyframes, make_scene, ring
 
+from neumap_ros.core import mapping
 from neumap_ros.core.drift import DriftField, fit_drift
 from neumap_ros.core.frozen import shipped_decoder
+from neumap_ros.core.keyframes import Keyframes
 from neumap_ros.core.landmarks import Landmarks
 from neumap_ros.core.map_file import load_map, save_map, to_bytes
 from neumap_ros.core.mapping import (
     DEFAULT_LANDMARKS,
+    MIN_VIEWS,
+    MIN_VIEWS_TRIANGULATED,
     QUICK_BYTES,
     MappingSettings,
     Survey,
     map_of,
+    survey,
 )
 from neumap_ros.core.neural_map import NeuralMap
+from neumap_ros.core.progress import Progress
 from neumap_ros.core.tracks import Tracks
-from neumap_ros.errors import ConfigError
+from neumap_ros.errors import ConfigError, MappingError
 
 IMAGES = 60
 SIZES = [25_000, 50_000, 100_000, 200_000]
@@ -185,3 +192,25 @@ def test_a_size_that_leaves_no_room_for_landmarks_is_refused(field: DriftField) 
 def test_an_unknown_decoder_is_refused(decoder: str) -> None:
     with pytest.raises(ConfigError, match="transformer, nearest"):
         MappingSettings(decoder=decoder)
+
+
+@pytest.mark.parametrize(
+    ("images", "measured", "views"), [(8, True, MIN_VIEWS), (8, False, MIN_VIEWS_TRIANGULATED), (4, False, MIN_VIEWS)]
+)
+def test_points_whose_depth_was_not_measured_need_another_view(
+    monkeypatch: pytest.MonkeyPatch, images: int, measured: bool, views: int
+) -> None:
+    keyframes, _ = make_keyframes(make_scene(np.random.default_rng(0), 100), ring(images), np.random.default_rng(0))
+    asked = []
+
+    def find_tracks(keyframes: Keyframes, progress: Progress, min_views: int) -> None:
+        asked.append(min_views)
+        raise MappingError("enough")
+
+    monkeypatch.setattr(mapping, "_extract", lambda *_: replace(keyframes, depth_measured=measured))
+    monkeypatch.setattr(mapping, "with_triangulated_depth", lambda found, _: found)
+    monkeypatch.setattr(mapping, "find_tracks", find_tracks)
+    frames: list[Any] = [None] * images
+    with pytest.raises(MappingError, match="enough"):
+        survey(frames, MappingSettings())
+    assert asked == [views]

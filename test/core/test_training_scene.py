@@ -91,8 +91,7 @@ def test_landmarks_are_seen_from_several_mapped_images(scene: TrainingScene) -> 
     row = (scene.landmark >= 0) & scene.mapped[scene.image]
     pairs = np.unique(np.stack([scene.landmark[row], scene.image[row]], axis=1), axis=0)
     views = np.bincount(pairs[:, 0], minlength=len(scene.points))
-    assert (views >= 2).mean() > 0.98
-    assert np.median(views) >= 3
+    assert (views >= 3).mean() > 0.95
 
 
 def test_keypoints_of_one_landmark_look_alike(scene: TrainingScene) -> None:
