@@ -39,7 +39,7 @@ from neumap_ros.core.map_file import to_bytes
 from neumap_ros.core.mapping import MappingSettings, map_of, survey
 from neumap_ros.core.neural_map import NeuralMap
 from neumap_ros.core.progress import Progress
-from neumap_ros.core.search import PoseSearch
+from neumap_ros.core.solver import Solver
 from neumap_ros.io.sources import open_source
 from neumap_ros.records import FloatArray
 
@@ -59,17 +59,17 @@ class Variant:
 
 @contextmanager
 def searching(**attributes: Any) -> Iterator[None]:
-    """All searches that are made meanwhile have these attributes."""
-    begin = PoseSearch.__init__
+    """All searches that are made meanwhile have solvers with these attributes."""
+    begin = Solver.__init__
 
-    def begin_otherwise(search: PoseSearch, neural_map: NeuralMap, choose: bool = True) -> None:
-        begin(search, neural_map, choose)
+    def begin_otherwise(solver: Solver, neural_map: NeuralMap) -> None:
+        begin(solver, neural_map)
         for name, value in attributes.items():
             # fails where there is none of that name, so that no row shows what was not changed
-            getattr(search, name)
-            setattr(search, name, value)
+            getattr(solver, name)
+            setattr(solver, name, value)
 
-    with mock.patch.object(PoseSearch, "__init__", begin_otherwise):
+    with mock.patch.object(Solver, "__init__", begin_otherwise):
         yield
 
 

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 from synthetic_scene import CAMERA, FOCAL_PX, PATCH_M, Scene, features_of, make_map, make_scene, ring
 
-from neumap_ros.core import geometry, search
+from neumap_ros.core import geometry, large_place
 from neumap_ros.core.decoders import landmark_descriptors
 from neumap_ros.core.frozen import shipped_decoder
 from neumap_ros.core.keyframes import IntArray
+from neumap_ros.core.large_place import MOST_TRIED, TRIED_AT_ONCE, LargePlace, Try
 from neumap_ros.core.localizer import Localizer
 from neumap_ros.core.merging import merge_all
 from neumap_ros.core.neural_map import VOXEL_M, NeuralMap
 from neumap_ros.core.refinement import Solution
-from neumap_ros.core.search import MOST_TRIED, TRIED_AT_ONCE, PoseSearch, Try
+from neumap_ros.core.search import PoseSearch
+from neumap_ros.core.solver import Solver
 from neumap_ros.core.view import View
 from neumap_ros.core.voxels import MOST_VOXELS
 from neumap_ros.records import Float32Array, FloatArray
@@ -47,7 +49,7 @@ def latent_map(scene: Scene) -> NeuralMap:
 @pytest.fixture(autouse=True)
 def already_large(monkeypatch: pytest.MonkeyPatch) -> None:
     """Maps of few landmarks count as large."""
-    monkeypatch.setattr(search, "LARGE", 1000)
+    monkeypatch.setattr(large_place, "LARGE", 1000)
 
 
 @pytest.fixture(scope="module")
@@ -63,29 +65,38 @@ def view_of(number: int, seed: int = 0) -> tuple[View, FloatArray]:
     return View(features, rays, CAMERA), pose
 
 
-class Spy(PoseSearch):
-    """Notes which voxels are tried, each alone, and which are searched together."""
+class Spy:
+    """A search that notes which voxels are tried, each alone, and which are searched together."""
 
-    def __init__(self, neural_map: NeuralMap) -> None:
-        super().__init__(neural_map)
+    def __init__(self, neural_map: NeuralMap, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.search = PoseSearch(neural_map)
         self.tried: list[IntArray] = []
         self.searched: list[IntArray | None] = []
+        try_voxels, solve = LargePlace._tries, Solver.solve
 
-    def _tries(self, alike: Float32Array, voxels: IntArray, view: View, times: dict[str, float]) -> list[Try]:
-        self.tried.append(voxels)
-        return super()._tries(alike, voxels, view, times)
+        def note_tries(large: LargePlace, alike: Float32Array, voxels: IntArray, *rest: Any) -> list[Try]:
+            self.tried.append(voxels)
+            return try_voxels(large, alike, voxels, *rest)
 
-    def _solve(self, view: View, times: dict[str, float], proposed: Sequence[FloatArray] = ()) -> Solution | None:
-        self.searched.append(view.voxels)
-        return super()._solve(view, times, proposed)
+        def note_search(solver: Solver, view: View, *rest: Any) -> Solution | None:
+            self.searched.append(view.voxels)
+            return solve(solver, view, *rest)
+
+        monkeypatch.setattr(LargePlace, "_tries", note_tries)
+        monkeypatch.setattr(Solver, "solve", note_search)
+
+    def __call__(self, view: View) -> Solution | None:
+        return self.search(view, None, {})
 
 
 @pytest.mark.parametrize("number", [0, 4, 8])
-def test_a_room_of_many_is_found_in_few_voxels(building: NeuralMap, number: int) -> None:
+def test_a_room_of_many_is_found_in_few_voxels(
+    building: NeuralMap, number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert len(building.grid) > MOST_TRIED
     view, pose = view_of(number)
-    spy = Spy(building)
-    solution = spy(view, None, {})
+    spy = Spy(building, monkeypatch)
+    solution = spy(view)
     assert solution is not None
     error = geometry.pose_error(geometry.invert_pose(solution.camera_from_map), pose)
     assert np.linalg.norm(error[:3]) < 0.02
@@ -97,10 +108,10 @@ def test_a_room_of_many_is_found_in_few_voxels(building: NeuralMap, number: int)
 def test_where_a_pose_does_not_convince_more_is_tried_and_what_it_shows_searched(
     building: NeuralMap, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(search, "CONVINCING", 1.1)
+    monkeypatch.setattr(large_place, "CONVINCING", 1.1)
     view, pose = view_of(4)
-    spy = Spy(building)
-    solution = spy(view, None, {})
+    spy = Spy(building, monkeypatch)
+    solution = spy(view)
     assert solution is not None
     error = geometry.pose_error(geometry.invert_pose(solution.camera_from_map), pose)
     assert np.linalg.norm(error[:3]) < 0.02
@@ -110,11 +121,13 @@ def test_where_a_pose_does_not_convince_more_is_tried_and_what_it_shows_searched
     assert set(shown) <= set(building.grid.within(pose[:3, 3], 4.0))
 
 
-def test_where_no_voxel_does_alone_the_likeliest_are_searched_together(building: NeuralMap) -> None:
+def test_where_no_voxel_does_alone_the_likeliest_are_searched_together(
+    building: NeuralMap, monkeypatch: pytest.MonkeyPatch
+) -> None:
     foreign = make_scene(np.random.default_rng(99), 900)
     features, rays, _ = features_of(foreign, ring(8, radius=0.2)[0], np.random.default_rng(0))
-    spy = Spy(building)
-    spy(View(features, rays, CAMERA), None, {})
+    spy = Spy(building, monkeypatch)
+    spy(View(features, rays, CAMERA))
     assert len(spy.searched[-1]) == MOST_VOXELS  # type: ignore[arg-type]
     assert Localizer(building).localize_view(View(features, rays, CAMERA)).map_from_camera is None
 
@@ -197,18 +210,18 @@ def test_rooms_with_the_same_furniture_are_alternatives(twins: NeuralMap) -> Non
         assert np.abs(moved).max() > 0.9
 
 
-def test_a_map_without_latents_is_searched_whole() -> None:
+def test_a_map_without_latents_is_searched_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     neural_map = merge_all([make_map(room(number)) for number in range(3)])
     assert len(neural_map.grid) > MOST_VOXELS
-    spy = Spy(neural_map)
+    spy = Spy(neural_map, monkeypatch)
     view, _ = view_of(1)
-    assert spy(view, None, {}) is not None
+    assert spy(view) is not None
     assert spy.searched == [None]
 
 
 def test_few_landmarks_are_searched_whole(building: NeuralMap, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(search, "LARGE", len(building.landmarks) + 1)
-    spy = Spy(building)
+    monkeypatch.setattr(large_place, "LARGE", len(building.landmarks) + 1)
+    spy = Spy(building, monkeypatch)
     view, _ = view_of(1)
-    assert spy(view, None, {}) is not None
+    assert spy(view) is not None
     assert spy.searched == [None]
