@@ -19,9 +19,10 @@ from neumap_ros.records import FloatArray
 
 # of the inliers this share must be matches that are far better than their runner-up: chance rarely makes those
 STRONG_CONFIDENCE, STRONG_SHARE = 0.3, 0.5
-# so many cells of the image, cut into this many columns and rows, must hold two or more inliers, and in no more than
-# these the inliers must be so many times more: a pose from a single poster far away is anything but certain
-CELL_COLUMNS, CELL_ROWS, MIN_CELLS, NARROW = 6, 4, 3, 2.5
+# so many cells of the image, cut into this many columns and rows, must hold two or more inliers; where hardly more do,
+# inliers must be so many times more: a pose from a single poster far away is anything but certain
+CELL_COLUMNS, CELL_ROWS, MIN_CELLS = 6, 4, 3
+NARROW = {3: 2.5, 4: 2.0}
 # so far from where a pose projects it to, in pixels as of View.scale, a guess agrees with the pose
 CHECK_RADIUS_PX = 5.0
 # a cell with so many keypoints where landmarks are expected contradicts, if less than this share of them or fewer than
@@ -65,7 +66,7 @@ class Evidence:
 
     def suffices(self, needed: int) -> bool:
         """Whether this is more than chance, where a weight of ``needed`` inliers is."""
-        if self.cells < MIN_CELLS or self.weight < needed * (NARROW if self.cells == MIN_CELLS else 1.0):
+        if self.cells < MIN_CELLS or self.weight < needed * NARROW.get(self.cells, 1.0):
             return False
         confirmed = not self.heard or (self.confirming >= MIN_CELLS and self.confirmed >= MIN_CONFIRMED)
         return confirmed and self.strong >= STRONG_SHARE * needed

@@ -183,7 +183,17 @@ def test_a_pose_too_uncertain_to_be_of_use_is_none(scene: Scene) -> None:
 
 @pytest.mark.parametrize(
     ("inliers", "strong", "cells", "enough"),
-    [(20, 20, 20, True), (20, 10, 4, True), (19, 19, 20, False), (20, 9, 20, False), (500, 500, 2, False)],
+    [
+        (20, 20, 20, True),
+        (20, 10, 5, True),
+        (19, 19, 20, False),
+        (20, 9, 20, False),
+        (40, 40, 4, True),
+        (39, 39, 4, False),
+        (50, 50, 3, True),
+        (49, 49, 3, False),
+        (500, 500, 2, False),
+    ],
 )
 def test_evidence_must_be_enough_in_every_respect(inliers: int, strong: int, cells: int, enough: bool) -> None:
     evidence = Evidence(inliers, strong, cells)
