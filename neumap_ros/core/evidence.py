@@ -19,10 +19,10 @@ from neumap_ros.records import FloatArray
 
 # of the inliers this share must be matches that are far better than their runner-up: chance rarely makes those
 STRONG_CONFIDENCE, STRONG_SHARE = 0.3, 0.5
-# so many cells of the image, cut into this many columns and rows, must hold two or more inliers; where hardly more do,
-# inliers must be so many times more: a pose from a single poster far away is anything but certain
+# so many cells of the image, cut into this many columns and rows, must hold two or more inliers; where only so many
+# do, there must be so many times more inliers: a pose from a single poster far away is anything but certain
 CELL_COLUMNS, CELL_ROWS, MIN_CELLS = 6, 4, 3
-NARROW = {3: 2.5, 4: 2.0}
+NARROW = {MIN_CELLS: 2.5, MIN_CELLS + 1: 2.0}
 # so far from where a pose projects it to, in pixels as of View.scale, a guess agrees with the pose
 CHECK_RADIUS_PX = 5.0
 # a cell with so many keypoints where landmarks are expected contradicts, if less than this share of them or fewer than

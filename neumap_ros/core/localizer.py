@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 
 from neumap_ros.core import cameras, drift, geometry
-from neumap_ros.core.evidence import MIN_CONFIRMED, NARROW, Evidence
+from neumap_ros.core.evidence import MIN_CELLS, MIN_CONFIRMED, NARROW, Evidence
 from neumap_ros.core.features import FeatureExtractor
 from neumap_ros.core.keyframes import IntArray
 from neumap_ros.core.neural_map import Calibration, NeuralMap
@@ -140,9 +140,10 @@ def doubts(evidence: Evidence, needed: int) -> str:
     """Why ``evidence`` does not suffice where ``needed`` inliers are; empty where it does."""
     if evidence.suffices(needed):
         return ""
-    if evidence.inliers >= needed and evidence.cells <= max(NARROW):
+    enough = needed * NARROW.get(evidence.cells, 1.0)
+    if evidence.inliers >= needed and (evidence.cells < MIN_CELLS or evidence.inliers < enough):
         return f"all {evidence.inliers} inliers are in one small part of the image"
-    if evidence.inliers >= needed and (evidence.weight < needed or evidence.confirmed < MIN_CONFIRMED):
+    if evidence.inliers >= enough and (evidence.weight < enough or evidence.confirmed < MIN_CONFIRMED):
         against = evidence.contradicting
         return (
             f"{evidence.inliers} inliers, but {against} parts of the image contradict: another place, or much changed"

@@ -1,9 +1,9 @@
 """One image's pose in some voxels of a map: decode, PnP, refine on landmarks, and count what speaks for the result.
 
 In a map for the frozen decoder its encoder embeds all keypoints before anything else. The strongest ones are decoded
-first; only where they do not settle the pose are all of them, and only where the nearest landmarks of all make no pose
-is the learned decoder asked as well, and pooled with them in one PnP. A pose must be better than its rivals, to which
-other samples lead.
+first; only where they do not settle the pose are all of them, and only where the nearest landmarks of all do not give
+twice the inliers that a pose needs is the learned decoder asked as well, and pooled with them in one PnP. A pose must
+be better than its rivals, to which other samples lead.
 """
 
 from __future__ import annotations

@@ -361,3 +361,18 @@ def test_colours_are_blue_green_red() -> None:
     gray = as_gray(image)
     assert gray.shape == (40, 50)
     assert abs(int(gray[0, 0]) - 0.299 * 200) < 1
+
+
+@pytest.mark.parametrize(
+    ("evidence", "reason"),
+    [
+        (Evidence(100, 100, 2), "one small part"),
+        (Evidence(30, 30, 4), "one small part"),
+        (Evidence(100, 100, 4, confirming=3, contradicting=12), "12 parts of the image contradict"),
+        (Evidence(30, 30, 9, confirming=3, contradicting=12), "12 parts of the image contradict"),
+        (Evidence(100, 2, 9), "2 of them certain"),
+        (Evidence(10, 10, 9), "only 10 inliers"),
+    ],
+)
+def test_the_reason_for_doubt_is_the_one_that_holds(evidence: Evidence, reason: str) -> None:
+    assert reason in doubts(evidence, 20)
