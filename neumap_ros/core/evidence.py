@@ -23,6 +23,8 @@ STRONG_CONFIDENCE, STRONG_SHARE = 0.3, 0.5
 # do, there must be so many times more inliers: a pose from a single poster far away is anything but certain
 CELL_COLUMNS, CELL_ROWS, MIN_CELLS = 6, 4, 3
 NARROW = {MIN_CELLS: 2.5, MIN_CELLS + 1: 2.0}
+# unless, once somebody looked, so many cells confirm: no single poster fills these
+WIDE = 10
 # so far from where a pose projects it to, in pixels as of View.scale, a guess agrees with the pose
 CHECK_RADIUS_PX = 5.0
 # a cell with so many keypoints where landmarks are expected contradicts, if less than this share of them or fewer than
@@ -64,9 +66,14 @@ class Evidence:
         """In how many parts of the image the map has something to say; 0 before anybody looked."""
         return self.confirming + self.contradicting
 
+    @property
+    def narrowness(self) -> float:
+        """How many times more inliers it takes because they are in few parts of the image; 1 where it does not."""
+        return 1.0 if self.confirming >= WIDE else NARROW.get(self.cells, 1.0)
+
     def suffices(self, needed: int) -> bool:
         """Whether this is more than chance, where a weight of ``needed`` inliers is."""
-        if self.cells < MIN_CELLS or self.weight < needed * NARROW.get(self.cells, 1.0):
+        if self.cells < MIN_CELLS or self.weight < needed * self.narrowness:
             return False
         confirmed = not self.heard or (self.confirming >= MIN_CELLS and self.confirmed >= MIN_CONFIRMED)
         return confirmed and self.strong >= STRONG_SHARE * needed

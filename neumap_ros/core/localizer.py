@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 
 from neumap_ros.core import cameras, drift, geometry
-from neumap_ros.core.evidence import MIN_CELLS, MIN_CONFIRMED, NARROW, Evidence
+from neumap_ros.core.evidence import MIN_CELLS, MIN_CONFIRMED, Evidence
 from neumap_ros.core.features import FeatureExtractor
 from neumap_ros.core.keyframes import IntArray
 from neumap_ros.core.neural_map import Calibration, NeuralMap
@@ -140,7 +140,7 @@ def doubts(evidence: Evidence, needed: int) -> str:
     """Why ``evidence`` does not suffice where ``needed`` inliers are; empty where it does."""
     if evidence.suffices(needed):
         return ""
-    enough = needed * NARROW.get(evidence.cells, 1.0)
+    enough = needed * evidence.narrowness
     if evidence.inliers >= needed and (evidence.cells < MIN_CELLS or evidence.inliers < enough):
         return f"all {evidence.inliers} inliers are in one small part of the image"
     if evidence.inliers >= enough and (evidence.weight < enough or evidence.confirmed < MIN_CONFIRMED):

@@ -23,7 +23,7 @@ from synthetic_scene import (
 from neumap_ros.core import geometry
 from neumap_ros.core.cameras import make_camera
 from neumap_ros.core.drift import DriftField, apply_deviation
-from neumap_ros.core.evidence import Evidence
+from neumap_ros.core.evidence import WIDE, Evidence
 from neumap_ros.core.frozen import shipped_decoder
 from neumap_ros.core.localizer import Localizer, as_gray, doubts, pose_covariance
 from neumap_ros.core.neural_map import Calibration, LandmarkCodes, NeuralMap, encode_anchors, group_into_voxels
@@ -199,6 +199,13 @@ def test_evidence_must_be_enough_in_every_respect(inliers: int, strong: int, cel
     evidence = Evidence(inliers, strong, cells)
     assert evidence.suffices(20) == enough
     assert bool(doubts(evidence, 20)) != enough
+
+
+@pytest.mark.parametrize("cells", [3, 4])
+def test_few_parts_are_enough_where_many_confirm(cells: int) -> None:
+    assert Evidence(20, 20, cells, confirming=WIDE).suffices(20)
+    assert not Evidence(20, 20, cells, confirming=WIDE - 1).suffices(20)
+    assert not Evidence(500, 500, 2, confirming=WIDE).suffices(20)
 
 
 def test_in_a_small_part_of_the_image_more_inliers_are_needed() -> None:
