@@ -86,13 +86,12 @@ def shipping(path: Path) -> Iterator[None]:
 
 def whole_images() -> AbstractContextManager[object]:
     """Coverage counts how many landmarks an image has, wherever in it."""
-    cells = evidence.CELL_COLUMNS * evidence.CELL_ROWS
     cover = landmarks.choose_by_coverage
 
     def cover_images(visibility: scipy.sparse.csr_matrix, count: int) -> IntArray:
         seen = visibility.tocoo()
-        shape = (visibility.shape[0], visibility.shape[1] // cells)
-        images = scipy.sparse.csr_matrix((seen.data, (seen.row, seen.col // cells)), shape=shape)
+        shape = (visibility.shape[0], visibility.shape[1] // evidence.CELLS)
+        images = scipy.sparse.csr_matrix((seen.data, (seen.row, seen.col // evidence.CELLS)), shape=shape)
         images.data[:] = 1
         return cover(images, count)
 

@@ -53,7 +53,7 @@ class GeometricAttention(nn.Module):
         """Logits (N, K + 1) before the first round and after each, for similarities (N, K), best first, points
         (N, K, 3) in metres and rays (N, 2).
         """
-        start = torch.cat([similarity * self.scale, self.none.expand(len(similarity), 1)], dim=1)
+        start = self.start(similarity)
         looks = self._looks(similarity, points)
         rounds = [start]
         for kernel, head in zip(self.kernels, self.heads, strict=True):
@@ -64,6 +64,10 @@ class GeometricAttention(nn.Module):
             candidates = start[:, :-1] + correction[..., 0]
             rounds.append(torch.cat([candidates, start[:, -1:] + correction[..., 1].mean(dim=1, keepdim=True)], dim=1))
         return rounds
+
+    def start(self, similarity: Tensor) -> Tensor:
+        """The logits (N, K + 1) before the first round."""
+        return torch.cat([similarity * self.scale, self.none.expand(len(similarity), 1)], dim=1)
 
     def _looks(self, similarity: Tensor, points: Tensor) -> Tensor:
         """What similarities alone say of each candidate (N, K, 3)."""

@@ -8,8 +8,10 @@ another place that has one poster in common with the map.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from neumap_ros.core.decoders import Hypotheses
 from neumap_ros.core.keyframes import BoolArray, IntArray
@@ -22,6 +24,7 @@ STRONG_CONFIDENCE, STRONG_SHARE = 0.3, 0.5
 # so many cells of the image, cut into this many columns and rows, must hold two or more inliers; where only so many
 # do, there must be so many times more inliers: a pose from a single poster far away is anything but certain
 CELL_COLUMNS, CELL_ROWS, MIN_CELLS = 6, 4, 3
+CELLS = CELL_COLUMNS * CELL_ROWS
 NARROW = {MIN_CELLS: 2.5, MIN_CELLS + 1: 2.0}
 # unless, once somebody looked, so many cells confirm: no single poster fills these
 WIDE = 10
@@ -107,16 +110,19 @@ def verdicts(expected: IntArray, found: IntArray, view: View) -> tuple[int, int]
     """How many cells of the image confirm a pose, and how many contradict it, where landmarks are expected at the
     keypoints ``expected`` (E,) and found again at the keypoints ``found`` (M,), which are different ones.
     """
-    count = CELL_COLUMNS * CELL_ROWS
-    due = np.bincount(cells_of(expected, view), minlength=count)
-    seen = np.bincount(cells_of(found, view), minlength=count)
+    due = np.bincount(cells_of(expected, view), minlength=CELLS)
+    seen = np.bincount(cells_of(found, view), minlength=CELLS)
     right = (seen >= FEWEST_FOUND) & (seen >= FOUND_SHARE * due)
     return int(right.sum()), int(((due >= EXPECTED) & ~right).sum())
 
 
 def cells_of(keypoint: IntArray, view: View) -> IntArray:
     """In which cell of the image each keypoint (K,) is."""
-    pixels = view.features.pixels[keypoint]
-    column = np.clip(pixels[:, 0] * CELL_COLUMNS // view.camera.width, 0, CELL_COLUMNS - 1)
-    row = np.clip(pixels[:, 1] * CELL_ROWS // view.camera.height, 0, CELL_ROWS - 1)
+    return cells_at(view.features.pixels[keypoint], view.camera.width, view.camera.height)
+
+
+def cells_at(places: npt.NDArray[np.floating[Any]], width: float, height: float) -> IntArray:
+    """In which cell of an image of this size ``places`` (N, 2), counted from its corner, are; outside, the nearest."""
+    column = np.clip(places[:, 0] * CELL_COLUMNS // width, 0, CELL_COLUMNS - 1)
+    row = np.clip(places[:, 1] * CELL_ROWS // height, 0, CELL_ROWS - 1)
     return np.asarray(row * CELL_COLUMNS + column, dtype=np.int64)

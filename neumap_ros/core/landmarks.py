@@ -10,7 +10,7 @@ import numpy as np
 import scipy.sparse
 from scipy.spatial import cKDTree
 
-from neumap_ros.core.evidence import CELL_COLUMNS, CELL_ROWS
+from neumap_ros.core.evidence import CELLS, cells_at
 from neumap_ros.core.keyframes import BoolArray, IntArray, Keyframes
 from neumap_ros.core.tracks import Tracks
 from neumap_ros.records import Float32Array, FloatArray
@@ -70,7 +70,7 @@ def make_landmarks(tracks: Tracks, keyframes: Keyframes) -> Landmarks:
     kept = np.flatnonzero(parent == np.arange(len(order)))
     row = np.searchsorted(kept, parent[rank[tracks.track]])
     visibility = scipy.sparse.csr_matrix(
-        (np.ones(len(row), np.float32), (row, cell)), shape=(len(kept), len(keyframes) * CELL_COLUMNS * CELL_ROWS)
+        (np.ones(len(row), np.float32), (row, cell)), shape=(len(kept), len(keyframes) * CELLS)
     )
     visibility.data[:] = 1
     chosen = order[kept]
@@ -78,14 +78,12 @@ def make_landmarks(tracks: Tracks, keyframes: Keyframes) -> Landmarks:
 
 
 def image_cells(keyframes: Keyframes) -> IntArray:
-    """In which cell of its image each keypoint (N,) is, those of image f from ``f * CELL_COLUMNS * CELL_ROWS`` on.
+    """In which cell of its image each keypoint (N,) is, those of image f from ``f * CELLS`` on.
 
     They are about those in which evidence for a pose is counted: landmarks all in one corner of an image make no pose.
     """
-    corner, size = keyframes.view[:2], keyframes.view[2:] - keyframes.view[:2]
-    parts = np.array([CELL_COLUMNS, CELL_ROWS])
-    column, row = np.clip((keyframes.rays - corner) / size * parts, 0, parts - 1).astype(np.int64).T
-    return np.asarray((keyframes.image * CELL_ROWS + row) * CELL_COLUMNS + column)
+    left, top, right, bottom = keyframes.view
+    return np.asarray(keyframes.image * CELLS + cells_at(keyframes.rays - [left, top], right - left, bottom - top))
 
 
 def _merge(points: FloatArray, descriptors: Float32Array) -> IntArray:

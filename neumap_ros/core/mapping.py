@@ -194,6 +194,7 @@ def find_tracks(keyframes: Keyframes, progress: Progress, min_views: int) -> tup
         shape=(len(found), len(keyframes)),
     )
     chosen = np.zeros(len(found), dtype=bool)
+    # in batches of one size: the decoder that ships was trained in places whose poses were adjusted so
     adjusted_tracks = min(ADJUSTED_TRACKS, len(found))
     chosen[landmarks.choose_by_coverage(visibility, adjusted_tracks, max(32, adjusted_tracks // 40))] = True
     _, adjusted = adjustment.adjust_poses(
