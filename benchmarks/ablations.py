@@ -7,7 +7,8 @@ SCENE is a folder as of run.py; the queries of other scenes are given to each ma
 `neumap pretrain` or of architectures.py, such as one trained without augmentation, which takes the place of the one
 that ships.
 
-The product has no switches for what is changed here, so it is changed from outside while a map is made and opened.
+The product has no switches for most of what is changed here, so it is changed from outside while a map is made and
+opened.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -51,10 +52,10 @@ GATE_BUDGETS, GATE_STEPS = (16_000, 11_000, 8000, 6000, 4000, 2000, 1000), 150
 
 @dataclass(frozen=True)
 class Variant:
-    """A row: what is different while its map is made and opened, and the decoder it is made for."""
+    """A row: what is different while its map is made and opened, and what `neumap map` is told."""
 
     changed: Callable[[], AbstractContextManager[object]] = nullcontext
-    decoder: str = "transformer"
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
 
 @contextmanager
@@ -143,7 +144,8 @@ def variants(decoders: Mapping[str, Path]) -> dict[str, Variant]:
         "attention alone, not pooled": Variant(lambda: searching(_only_learned=True)),
         **{f"latents of {count} bytes": Variant(latents_of(count)) for count in LATENT_BYTES},
         "anchors of 16 bits": Variant(lambda: mock.patch.object(mapping, "SMALL_ANCHOR_BITS", 16)),
-        "product-quantized descriptors": Variant(decoder="nearest"),
+        "codes fitted to all images": Variant(settings={"fit": True}),
+        "product-quantized descriptors": Variant(settings={"decoder": "nearest"}),
         "random landmarks": Variant(lambda: mock.patch.object(landmarks, "choose_by_coverage", choose_randomly)),
         "landmarks by gates under an L1 term": Variant(
             lambda: mock.patch.object(landmarks, "choose_by_coverage", choose_by_gates)
@@ -170,7 +172,7 @@ def open_maps(
     opened = {}
     for name, variant in rows.items():
         with variant.changed():
-            neural_map = map_of(place, replace(settings, decoder=variant.decoder), named(name, progress))
+            neural_map = map_of(place, replace(settings, **variant.settings), named(name, progress))
             opened[name] = Opened(Localizer(neural_map), len(to_bytes(neural_map)))
     return opened
 

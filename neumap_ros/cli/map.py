@@ -63,6 +63,12 @@ def add_parser(subparsers: Subparsers) -> None:
         help="a map of at most 100KB; never trains on the scene",
     )
     parser.add_argument(
+        "--fit",
+        action=argparse.BooleanOptionalAction,
+        help="look for the map's landmarks in all images once more, with the frozen decoder, and fit their codes to "
+        "what is found; takes seconds (default: no)",
+    )
+    parser.add_argument(
         "--depth", action=argparse.BooleanOptionalAction, help="use depth images where there are any (default: yes)"
     )
     parser.add_argument("--images", type=Path, metavar="DIR", help="the images of a COLMAP model")
@@ -111,7 +117,10 @@ def run(args: argparse.Namespace) -> int:
         if old is None:
             neural_map = build_map(source.frames, given.settings, progress)
         else:
-            neural_map = extend_map(old, source.frames, given.settings.use_depth, given.settings.seed, progress)
+            told = given.settings
+            neural_map = extend_map(
+                old, source.frames, use_depth=told.use_depth, seed=told.seed, fit=told.fit, progress=progress
+            )
     neural_map = save_map(args.out, neural_map)
     aside = len(set_aside(min(len(source.frames), MAX_FRAMES)))
     used = neural_map.mapping_images - (0 if old is None else old.mapping_images) + aside
@@ -147,6 +156,7 @@ def _given(args: argparse.Namespace) -> _Given:
         "decoder": options.one_of(*DECODERS),
         "size": options.size,
         "quick": options.switch,
+        "fit": options.switch,
         "depth": options.switch,
         "seed": options.seed,
         "frame_id": options.frame_id,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import cv2
@@ -13,6 +13,7 @@ import torch
 from neumap_ros.choices import DECODERS
 from neumap_ros.core import adjustment, drift, landmarks, matching, tracks
 from neumap_ros.core.calibration import Parts, fit_calibration, measure, more_cautious, set_aside
+from neumap_ros.core.code_fitting import fit_to_images
 from neumap_ros.core.features import FeatureSettings
 from neumap_ros.core.fitting import FitSettings, fit_network
 from neumap_ros.core.frozen import shipped_decoder
@@ -59,11 +60,14 @@ NETWORK_BYTES = 500_000
 
 @dataclass(frozen=True)
 class MappingSettings:
-    """What ``neumap map`` can be told. ``size_bytes`` None: the default number of landmarks, whatever they take."""
+    """What ``neumap map`` can be told. ``size_bytes`` None: the default number of landmarks, whatever they take.
+    ``fit``: codes are fitted to all mapping images, by :func:`~neumap_ros.core.code_fitting.fit_to_images`.
+    """
 
     decoder: str = DECODERS[0]
     size_bytes: int | None = None
     quick: bool = False
+    fit: bool = False
     use_depth: bool = True
     seed: int = 0
     frame_id: str = "map"
@@ -74,6 +78,10 @@ class MappingSettings:
             raise ConfigError(f"unknown decoder '{self.decoder}': choose one of {', '.join(DECODERS)}")
         if self.size_bytes is not None and self.size_bytes < 15_000:
             raise ConfigError(f"a map of {self.size_bytes} bytes holds too little: give at least 15KB")
+        if self.fit and self.quick:
+            raise ConfigError("a quick map is not fitted: give a size instead of quick, or do not fit")
+        if self.fit and self.decoder != DECODERS[0]:
+            raise ConfigError(f"codes are fitted under the frozen decoder: fit with decoder {DECODERS[0]} only")
 
     @property
     def trains(self) -> bool:
@@ -130,9 +138,7 @@ def survey(frames: Sequence[Frame], settings: MappingSettings, progress: Progres
 
 def map_of(place: Survey, settings: MappingSettings, progress: Progress = lambda *_: None) -> NeuralMap:
     """The map of a surveyed place, calibrated."""
-    progress("choose landmarks", 0, 1)
-    neural_map = _compose(place, settings)
-    progress("choose landmarks", 1, 1)
+    neural_map = _compose(place, settings, progress)
     if settings.trains:
         keyframes = replace(place.keyframes, map_from_camera=place.adjusted)
         network = fit_network(neural_map, keyframes, place.tracks, FitSettings(seed=settings.seed), progress)
@@ -140,15 +146,18 @@ def map_of(place: Survey, settings: MappingSettings, progress: Progress = lambda
     return calibrate(neural_map, place.aside, progress)
 
 
-def map_like(neural_map: NeuralMap, place: Survey, settings: MappingSettings) -> NeuralMap:
+def map_like(
+    neural_map: NeuralMap, place: Survey, settings: MappingSettings, progress: Progress = lambda *_: None
+) -> NeuralMap:
     """A map of a surveyed place, not calibrated, that stores landmarks in the form of ``neural_map``, and of each
     image as many.
     """
     form, share = _form_of(neural_map), len(place.keyframes) / max(neural_map.mapping_images, 1)
-    order = _by_usefulness(place.candidates)[: max(round(share * len(neural_map.landmarks)), FEWEST_ADDED)]
+    chosen = _by_usefulness(place.candidates, progress)[: max(round(share * len(neural_map.landmarks)), FEWEST_ADDED)]
     viewpoints = max(round(share * len(neural_map.drift.poses)), FEWEST_VIEWPOINTS)
     field = drift.thin_field(place.drift, viewpoints)
-    return _store(place, order, _encoder(place, form), form, field, settings)
+    stored = _encode(place, chosen, form, settings.fit, progress)
+    return _store(place, stored, len(chosen), form, field, settings)
 
 
 def thin(frames: Sequence[Frame], most: int) -> list[Frame]:
@@ -238,42 +247,46 @@ def _form_of(neural_map: NeuralMap) -> _Form:
     return _Form(latents, codes.descriptors.shape[1], codes.coarse.shape[1], codes.anchor_bits)
 
 
-# descriptors and coarse descriptors of the candidates at an index
-_Encode = Callable[[IntArray], tuple[Codes, Codes]]
+@dataclass(frozen=True)
+class _Stored:
+    """What a map stores of landmarks, most useful first: ``points`` (L, 3) in metres, ``descriptors`` (L, P) or
+    latents, and ``coarse`` descriptors (L, Q).
+    """
+
+    points: FloatArray
+    descriptors: Codes
+    coarse: Codes
 
 
-def _encoder(place: Survey, form: _Form) -> _Encode:
+def _encode(place: Survey, chosen: IntArray, form: _Form, fit: bool, progress: Progress) -> _Stored:
+    """The ``chosen`` candidates in a form."""
     keyframes, candidates = place.keyframes, place.candidates
+    points = candidates.points[chosen]
     if not form.latents:
         fine, coarse = (shipped_codebooks()[n] for n in (f"descriptor-{form.fine}", f"coarse-{form.coarse}"))
-
-        def encode_descriptors(index: IntArray) -> tuple[Codes, Codes]:
-            return fine.encode(candidates.descriptors[index]), coarse.encode(candidates.coarse[index])
-
-        return encode_descriptors
-    frozen = shipped_decoder()
+        return _Stored(points, fine.encode(candidates.descriptors[chosen]), coarse.encode(candidates.coarse[chosen]))
+    frozen, seen = shipped_decoder(), place.tracks.pick(candidates.track[chosen])
     embeddings = frozen.embed(keyframes.descriptors, keyframes.coarse, keyframes.size, keyframes.angle)
-    latents = frozen.codebook.encode(mean_descriptors(place.tracks, embeddings)[candidates.track], form.fine)
-
-    def encode_latents(index: IntArray) -> tuple[Codes, Codes]:
-        return latents[index], latents[index, :0]
-
-    return encode_latents
+    if fit:
+        seen = fit_to_images(seen, keyframes, place.adjusted, embeddings, progress)
+    latents = frozen.codebook.encode(mean_descriptors(seen, embeddings), form.fine)
+    return _Stored(seen.points, latents, latents[:, :0])
 
 
-def _by_usefulness(candidates: Landmarks) -> IntArray:
+def _by_usefulness(candidates: Landmarks, progress: Progress) -> IntArray:
     """The candidates with a position, most useful first."""
+    progress("choose landmarks", 0, 1)
     order = landmarks.choose_by_coverage(candidates.visibility, len(candidates))
+    progress("choose landmarks", 1, 1)
     return order[np.isfinite(candidates.points[order]).all(axis=1)]
 
 
 def _store(
-    place: Survey, chosen: IntArray, encode: _Encode, form: _Form, field: drift.DriftField, settings: MappingSettings
+    place: Survey, stored: _Stored, count: int, form: _Form, field: drift.DriftField, settings: MappingSettings
 ) -> NeuralMap:
-    """The map of the ``chosen`` candidates."""
-    descriptors, coarse = encode(chosen)
-    points, bits = place.candidates.points[chosen], form.anchor_bits
-    grid, codes = lay_out(points, descriptors, coarse, bits, VOXEL_M, MIN_VOXEL_LANDMARKS)
+    """The map of the first ``count`` landmarks."""
+    points, descriptors, coarse = stored.points[:count], stored.descriptors[:count], stored.coarse[:count]
+    grid, codes = lay_out(points, descriptors, coarse, form.anchor_bits, VOXEL_M, MIN_VOXEL_LANDMARKS)
     return NeuralMap(
         features=settings.features,
         grid=grid,
@@ -287,22 +300,24 @@ def _store(
     )
 
 
-def _compose(place: Survey, settings: MappingSettings) -> NeuralMap:
+def _compose(place: Survey, settings: MappingSettings, progress: Progress = lambda *_: None) -> NeuralMap:
     """The map of the landmarks that fit into its size."""
     form, size, field = _form_for(settings), settings.budget, place.drift
     if size is not None and size < SMALL_BYTES:
         viewpoints = np.clip(size // BYTES_PER_VIEWPOINT, FEWEST_VIEWPOINTS, MOST_VIEWPOINTS)
         field = drift.thin_field(field, int(viewpoints))
-    order, encode = _by_usefulness(place.candidates), _encoder(place, form)
+    per_landmark = form.bytes_each
+    most = DEFAULT_LANDMARKS if size is None else int(size / per_landmark)
+    chosen = _by_usefulness(place.candidates, progress)[:most]
+    stored = _encode(place, chosen, form, settings.fit, progress)
 
     def compose(count: int) -> NeuralMap:
-        return _store(place, order[:count], encode, form, field, settings)
+        return _store(place, stored, count, form, field, settings)
 
     if size is None:
-        return compose(min(DEFAULT_LANDMARKS, len(order)))
+        return compose(len(chosen))
     reserve = RESERVED_BYTES + (NETWORK_BYTES if settings.trains else 0)
-    per_landmark = form.bytes_each
-    few = compose(min(100, len(order)))
+    few = compose(min(100, len(chosen)))
     # in a large place few landmarks leave most voxels out, and themselves with them
     empty = len(to_bytes(few)) - len(few.landmarks) * per_landmark
     count = int((size - empty - reserve) / per_landmark)
@@ -310,7 +325,7 @@ def _compose(place: Survey, settings: MappingSettings) -> NeuralMap:
         raise ConfigError(
             f"{size} bytes are too few for this map: give at least {int(empty + reserve + 500 * per_landmark)}"
         )
-    count = min(count, len(order))
+    count = min(count, len(chosen))
     composed = compose(count)
     # each voxel that only many landmarks show takes a few bytes more
     while (excess := len(to_bytes(composed)) + reserve - size) > 0:

@@ -14,7 +14,7 @@ import torch
 from scipy.spatial import cKDTree
 
 from neumap_ros.core import geometry
-from neumap_ros.core.keyframes import IntArray, Keyframes
+from neumap_ros.core.keyframes import BoolArray, IntArray, Keyframes
 from neumap_ros.records import FloatArray
 
 SEARCH_RADIUS_PX = 5.0
@@ -83,6 +83,11 @@ def mutual_best(first: IntArray, second: IntArray, score: FloatArray) -> IntArra
     return np.asarray(order[np.intersect1d(best_first, best_second)])
 
 
+def agree_in_depth(known: FloatArray, expected: FloatArray) -> BoolArray:
+    """Where depths in metres agree, or are not ``known`` (0)."""
+    return np.asarray((known <= 0) | (np.abs(known - expected) < 0.05 + 0.03 * expected))
+
+
 def match_with_depth(
     keyframes: Keyframes, pairs: IntArray, progress: Callable[[int], object] = lambda done: None
 ) -> IntArray:
@@ -114,7 +119,7 @@ def match_with_depth(
         z_here, z_there, z_moved = keyframes.depth[a], keyframes.depth[b], moved[row, 2]
         scale = np.log(keyframes.size[b] * z_moved / keyframes.focal_px[j])
         scale -= np.log(keyframes.size[a] * z_here / keyframes.focal_px[i])
-        agree = (np.abs(scale) < 0.4) & ((z_there <= 0) | (np.abs(z_there - z_moved) < 0.05 + 0.03 * z_moved))
+        agree = (np.abs(scale) < 0.4) & agree_in_depth(z_there, z_moved)
         a, b = a[agree], b[agree]
         similarity = np.einsum(
             "ij,ij->i", keyframes.descriptors[a].astype(np.float32), keyframes.descriptors[b].astype(np.float32)

@@ -82,6 +82,7 @@ def extend_map(
     frames: Sequence[Frame],
     use_depth: bool = True,
     seed: int = 0,
+    fit: bool = False,
     progress: Progress = lambda *_: None,
 ) -> NeuralMap:
     """``neural_map`` and what posed ``frames`` show, whose poses are in its frame, with landmarks in its own form.
@@ -92,15 +93,14 @@ def extend_map(
     check_alike(neural_map, neural_map)
     settings = MappingSettings(
         decoder=neural_map.decoder,
+        fit=fit,
         use_depth=use_depth,
         seed=seed,
         frame_id=neural_map.frame_id,
         features=neural_map.features,
     )
     place = survey(frames, settings, progress)
-    progress("choose landmarks", 0, 1)
-    merged = merge_maps(neural_map, map_like(neural_map, place, settings))
-    progress("choose landmarks", 1, 1)
+    merged = merge_maps(neural_map, map_like(neural_map, place, settings, progress))
     return calibrate(merged, place.aside, progress, least=neural_map.calibration)
 
 

@@ -34,9 +34,15 @@ class Tracks:
 
     def select(self, keep: BoolArray) -> Tracks:
         """Only the tracks where ``keep`` (T,) is true, renumbered."""
-        renumbered = np.cumsum(keep) - 1
-        observed = keep[self.track]
-        return Tracks(self.keypoint[observed], renumbered[self.track[observed]], self.points[keep])
+        return self.pick(np.flatnonzero(keep))
+
+    def pick(self, index: IntArray) -> Tracks:
+        """The tracks at ``index``, none of which is there twice, in that order."""
+        place = np.full(len(self), -1)
+        place[index] = np.arange(len(index))
+        track = place[self.track]
+        order = np.argsort(track, kind="stable")[np.count_nonzero(track < 0) :]
+        return Tracks(self.keypoint[order], track[order], self.points[index])
 
 
 def group_by_leader(matches: IntArray, count: int, rounds: int = 6) -> IntArray:

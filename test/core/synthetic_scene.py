@@ -18,6 +18,7 @@ from neumap_ros.core.keyframes import IntArray, Keyframes
 from neumap_ros.core.network import LATENT, NetworkCodes, NeuMapTransformer, SceneNetwork, pack_weights
 from neumap_ros.core.neural_map import LandmarkCodes, NeuralMap, encode_anchors, group_into_voxels
 from neumap_ros.core.quantization import Codes, shipped_codebooks
+from neumap_ros.core.tracks import Tracks, tracks_from_labels
 from neumap_ros.records import Camera, Float32Array, FloatArray, ImageArray
 
 CAMERA = cameras.make_camera(640, 480, [500, 0, 319.5, 0, 500, 239.5, 0, 0, 1])
@@ -194,6 +195,19 @@ def make_keyframes(
         depth_measured=True,
     )
     return keyframes, np.concatenate([found for _, _, found in views])
+
+
+def true_tracks(scene: Scene, point: IntArray, min_views: int) -> Tracks:
+    """The tracks of a scene's points that so many of keypoints showing ``point`` (N,) see."""
+    label = np.unique(point, return_index=True)[1][np.searchsorted(np.unique(point), point)]
+    return tracks_from_labels(label, scene.points[point], np.ones(len(point), dtype=bool), min_views)
+
+
+def first_views(tracks: Tracks) -> Tracks:
+    """The first two views of each track."""
+    first = np.searchsorted(tracks.track, np.arange(len(tracks)))
+    seen = np.sort(np.concatenate([first, first + 1]))
+    return Tracks(tracks.keypoint[seen], tracks.track[seen], tracks.points)
 
 
 def texture(rng: np.random.Generator, height: int, width: int) -> ImageArray:

@@ -6,12 +6,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from synthetic_scene import make_keyframes, make_scene, sideways
+from synthetic_scene import make_keyframes, make_scene, sideways, true_tracks
 
 from neumap_ros.core import geometry
 from neumap_ros.core.adjustment import adjust_poses
 from neumap_ros.core.keyframes import Keyframes
-from neumap_ros.core.tracks import Tracks, refine_points, tracks_from_labels
+from neumap_ros.core.tracks import Tracks, refine_points
 from neumap_ros.records import FloatArray
 
 PRIOR_M, PRIOR_RAD = 0.03, np.deg2rad(1.0)
@@ -34,8 +34,7 @@ class Drifted:
         self.keyframes: Keyframes = replace(
             keyframes, rays=rays, map_from_camera=self.truth @ off, depth_measured=with_depth
         )
-        label = np.unique(point, return_index=True)[1][np.searchsorted(np.unique(point), point)]
-        tracks = tracks_from_labels(label, scene.points[point], np.ones(len(point), dtype=bool), min_views=3)
+        tracks = true_tracks(scene, point, min_views=3)
         self.tracks: Tracks = refine_points(tracks, self.keyframes, self.keyframes.map_from_camera)[0]
 
 

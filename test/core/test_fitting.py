@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from synthetic_scene import Scene, features_of, make_keyframes, make_map, make_scene, ring
+from synthetic_scene import Scene, features_of, make_keyframes, make_map, make_scene, ring, true_tracks
 
 from neumap_ros.core.decoders import TransformerDecoder, landmark_descriptors
 from neumap_ros.core.fitting import (
@@ -23,7 +23,7 @@ from neumap_ros.core.keyframes import IntArray, Keyframes
 from neumap_ros.core.network import SceneNetwork, keypoint_geometry, token_geometry, unpack_weights
 from neumap_ros.core.neural_map import NeuralMap
 from neumap_ros.core.quantization import joint_descriptors
-from neumap_ros.core.tracks import Tracks, tracks_from_labels
+from neumap_ros.core.tracks import Tracks
 
 STEPS = 60
 SETTINGS = FitSettings(steps=STEPS, batch=256)
@@ -38,9 +38,7 @@ class Fitted:
         mapped = Scene(self.scene.points[:200], self.scene.fine[:200], self.scene.coarse[:200])
         self.map: NeuralMap = make_map(mapped)
         self.keyframes, self.point = make_keyframes(self.scene, ring(24), rng, noise_px=0.3, descriptor_noise=0.3)
-        label = np.unique(self.point, return_index=True)[1][np.searchsorted(np.unique(self.point), self.point)]
-        known = np.ones(len(self.point), dtype=bool)
-        self.tracks: Tracks = tracks_from_labels(label, self.scene.points[self.point], known, 3)
+        self.tracks: Tracks = true_tracks(self.scene, self.point, min_views=3)
         self.told: list[tuple[str, int, int]] = []
         self.network = self.fit(SETTINGS)
 

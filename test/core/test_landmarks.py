@@ -9,7 +9,7 @@ import pytest
 import scipy.sparse
 from hypothesis import given
 from hypothesis import strategies as st
-from synthetic_scene import make_keyframes, make_scene, ring
+from synthetic_scene import make_keyframes, make_scene, ring, true_tracks
 
 from neumap_ros.core.evidence import CELL_COLUMNS, CELL_ROWS
 from neumap_ros.core.keyframes import IntArray, Keyframes
@@ -20,7 +20,7 @@ from neumap_ros.core.landmarks import (
     make_landmarks,
     mean_descriptors,
 )
-from neumap_ros.core.tracks import Tracks, tracks_from_labels
+from neumap_ros.core.tracks import Tracks
 
 
 @pytest.fixture(scope="module")
@@ -29,8 +29,7 @@ def scene() -> tuple[Keyframes, IntArray, Tracks]:
     rng = np.random.default_rng(6)
     made = make_scene(rng, 300)
     keyframes, point = make_keyframes(made, ring(20), rng, descriptor_noise=0.2)
-    label = np.unique(point, return_index=True)[1][np.searchsorted(np.unique(point), point)]
-    return keyframes, point, tracks_from_labels(label, made.points[point], np.ones(len(point), dtype=bool), 2)
+    return keyframes, point, true_tracks(made, point, min_views=2)
 
 
 def halves(tracks: Tracks, which: int) -> Tracks:

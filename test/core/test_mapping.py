@@ -11,13 +11,13 @@ import pytest
 import scipy.sparse
 from map_files import assert_same
 from scipy.spatial import cKDTree
-from synthetic_scene import make_keyframes, make_scene, ring
+from synthetic_scene import first_views, make_keyframes, make_scene, ring, true_tracks
 
 from neumap_ros.core import mapping
 from neumap_ros.core.drift import DriftField, fit_drift
 from neumap_ros.core.frozen import shipped_decoder
 from neumap_ros.core.keyframes import Keyframes
-from neumap_ros.core.landmarks import Landmarks
+from neumap_ros.core.landmarks import Landmarks, make_landmarks
 from neumap_ros.core.map_file import load_map, save_map, to_bytes
 from neumap_ros.core.mapping import (
     DEFAULT_LANDMARKS,
@@ -173,6 +173,35 @@ def test_quick_is_a_size_and_no_training() -> None:
         assert MappingSettings(decoder=decoder, quick=True, size_bytes=50_000).budget == 50_000
     assert MappingSettings(decoder="scratch").trains
     assert MappingSettings(decoder="both").trains
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [({"quick": True}, "quick map is not fitted"), ({"decoder": "nearest"}, "fit with decoder transformer only")],
+)
+def test_fitting_goes_with_the_frozen_decoder_and_not_with_quick(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        MappingSettings(fit=True, **settings)
+
+
+def test_fitting_changes_codes_and_keeps_to_the_size() -> None:
+    rng = np.random.default_rng(3)
+    scene = make_scene(rng, 2500)
+    keyframes, point = make_keyframes(scene, ring(24), rng, noise_px=0.5, descriptor_noise=0.5)
+    few = first_views(true_tracks(scene, point, min_views=2))
+    poses = keyframes.map_from_camera
+    place = Survey(keyframes, poses, few, make_landmarks(few, keyframes), fit_drift(poses, poses), aside=())
+    plain, fitted = (map_of(place, MappingSettings(size_bytes=20_000, fit=fit)) for fit in (False, True))
+    assert 0.95 * 20_000 <= len(to_bytes(fitted)) <= 20_000
+    assert len(fitted.landmarks) == len(plain.landmarks)
+    frozen = shipped_decoder()
+    ideal = frozen.embed(scene.descriptors, scene.coarse_descriptors, np.full(2500, 15.0), np.zeros(2500))
+    alike = []
+    for neural_map in (plain, fitted):
+        _, which = cKDTree(scene.points).query(neural_map.landmarks.points(neural_map.grid))
+        stored = frozen.codebook.decode(neural_map.landmarks.descriptors)
+        alike.append((stored * ideal[which]).sum(axis=1).mean())
+    assert alike[1] > alike[0] + 0.005
 
 
 @pytest.mark.parametrize("size", [-1, 0, 1000, 14_999])

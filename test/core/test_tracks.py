@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from synthetic_scene import make_keyframes, make_scene, ring
+from synthetic_scene import make_keyframes, make_scene, ring, true_tracks
 
 from neumap_ros.core import geometry
 from neumap_ros.core.keyframes import IntArray
@@ -122,10 +122,9 @@ def test_points_are_recovered_from_noisy_observations_with_outliers(with_depth: 
     wrong = rng.random(len(point)) < 0.05
     rays = keyframes.rays + wrong[:, None] * rng.choice([-1, 1], (len(point), 2)) * 30 / keyframes.focal_px[0]
     keyframes = replace(keyframes, rays=rays, depth_measured=with_depth)
-    label = np.unique(point, return_index=True)[1][np.searchsorted(np.unique(point), point)]
-    start = scene.points[point] + rng.normal(size=(len(point), 3)) * 0.1
-    tracks = tracks_from_labels(label, start, np.ones(len(point), dtype=bool), min_views=4)
-    truth = scene.points[point[tracks.keypoint[np.searchsorted(tracks.track, np.arange(len(tracks)))]]]
+    exact = true_tracks(scene, point, min_views=4)
+    truth = exact.points
+    tracks = replace(exact, points=truth + rng.normal(size=truth.shape) * 0.05)
     before = np.median(np.linalg.norm(tracks.points - truth, axis=1))
     refined, error = refine_points(tracks, keyframes, poses)
     after = np.linalg.norm(refined.points - truth, axis=1)
@@ -145,8 +144,7 @@ def test_observations_from_behind_are_infinitely_wrong() -> None:
     rng = np.random.default_rng(2)
     scene = make_scene(rng, 60)
     keyframes, point = make_keyframes(scene, ring(12), rng)
-    label = np.unique(point, return_index=True)[1][np.searchsorted(np.unique(point), point)]
-    tracks = tracks_from_labels(label, scene.points[point], np.ones(len(point), dtype=bool), min_views=2)
+    tracks = true_tracks(scene, point, min_views=2)
     turn = geometry.make_pose(geometry.rotation_exp(np.array([0, np.pi, 0])), np.zeros(3))
     _, error = refine_points(tracks, keyframes, keyframes.map_from_camera @ turn, iterations=0)
     assert np.isinf(error).all()
@@ -163,3 +161,11 @@ def test_drop_outliers_leaves_out_what_is_then_too_short() -> None:
 
 def test_depth_noise_grows_with_the_square() -> None:
     assert depth_sigma(np.array([2.0]))[0] - depth_sigma(np.array([0.0]))[0] == pytest.approx(0.02)
+
+
+def test_picking_tracks_in_another_order() -> None:
+    tracks = Tracks(np.array([7, 3, 5, 2, 9]), np.array([0, 0, 1, 2, 2]), np.arange(9.0).reshape(3, 3))
+    picked = tracks.pick(np.array([2, 0]))
+    np.testing.assert_array_equal(picked.keypoint, [2, 9, 7, 3])
+    np.testing.assert_array_equal(picked.track, [0, 0, 1, 1])
+    np.testing.assert_array_equal(picked.points, tracks.points[[2, 0]])
