@@ -24,9 +24,10 @@ from neumap_ros.core.view import View
 from neumap_ros.core.voxels import LARGE, MOST_VOXELS, VOTERS, VoxelIndex
 from neumap_ros.records import Float32Array, FloatArray
 
-# so many of the likeliest voxels are tried at a time, and so many at most, with so many keypoints that are about as
-# like something there as the landmark they show would be; a try needs so many inliers
-TRIED_AT_ONCE, MOST_TRIED = 4, 8
+# so many of the likeliest voxels are tried first, if they have this share of the most votes, and so many at most, with
+# so many keypoints that are about as like something there as the landmark they show would be; a try needs so many
+# inliers
+TRIED_FIRST, FIRST_SHARE, MOST_TRIED = 4, 0.2, 8
 TRIED_KEYPOINTS, ALIKE, TRY_INLIERS = 160, 0.5, 8
 # of the poses that these lead to so many are compared each time, with at least this share of the most inliers
 COMPARED, WORTH = 4, 0.4
@@ -64,9 +65,9 @@ class LargePlace:
         """
         started = time.perf_counter()
         alike = self._index.compare(view.features.descriptors[:VOTERS])
-        ranked = self._index.rank(alike, voxels)
+        ranked, votes = self._index.rank(alike, voxels)
         add_time(times, "decode", started)
-        found, convinces = self._tried(alike, ranked, view, times)
+        found, convinces = self._tried(alike, batches(ranked, votes), view, times)
         if convinces:
             return found
         if found is not None:
@@ -81,20 +82,20 @@ class LargePlace:
     def likeliest(self, view: View, voxels: IntArray | None) -> tuple[list[Try], IntArray]:
         """What the likeliest of many ``voxels`` (None: all) lead to, the most promising first, and which these are."""
         alike = self._index.compare(view.features.descriptors)
-        ranked = self._index.rank(alike, voxels)[:MOST_TRIED]
+        ranked = self._index.rank(alike, voxels)[0][:MOST_TRIED]
         return by_promise(self._tries(alike, ranked, view, {})), ranked
 
     def _tried(
-        self, alike: Float32Array, ranked: IntArray, view: View, times: dict[str, float]
+        self, alike: Float32Array, likeliest: Sequence[IntArray], view: View, times: dict[str, float]
     ) -> tuple[Solution | None, bool]:
-        """The pose that explains most of the image, of those that the likeliest voxels lead to, and whether nothing
-        else need be looked at: much speaks for it, little against it, and nothing for another pose.
+        """The pose that explains most of the image, of those that batches of the likeliest voxels lead to, and whether
+        nothing else need be looked at: much speaks for it, little against it, and nothing for another pose.
         """
         found: Solution | None = None
         shown_by: Try | None = None
         most = 0
-        for first in range(0, MOST_TRIED, TRIED_AT_ONCE):
-            tries = self._tries(alike, ranked[first : first + TRIED_AT_ONCE], view, times)
+        for batch in likeliest:
+            tries = self._tries(alike, batch, view, times)
             most = max([most, *(one.evidence.inliers for one in tries)])
             for one in worth_comparing(tries, WORTH * most):
                 refined = self._solver.refine(one.camera_from_map, one.guesses, view.within(one.voxels), times)
@@ -144,6 +145,12 @@ def is_large(neural_map: NeuralMap) -> bool:
     """Whether a map is better searched voxel by voxel, which takes latents."""
     many = len(neural_map.grid) > MOST_VOXELS and len(neural_map.landmarks) >= LARGE
     return bool(neural_map.decoder_id) and many
+
+
+def batches(ranked: IntArray, votes: Float32Array) -> list[IntArray]:
+    """The voxels ``ranked`` (V,) by their ``votes`` (V,) that are tried: the likeliest, and unless these do, others."""
+    likely = votes[:TRIED_FIRST] >= FIRST_SHARE * votes[0]
+    return [batch for batch in (ranked[:TRIED_FIRST][likely], ranked[:MOST_TRIED][likely.sum() :]) if len(batch)]
 
 
 def by_promise(tries: Sequence[Try]) -> list[Try]:

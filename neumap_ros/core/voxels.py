@@ -66,12 +66,14 @@ class VoxelIndex:
         found[by_word] = best
         return np.asarray(found.reshape(-1, PROBES, len(self._part)).max(axis=1))
 
-    def rank(self, best: Float32Array, voxels: IntArray | None) -> IntArray:
+    def rank(self, best: Float32Array, voxels: IntArray | None) -> tuple[IntArray, Float32Array]:
         """The ``voxels`` (None: all), those first that an image shows most likely whose keypoints compare as ``best``
-        (N, V).
+        (N, V), and their votes.
         """
         voxels = np.arange(len(self._part)) if voxels is None else np.unique(voxels)
-        return np.asarray(voxels[np.argsort(-self.votes(best)[voxels], kind="stable")])
+        votes = self.votes(best)[voxels]
+        order = np.argsort(-votes, kind="stable")
+        return voxels[order], votes[order]
 
     def votes(self, best: Float32Array) -> Float32Array:
         """How much keypoints that compare as ``best`` (N, V) speak for each voxel (V,)."""

@@ -13,7 +13,7 @@ from neumap_ros.core import geometry, large_place
 from neumap_ros.core.decoders import landmark_descriptors
 from neumap_ros.core.frozen import shipped_decoder
 from neumap_ros.core.keyframes import IntArray
-from neumap_ros.core.large_place import MOST_TRIED, TRIED_AT_ONCE, LargePlace, Try
+from neumap_ros.core.large_place import MOST_TRIED, TRIED_FIRST, LargePlace, Try, batches
 from neumap_ros.core.localizer import Localizer
 from neumap_ros.core.merging import merge_all
 from neumap_ros.core.neural_map import VOXEL_M, NeuralMap
@@ -101,7 +101,7 @@ def test_a_room_of_many_is_found_in_few_voxels(
     error = geometry.pose_error(geometry.invert_pose(solution.camera_from_map), pose)
     assert np.linalg.norm(error[:3]) < 0.02
     (tried,) = spy.tried
-    assert len(tried) == TRIED_AT_ONCE
+    assert len(tried) <= TRIED_FIRST
     assert not spy.searched
 
 
@@ -119,6 +119,16 @@ def test_where_a_pose_does_not_convince_more_is_tried_and_what_it_shows_searched
     (shown,) = spy.searched
     assert shown is not None
     assert set(shown) <= set(building.grid.within(pose[:3, 3], 4.0))
+
+
+def test_voxels_with_few_votes_are_tried_only_where_others_do_not_do() -> None:
+    ranked = np.arange(20, 0, -1)
+    for votes, first in (([9.0] + 19 * [0.5], 1), ([9.0, 8.0, 2.0] + 17 * [1.0], 3), (20 * [3.0], 4), (20 * [0.0], 4)):
+        one, other = batches(ranked, np.array(votes, np.float32))
+        np.testing.assert_array_equal(one, ranked[:first])
+        np.testing.assert_array_equal(other, ranked[first:MOST_TRIED])
+    (one,) = batches(ranked[:1], np.array([2.0], np.float32))
+    np.testing.assert_array_equal(one, ranked[:1])
 
 
 def test_where_no_voxel_does_alone_the_likeliest_are_searched_together(
