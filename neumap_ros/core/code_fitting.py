@@ -1,9 +1,9 @@
-"""Fitting a map's codes to all mapping images under the frozen network: ``neumap map`` without ``--quick``.
+"""Fitting a map's codes to all mapping images under the frozen network: ``neumap map --fit``.
 
 Tracks are matched by plain descriptors from image to image, and miss views that the frozen encoder knows again. So a
-map's landmarks are looked for once more, where they must be in every mapping image. A latent becomes the mean of all
-the views found, and its anchor the point that they agree on. Both in turns, since latents of more views find more views
-(hard expectation maximization, as k-means is).
+map's landmarks are looked for once more, where they must be in every mapping image, in rounds, since latents of more
+views find more views (hard expectation maximization, as k-means is). A latent becomes the mean of all views found, its
+anchor the point that they agree on.
 """
 
 from __future__ import annotations
@@ -15,12 +15,14 @@ from neumap_ros.core import geometry
 from neumap_ros.core.decoders import MIN_EMBEDDING_SIMILARITY
 from neumap_ros.core.keyframes import IntArray, Keyframes
 from neumap_ros.core.landmarks import mean_descriptors
-from neumap_ros.core.matching import CANDIDATES, SEARCH_RADIUS_PX, agree_in_depth, mutual_best
+from neumap_ros.core.matching import CANDIDATES, agree_in_depth, mutual_best
 from neumap_ros.core.progress import Progress, count_up
-from neumap_ros.core.tracks import Tracks, refine_points
+from neumap_ros.core.tracks import CAUCHY_PX, Tracks, refine_points
 from neumap_ros.records import Float32Array, FloatArray
 
 ROUNDS = 2
+# so far from its projection a landmark is looked for: keypoints further off would blur where it is
+SEARCH_RADIUS_PX = CAUCHY_PX
 NEAREST_M = 0.1
 
 
