@@ -27,7 +27,7 @@ from neumap_ros.records import Float32Array, FloatArray
 # so many of the likeliest voxels are tried first, if they have this share of the most votes, and so many at most, with
 # so many keypoints that are about as like something there as the landmark they show would be; a try needs so many
 # inliers
-TRIED_FIRST, FIRST_SHARE, MOST_TRIED = 4, 0.2, 8
+TRIED_FIRST, FIRST_SHARE, MOST_TRIED = 4, 0.1, 8
 TRIED_KEYPOINTS, ALIKE, TRY_INLIERS = 160, 0.5, 8
 # of the poses that these lead to so many are compared each time, with at least this share of the most inliers
 COMPARED, WORTH = 4, 0.4

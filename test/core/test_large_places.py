@@ -123,7 +123,7 @@ def test_where_a_pose_does_not_convince_more_is_tried_and_what_it_shows_searched
 
 def test_voxels_with_few_votes_are_tried_only_where_others_do_not_do() -> None:
     ranked = np.arange(20, 0, -1)
-    for votes, first in (([9.0] + 19 * [0.5], 1), ([9.0, 8.0, 2.0] + 17 * [1.0], 3), (20 * [3.0], 4), (20 * [0.0], 4)):
+    for votes, first in (([9.0] + 19 * [0.5], 1), ([9.0, 8.0, 1.0] + 17 * [0.8], 3), (20 * [3.0], 4), (20 * [0.0], 4)):
         one, other = batches(ranked, np.array(votes, np.float32))
         np.testing.assert_array_equal(one, ranked[:first])
         np.testing.assert_array_equal(other, ranked[first:MOST_TRIED])
