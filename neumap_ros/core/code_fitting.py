@@ -17,13 +17,13 @@ from neumap_ros.core.keyframes import IntArray, Keyframes
 from neumap_ros.core.landmarks import mean_descriptors
 from neumap_ros.core.matching import CANDIDATES, agree_in_depth, mutual_best
 from neumap_ros.core.progress import Progress, count_up
+from neumap_ros.core.refinement import NEAREST_M
 from neumap_ros.core.tracks import CAUCHY_PX, Tracks, refine_points
 from neumap_ros.records import Float32Array, FloatArray
 
 ROUNDS = 2
 # so far from its projection a landmark is looked for: keypoints further off would blur where it is
 SEARCH_RADIUS_PX = CAUCHY_PX
-NEAREST_M = 0.1
 
 
 def fit_to_images(

@@ -261,10 +261,10 @@ class _Stored:
 def _encode(place: Survey, chosen: IntArray, form: _Form, fit: bool, progress: Progress) -> _Stored:
     """The ``chosen`` candidates in a form."""
     keyframes, candidates = place.keyframes, place.candidates
-    points = candidates.points[chosen]
     if not form.latents:
         fine, coarse = (shipped_codebooks()[n] for n in (f"descriptor-{form.fine}", f"coarse-{form.coarse}"))
-        return _Stored(points, fine.encode(candidates.descriptors[chosen]), coarse.encode(candidates.coarse[chosen]))
+        codes = fine.encode(candidates.descriptors[chosen]), coarse.encode(candidates.coarse[chosen])
+        return _Stored(candidates.points[chosen], *codes)
     frozen, seen = shipped_decoder(), place.tracks.pick(candidates.track[chosen])
     embeddings = frozen.embed(keyframes.descriptors, keyframes.coarse, keyframes.size, keyframes.angle)
     if fit:

@@ -15,15 +15,13 @@ from neumap_ros.core.landmarks import mean_descriptors
 from neumap_ros.core.tracks import Tracks, refine_points
 from neumap_ros.records import Float32Array
 
-NOISE_PX = 0.5
-
 
 @pytest.fixture(scope="module")
 def made() -> tuple[Scene, Keyframes, IntArray]:
     """A scene, keyframes of it, and the point of each keypoint."""
     rng = np.random.default_rng(2)
     scene = make_scene(rng, 400)
-    keyframes, point = make_keyframes(scene, ring(24), rng, noise_px=NOISE_PX, descriptor_noise=0.3)
+    keyframes, point = make_keyframes(scene, ring(24), rng, noise_px=0.5, descriptor_noise=0.3)
     return scene, replace(keyframes, depth=np.zeros(len(point))), point
 
 
@@ -33,15 +31,20 @@ def embeddings(made: tuple[Scene, Keyframes, IntArray]) -> Float32Array:
     return shipped_decoder().embed(keyframes.descriptors, keyframes.coarse, keyframes.size, keyframes.angle)
 
 
+@pytest.fixture(scope="module")
+def truth(made: tuple[Scene, Keyframes, IntArray]) -> Tracks:
+    scene, _, point = made
+    return true_tracks(scene, point, min_views=4)
+
+
 def pairs(tracks: Tracks) -> set[tuple[int, int]]:
     return set(zip(tracks.keypoint.tolist(), tracks.track.tolist(), strict=True))
 
 
 def test_views_that_the_tracks_missed_are_found(
-    made: tuple[Scene, Keyframes, IntArray], embeddings: Float32Array
+    made: tuple[Scene, Keyframes, IntArray], embeddings: Float32Array, truth: Tracks
 ) -> None:
-    scene, keyframes, point = made
-    truth = true_tracks(scene, point, min_views=4)
+    _, keyframes, _ = made
     known = first_views(truth)
     fitted = fit_to_images(known, keyframes, keyframes.map_from_camera, embeddings)
     assert pairs(known) <= pairs(fitted)
@@ -51,12 +54,10 @@ def test_views_that_the_tracks_missed_are_found(
 
 
 def test_anchors_and_latents_of_more_views_are_nearer_to_the_truth(
-    made: tuple[Scene, Keyframes, IntArray], embeddings: Float32Array
+    made: tuple[Scene, Keyframes, IntArray], embeddings: Float32Array, truth: Tracks
 ) -> None:
-    scene, keyframes, point = made
-    truth = true_tracks(scene, point, min_views=4)
-    known = first_views(truth)
-    start, _ = refine_points(known, keyframes, keyframes.map_from_camera)
+    _, keyframes, _ = made
+    start, _ = refine_points(first_views(truth), keyframes, keyframes.map_from_camera)
     fitted = fit_to_images(start, keyframes, keyframes.map_from_camera, embeddings)
     error, error_before = (np.linalg.norm(t.points - truth.points, axis=1) for t in (fitted, start))
     assert np.median(error) < 0.7 * np.median(error_before)
@@ -65,16 +66,20 @@ def test_anchors_and_latents_of_more_views_are_nearer_to_the_truth(
     assert alike.mean() > 0.99 > alike_before.mean()
 
 
-def test_what_is_hidden_is_not_found(made: tuple[Scene, Keyframes, IntArray], embeddings: Float32Array) -> None:
-    scene, keyframes, point = made
-    known = first_views(true_tracks(scene, point, min_views=4))
+def test_what_is_hidden_is_not_found(
+    made: tuple[Scene, Keyframes, IntArray], embeddings: Float32Array, truth: Tracks
+) -> None:
+    _, keyframes, point = made
+    known = first_views(truth)
     hidden = replace(keyframes, depth=np.full(len(point), 0.5))
     assert pairs(fit_to_images(known, hidden, hidden.map_from_camera, embeddings)) == pairs(known)
 
 
-def test_an_image_without_keypoints(made: tuple[Scene, Keyframes, IntArray], embeddings: Float32Array) -> None:
-    scene, keyframes, point = made
-    known = first_views(true_tracks(scene, point, min_views=4))
+def test_an_image_without_keypoints(
+    made: tuple[Scene, Keyframes, IntArray], embeddings: Float32Array, truth: Tracks
+) -> None:
+    _, keyframes, _ = made
+    known = first_views(truth)
     poses = np.concatenate([keyframes.map_from_camera, keyframes.map_from_camera[:1]])
     more = replace(
         keyframes,
