@@ -1,9 +1,10 @@
 """Which voxels of a large map an image shows, so that a query decodes a few of them only.
 
-A landmark's first byte is one of 256 words, and a keypoint is compared only with the landmarks of the few words it is
-most like: an inverted file (Sivic and Zisserman 2003; Jegou, Douze and Schmid 2011). Each keypoint then votes for the
-voxel that holds what it is most like, with how much more it is like that than like anything in another part of the map:
-furniture that stands in many rooms says little about where one is.
+A landmark's first byte is one of 256 words, and a keypoint is compared only with the landmarks of the two words it is
+most like: an inverted file (Sivic and Zisserman 2003; Jegou, Douze and Schmid 2011). What a word leaves of a landmark is
+compared by the principal axes of what words leave in this map: half the numbers, for reading them is what takes time.
+Each keypoint then votes for the voxel that holds what it is most like, with how much more it is like that than like
+anything in another part of the map: furniture that stands in many rooms says little about where one is.
 
 The lists of words follow from the codes, so that a voxel costs no bytes beyond them. Aggregated descriptors of a few
 hundred bytes a voxel were tried as well, and found the right one far less often (see ``benchmarks/README.md``).
@@ -25,8 +26,8 @@ MOST_VOXELS = 4
 LARGE = 15_000
 # so many of the strongest keypoints choose
 VOTERS = 512
-# with the landmarks of so many words each keypoint is compared
-PROBES = 2
+# by so many of its principal axes, what a landmark's word leaves of it is compared: they hold nine tenths
+AXES = 32
 # a keypoint is like anything so much, and by more than this much more says no more
 ANYTHING, CLEAR = 0.3, 0.3
 
@@ -44,27 +45,38 @@ class VoxelIndex:
         order = np.argsort(latents[:, 0], kind="stable")
         # a voxel and those beside it, corners included, are one part of the map
         self._part = np.abs(cells[:, None] - cells).max(axis=2) <= 1
-        self._words = words
+        self._words = np.ascontiguousarray(words.T)
         self._bias = 0.5 * (words**2).sum(axis=1)
+        rest = embeddings - words[latents[:, 0]]
+        _, axes = np.linalg.eigh((rest.T @ rest).astype(np.float64))
+        self._axes = np.ascontiguousarray(axes[:, ::-1][:, :AXES], dtype=np.float32)
         starts = np.searchsorted(latents[order, 0], np.arange(WORDS + 1))
-        self._lists = [_list_of(embeddings[order[a:b]], voxel[order[a:b]]) for a, b in itertools.pairwise(starts)]
+        rest = rest[order] @ self._axes
+        self._lists = [_list_of(rest[a:b], voxel[order[a:b]]) for a, b in itertools.pairwise(starts)]
 
     def compare(self, embeddings: Float32Array) -> Float32Array:
-        """How like each of the keypoints ``embeddings`` (N, D) the most similar landmark of each voxel is (N, V)."""
-        probed = np.argpartition(self._bias - embeddings @ self._words.T, PROBES, axis=1)[:, :PROBES].ravel()
-        by_word = np.argsort(probed, kind="stable")
-        asking = embeddings[by_word // PROBES]
-        bounds = np.searchsorted(probed[by_word], np.arange(WORDS + 1))
-        best = np.full((len(probed), len(self._part)), ANYTHING, np.float32)
-        for word in np.unique(probed):
-            table, voxels, heads = self._lists[word]
-            if len(voxels):
-                who = slice(bounds[word], bounds[word + 1])
-                best[who, voxels] = np.maximum.reduceat(asking[who] @ table.T, heads, axis=1)
-        np.maximum(best, ANYTHING, out=best)
+        """How like each of the keypoints ``embeddings`` (N, D) the most similar landmark of each voxel is (N, V), as far
+        as their principal axes tell, of the landmarks of its two likeliest words.
+        """
+        alike = embeddings @ self._words
+        count = len(alike)
+        likely = alike - self._bias
+        first = likely.argmax(axis=1)
+        likely[np.arange(count), first] = -np.inf
+        words = np.concatenate([first, likely.argmax(axis=1)])
+        by_word = np.argsort(words, kind="stable")
+        words, keypoint = words[by_word], by_word % count
+        asking = (embeddings @ self._axes)[keypoint]
+        heads = np.flatnonzero(np.diff(words, prepend=-1))
+        best = np.full((len(words), len(self._part)), -np.inf, np.float32)
+        for word, (a, b) in zip(words[heads], itertools.pairwise([*heads, len(words)]), strict=True):
+            table, voxels, of_voxel = self._lists[word]
+            if len(of_voxel):
+                best[a:b, voxels] = np.maximum.reduceat(asking[a:b] @ table, of_voxel, axis=1)
+        best += alike[keypoint, words][:, None]
         found = np.empty_like(best)
         found[by_word] = best
-        return np.asarray(found.reshape(-1, PROBES, len(self._part)).max(axis=1))
+        return np.maximum(np.maximum(found[:count], found[count:]), ANYTHING)
 
     def rank(self, best: Float32Array, voxels: IntArray | None) -> tuple[IntArray, Float32Array]:
         """The ``voxels`` (None: all), those first that an image shows most likely whose keypoints compare as ``best``
@@ -90,7 +102,9 @@ class VoxelIndex:
         return np.asarray(np.where(here, best, ANYTHING).max(axis=1) - there)
 
 
-def _list_of(embeddings: Float32Array, voxel: IntArray) -> tuple[Float32Array, IntArray, IntArray]:
-    """The ``embeddings`` (L, D) of one word's landmarks, the voxels they are in, and where each of these begins."""
+def _list_of(rest: Float32Array, voxel: IntArray) -> tuple[Float32Array, IntArray, IntArray]:
+    """What one word leaves of its landmarks, as columns of ``rest`` (L, D); the voxels they are in, and where each of
+    these begins.
+    """
     heads = np.flatnonzero(np.diff(voxel, prepend=-1))
-    return embeddings, voxel[heads], heads
+    return np.ascontiguousarray(rest.T), voxel[heads], heads

@@ -8,7 +8,7 @@ import pytest
 from neumap_ros.core.frozen import shipped_decoder
 from neumap_ros.core.keyframes import IntArray
 from neumap_ros.core.quantization import Codes
-from neumap_ros.core.voxels import ANYTHING, CLEAR, PROBES, VoxelIndex
+from neumap_ros.core.voxels import ANYTHING, CLEAR, VoxelIndex
 from neumap_ros.records import Float32Array
 
 VOXELS, EACH = 12, 150
@@ -86,6 +86,18 @@ def test_votes_are_those_of_comparing_with_all(codes: Codes, index: VoxelIndex) 
     assert 0.7 * clear.sum() < index.votes(index.compare(view))[2] < 1.5 * clear.sum()
 
 
+@pytest.mark.parametrize("voxel", [0, 5])
+def test_half_the_numbers_tell_landmarks_apart(codes: Codes, index: VoxelIndex, voxel: int) -> None:
+    """As comparing all numbers with the landmarks of a keypoint's two likeliest words does."""
+    view, words = seen(codes, voxel, 80, noise=0.3), shipped_decoder().codebook.words[0]
+    likeliest = np.argsort(0.5 * (words**2).sum(axis=1) - view @ words.T, axis=1)[:, :2]
+    compared = (codes[None, :, :1] == likeliest[:, None]).any(axis=2)
+    alike = np.where(compared, view @ embeddings_of(codes).T, 0).reshape(len(view), VOXELS, EACH).max(axis=2)
+    alike, found = np.maximum(alike, ANYTHING), index.compare(view)
+    assert np.abs(found - alike).mean() < 0.03
+    assert (found.argmax(axis=1) == alike.argmax(axis=1)).mean() > 0.9
+
+
 def test_neighbours_are_one_place(codes: Codes) -> None:
     """What is in two voxels beside each other speaks for them all the same."""
     same = np.concatenate([codes[:EACH], codes[:EACH], codes[EACH : 3 * EACH]])
@@ -101,5 +113,5 @@ def test_empty_voxels_and_nothing_seen(codes: Codes) -> None:
     index = make_index(codes[:EACH], np.array([0, 0, EACH, EACH]))
     assert index.rank(index.compare(seen(codes, 0, 30, 0.3)), None)[0][0] == 1
     assert index.votes(index.compare(np.zeros((0, 64), np.float32))).tolist() == [0, 0, 0]
-    few = make_index(codes[: PROBES + 1], np.array([0, PROBES + 1]))
+    few = make_index(codes[:3], np.array([0, 3]))
     assert len(few.rank(few.compare(seen(codes, 8, 30, 0.3)), None)[0]) == 1
