@@ -29,6 +29,9 @@ MIN_SIMILARITY, MIN_EMBEDDING_SIMILARITY = 0.75, 0.55
 CANDIDATES = 4
 # columns of similarities that are looked through together
 GROUP = 16
+# similarities that are computed together: more are written to memory and read again, and above 32 MB that memory is new
+# each time, which costs twice what computing them does
+AT_ONCE = 2**21
 # a runner-up this close to the best is the same place, and says nothing about ambiguity
 SAME_PLACE_M = 0.15
 MAX_RATIO = 0.95
@@ -187,7 +190,8 @@ class NearestDecoder:
         with torch.inference_mode():
             # not with numpy: its own threads and torch's would wait for each other
             shortened = (torch.from_numpy(query) @ self._basis).to(self._type)
-            index = top_columns(shortened @ table.T, count).numpy()
+            parts = torch.split(shortened, max(1, AT_ONCE // len(table)))
+            index = torch.cat([top_columns(part @ table.T, count) for part in parts]).numpy()
         index = index + (rows.start or 0) if isinstance(rows, slice) else rows[index]
         similarity = np.einsum("nd,nkd->nk", query, self._joint[index])
         order = np.argsort(-similarity, axis=1, kind="stable")

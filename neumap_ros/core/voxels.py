@@ -1,10 +1,10 @@
 """Which voxels of a large map an image shows, so that a query decodes a few of them only.
 
 A landmark's first byte is one of 256 words, and a keypoint is compared only with the landmarks of the two words it is
-most like: an inverted file (Sivic and Zisserman 2003; Jegou, Douze and Schmid 2011). What a word leaves of a landmark is
-compared by the principal axes of what words leave in this map: half the numbers, for reading them is what takes time.
-Each keypoint then votes for the voxel that holds what it is most like, with how much more it is like that than like
-anything in another part of the map: furniture that stands in many rooms says little about where one is.
+most like: an inverted file (Sivic and Zisserman 2003; Jegou, Douze and Schmid 2011). What a word leaves of a landmark
+is compared by the principal axes of what words leave in this map: half the numbers, for reading them is what takes
+time. Each keypoint then votes for the voxel that holds what it is most like, with how much more it is like that than
+like anything in another part of the map: furniture that stands in many rooms says little about where one is.
 
 The lists of words follow from the codes, so that a voxel costs no bytes beyond them. Aggregated descriptors of a few
 hundred bytes a voxel were tried as well, and found the right one far less often (see ``benchmarks/README.md``).
@@ -50,13 +50,13 @@ class VoxelIndex:
         rest = embeddings - words[latents[:, 0]]
         _, axes = np.linalg.eigh((rest.T @ rest).astype(np.float64))
         self._axes = np.ascontiguousarray(axes[:, ::-1][:, :AXES], dtype=np.float32)
+        shortened = np.asarray((rest @ self._axes)[order], dtype=np.float32)
         starts = np.searchsorted(latents[order, 0], np.arange(WORDS + 1))
-        rest = rest[order] @ self._axes
-        self._lists = [_list_of(rest[a:b], voxel[order[a:b]]) for a, b in itertools.pairwise(starts)]
+        self._lists = [_list_of(shortened[a:b], voxel[order[a:b]]) for a, b in itertools.pairwise(starts)]
 
     def compare(self, embeddings: Float32Array) -> Float32Array:
-        """How like each of the keypoints ``embeddings`` (N, D) the most similar landmark of each voxel is (N, V), as far
-        as their principal axes tell, of the landmarks of its two likeliest words.
+        """How like each of the keypoints ``embeddings`` (N, D) the most similar landmark of each voxel is (N, V), of
+        those of its two likeliest words and as far as the principal axes tell.
         """
         alike = embeddings @ self._words
         count = len(alike)
@@ -102,9 +102,9 @@ class VoxelIndex:
         return np.asarray(np.where(here, best, ANYTHING).max(axis=1) - there)
 
 
-def _list_of(rest: Float32Array, voxel: IntArray) -> tuple[Float32Array, IntArray, IntArray]:
-    """What one word leaves of its landmarks, as columns of ``rest`` (L, D); the voxels they are in, and where each of
-    these begins.
+def _list_of(shortened: Float32Array, voxel: IntArray) -> tuple[Float32Array, IntArray, IntArray]:
+    """What one word leaves of its landmarks, ``shortened`` (L, A), as columns; the voxels they are in, and where each
+    of these begins.
     """
     heads = np.flatnonzero(np.diff(voxel, prepend=-1))
-    return np.ascontiguousarray(rest.T), voxel[heads], heads
+    return np.ascontiguousarray(shortened.T), voxel[heads], heads

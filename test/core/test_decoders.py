@@ -9,6 +9,7 @@ import pytest
 import torch
 from synthetic_scene import Scene, features_of, make_latent_map, make_map, make_scene, ring, untrained_network
 
+from neumap_ros.core import decoders
 from neumap_ros.core.decoders import (
     SAME_PLACE_M,
     Hypotheses,
@@ -135,6 +136,20 @@ def test_latents_of_some_voxels(scene: Scene) -> None:
         assert ((found.points >= corner - 1e-6) & (found.points <= corner + 3.5 + 1e-6)).all()
     everywhere = decoder.decode(described, np.arange(len(neural_map.grid)))
     np.testing.assert_array_equal(everywhere.points, decoder.decode(described).points)
+
+
+@pytest.mark.parametrize("at_once", [1, 5000])
+def test_keypoints_are_compared_in_parts(scene: Scene, monkeypatch: pytest.MonkeyPatch, at_once: int) -> None:
+    decoder = NearestDecoder(make_latent_map(scene))
+    described = decoder.describe(features_of(scene, POSE, np.random.default_rng(1))[0])
+    together = decoder.shortlist(described, None, 1)
+    monkeypatch.setattr(decoders, "AT_ONCE", at_once)
+    in_parts = decoder.shortlist(described, None, 1)
+    assert together is not None
+    assert in_parts is not None
+    # where bfloat16 is used two may be equally like a keypoint
+    np.testing.assert_allclose(in_parts[0], together[0], atol=0.01)
+    assert (in_parts[1] == together[1]).all(axis=(1, 2)).mean() > 0.99
 
 
 def test_latents_of_nothing(scene: Scene) -> None:
