@@ -28,7 +28,7 @@ from neumap_ros.records import Float32Array, FloatArray
 # so many keypoints that are about as like something there as the landmark they show would be; a try needs so many
 # inliers
 TRIED_FIRST, FIRST_SHARE, MOST_TRIED = 4, 0.1, 8
-TRIED_KEYPOINTS, ALIKE, TRY_INLIERS = 160, 0.5, 8
+TRIED_KEYPOINTS, ALIKE, TRY_INLIERS = 96, 0.5, 8
 # of the poses that these lead to so many are compared each time, with at least this share of the most inliers
 COMPARED, WORTH = 4, 0.4
 # a pose that this share of the image confirms, and none of those tried rivals, is not compared with more; so many parts
