@@ -23,10 +23,8 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-import cv2
 import numpy as np
 import scipy.sparse
-import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
@@ -39,6 +37,7 @@ from neumap_ros.core.localizer import Localizer
 from neumap_ros.core.map_file import to_bytes
 from neumap_ros.core.mapping import MappingSettings, map_of, survey
 from neumap_ros.core.neural_map import NeuralMap
+from neumap_ros.core.process import set_up
 from neumap_ros.core.progress import Progress
 from neumap_ros.core.solver import Solver
 from neumap_ros.io.sources import open_source
@@ -227,8 +226,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
-    cv2.setNumThreads(args.threads)
-    torch.set_num_threads(args.threads)
+    set_up(args.threads)
     size_bytes = args.size if isinstance(args.size, int) else None
     rows = variants(dict(args.decoders))
     if args.rows:

@@ -24,7 +24,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from unittest import mock
 
-import cv2
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -42,6 +41,7 @@ from neumap_ros.core.frozen import FrozenDecoder, load_decoder, save_decoder, sh
 from neumap_ros.core.network import WIDTH, Block
 from neumap_ros.core.pose import RansacSettings, ransac_pose
 from neumap_ros.core.pretraining import PretrainSettings, ResidualWords, Trainee, choice_loss, pretrain
+from neumap_ros.core.process import set_up
 from neumap_ros.core.quantization import joint_descriptors
 from neumap_ros.core.training_data import FEWEST_LANDMARKS, Augmentation, Example, ExampleSource
 from neumap_ros.core.training_scene import TrainingScene
@@ -540,8 +540,7 @@ def main() -> None:
     parser.add_argument("--threads", type=options.threads, default=1)
     parser.add_argument("--json", type=Path, help="for the errors of every image")
     args = parser.parse_args()
-    cv2.setNumThreads(args.threads)
-    torch.set_num_threads(args.threads)
+    set_up(args.threads)
 
     def report(text: str) -> None:
         print(text, file=sys.stderr, flush=True)

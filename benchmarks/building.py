@@ -20,13 +20,13 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from neumap_ros.cli.options import use_threads
 from neumap_ros.core import geometry
 from neumap_ros.core.localizer import Localizer
 from neumap_ros.core.map_file import to_bytes
 from neumap_ros.core.mapping import MappingSettings, map_of, survey
 from neumap_ros.core.merging import merge_all
 from neumap_ros.core.neural_map import NeuralMap
+from neumap_ros.core.process import set_up
 from neumap_ros.core.view import View
 from neumap_ros.io.virtual.building import Building, building
 from neumap_ros.records import FloatArray
@@ -113,7 +113,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()
-    use_threads(args.threads)
+    set_up(args.threads)
     place = building(max(args.rooms), args.seed)
     rooms: list[Mapped] = []
     for index in range(max(args.rooms)):

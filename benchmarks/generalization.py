@@ -13,9 +13,7 @@ import argparse
 import sys
 from pathlib import Path
 
-import cv2
 import numpy as np
-import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
@@ -23,6 +21,7 @@ from neumap_ros.cli import options
 from neumap_ros.core import geometry
 from neumap_ros.core.localizer import Localizer
 from neumap_ros.core.mapping import MappingSettings, map_of, survey
+from neumap_ros.core.process import set_up
 from neumap_ros.errors import MappingError
 from neumap_ros.io.virtual.curriculum import random_place
 
@@ -60,8 +59,7 @@ def main() -> None:
     parser.add_argument("--size", type=options.size, default=100_000)
     parser.add_argument("--threads", type=options.threads, default=2)
     args = parser.parse_args()
-    cv2.setNumThreads(args.threads)
-    torch.set_num_threads(args.threads)
+    set_up(args.threads)
     print("| | decoder | images | 5 cm, 5° | 25 cm, 10° | localized | wrong |\n|" + "---|" * 7)
     for name, first in FIRST.items():
         found = [errors_in(first + k, args.size) for k in range(args.places)]

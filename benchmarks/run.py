@@ -27,9 +27,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
-import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
@@ -38,6 +36,7 @@ from benchmarks.scoring import ellipsoid_text, foreign_text, markdown, median_te
 from neumap_ros.core.localizer import Localizer
 from neumap_ros.core.map_file import to_bytes
 from neumap_ros.core.mapping import MappingSettings, build_map
+from neumap_ros.core.process import set_up
 from neumap_ros.io.sources import open_source
 from neumap_ros.records import Camera, FloatArray, Frame, ImageArray
 
@@ -148,8 +147,7 @@ def main() -> None:
     parser.add_argument("--single", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.single:
-        cv2.setNumThreads(args.threads)
-        torch.set_num_threads(args.threads)
+        set_up(args.threads)
         print(json.dumps(measure(args.rows[0], args.scenes[0], args.scenes[1:])))
         return
     everything = {}

@@ -18,9 +18,6 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-import cv2
-import torch
-
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.classic import ClassicMap
@@ -31,6 +28,7 @@ from neumap_ros.core.localizer import Localizer
 from neumap_ros.core.map_file import to_bytes
 from neumap_ros.core.mapping import MappingSettings, map_of, survey
 from neumap_ros.core.neural_map import NeuralMap
+from neumap_ros.core.process import set_up
 from neumap_ros.core.progress import Progress
 from neumap_ros.errors import ConfigError
 from neumap_ros.io.sources import open_source
@@ -151,8 +149,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     parser.add_argument("--plot", type=Path, metavar="FILE.png")
     args = parser.parse_args()
-    cv2.setNumThreads(args.threads)
-    torch.set_num_threads(args.threads)
+    set_up(args.threads)
     tables: dict[str, list[dict[str, Any]]] = {}
     for scene in args.scenes:
         print(f"--- {scene.name}", file=sys.stderr, flush=True)

@@ -50,6 +50,7 @@ def run(args: argparse.Namespace) -> int:
     """Localizes and writes."""
     from neumap_ros.core.localizer import Localizer
     from neumap_ros.core.map_file import load_map
+    from neumap_ros.core.process import set_up
     from neumap_ros.io.bags.topics import BagOptions
     from neumap_ros.io.estimates import as_json_line, as_trajectory, summary_text
     from neumap_ros.io.files import check_output, write_atomically
@@ -61,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
         check_output(path)
     if len({path.resolve() for path in outputs}) < len(outputs):
         raise ConfigError(f"poses and report cannot both go to {args.out}: give two names")
-    options.use_threads(args.threads)
+    set_up(args.threads)
     localizer = Localizer(load_map(args.map))
     bag = BagOptions(**{name: getattr(args, name) for name in _BAG_OPTIONS})
     source = open_source(args.source, poses=False, depth=False, images=args.images, bag=bag)

@@ -99,6 +99,7 @@ def run(args: argparse.Namespace) -> int:
     from neumap_ros.core.map_file import load_map, save_map
     from neumap_ros.core.mapping import MAX_FRAMES, build_map
     from neumap_ros.core.merging import extend_map
+    from neumap_ros.core.process import set_up
     from neumap_ros.io.files import check_output
     from neumap_ros.io.map_summary import expected_text, report_text, size_text
     from neumap_ros.io.sources import open_source
@@ -108,7 +109,7 @@ def run(args: argparse.Namespace) -> int:
     given = _given(args)
     check_output(args.out, device=False)
     old = None if args.extend is None else load_map(args.extend)
-    options.use_threads(given.threads)
+    set_up(given.threads)
     source = open_source(
         args.source, poses=True, depth=given.settings.use_depth, images=args.images, bag=given.bag_options
     )

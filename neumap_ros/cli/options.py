@@ -160,13 +160,3 @@ def add_bag_arguments(parser: argparse.ArgumentParser, names: Iterable[str]) -> 
     for name in names:
         parse, example, text = BAG_OPTIONS[name]
         group.add_argument(f"--{name.replace('_', '-')}", type=parse, metavar=example, help=text)
-
-
-def use_threads(count: int | None) -> None:
-    """Limits the threads of torch and OpenCV; None leaves them as they are."""
-    if count is not None:
-        import cv2
-        import torch
-
-        torch.set_num_threads(count)
-        cv2.setNumThreads(count)

@@ -64,13 +64,14 @@ def run(args: argparse.Namespace) -> int:
 
     from neumap_ros.core.frozen import load_decoder, save_decoder
     from neumap_ros.core.pretraining import PretrainSettings, pretrain
+    from neumap_ros.core.process import set_up
     from neumap_ros.errors import ConfigError
     from neumap_ros.io.files import check_output
     from neumap_ros.io.training_places import describe, training_scenes
 
     started = time.perf_counter()
     check_output(args.out, device=False)
-    options.use_threads(args.threads)
+    set_up(args.threads)
     if args.device.startswith("cuda") and not torch.cuda.is_available():
         raise ConfigError("there is no CUDA device: train with --device cpu")
     places, steps, attention_steps = SIZES[args.config]

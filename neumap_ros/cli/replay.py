@@ -124,9 +124,10 @@ class ReplaySettings:
 
 def run(args: argparse.Namespace) -> int:
     """Replays, writes and reports."""
+    from neumap_ros.core.process import set_up
     from neumap_ros.io.replay_report import as_text
 
-    options.use_threads(args.threads)
+    set_up(args.threads)
     settings = ReplaySettings(
         map=args.map,
         params=args.params,

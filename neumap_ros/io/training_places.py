@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 
+from neumap_ros.core.process import set_up
 from neumap_ros.core.progress import Progress
 from neumap_ros.core.training_scene import TrainingScene, load_scene, make_training_scene, save_scene
 from neumap_ros.errors import MappingError
@@ -61,11 +62,7 @@ def _is_done(path: Path) -> bool:
 
 
 def _make_place(seed: int, path: Path) -> None:
-    import cv2
-    import torch
-
-    cv2.setNumThreads(1)
-    torch.set_num_threads(1)
+    set_up(1)
     place = random_place(seed)
     try:
         save_scene(path, make_training_scene(place.mapping, place.query))

@@ -6,9 +6,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
-import torch
 from cv_bridge import CvBridge
 from sensor_msgs.msg import CompressedImage, Image
 
@@ -79,10 +77,3 @@ class Engine:
         noise = np.random.default_rng(0).integers(0, 255, (240, 320), dtype=np.uint8)
         view = self._localizer.look(noise, Camera(320, 240, np.array([[300.0, 0, 160], [0, 300, 120], [0, 0, 1]])))
         self._localizer.localize_view(view)
-
-
-def use_threads(count: int) -> None:
-    """Limits the threads of torch and OpenCV in this process; 0 leaves them as they are."""
-    if count > 0:
-        torch.set_num_threads(count)
-        cv2.setNumThreads(count)

@@ -17,10 +17,11 @@ from rclpy.parameter import Parameter
 from rclpy.task import Future
 from std_srvs.srv import Empty
 
+from neumap_ros.core.process import set_up
 from neumap_ros.core.tracker import State
 from neumap_ros.errors import DataError, NeumapError
 from neumap_ros.ros import parameters
-from neumap_ros.ros.engine import Engine, use_threads
+from neumap_ros.ros.engine import Engine
 from neumap_ros.ros.relocalization import failure
 from neumap_ros.ros.session import Session
 from neumap_ros.ros.worker import ThreadWorker, Worker
@@ -68,7 +69,7 @@ class LocalizerNode(LifecycleNode):
             self.get_logger().error(f"not configured: {doubt}")
             return FAILURE
         settings = self._current_settings()
-        use_threads(settings.threads)
+        set_up(settings.threads or None)
         try:
             engine = Engine(settings.map)
         except NeumapError as error:

@@ -1,0 +1,37 @@
+"""How a process works: with how many threads, and what it does with memory it is done with."""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+
+import cv2
+import torch
+
+# of <malloc.h>
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+# the largest block that glibc takes from its heap at all, and how much free memory at the end of it is kept
+LARGEST_KEPT, MOST_KEPT = 32 << 20, 256 << 20
+
+
+def set_up(threads: int | None = None) -> None:
+    """Limits the threads of torch and OpenCV, unless ``threads`` is None, and has freed memory kept.
+
+    For programs to call, not for libraries: it is the whole process that works differently.
+    """
+    if threads is not None:
+        torch.set_num_threads(threads)
+        cv2.setNumThreads(threads)
+    keep_freed_memory()
+
+
+def keep_freed_memory() -> None:
+    """Has glibc keep up to 256 MB of freed memory, for what is allocated next; another C library goes on as it is.
+
+    The pyramid of an image, of some 70 MB, would else go back to the system and be asked for anew with every image, and
+    each of its pages cleared: a sixth to a third of the time that features take.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt is not None:
+        mallopt(M_MMAP_THRESHOLD, LARGEST_KEPT)
+        mallopt(M_TRIM_THRESHOLD, MOST_KEPT)
