@@ -21,7 +21,7 @@ from neumap_ros.core.process import set_up
 from neumap_ros.core.tracker import State
 from neumap_ros.errors import DataError, NeumapError
 from neumap_ros.ros import parameters
-from neumap_ros.ros.engine import Engine
+from neumap_ros.ros.engine import Engine, warm_engine
 from neumap_ros.ros.relocalization import failure
 from neumap_ros.ros.session import Session
 from neumap_ros.ros.worker import ThreadWorker, Worker
@@ -71,11 +71,10 @@ class LocalizerNode(LifecycleNode):
         settings = self._current_settings()
         set_up(settings.threads or None)
         try:
-            engine = Engine(settings.map)
+            engine = warm_engine(settings.map)
         except NeumapError as error:
             self.get_logger().error(f"not configured: {error}")
             return FAILURE
-        engine.warm_up()
         self._report_map(engine, settings)
         self._session = Session(self, engine, self._current_settings, self._make_worker)
         # a coroutine that waits holds up its callback group, so these two do not wait in the node's own
