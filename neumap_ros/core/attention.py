@@ -107,8 +107,8 @@ def _votes_on(
     agreement = kernel(torch.stack([log_m, log_ray, log_m - log_ray, same], dim=-1)).sigmoid()
     weights = weight * (whose[:, None] != voter)
     near = weights * torch.exp(-((apart / NEIGHBOUR) ** 2))
-    everywhere = torch.einsum("nm,nkmh->nkh", weights, agreement)
-    nearby = torch.einsum("nm,nkmh->nkh", near, agreement) / (near.sum(dim=1)[:, None, None] + 0.1)
+    everywhere, nearby = (torch.stack([weights, near], dim=1)[:, None] @ agreement).unbind(dim=2)
+    nearby = nearby / (near.sum(dim=1)[:, None, None] + 0.1)
     total = (everywhere.sum(dim=-1, keepdim=True) + 0.1).log()
     return torch.cat([total, (everywhere + 0.05).log(), 4 * nearby], dim=-1)
 

@@ -35,9 +35,6 @@ AT_ONCE = 2**21
 # a runner-up this close to the best is the same place, and says nothing about ambiguity
 SAME_PLACE_M = 0.15
 MAX_RATIO = 0.95
-# attention is asked about so many of the strongest keypoints, and so many of these attend to each other: the cost grows
-# with them, and the least distinct are wrong
-ASKED, ATTENDED = 1024, 256
 # by how much an answer must be likelier than any other place
 MIN_ATTENTION = 0.05
 # what similarities alone must tell apart, summed over keypoints: between two rooms that look the same one keypoint that
@@ -225,12 +222,10 @@ class AttentionDecoder:
         """See :class:`Decoder`; ``features`` as the nearest decoder describes them. Raises ValueError without rays."""
         if rays is None:
             raise ValueError("attention needs the keypoints' rays")
-        strongest = features.select(np.arange(min(len(features), ASKED)))
-        found = self._nearest.shortlist(strongest, voxels, attention.CANDIDATES)
+        found = self._nearest.shortlist(features, voxels, attention.CANDIDATES)
         if found is None:
             return no_hypotheses()
-        asked = most_distinct(*found, ATTENDED)
-        similarity, candidates = found[0][asked], found[1][asked]
+        similarity, candidates = found
         # relative to the scene: far from a map's origin single precision is centimetres
         points = torch.from_numpy((candidates - candidates[0, 0]).astype(np.float32))
         with torch.inference_mode():
@@ -238,26 +233,16 @@ class AttentionDecoder:
             sure, _ = attention.leads(self._attention.start(alike), points)
             if sure.sum() < MIN_SURE:
                 return no_hypotheses()
-            seen = torch.from_numpy(rays[asked].astype(np.float32))
+            seen = torch.from_numpy(rays.astype(np.float32))
             lead, best = attention.leads(self._attention(alike, points, seen)[-1], points)
         confidence, choice = lead.numpy(), best.numpy()
         likely = np.flatnonzero(confidence > MIN_ATTENTION)
         return Hypotheses(
-            keypoint=asked[likely],
+            keypoint=likely,
             points=candidates[likely, choice[likely]],
             confidence=confidence[likely],
             sigma_m=np.full(len(likely), LANDMARK_SIGMA_M, np.float32),
         )
-
-
-def most_distinct(similarity: Float32Array, points: FloatArray, count: int) -> IntArray:
-    """The at most ``count`` keypoints, in order, whose most similar landmark is furthest ahead of any other place, of
-    similarities (N, K) to candidates at ``points`` (N, K, 3), best first.
-    """
-    elsewhere = np.linalg.norm(points - points[:, :1], axis=2) > SAME_PLACE_M
-    second = np.where(elsewhere, similarity, -1).max(axis=1)
-    lead = similarity[:, 0] - np.maximum(second, similarity[:, -1])
-    return np.sort(np.argsort(-lead, kind="stable")[:count])
 
 
 class TransformerDecoder:

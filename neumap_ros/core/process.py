@@ -29,7 +29,7 @@ def keep_freed_memory() -> None:
     """Has glibc keep up to 256 MB of freed memory, for what is allocated next; another C library goes on as it is.
 
     The pyramid of an image, of some 70 MB, would else go back to the system and be asked for anew with every image, and
-    each of its pages cleared: a sixth to a quarter of the time that features take.
+    each of its pages cleared: up to a quarter of the time that features take.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is not None:

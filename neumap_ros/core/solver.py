@@ -1,9 +1,9 @@
 """One image's pose in some voxels of a map: decode, PnP, refine on landmarks, and count what speaks for the result.
 
 In a map for the frozen decoder its encoder embeds all keypoints before anything else. The strongest ones are decoded
-first; only where they do not settle the pose are all of them, and only where the nearest landmarks of all do not give
-twice the inliers that a pose needs is the learned decoder asked as well, and pooled with them in one PnP. A pose must
-be better than its rivals, to which other samples lead.
+first; only where they do not settle the pose are all of them, with another PnP unless these settle it; and only where
+the nearest landmarks of all do not give twice the inliers that a pose needs is the learned decoder asked as well, and
+pooled with them in one PnP. A pose must be better than its rivals, to which other samples lead.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import numpy as np
 
 from neumap_ros.core.decoders import AttentionDecoder, Decoder, Hypotheses, NearestDecoder, TransformerDecoder, pool
 from neumap_ros.core.evidence import agreeing, count_evidence
+from neumap_ros.core.keyframes import IntArray
 from neumap_ros.core.neural_map import NeuralMap
 from neumap_ros.core.pose import RansacSettings, ransac_pose
 from neumap_ros.core.refinement import Refinement, Solution
@@ -28,6 +29,9 @@ FIRST_KEYPOINTS = 512
 SETTLED = 3.0
 # with this many times, the nearest landmarks do, and nobody asks what was learned
 ENOUGH = 2.0
+# attention is asked about so many keypoints, whose nearest landmarks are the most distinct: its cost grows with them,
+# and the least distinct are wrong
+ATTENDED = 256
 # of RANSAC, where what it does not find is looked for once more, or need not be found
 FEW_ITERATIONS = 300
 
@@ -60,23 +64,26 @@ class Solver:
         """
         count = len(view.features)
         split = min(FIRST_KEYPOINTS, count)
+        first, rest = np.arange(split), np.arange(split, count)
         settled, enough = round(SETTLED * self.needed), round(ENOUGH * self.needed)
-        witness = guesses = self._decode(self.nearest, view, 0, split, times)
+        witness = guesses = self._decode(self.nearest, view, first, times)
         if self._learned is not None and self._only_learned:
-            guesses = self._decode(self._learned, view, 0, split, times)
+            guesses = self._decode(self._learned, view, first, times)
         # what is not found soon among the strongest is looked for among all
-        first = replace(self.ransac, max_iterations=FEW_ITERATIONS if split < count else self.ransac.max_iterations)
-        poses = list(proposed) or self.guess(guesses, view, times, first)
+        soon = replace(self.ransac, max_iterations=FEW_ITERATIONS if split < count else self.ransac.max_iterations)
+        poses = list(proposed) or self.guess(guesses, view, times, soon)
         more = split < count or (self._learned is not None and not self._only_learned)
-        if more and not any(count_evidence(pose, witness, view).suffices(settled) for pose in poses):
+        if more and not any_suffices(poses, settled, witness, view):
             if split < count:
-                witness = pool([witness, self._decode(self.nearest, view, split, count, times)])
+                witness = pool([witness, self._decode(self.nearest, view, rest, times)])
                 if not self._only_learned:
                     guesses = witness
-                    poses += self.guess(guesses, view, times, self.ransac)
-            nearest_do = any(count_evidence(pose, witness, view).suffices(enough) for pose in poses)
+                    if not any_suffices(poses, settled, witness, view):
+                        poses += self.guess(guesses, view, times, self.ransac)
+            nearest_do = any_suffices(poses, enough, witness, view)
             if self._learned is not None and (self._only_learned or not nearest_do):
-                learned = self._decode(self._learned, view, 0, count, times)
+                asked = witness.keypoint[:ATTENDED] if self._trusted else np.arange(count)
+                learned = self._decode(self._learned, view, asked, times)
                 guesses = learned if self._only_learned else pool([witness, learned])
                 if self._trusted:
                     witness = guesses
@@ -126,12 +133,17 @@ class Solver:
         add_time(times, "refine", started)
         return solution
 
-    def _decode(self, decoder: Decoder, view: View, first: int, last: int, times: dict[str, float]) -> Hypotheses:
-        """Hypotheses for the keypoints from ``first`` to ``last``, from the view's voxels."""
+    def _decode(self, decoder: Decoder, view: View, asked: IntArray, times: dict[str, float]) -> Hypotheses:
+        """Hypotheses for the keypoints ``asked`` about, from the view's voxels."""
         started = time.perf_counter()
-        found = decoder.decode(view.features.select(np.arange(first, last)), view.voxels, view.rays[first:last])
+        found = decoder.decode(view.features.select(asked), view.voxels, view.rays[asked])
         add_time(times, "decode", started)
-        return replace(found, keypoint=found.keypoint + first)
+        return replace(found, keypoint=asked[found.keypoint])
+
+
+def any_suffices(poses: Sequence[FloatArray], needed: int, witness: Hypotheses, view: View) -> bool:
+    """Whether the ``witness`` guesses speak for one of the ``poses`` with the weight of ``needed`` inliers."""
+    return any(count_evidence(pose, witness, view).suffices(needed) for pose in poses)
 
 
 def add_time(times: dict[str, float], stage: str, started: float) -> None:
