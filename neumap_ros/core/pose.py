@@ -74,16 +74,17 @@ def refine_pose(
     pose = camera_from_map.copy()
     information = np.eye(6)
     for _ in range(iterations):
-        seen = geometry.transform_points(pose, points)
-        inverse = 1 / np.maximum(seen[:, 2], 0.05)
-        offset = (seen[:, :2] * inverse[:, None] - rays) * focal_px
-        weight = (seen[:, 2] > 0.05) / (1 + (offset**2).sum(axis=1) / CAUCHY_PX**2)
-        x, y = seen[:, 0] * inverse, seen[:, 1] * inverse
+        x, y, z = pose[:3, :3] @ points.T + pose[:3, 3:]
+        inverse = 1 / np.maximum(z, 0.05)
+        x, y = x * inverse, y * inverse
+        du, dv = (x - rays[:, 0]) * focal_px, (y - rays[:, 1]) * focal_px
+        weight = (z > 0.05) / (1 + (du**2 + dv**2) / CAUCHY_PX**2)
         zero = np.zeros_like(x)
-        ju = np.stack([inverse, zero, -x * inverse, -x * y, 1 + x * x, -y], axis=1) * focal_px
-        jv = np.stack([zero, inverse, -y * inverse, -1 - y * y, x * y, x], axis=1) * focal_px
-        information = (ju * weight[:, None]).T @ ju + (jv * weight[:, None]).T @ jv
-        gradient = ju.T @ (weight * offset[:, 0]) + jv.T @ (weight * offset[:, 1])
+        ju = np.stack([inverse, zero, -x * inverse, -x * y, 1 + x * x, -y]) * focal_px
+        jv = np.stack([zero, inverse, -y * inverse, -1 - y * y, x * y, x]) * focal_px
+        weighted_u, weighted_v = ju * weight, jv * weight
+        information = weighted_u @ ju.T + weighted_v @ jv.T
+        gradient = weighted_u @ du + weighted_v @ dv
         damping = 1e-9 * np.trace(information) + 1e-9
         step = -np.linalg.solve(information + damping * np.eye(6), gradient)
         pose = geometry.make_pose(geometry.rotation_exp(step[3:]), step[:3]) @ pose

@@ -101,11 +101,12 @@ class Refinement:
     def _visible(self, camera_from_map: FloatArray, view: View) -> IntArray:
         """The landmarks that would be in the image if nothing was in their way."""
         rows = self._rows_around(camera_from_map, view)
-        seen = geometry.transform_points(camera_from_map, self._nearest.points[rows])
-        in_front = np.flatnonzero(seen[:, 2] > NEAREST_M)
-        where = seen[in_front, :2] / seen[in_front, 2:]
-        inside = ((where > view.rays.min(axis=0)) & (where < view.rays.max(axis=0))).all(axis=1)
-        return np.asarray(np.arange(len(self._nearest.points))[rows][in_front[inside]])
+        if isinstance(rows, slice):
+            rows = np.arange(len(self._nearest.points))[rows]
+        x, y, z = camera_from_map[:3, :3] @ self._nearest.points[rows].T + camera_from_map[:3, 3:]
+        (left, top), (right, bottom) = view.rays.min(axis=0), view.rays.max(axis=0)
+        inside = (z > NEAREST_M) & (x > left * z) & (x < right * z) & (y > top * z) & (y < bottom * z)
+        return np.asarray(rows[inside])
 
     def _around(
         self, camera_from_map: FloatArray, landmarks: IntArray, view: View, radius_px: float, count: int
