@@ -46,7 +46,7 @@ class Solver:
         self._learned = _learned_decoder(neural_map, self.nearest)
         self._refinement = Refinement(neural_map.grid, self.nearest)
         self._only_learned = neural_map.only_network
-        self._trusted = bool(neural_map.decoder_id)
+        self._frozen = self._trusted = bool(neural_map.decoder_id)
 
     def described(self, view: View, times: dict[str, float]) -> View:
         """The view with its features as the map compares them."""
@@ -82,7 +82,7 @@ class Solver:
                         poses += self.guess(guesses, view, times, self.ransac)
             nearest_do = any_suffices(poses, enough, witness, view)
             if self._learned is not None and (self._only_learned or not nearest_do):
-                asked = witness.keypoint[:ATTENDED] if self._trusted else np.arange(count)
+                asked = witness.keypoint[:ATTENDED] if self._frozen else np.arange(count)
                 learned = self._decode(self._learned, view, asked, times)
                 guesses = learned if self._only_learned else pool([witness, learned])
                 if self._trusted:
