@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """Localize in a virtual building of more and more rooms that look alike in part, and print a table.
 
-    python benchmarks/building.py [--rooms 1 4 16 64] [--queries 120] [--threads 1]
+    python benchmarks/building.py [--rooms 1 4 16 64] [--seed 0] [--threads 1]
 
 Each room is mapped once, and the maps are merged. Queries are localized with the right voxels given, with those that
-the map chooses, and with all of them decoded at once (a quarter of the queries: it takes long).
+the map chooses, and with all of them decoded at once (a quarter of the queries: it takes long). For one room, each of
+all rooms is a building by itself, so that this row has the queries that the last one has.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import argparse
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +35,7 @@ from neumap_ros.records import FloatArray
 ROOM_BYTES = 45_000
 # the right voxels are those so near to where the camera is
 NEAR_M = 2.0
+# of the queries that are localized with all voxels, which takes long
 ALL_EVERY = 4
 
 
@@ -87,13 +89,12 @@ class Answers:
         )
 
 
-def localize(neural_map: NeuralMap, rooms: Sequence[Mapped], which: str, most: int) -> Answers:
-    """The answers to at most ``most`` queries, evenly taken, with the "right" voxels, those "chosen", or "all"."""
+def localize(neural_map: NeuralMap, rooms: Sequence[Mapped], which: str) -> Answers:
+    """The answers to the rooms' queries, with the "right" voxels, those "chosen", or "all" (to fewer queries)."""
     localizer = Localizer(neural_map, choose_voxels=which == "chosen")
     queries = [(p, v) for room in rooms for p, v in zip(room.poses, room.views, strict=True)]
-    queries = [queries[i] for i in np.unique(np.linspace(0, len(queries) - 1, min(most, len(queries))).astype(int))]
     rows = []
-    for pose, view in queries:
+    for pose, view in queries[:: ALL_EVERY if which == "all" else 1]:
         voxels = neural_map.grid.within(pose[:3, 3], NEAR_M) if which == "right" else None
         started = time.perf_counter()
         found = localizer.localize_view(view, voxels).map_from_camera
@@ -106,10 +107,14 @@ def localize(neural_map: NeuralMap, rooms: Sequence[Mapped], which: str, most: i
     return Answers(*np.array(rows).T)
 
 
+def together(answers: Sequence[Answers]) -> Answers:
+    """The answers of several buildings."""
+    return Answers(*(np.concatenate([getattr(one, f.name) for one in answers]) for f in fields(Answers)))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rooms", type=int, nargs="+", default=[1, 4, 16, 64])
-    parser.add_argument("--queries", type=int, default=120, help="of each building at most so many")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()
@@ -126,14 +131,17 @@ def main() -> None:
     print("| rooms | voxels | map, kB | a room, kB | merged in, s | searched | 5 cm, 5° | 25 cm, 10° | wrong | ms |")
     print("|---|---|---|---|---|---|---|---|---|---|")
     for count in args.rooms:
+        groups = [[room] for room in rooms] if count == 1 else [rooms[:count]]
         started = time.perf_counter()
-        merged = merge_all([room.neural_map for room in rooms[:count]])
-        seconds, size = time.perf_counter() - started, len(to_bytes(merged)) / 1000
-        for which, most in (("right", args.queries), ("chosen", args.queries), ("all", args.queries // ALL_EVERY)):
-            answers = localize(merged, rooms[:count], which, most)
+        maps = [merge_all([room.neural_map for room in group]) for group in groups]
+        seconds = (time.perf_counter() - started) / len(maps)
+        voxels = np.mean([len(one.grid) for one in maps])
+        size = np.mean([len(to_bytes(one)) for one in maps]) / 1000
+        for which in ("right", "chosen", "all"):
+            answers = together([localize(one, group, which) for one, group in zip(maps, groups, strict=True)])
             print(
-                f"| {count} | {len(merged.grid)} | {size:.0f} | {size / count:.1f} | {seconds:.1f} | {which} | "
-                f"{answers.text()} |",
+                f"| {count} | {voxels:.0f} | {size:.0f} | {size / count:.1f} | {seconds:.1f} | {which} "
+                f"| {answers.text()} |",
                 flush=True,
             )
 

@@ -13,6 +13,9 @@ from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 if TYPE_CHECKING:
     from neumap_ros.ros.node import LocalizerNode
 
+# rclpy's executor may go to sleep between a SIGTERM and what it does to the context, and nothing wakes an idle one
+AWAKE_S = 1.0
+
 
 def main(args: Sequence[str] | None = None) -> str | None:
     """Runs the node until it is told to stop. Where arguments or parameters keep it from starting, one line that says
@@ -51,7 +54,7 @@ def spin(executor: SingleThreadedExecutor, node: LocalizerNode) -> None:
     """
     while rclpy.ok():
         try:
-            executor.spin_once()
+            executor.spin_once(timeout_sec=AWAKE_S)
         except (KeyboardInterrupt, ExternalShutdownException):  # noqa: PERF203
             return
         except Exception as error:

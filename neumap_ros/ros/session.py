@@ -21,7 +21,7 @@ from neumap_ros.core.tracker import Fix, State, Track, claim, fix_of, predict, s
 from neumap_ros.errors import CalibrationError, DataError, NeumapError
 from neumap_ros.msg import LocalizationStatus
 from neumap_ros.records import Camera, FloatArray
-from neumap_ros.ros.conversions import camera_of, initial_pose, prior_of, set_stamp, stamp_ns
+from neumap_ros.ros.conversions import camera_of, initial_pose, prior_of, same_camera, set_stamp, stamp_ns
 from neumap_ros.ros.engine import Answer, Engine
 from neumap_ros.ros.frames import Frames, RobotPose
 from neumap_ros.ros.outputs import Outputs
@@ -161,7 +161,7 @@ class Session:
     # --- images -----------------------------------------------------------------
 
     def _on_camera_info(self, message: CameraInfo) -> None:
-        if message == self._camera_info:
+        if self._camera_info is not None and same_camera(message, self._camera_info):
             return
         self._camera_info = message
         try:

@@ -185,6 +185,20 @@ def test_a_camera(conversions: ModuleType) -> None:
     np.testing.assert_array_equal(camera.distortion, [0.1, 0, 0, 0, 0])
 
 
+@pytest.mark.parametrize(
+    "change",
+    [{"width": 320}, {"height": 240}, {"distortion_model": "equidistant"}, {"d": [0.1]}, {"k": [501.0, *([0.0] * 8)]}],
+    ids=lambda change: next(iter(change)),
+)
+def test_what_makes_another_camera(conversions: ModuleType, change: dict[str, object]) -> None:
+    """Not the stamp; and a single number of an array does."""
+    same = {"width": 640, "height": 480, "distortion_model": "plumb_bob", "k": [500.0, *([0.0] * 8)], "d": [np.nan]}
+    one, other = (message("sensor_msgs/CameraInfo", **same) for _ in range(2))
+    other.header.stamp.sec = 7
+    assert conversions.same_camera(one, other)
+    assert not conversions.same_camera(one, message("sensor_msgs/CameraInfo", **(same | change)))
+
+
 # from BGR; None: it is that
 COLOURS = {
     "bgr8": None,

@@ -32,13 +32,13 @@ class Process:
     def alive(self) -> bool:
         return self._process.poll() is None
 
-    def interrupt(self, patience_s: float = 20.0) -> int:
-        """What it exits with after Ctrl-C. Raises TimeoutExpired where it does not.
+    def interrupt(self, by: signal.Signals = signal.SIGINT, patience_s: float = 20.0) -> int:
+        """What it exits with after Ctrl-C, or another signal. Raises TimeoutExpired where it does not.
 
         Only the process itself is interrupted: without a terminal, ``ros2 launch`` passes it on.
         """
         if self.alive:
-            self._process.send_signal(signal.SIGINT)
+            self._process.send_signal(by)
         return self._process.wait(patience_s)
 
     def end(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -79,6 +80,12 @@ def test_all_transitions_twice_then_ctrl_c(node: Process, client: Client, room_m
     assert client.change(CONFIGURE) is True
     assert client.change(ACTIVATE) is True
     assert node.interrupt() == 0, node.output
+    assert "Traceback" not in node.output
+
+
+def test_sigterm_ends_an_idle_node(node: Process) -> None:
+    """As from systemd or docker. What it exits with is rclpy's affair."""
+    node.interrupt(signal.SIGTERM)
     assert "Traceback" not in node.output
 
 
