@@ -1,9 +1,9 @@
 """One image's pose in some voxels of a map: decode, PnP, refine on landmarks, and count what speaks for the result.
 
 In a map for the frozen decoder its encoder embeds all keypoints before anything else. The strongest ones are decoded
-first; only where they do not settle the pose are all of them, with another PnP unless these settle it; and only where
-the nearest landmarks of all do not give twice the inliers that a pose needs is the learned decoder asked as well, and
-pooled with them in one PnP. A pose must be better than its rivals, to which other samples lead.
+first; only where they do not settle the pose are all of them, and only where the nearest landmarks of all do not give
+twice the inliers that a pose needs is the learned decoder asked as well, and pooled with them in one PnP. A pose must
+be better than its rivals, to which other samples lead.
 """
 
 from __future__ import annotations
@@ -78,8 +78,7 @@ class Solver:
                 witness = pool([witness, self._decode(self.nearest, view, rest, times)])
                 if not self._only_learned:
                     guesses = witness
-                    if not any_suffices(poses, settled, witness, view):
-                        poses += self.guess(guesses, view, times, self.ransac)
+                    poses += self.guess(guesses, view, times, self.ransac)
             nearest_do = any_suffices(poses, enough, witness, view)
             if self._learned is not None and (self._only_learned or not nearest_do):
                 asked = witness.keypoint[:ATTENDED] if self._frozen else np.arange(count)
