@@ -65,8 +65,10 @@ def add_parser(subparsers: Subparsers) -> None:
 def run(args: argparse.Namespace) -> int:
     """Records, maps, localizes, evaluates, draws and replays."""
     from neumap_ros.cli.replay import check_extras
+    from neumap_ros.core.process import set_up
 
     check_extras("the demo")
+    set_up()
 
     from neumap_ros.core.localizer import Localizer
     from neumap_ros.core.map_file import save_map

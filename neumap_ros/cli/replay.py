@@ -57,7 +57,7 @@ def add_parser(subparsers: Subparsers) -> None:
         action="append",
         default=[],
         metavar="NAME@S",
-        help="call a service at a second of the recording: relocalize@12.5, reinitialize@3, load_map:FILE@20; "
+        help="call a service so many seconds after the start of what is played: relocalize@12.5, reinitialize@3, load_map:FILE@20; "
         "may be given several times",
     )
     parser.add_argument(
