@@ -57,8 +57,8 @@ def add_parser(subparsers: Subparsers) -> None:
         action="append",
         default=[],
         metavar="NAME@S",
-        help="call a service so many seconds after the start of what is played: relocalize@12.5, reinitialize@3, load_map:FILE@20; "
-        "may be given several times",
+        help="call a service so many seconds after the start of what is played: relocalize@12.5, reinitialize@3, "
+        "load_map:FILE@20; may be given several times",
     )
     parser.add_argument(
         "--inference-ms",
