@@ -65,20 +65,20 @@ def add_parser(subparsers: Subparsers) -> None:
 def run(args: argparse.Namespace) -> int:
     """Records, maps, localizes, evaluates, draws and replays."""
     from neumap_ros.cli.replay import check_extras
-    from neumap_ros.core.process import set_up
 
     check_extras("the demo")
-    set_up()
 
     from neumap_ros.core.localizer import Localizer
     from neumap_ros.core.map_file import save_map
     from neumap_ros.core.mapping import MappingSettings, build_map
+    from neumap_ros.core.process import set_up
     from neumap_ros.io.estimates import as_trajectory
     from neumap_ros.io.sources import open_source
     from neumap_ros.io.trajectories import write_trajectory
     from neumap_ros.io.virtual import recording
     from neumap_ros.io.virtual import world as virtual_world
 
+    set_up()
     out: Path = args.out
     world = virtual_world.SMALL if args.size == "small" else virtual_world.NORMAL
     settings = MappingSettings(decoder=args.decoder, seed=args.seed)

@@ -140,14 +140,12 @@ def camera_of(message: CameraInfo) -> Camera:
     return make_camera(message.width, message.height, message.k, message.distortion_model, message.d)
 
 
-def same_camera(one: CameraInfo, other: CameraInfo) -> bool:
-    """Whether :func:`camera_of` makes the same of two messages. They are never equal, since cameras stamp each of them;
-    and before 2025 messages with arrays were equal where one number of each array was (rosidl_python issue 223).
+def calibration_of(message: CameraInfo) -> tuple[int, int, str, bytes, bytes]:
+    """All that :func:`camera_of` reads of a CameraInfo, to be compared with that of another.
+
+    Whole messages differ in their stamps; and before 2025 their arrays were equal where any number in them was
+    (rosidl_python issue 223).
     """
-    return _read_by_camera_of(one) == _read_by_camera_of(other)
-
-
-def _read_by_camera_of(message: CameraInfo) -> tuple[int, int, str, bytes, bytes]:
     k, d = (np.asarray(numbers, dtype=np.float64).tobytes() for numbers in (message.k, message.d))
     return message.width, message.height, message.distortion_model, k, d
 

@@ -21,7 +21,7 @@ from neumap_ros.core.tracker import Fix, State, Track, claim, fix_of, predict, s
 from neumap_ros.errors import CalibrationError, DataError, NeumapError
 from neumap_ros.msg import LocalizationStatus
 from neumap_ros.records import Camera, FloatArray
-from neumap_ros.ros.conversions import camera_of, initial_pose, prior_of, same_camera, set_stamp, stamp_ns
+from neumap_ros.ros.conversions import calibration_of, camera_of, initial_pose, prior_of, set_stamp, stamp_ns
 from neumap_ros.ros.engine import Answer, Engine
 from neumap_ros.ros.frames import Frames, RobotPose
 from neumap_ros.ros.outputs import Outputs
@@ -57,7 +57,7 @@ class Session:
         self._frames = Frames(node, fixed.base_frame_id, fixed.odom_frame_id)
         self.relocalization = Relocalization(node)
         self._camera: Camera | str = "no camera_info yet"
-        self._camera_info: CameraInfo | None = None
+        self._calibration: tuple[object, ...] = ()
         image_type, suffix = (CompressedImage, "/compressed") if fixed.image_transport == "compressed" else (Image, "")
         self._image_topic = f"image{suffix}"
         self._subscriptions = [
@@ -161,9 +161,10 @@ class Session:
     # --- images -----------------------------------------------------------------
 
     def _on_camera_info(self, message: CameraInfo) -> None:
-        if self._camera_info is not None and same_camera(message, self._camera_info):
+        calibration = calibration_of(message)
+        if calibration == self._calibration:
             return
-        self._camera_info = message
+        self._calibration = calibration
         try:
             self._camera = camera_of(message)
         except CalibrationError as error:
