@@ -71,7 +71,10 @@ class Localizer:
         return View(features, rays, camera)
 
     def localize_view(self, view: View, voxels: IntArray | None = None, features_ms: float = 0.0) -> PoseEstimate:
-        """As :meth:`localize`, for an image that was looked at already, which took ``features_ms``."""
+        """As :meth:`localize`, for an image that was looked at already, which took ``features_ms``.
+
+        With ``view.near`` poses elsewhere are neither answers nor reasons to doubt one.
+        """
         times = {"features": features_ms, "decode": 0.0, "pnp": 0.0, "refine": 0.0}
         solution = self.solve(view, voxels, times)
         if solution is None:

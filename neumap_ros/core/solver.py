@@ -34,6 +34,8 @@ ENOUGH = 2.0
 ATTENDED = 256
 # of RANSAC, where what it does not find is looked for once more, or need not be found
 FEW_ITERATIONS = 300
+# where it is said where the camera is, so many samples are drawn, each from what does not agree with those before
+MOST_ELSEWHERE = 3
 
 
 class Solver:
@@ -116,12 +118,22 @@ class Solver:
     def guess(
         self, guesses: Hypotheses, view: View, times: dict[str, float], settings: RansacSettings
     ) -> list[FloatArray]:
-        """The pose ``camera_from_map`` that most guesses agree with; empty where no two do."""
+        """The pose ``camera_from_map`` that most guesses agree with, of those that the view allows; empty where no two
+        do, or too many lead elsewhere.
+        """
         started = time.perf_counter()
         settings = replace(settings, max_error_px=view.scale * settings.max_error_px)
-        found = ransac_pose(view.rays[guesses.keypoint], guesses.points, view.focal_px, settings)
+        poses: list[FloatArray] = []
+        for _ in range(MOST_ELSEWHERE):
+            found = ransac_pose(view.rays[guesses.keypoint], guesses.points, view.focal_px, settings)
+            if found is None:
+                break
+            if view.allows(found[0]):
+                poses = [found[0]]
+                break
+            guesses = guesses.select(~agreeing(found[0], guesses, view))
         add_time(times, "pnp", started)
-        return [] if found is None else [found[0]]
+        return poses
 
     def refine(
         self, camera_from_map: FloatArray, witness: Hypotheses, view: View, times: dict[str, float]

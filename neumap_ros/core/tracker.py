@@ -14,16 +14,20 @@ from enum import Enum
 import numpy as np
 
 from neumap_ros.core import geometry
+from neumap_ros.core.view import Near
 from neumap_ros.records import FloatArray, PoseEstimate
 
 # Of a chi-squared variable with six degrees of freedom one value in 30,000 is larger: consecutive images must all pass.
 GATE = 30.0
 # one value in 100: what a person claims is to be confirmed, not to be carried along
 CLAIM_GATE = 16.8
+# so far off a pose may be that an image gives: the standard deviation beyond which none is
+UNCERTAIN_M = 0.15
 # what two poses of standing still differ by where their covariances do not say so: map and calibration have errors
 FLOOR_M, FLOOR_RAD = 0.03, 0.02
 # so many images must agree where there is nothing to compare a pose with and one image is not sure enough by itself
 UNSURE_IMAGES = 2
+WAITS = "the initial pose waits for an image that confirms it"
 
 
 class State(Enum):
@@ -76,8 +80,9 @@ class Fix:
 @dataclass(frozen=True)
 class Track:
     """What is believed at present. ``fix`` is the last one believed, ``candidates`` are later ones that agree with
-    each other but not with it. ``prior`` is a pose somebody claims, which the next image will confirm or refuse.
-    ``image_ns`` is the stamp of the last image, and ``believed`` whether its pose was.
+    each other but not with it. ``prior`` is a pose somebody claims, which the next image ``newer_than`` this stamp
+    (None: any image) will confirm or refuse. ``image_ns`` is the stamp of the last image, and ``believed`` whether its
+    pose was.
     """
 
     state: State = State.UNINITIALIZED
@@ -85,6 +90,7 @@ class Track:
     fix: Fix | None = None
     candidates: tuple[Fix, ...] = ()
     prior: Fix | None = None
+    newer_than: int | None = None
     image_ns: int | None = None
     believed: bool = False
 
@@ -169,6 +175,13 @@ def difference(earlier: Fix, later: Fix, settings: TrackerSettings) -> Differenc
     return Difference(float(np.linalg.norm(error[:3])), float(np.linalg.norm(error[3:])), float(squared))
 
 
+def claimed_near(prior: Fix, base_from_camera: FloatArray) -> Near:
+    """Where the camera is, if an image is to give a pose that confirms the ``prior``."""
+    offset = prior.map_from_base[:3, :3] @ base_from_camera[:3, 3]
+    spread = np.linalg.eigvalsh(moved_covariance(prior.covariance, offset)[:3, :3])[-1]
+    return Near(prior.map_from_base[:3, 3] + offset, float(np.sqrt(CLAIM_GATE * (spread + UNCERTAIN_M**2))))
+
+
 def averaged(expected: Fix, seen: Fix) -> Fix:
     """``seen`` moved towards where odometry leads, each with the weight that its covariance gives it.
 
@@ -181,9 +194,20 @@ def averaged(expected: Fix, seen: Fix) -> Fix:
     return replace(seen, map_from_base=geometry.make_pose(turn, seen.map_from_base[:3, 3] + step[:3]))
 
 
-def claim(track: Track, prior: Fix) -> Track:
-    """The track with a pose that somebody claims; it changes nothing until an image confirms it."""
-    return replace(track, prior=prior, reason="the initial pose waits for an image that confirms it")
+def claim(track: Track, prior: Fix, newer_than: int | None = None) -> Track:
+    """The track with a pose that somebody claims; it changes nothing until an image ``newer_than`` a stamp confirms it:
+    one that was searched already was not searched for it.
+    """
+    return replace(track, prior=prior, newer_than=newer_than, reason=WAITS)
+
+
+def settled(prior: Fix | None, fix: Fix | None, near: Fix | None, settings: TrackerSettings) -> Fix | None:
+    """What an image says: ``fix``, or if it gave none for the whole map, what it gave ``near`` a pose that somebody
+    claims; that counts only with the ``prior`` that it confirms.
+    """
+    if fix is not None or near is None or prior is None:
+        return fix
+    return near if difference(prior, near, settings).confirms else None
 
 
 def see(track: Track, stamp_ns: int, fix: Fix | None, reason: str, settings: TrackerSettings) -> Track:
@@ -193,7 +217,9 @@ def see(track: Track, stamp_ns: int, fix: Fix | None, reason: str, settings: Tra
         return _carried_on(replace(track, candidates=()), stamp_ns, None, reason, settings)
     verdict = ""
     confirmed = False
-    if track.prior is not None:
+    if track.prior is not None and track.newer_than is not None and stamp_ns <= track.newer_than:
+        verdict = WAITS
+    elif track.prior is not None:
         claimed = difference(track.prior, fix, settings)
         confirmed = claimed.confirms
         verdict = "initial pose confirmed" if confirmed else f"initial pose refused: the image says {claimed} from it"

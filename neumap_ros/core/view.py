@@ -8,6 +8,7 @@ from functools import cached_property
 import numpy as np
 from scipy.spatial import cKDTree
 
+from neumap_ros.core import geometry
 from neumap_ros.core.features import Features
 from neumap_ros.core.keyframes import IntArray
 from neumap_ros.records import Camera, FloatArray
@@ -18,9 +19,18 @@ FOCAL_PX, SMALLEST_SCALE = 525.0, 0.5
 
 
 @dataclass(frozen=True)
+class Near:
+    """Where the camera is said to be: within ``radius_m`` of a ``position`` (3,) in the map frame."""
+
+    position: FloatArray
+    radius_m: float
+
+
+@dataclass(frozen=True)
 class View:
     """One image: its features, their undistorted rays (N, 2), the camera at the image's size, the voxels to search
-    (None: all), and others ``beside`` them, whose landmarks are not asked for a pose but must fit it.
+    (None: all), and others ``beside`` them, whose landmarks are not asked for a pose but must fit it. Poses that are
+    not ``near`` where the camera is said to be are none.
     """
 
     features: Features
@@ -28,6 +38,7 @@ class View:
     camera: Camera
     voxels: IntArray | None = None
     beside: IntArray | None = None
+    near: Near | None = None
 
     @property
     def focal_px(self) -> float:
@@ -45,6 +56,13 @@ class View:
         # made once for an image, however many voxels are tried
         vars(view)["tree"] = self.tree
         return view
+
+    def allows(self, camera_from_map: FloatArray) -> bool:
+        """Whether a pose (4, 4) is near where the camera is said to be; so is any, where nothing is said."""
+        if self.near is None:
+            return True
+        position = geometry.invert_pose(camera_from_map)[:3, 3]
+        return bool(np.linalg.norm(position - self.near.position) <= self.near.radius_m)
 
     @cached_property
     def tree(self) -> cKDTree:

@@ -4,32 +4,61 @@ from __future__ import annotations
 
 import os
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from cv_bridge import CvBridge
 from sensor_msgs.msg import CompressedImage, Image
 
+from neumap_ros.core.keyframes import IntArray
 from neumap_ros.core.localizer import Localizer
 from neumap_ros.core.map_file import load_map
+from neumap_ros.core.view import Near
 from neumap_ros.errors import MapFileError
-from neumap_ros.records import Camera, FloatArray, ImageArray, PoseEstimate
+from neumap_ros.records import Camera, ImageArray, PoseEstimate
 from neumap_ros.ros.conversions import gray_of
 
 # so many times the inliers a pose needs, and one image is enough to begin with
 SURE = 3.0
+# a camera where somebody claims it is sees voxels so far away
+SIGHT_M = 8.0
+
+
+@dataclass(frozen=True)
+class Where:
+    """Where to look for a camera that is ``tracked`` near somewhere and ``claimed`` to be near somewhere, if it is.
+
+    Where somebody ``asks``, it is looked for in the whole map, whatever is believed, else where it is tracked.
+    """
+
+    tracked: Near | None = None
+    claimed: Near | None = None
+    asks: bool = False
+
+    @property
+    def first(self) -> Near | None:
+        """Near where it is looked for first; None: anywhere."""
+        return None if self.asks else self.tracked
 
 
 @dataclass(frozen=True)
 class Answer:
     """What one image gave: its pixels (H, W) for whoever wants to look at them, the estimate, and other places that
-    the image might show, where they were asked for.
+    the image might show, where somebody asks. An image that looks like several places is not localized in the whole
+    map; then it may be ``by_claim``, in that one of them where somebody claims that the camera is, or ``by_track``.
     """
 
     image: ImageArray
     estimate: PoseEstimate
+    by_claim: PoseEstimate | None = None
+    by_track: PoseEstimate | None = None
     alternatives: tuple[PoseEstimate, ...] = ()
+
+    @property
+    def best(self) -> PoseEstimate:
+        """The pose with the fewest conditions."""
+        return self.by_claim or self.by_track or self.estimate
 
 
 class Engine:
@@ -45,29 +74,31 @@ class Engine:
         self._localizer = Localizer(self.map)
         self._bridge = CvBridge()
 
-    def localize(
-        self,
-        message: Image | CompressedImage,
-        camera: Camera,
-        position: FloatArray | None,
-        radius_m: float,
-        alternatives: bool,
-    ) -> Answer:
-        """Searches the map, or only voxels within ``radius_m`` of a ``position`` (3,) in the map frame.
+    def localize(self, message: Image | CompressedImage, camera: Camera, where: Where) -> Answer:
+        """Searches the map.
 
         Raises :class:`~neumap_ros.errors.DataError` for an image that is damaged or does not fit its calibration.
         """
         image = gray_of(message, self._bridge)
-        voxels = None if position is None else self.map.grid.within(position, radius_m)
-        if voxels is not None and len(voxels) == len(self.map.grid):
-            voxels = None
         view = self._localizer.look(image, camera)
-        estimate = self._localizer.localize_view(view, voxels)
-        others: list[PoseEstimate] = []
-        if alternatives:
-            known = [] if estimate.map_from_camera is None else [estimate.map_from_camera]
-            others = self._localizer.alternatives(view, known, voxels)
-        return Answer(image, estimate, tuple(others))
+        answer = Answer(image, self._localizer.localize_view(view, self._within(where.first)))
+        asked = where.asks and not answer.estimate.localized
+        if asked and where.claimed is not None:
+            there = self._within(replace(where.claimed, radius_m=where.claimed.radius_m + SIGHT_M))
+            found = self._localizer.localize_view(replace(view, near=where.claimed), there)
+            answer = replace(answer, by_claim=found if found.localized else None)
+        if asked and where.tracked is not None:
+            found = self._localizer.localize_view(view, self._within(where.tracked))
+            answer = replace(answer, by_track=found if found.localized else None)
+        if where.asks:
+            known = [] if answer.best.map_from_camera is None else [answer.best.map_from_camera]
+            answer = replace(answer, alternatives=tuple(self._localizer.alternatives(view, known)))
+        return answer
+
+    def _within(self, near: Near | None) -> IntArray | None:
+        """The voxels near somewhere; None where these are all."""
+        voxels = None if near is None else self.map.grid.within(near.position, near.radius_m)
+        return None if voxels is None or len(voxels) == len(self.map.grid) else voxels
 
     def sure(self, estimate: PoseEstimate) -> bool:
         """Whether this one image is evidence enough to begin with."""

@@ -57,12 +57,11 @@ class Frames:
 
     def odom_from_base(self) -> FloatArray | None:
         """The latest odometry; None where there is none."""
-        if not self._odom:
-            return None
-        try:
-            return self._look_up(self._odom, self._base, Time(clock_type=ClockType.ROS_TIME))
-        except tf2_ros.TransformException:
-            return None
+        return self._latest(self._odom, self._base) if self._odom else None
+
+    def base_from_camera(self, camera: str) -> FloatArray | None:
+        """The latest place of the camera on the robot; None where it is not known."""
+        return self._latest(self._base, camera)
 
     def when_known(self, stamp_ns: int, camera: str, timeout_s: float, done: Callable[[RobotPose | str], None]) -> None:
         """Calls ``done`` with :meth:`at` as soon as that is a pose, at once or later, or when the time is up."""
@@ -85,6 +84,12 @@ class Frames:
 
         timer = self._node.create_timer(timeout_s, finish)
         known.add_done_callback(finish)
+
+    def _latest(self, target: str, source: str) -> FloatArray | None:
+        try:
+            return self._look_up(target, source, Time(clock_type=ClockType.ROS_TIME))
+        except tf2_ros.TransformException:
+            return None
 
     def _look_up(self, target: str, source: str, when: Time) -> FloatArray:
         return matrix_of(self._buffer.lookup_transform(target, source, when).transform)

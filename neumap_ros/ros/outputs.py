@@ -17,6 +17,7 @@ from visualization_msgs.msg import Marker, MarkerArray
 
 from neumap_ros.core.neural_map import NeuralMap
 from neumap_ros.core.tracker import Fix
+from neumap_ros.core.view import Near
 from neumap_ros.msg import LocalizationStatus
 from neumap_ros.records import FloatArray, ImageArray, PoseEstimate
 from neumap_ros.ros.conversions import set_stamp, stamped_pose, stamped_transform
@@ -66,14 +67,14 @@ class Outputs:
         if self._debug_image.get_subscription_count():
             self._debug_image.publish(image_message(drawn(image, estimate), header))
 
-    def voxels(self, neural_map: NeuralMap, searched: FloatArray | None, radius_m: float, stamp_ns: int) -> None:
-        """Publishes the map's voxels as boxes, those near the position ``searched`` (None: all) in another colour, to
-        those who listen.
+    def voxels(self, neural_map: NeuralMap, searched: Near | None, stamp_ns: int) -> None:
+        """Publishes the map's voxels as boxes, those that are ``searched`` (None: all) in another colour, to those who
+        listen.
         """
         if not self._voxels.get_subscription_count():
             return
         grid = neural_map.grid
-        chosen = range(len(grid)) if searched is None else grid.within(searched, radius_m).tolist()
+        chosen = range(len(grid)) if searched is None else grid.within(searched.position, searched.radius_m).tolist()
         markers = [Marker(action=Marker.DELETEALL)]
         for i, corner in enumerate(grid.corners):
             markers.append(box(i, corner, grid.size_m, i in chosen))

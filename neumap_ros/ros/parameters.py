@@ -77,7 +77,7 @@ TABLE = (
     Spec("max_speed", 2.0, "how fast the robot may be where there is no odometry", "m/s", 0.01, 50.0),
     Spec("max_turn_rate", 3.0, "how fast it may turn where there is no odometry", "rad/s", 0.01, 50.0),
     Spec("relocalize_timeout", 5.0, "how long ~/relocalize searches unless its request says", "s", 0.1, 60.0),
-    Spec("set_initial_pose", False, "begin with initial_pose, which the first image with a pose confirms or refuses"),
+    Spec("set_initial_pose", False, "begin with initial_pose as a claim, which an image confirms or refuses"),
     Spec("initial_pose.x", 0.0, "base in map", "m", -1e6, 1e6),
     Spec("initial_pose.y", 0.0, "base in map", "m", -1e6, 1e6),
     Spec("initial_pose.z", 0.0, "base in map", "m", -1e6, 1e6),

@@ -9,9 +9,8 @@ from geometry_msgs.msg import PoseWithCovariance
 from rclpy.lifecycle import LifecycleNode
 from rclpy.task import Future
 
-from neumap_ros.core.tracker import Fix, Track, TrackerSettings, difference, see
+from neumap_ros.core.tracker import Fix, Track, TrackerSettings, difference, see, settled
 from neumap_ros.ros.conversions import covariance_list, pose_message, stamped_pose
-from neumap_ros.ros.engine import Answer
 from neumap_ros.srv import Relocalize
 
 
@@ -30,21 +29,16 @@ class Search:
 
 @dataclass(frozen=True)
 class Seen:
-    """What one image gave: a fix or the reason for none, and other places that look alike with their evidence."""
+    """What one image gave: a fix or the reason for none, perhaps one ``near`` a pose that somebody claims, and other
+    places that look alike with their evidence.
+    """
 
     stamp_ns: int
     fix: Fix | None
     reason: str
+    near: Fix | None = None
     evidence: int = 0
     others: tuple[tuple[Fix, int], ...] = ()
-
-    @classmethod
-    def of(cls, stamp_ns: int, fix: Fix | None, reason: str, answer: Answer | None, others: tuple[Fix, ...]) -> Seen:
-        """``others`` are the fixes of the answer's alternatives, in their order."""
-        if answer is None:
-            return cls(stamp_ns, fix, reason)
-        ranked = tuple((other, a.evidence) for other, a in zip(others, answer.alternatives, strict=False))
-        return cls(stamp_ns, fix, reason, answer.estimate.evidence, ranked)
 
 
 class Relocalization:
@@ -57,6 +51,11 @@ class Relocalization:
     @property
     def pending(self) -> bool:
         return bool(self._searches)
+
+    @property
+    def prior(self) -> Fix | None:
+        """The pose that the longest waiting request claims, of those that claim one."""
+        return next((search.prior for search in self._searches if search.prior is not None), None)
 
     def begin(self, prior: Fix | None, newer_than: int | None, timeout_s: float, map_id: str) -> Future:
         """A future of the response, to the search of images newer than a stamp, for so long."""
@@ -71,7 +70,7 @@ class Relocalization:
         for search in list(self._searches):
             if search.newer_than is not None and seen.stamp_ns <= search.newer_than:
                 continue
-            fix, reason = seen.fix, seen.reason
+            fix, reason = settled(search.prior, seen.fix, seen.near, settings), seen.reason
             if fix is not None and search.prior is not None:
                 apart = difference(search.prior, fix, settings)
                 if not apart.confirms:

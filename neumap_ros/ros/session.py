@@ -17,12 +17,24 @@ from rclpy.lifecycle import LifecycleNode
 from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
-from neumap_ros.core.tracker import Fix, State, Track, claim, fix_of, predict, see, wait
+from neumap_ros.core.tracker import (
+    Fix,
+    State,
+    Track,
+    claim,
+    claimed_near,
+    fix_of,
+    predict,
+    see,
+    settled,
+    wait,
+)
+from neumap_ros.core.view import Near
 from neumap_ros.errors import CalibrationError, DataError, NeumapError
 from neumap_ros.msg import LocalizationStatus
-from neumap_ros.records import Camera, FloatArray
+from neumap_ros.records import Camera, PoseEstimate
 from neumap_ros.ros.conversions import calibration_of, camera_of, initial_pose, prior_of, set_stamp, stamp_ns
-from neumap_ros.ros.engine import Answer, Engine
+from neumap_ros.ros.engine import Answer, Engine, Where
 from neumap_ros.ros.frames import Frames, RobotPose
 from neumap_ros.ros.outputs import Outputs
 from neumap_ros.ros.parameters import Settings
@@ -149,7 +161,7 @@ class Session:
             self._track = replace(self._track, reason=f"initial pose refused: {error}")
             self._publish_status()
             return str(error)
-        self._track = claim(self._track, prior)
+        self._track = claim(self._track, prior, self._image_ns)
         self._publish_status()
         return ""
 
@@ -199,14 +211,12 @@ class Session:
             return
         self._image_ns = stamp
         if isinstance(self._camera, str):
-            self._conclude(stamp, None, self._camera, None)
+            self._conclude(Seen(stamp, None, self._camera), None)
             return
         self._busy = True
-        position, radius = self._where_to_search(settings)
-        self.outputs.voxels(self.engine.map, position, radius, stamp)
-        job = partial(
-            self.engine.localize, message, self._camera, position, radius, alternatives=self.relocalization.pending
-        )
+        where = self._where_to_search(self._camera_frame(message, settings), settings)
+        self.outputs.voxels(self.engine.map, where.first, stamp)
+        job = partial(self.engine.localize, message, self._camera, where)
         worker.submit(job, partial(self._searched, self._generation, message))
 
     def _refusal(self, stamp: int) -> str:
@@ -218,13 +228,24 @@ class Session:
             return "its stamp is not after that of the image before"
         return ""
 
-    def _where_to_search(self, settings: Settings) -> tuple[FloatArray | None, float]:
-        """A position in the map and a radius while tracking, else None: the whole map."""
-        fix, radius = self._track.fix, settings.voxel_radius
-        if self._track.state is not State.TRACKING or fix is None or radius == 0 or self.relocalization.pending:
-            return None, 0.0
-        expected = predict(fix, self._now_ns(), self._frames.odom_from_base(), settings.tracker)
-        return expected.map_from_base[:3, 3], radius
+    def _where_to_search(self, camera_frame: str, settings: Settings) -> Where:
+        """Near where the robot is tracked to be, and near where somebody claims that it is."""
+        track, odom_from_base = self._track, self._frames.odom_from_base()
+
+        def now(fix: Fix) -> Fix:
+            return predict(fix, self._now_ns(), odom_from_base, settings.tracker)
+
+        tracked = claimed = None
+        if track.state is State.TRACKING and track.fix is not None and settings.voxel_radius > 0:
+            tracked = Near(now(track.fix).map_from_base[:3, 3], settings.voxel_radius)
+        prior = self.relocalization.prior or track.prior
+        base_from_camera = self._frames.base_from_camera(camera_frame) if prior and camera_frame else None
+        if prior is not None and base_from_camera is not None:
+            claimed = claimed_near(now(prior), base_from_camera)
+        return Where(tracked, claimed, asks=self.relocalization.pending or prior is not None)
+
+    def _camera_frame(self, message: ImageMessage, settings: Settings) -> str:
+        return (settings.camera_frame_id or message.header.frame_id).lstrip("/")
 
     def _searched(self, generation: int, message: ImageMessage, answer: Answer | Exception) -> None:
         """The worker is done with an image."""
@@ -235,15 +256,16 @@ class Session:
         if isinstance(answer, Exception):
             if not isinstance(answer, NeumapError):
                 self._node.get_logger().error(f"localizing an image failed: {answer!r}")
-            self._conclude(stamp, None, str(answer) or repr(answer), None)
+            self._conclude(Seen(stamp, None, str(answer) or repr(answer)), None)
             return
-        self.outputs.image(answer.image, answer.estimate, message.header)
+        self.outputs.image(answer.image, answer.best, message.header)
         settings = self._settings()
-        camera_frame = (settings.camera_frame_id or message.header.frame_id).lstrip("/")
-        if not answer.estimate.localized:
-            self._conclude(stamp, None, answer.estimate.reason, answer)
+        camera_frame = self._camera_frame(message, settings)
+        if not answer.best.localized:
+            self._conclude(Seen(stamp, None, answer.estimate.reason), answer)
         elif not camera_frame:
-            self._conclude(stamp, None, "the images have no frame_id: set the parameter camera_frame_id", answer)
+            unnamed = "the images have no frame_id: set the parameter camera_frame_id"
+            self._conclude(Seen(stamp, None, unnamed), answer)
         else:
             located = partial(self._located, generation, stamp, answer)
             self._frames.when_known(stamp, camera_frame, settings.transform_timeout, located)
@@ -253,22 +275,27 @@ class Session:
         if generation != self._generation:
             return
         if isinstance(robot, str):
-            self._conclude(stamp, None, robot, answer)
+            self._conclude(Seen(stamp, None, robot), answer)
             return
-        sure = self.engine.sure(answer.estimate)
-        fix = fix_of(answer.estimate, stamp, robot.base_from_camera, robot.odom_from_base, sure)
-        others = tuple(
-            fix_of(other, stamp, robot.base_from_camera, robot.odom_from_base, False) for other in answer.alternatives
-        )
-        self._conclude(stamp, fix, "", answer, others)
 
-    def _conclude(
-        self, stamp: int, fix: Fix | None, reason: str, answer: Answer | None, others: tuple[Fix, ...] = ()
-    ) -> None:
-        """Decides what to believe after an image, and publishes it."""
-        settings = self._settings()
-        track = see(self._track, stamp, fix, reason, settings.tracker)
-        seen = Seen.of(stamp, fix, reason, answer, others)
+        def fix(estimate: PoseEstimate | None) -> Fix | None:
+            if estimate is None or not estimate.localized:
+                return None
+            sure = self.engine.sure(estimate)
+            return fix_of(estimate, stamp, robot.base_from_camera, robot.odom_from_base, sure)
+
+        others = tuple((place, other.evidence) for other in answer.alternatives if (place := fix(other)))
+        found, near, by_track = fix(answer.estimate), fix(answer.by_claim), fix(answer.by_track)
+        seen = Seen(stamp, found, answer.estimate.reason, near, answer.best.evidence, others)
+        self._conclude(seen, answer, by_track)
+
+    def _conclude(self, seen: Seen, answer: Answer | None, by_track: Fix | None = None) -> None:
+        """Decides what to believe after an image, and publishes it. What it says of where the robot is tracked counts
+        for the track only, not for those who ask.
+        """
+        settings, stamp = self._settings(), seen.stamp_ns
+        says = settled(self._track.prior, seen.fix, seen.near, settings.tracker) or by_track
+        track = see(self._track, stamp, says, seen.reason, settings.tracker)
         found = self.relocalization.see(
             seen, self.engine.map.map_id, settings.global_frame_id, self._now_ns(), settings.tracker
         )
@@ -338,8 +365,8 @@ class Session:
         set_stamp(message.header, stamp)
         message.state = track.state.value
         message.reason = track.reason
-        message.inliers = answer.estimate.evidence if answer else 0
-        message.reprojection_error_px = float(answer.estimate.reprojection_error_px) if answer else float("nan")
+        message.inliers = answer.best.evidence if answer else 0
+        message.reprojection_error_px = float(answer.best.reprojection_error_px) if answer else float("nan")
         message.age = (stamp - track.fix.stamp_ns) * 1e-9 if track.fix else -1.0
         message.latency = 0.0 if image_stamp is None else (now - image_stamp) * 1e-9
         message.map_id = self.engine.map.map_id

@@ -20,7 +20,7 @@ from neumap_ros.core.neural_map import VOXEL_M, NeuralMap
 from neumap_ros.core.refinement import Solution
 from neumap_ros.core.search import PoseSearch
 from neumap_ros.core.solver import Solver
-from neumap_ros.core.view import View
+from neumap_ros.core.view import Near, View
 from neumap_ros.core.voxels import MOST_VOXELS
 from neumap_ros.records import Float32Array, FloatArray
 
@@ -207,6 +207,30 @@ def test_furniture_alone_is_in_no_room_rather_than_in_the_wrong_one(twins: Neura
     estimate = Localizer(twins).localize_view(view)
     assert estimate.map_from_camera is None
     assert "two poses" in estimate.reason
+
+
+@pytest.mark.parametrize("number", [7, 8])
+def test_of_rooms_that_look_alike_it_is_the_one_where_the_camera_is_said_to_be(twins: NeuralMap, number: int) -> None:
+    """Though nobody was in room 8: that the image cannot say."""
+    view, _ = seen_in(furnished(7, 0), 7)
+    _, there = seen_in(furnished(number, 0), number)
+    rooms = [seen_in(furnished(each, 0), each)[1][:3, 3] for each in (7, 8)]
+    voxels = np.unique(np.concatenate([twins.grid.within(room, 0.4 * APART_M) for room in rooms]))
+    assert len(voxels) > MOST_VOXELS
+    assert not Localizer(twins).localize_view(view, voxels).localized
+    near = replace(view, near=Near(there[:3, 3] + [0.5, 0.5, 0.0], 1.0))
+    estimate = Localizer(twins).localize_view(near, voxels)
+    assert estimate.map_from_camera is not None, estimate.reason
+    assert np.linalg.norm(estimate.map_from_camera[:3, 3] - there[:3, 3]) < 0.02
+
+
+def test_what_is_said_of_the_camera_does_not_make_a_pose(twins: NeuralMap) -> None:
+    view, pose = seen_in(furnished(4, 300), 4)
+    between = Near(pose[:3, 3] + [APART_M / 2, 0.0, 0.0], APART_M / 2 - 1.0)
+    assert not Localizer(twins).localize_view(replace(view, near=between)).localized
+    foreign = make_scene(np.random.default_rng(99), 900)
+    features, rays, _ = features_of(foreign, ring(8, radius=0.2)[0], np.random.default_rng(0))
+    assert not Localizer(twins).localize_view(View(features, rays, CAMERA, near=Near(pose[:3, 3], 2.0))).localized
 
 
 def test_rooms_with_the_same_furniture_are_alternatives(twins: NeuralMap) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from neumap_ros.core.features import Features
 from neumap_ros.core.keyframes import IntArray
 from neumap_ros.core.pose import RansacSettings
 from neumap_ros.core.solver import ATTENDED, FIRST_KEYPOINTS, Solver
-from neumap_ros.core.view import View
+from neumap_ros.core.view import Near, View
 from neumap_ros.records import FloatArray
 
 POSE = ring(7)[1]
@@ -126,3 +126,18 @@ def test_a_pose_is_looked_for_again_unless_the_first_keypoints_settle_it(
     if early + late:
         assert solution is not None
         assert np.linalg.norm(geometry.pose_error(geometry.invert_pose(solution.camera_from_map), POSE)) < 0.02
+
+
+def test_of_two_poses_in_one_image_it_is_that_where_the_camera_is_said_to_be(room: Scene) -> None:
+    """Two thirds of it are seen from one place, a third as from another: as a mirror shows it, or a twin."""
+    solver = Solver(make_latent_map(room))
+    most, few = ring(7)[1], ring(7)[2]
+    one, one_rays, _ = features_of(room, most, np.random.default_rng(2), 0.3, 0.1)
+    other, other_rays, _ = features_of(room, few, np.random.default_rng(3), 0.3, 0.1)
+    parts = {f.name: np.concatenate([getattr(one, f.name)[:300], getattr(other, f.name)[:150]]) for f in fields(one)}
+    view = View(Features(**parts), np.concatenate([one_rays[:300], other_rays[:150]]), CAMERA)
+    for near, pose in ((None, most), (Near(most[:3, 3], 0.2), most), (Near(few[:3, 3], 0.2), few)):
+        solution = solver.solve(solver.described(replace(view, near=near), {}), {})
+        assert solution is not None
+        assert np.linalg.norm(geometry.pose_error(geometry.invert_pose(solution.camera_from_map), pose)) < 0.02
+    assert solver.solve(solver.described(replace(view, near=Near(-most[:3, 3], 0.2)), {}), {}) is None

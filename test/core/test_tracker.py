@@ -8,17 +8,21 @@ import numpy as np
 import pytest
 
 from neumap_ros.core import geometry
+from neumap_ros.core.geometry import make_pose
 from neumap_ros.core.tracker import (
+    CLAIM_GATE,
     Fix,
     State,
     Track,
     TrackerSettings,
     claim,
+    claimed_near,
     difference,
     fix_of,
     moved_covariance,
     predict,
     see,
+    settled,
     wait,
 )
 from neumap_ros.records import FloatArray, PoseEstimate, Status
@@ -167,6 +171,14 @@ def test_a_wrong_initial_pose_is_refused_and_the_image_counts() -> None:
     assert "8.00 m" in still.reason
 
 
+def test_an_initial_pose_is_judged_by_images_that_were_searched_after_it_came() -> None:
+    waiting = claim(after(fix(0.0, 0.0)), fix(0.1, 8.0), newer_than=ns(0.2))
+    before = see(waiting, ns(0.2), fix(0.2, 0.0), "", SETTINGS)
+    assert (before.state, before.reason, before.prior) == (State.TRACKING, waiting.reason, waiting.prior)
+    confirmed = see(before, ns(0.3), fix(0.3, 8.0), "", SETTINGS)
+    assert (confirmed.reason, confirmed.prior) == ("initial pose confirmed", None)
+
+
 def test_an_initial_pose_may_confirm_a_jump() -> None:
     prior = replace(fix(0.2, 5.0, odom_x=0.0), covariance=np.diag([0.25] * 3 + [0.07] * 3))
     track = claim(after(fix(0.0, 0.0)), prior)
@@ -174,6 +186,43 @@ def test_an_initial_pose_may_confirm_a_jump() -> None:
     assert seen.state is State.TRACKING
     assert seen.fix is not None
     assert seen.fix.map_from_base[0, 3] == 5.2
+
+
+def test_where_a_claim_says_that_the_camera_is() -> None:
+    prior = Fix(ns(0.0), pose(1.0, 2.0, np.pi / 2), np.diag([0.5**2, 0.1**2, 0.0, 0.0, 0.0, 0.0]))
+    near = claimed_near(prior, make_pose(np.eye(3), np.array([0.3, 0.0, 0.5])))
+    np.testing.assert_allclose(near.position, [1.0, 2.3, 0.5])
+    assert near.radius_m == pytest.approx(np.sqrt(CLAIM_GATE * (0.5**2 + 0.15**2)))
+    # a camera far from the base is where the claimed heading says
+    turned = replace(prior, covariance=np.diag([0.0] * 5 + [0.1**2]))
+    far = claimed_near(turned, make_pose(np.eye(3), np.array([10.0, 0.0, 0.0])))
+    assert far.radius_m == pytest.approx(np.sqrt(CLAIM_GATE * (1.0 + 0.15**2)))
+
+
+def test_every_pose_that_confirms_a_claim_is_looked_for() -> None:
+    rng = np.random.default_rng(0)
+    prior = Fix(ns(0.0), pose(1.0, 2.0, 0.5), np.diag([0.5**2, 0.3**2, 0.01, 0.01, 0.01, 0.25**2]))
+    base_from_camera = make_pose(np.eye(3), np.array([0.4, 0.2, 0.6]))
+    near = claimed_near(prior, base_from_camera)
+    confirmed = 0
+    for _ in range(2000):
+        moved = prior.map_from_base.copy()
+        moved[:3, 3] += rng.normal(size=3) * [1.5, 1.0, 0.3]
+        moved[:3, :3] = geometry.rotation_exp(np.array([0.0, 0.0, rng.normal() * 0.6])) @ moved[:3, :3]
+        if difference(prior, Fix(ns(0.0), moved, GOOD), SETTINGS).confirms:
+            confirmed += 1
+            assert np.linalg.norm((moved @ base_from_camera)[:3, 3] - near.position) < near.radius_m
+    assert confirmed > 500
+
+
+def test_what_was_found_near_a_claim_counts_for_that_claim_only() -> None:
+    prior = Fix(ns(0.0), pose(5.0), np.eye(6) * 0.25)
+    anywhere, there, elsewhere = fix(0.0, 0.0), fix(0.0, 5.5), fix(0.0, 9.0)
+    assert settled(prior, None, there, SETTINGS) is there
+    assert settled(prior, None, elsewhere, SETTINGS) is None
+    assert settled(None, None, there, SETTINGS) is None
+    assert settled(prior, anywhere, there, SETTINGS) is anywhere
+    assert settled(prior, None, None, SETTINGS) is None
 
 
 def test_prediction_moves_with_odometry_and_grows_uncertain() -> None:

@@ -38,8 +38,8 @@ class Requests:
     def begin(self, prior: Fix | None = None, newer_than: int | None = None, timeout_s: float = 5.0) -> Any:
         return self.waiting.begin(prior, newer_than, timeout_s, "some-map")
 
-    def see(self, seconds: float, found: Fix | None, reason: str = "", evidence: int = 0, others: Any = ()) -> Any:
-        seen = self._module.Seen(round(seconds * SECOND), found, reason, evidence, tuple(others))
+    def see(self, seconds: float, found: Fix | None, reason: str = "", **more: Any) -> Any:
+        seen = self._module.Seen(round(seconds * SECOND), found, reason, **more)
         return self.waiting.see(seen, "some-map", "map", round((seconds + 0.25) * SECOND), SETTINGS)
 
     def let_pass(self, seconds: float) -> None:
@@ -130,6 +130,31 @@ def test_a_prior_must_agree(requests: Requests) -> None:
     assert "the image says 9.00 m, 0 deg from the prior" in answer.reason
 
 
+def test_a_pose_near_a_prior_counts_with_that_prior_only(requests: Requests) -> None:
+    vague = np.diag([0.5**2] * 3 + [0.25**2] * 3)
+    claiming = requests.begin(prior=fix(0.9, 6.3, covariance=vague))
+    elsewhere = requests.begin(prior=fix(0.9, 0.0, covariance=vague))
+    asking = requests.begin()
+    requests.see(1.0, None, "two poses 6.00 m apart", near=fix(1.0, 6.0))
+    assert claiming.result().success
+    assert claiming.result().pose.pose.pose.position.x == 6.0
+    requests.let_pass(5.1)
+    for other in (elsewhere, asking):
+        assert not other.result().success
+        assert other.result().reason == "two poses 6.00 m apart within 5 s"
+
+
+def test_the_prior_that_is_searched_near_is_the_first_that_waits(requests: Requests) -> None:
+    assert requests.waiting.prior is None
+    requests.begin(newer_than=0)
+    first, second = fix(0.5, 1.0), fix(0.6, 2.0)
+    requests.begin(prior=first)
+    requests.begin(prior=second)
+    assert requests.waiting.prior is first
+    requests.see(1.0, None, "", near=fix(1.0, 1.0))
+    assert requests.waiting.prior is second
+
+
 def test_all_that_wait_are_answered_by_one_image(requests: Requests) -> None:
     futures = [requests.begin(), requests.begin(newer_than=SECOND // 2), requests.begin(newer_than=SECOND)]
     requests.see(1.0, fix(1.0))
@@ -153,7 +178,7 @@ def test_abandoned_requests_are_answered(requests: Requests) -> None:
 
 def test_alternatives_are_told_in_their_order(requests: Requests) -> None:
     future = requests.begin()
-    requests.see(1.0, fix(1.0), evidence=50, others=[(fix(1.0, 5.0), 9), (fix(1.0, -3.0), 8)])
+    requests.see(1.0, fix(1.0), evidence=50, others=((fix(1.0, 5.0), 9), (fix(1.0, -3.0), 8)))
     answer = future.result()
     assert [a.pose.position.x for a in answer.alternatives] == [5.0, -3.0]
     assert list(answer.alternative_inliers) == [9, 8]
