@@ -42,8 +42,7 @@ from neumap_ros.core.network import WIDTH, Block
 from neumap_ros.core.pose import RansacSettings, ransac_pose
 from neumap_ros.core.pretraining import PretrainSettings, ResidualWords, Trainee, choice_loss, pretrain
 from neumap_ros.core.process import set_up
-from neumap_ros.core.quantization import joint_descriptors
-from neumap_ros.core.training_data import FEWEST_LANDMARKS, Augmentation, Example, ExampleSource
+from neumap_ros.core.training_data import FEWEST_LANDMARKS, Augmentation, Example, ExampleSource, joint_of
 from neumap_ros.core.training_scene import TrainingScene
 from neumap_ros.io.training_places import training_scenes
 from neumap_ros.io.virtual.curriculum import random_place
@@ -453,14 +452,14 @@ def encoder_variants(steps: int) -> dict[str, EncoderVariant]:
     """All encoders by name, the product's own way first."""
     base = PretrainSettings(steps=steps, attention_steps=ATTENTION_STEPS)
 
-    def no_coarse(fine: Float32Array, coarse: Float32Array) -> Float32Array:
-        return joint_descriptors(fine, np.zeros_like(coarse))
+    def no_coarse(fine: Tensor, coarse: Tensor) -> Tensor:
+        return joint_of(fine, torch.zeros_like(coarse))
 
     return {
         "base": EncoderVariant(base),
         "without augmentation": EncoderVariant(replace(base, augmentation=Augmentation(0.0, False))),
         "without the second descriptor": EncoderVariant(
-            base, lambda: mock.patch.object(training_data, "joint_descriptors", no_coarse), (128, 256)
+            base, lambda: mock.patch.object(training_data, "joint_of", no_coarse), (128, 256)
         ),
         # principal components and k-means words as they are: steps so small that they change nothing
         "without pre-training": EncoderVariant(replace(base, steps=10, learning_rate=1e-9, attention_rate=1e-9)),

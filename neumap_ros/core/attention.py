@@ -99,8 +99,8 @@ def _votes_on(
     weight: Tensor,
 ) -> Tensor:
     """Votes on the candidates of the keypoints ``whose`` (N,), at ``points`` (N, K, 3), seen at ``rays`` (N, 2)."""
-    apart_m = _distances(points.flatten(0, 1), chosen).reshape(*points.shape[:2], -1)
-    apart = _distances(rays, voter_rays)
+    apart_m = distances(points.flatten(0, 1), chosen).reshape(*points.shape[:2], -1)
+    apart = distances(rays, voter_rays)
     log_m, log_ray = (apart_m + TINY_M).log(), (apart + TINY_RAY).log()[:, None].expand_as(apart_m)
     # two keypoints cannot show one landmark
     same = ((apart_m < TINY_M) & (apart > TINY_M)[:, None]).to(log_m.dtype)
@@ -126,6 +126,7 @@ def leads(logits: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
     return lead.clamp_min(0.0), best[:, 0]
 
 
-def _distances(one: Tensor, other: Tensor) -> Tensor:
+def distances(one: Tensor, other: Tensor) -> Tensor:
+    """The distance (N, M) of each of ``one`` (N, D) to each of ``other`` (M, D)."""
     # not by products: far from the origin these would be wrong by centimetres
     return torch.cdist(one, other, compute_mode="donot_use_mm_for_euclid_dist")

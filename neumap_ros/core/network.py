@@ -38,6 +38,8 @@ HEADS = 4
 BLOCKS = 2
 RESIDUAL_M = 0.3
 FREQUENCIES = 6
+# diameters of keypoints are told relative to the usual one
+SMALLEST_SIZE_PX, USUAL_SIZE_PX = 0.5, 4.0
 
 
 @dataclass(frozen=True)
@@ -170,7 +172,8 @@ def token_geometry(features: Features) -> npt.NDArray[np.float32]:
 
 def keypoint_geometry(size: npt.NDArray[Any], angle: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
     """As :func:`token_geometry`, from keypoint diameters in pixels (N,) and angles in radians (N,)."""
-    return np.stack([np.log(np.maximum(size, 0.5) / 4.0), np.sin(angle), np.cos(angle)], axis=1).astype(np.float32)
+    scale = np.log(np.maximum(size, SMALLEST_SIZE_PX) / USUAL_SIZE_PX)
+    return np.stack([scale, np.sin(angle), np.cos(angle)], axis=1).astype(np.float32)
 
 
 def pack_weights(module: nn.Module) -> dict[str, npt.NDArray[Any]]:

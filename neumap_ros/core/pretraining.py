@@ -49,11 +49,18 @@ Log = Callable[[dict[str, Any]], object]
 
 @dataclass(frozen=True)
 class PretrainSettings:
-    """The small configuration by default. ``bf16`` trains in bfloat16 where it is not precision that counts."""
+    """The small configuration by default.
+
+    A step of the encoder asks ``images`` of one place about so many ``keypoints`` together, one of the attention a
+    single image about ``attended``. ``bf16`` runs the encoder in bfloat16, but not similarities and distances, where
+    precision counts.
+    """
 
     steps: int = 6000
     attention_steps: int = 2500
+    images: int = 1
     keypoints: int = 512
+    attended: int = 512
     landmarks: int = 2048
     views: int = 2
     learning_rate: float = 1e-3
@@ -105,13 +112,20 @@ def _nearest(vectors: Tensor, words: Tensor) -> Tensor:
 
 
 class Trainee(nn.Module):
-    """All that is trained."""
+    """All that is trained. With ``bf16`` its encoder runs in bfloat16."""
 
-    def __init__(self) -> None:
+    def __init__(self, bf16: bool = False) -> None:
         super().__init__()
         self.encoder = KeypointEncoder()
         self.words = ResidualWords()
         self.attention = GeometricAttention()
+        self._bf16 = bf16
+
+    def embed(self, descriptors: Tensor, shape: Tensor) -> Tensor:
+        """The encoder's embeddings (N, 64) of descriptors (N, 256) and shapes (N, 3), in single precision."""
+        with torch.autocast(descriptors.device.type, torch.bfloat16, enabled=self._bf16):
+            embeddings: Tensor = self.encoder(descriptors, shape)
+        return embeddings.float()
 
 
 def pretrain(
@@ -129,8 +143,8 @@ def pretrain(
     rank = distributed.get_rank() if distributed.is_initialized() else 0
     torch.manual_seed(settings.seed)
     device = torch.device(settings.device)
-    source = ExampleSource(scenes, settings.seed + 1000 * rank, settings.augmentation)
-    run = _Run(Trainee().to(device), source, settings, Path(checkpoint), log, rank)
+    source = ExampleSource(scenes, settings.seed + 1000 * rank, settings.augmentation, device)
+    run = _Run(Trainee(settings.bf16).to(device), source, settings, Path(checkpoint), log, rank)
     run.encoder_stage()
     run.attention_stage()
     return run.trainee.eval().requires_grad_(False).cpu()
@@ -151,48 +165,45 @@ class _Run:
             self._restore()
 
     def encoder_stage(self) -> None:
-        encoder, words, s = self.trainee.encoder, self.trainee.words, self.settings
+        trainee, s = self.trainee, self.settings
         if not self.done["encoder"]:
-            _start_with_components(encoder, [self._draw() for _ in range(KMEANS_EXAMPLES)])
+            _start_with_components(trainee.encoder, [self._draw_images() for _ in range(KMEANS_EXAMPLES)])
         groups: list[dict[str, Any]] = [
-            {"params": encoder.parameters()},
-            {"params": words.parameters(), "weight_decay": 0.0},
+            {"params": trainee.encoder.parameters()},
+            {"params": trainee.words.parameters(), "weight_decay": 0.0},
         ]
         first_with_words = int(BEFORE_WORDS * s.steps)
 
-        def loss_of(step: int) -> tuple[Tensor, dict[str, float]]:
+        def loss_of(step: int) -> tuple[Tensor, dict[str, Tensor]]:
             if step == first_with_words:
                 self._start_words()
             stages = 0
             if step >= first_with_words:
                 stages = int(torch.randint(FEWEST_STAGES, STAGES + 1, (1,), generator=self.generator))
-            return encoder_loss(encoder, words, self._draw(), stages, self.generator)
+            return encoder_loss(trainee, self._draw_images(), stages, self.source.generator)
 
         self._train("encoder", groups, s.steps, s.learning_rate, loss_of)
 
     def attention_stage(self) -> None:
-        encoder, words, attention, s = (
-            self.trainee.encoder,
-            self.trainee.words,
-            self.trainee.attention,
-            self.settings,
-        )
-        encoder.requires_grad_(False)
-        words.requires_grad_(False)
+        trainee, s = self.trainee, self.settings
+        trainee.encoder.requires_grad_(False)
+        trainee.words.requires_grad_(False)
 
-        def loss_of(step: int) -> tuple[Tensor, dict[str, float]]:
-            return attention_loss(encoder, words, attention, self._draw(), s.latent_bytes)
+        def loss_of(step: int) -> tuple[Tensor, dict[str, Tensor]]:
+            # where an image's keypoints are tells nothing about those of another
+            return attention_loss(trainee, self.source.draw(s.attended, s.landmarks, s.views), s.latent_bytes)
 
-        self._train("attention", [{"params": attention.parameters()}], s.attention_steps, s.attention_rate, loss_of)
+        groups = [{"params": trainee.attention.parameters()}]
+        self._train("attention", groups, s.attention_steps, s.attention_rate, loss_of)
 
-    def _draw(self) -> Example:
+    def _draw_images(self) -> Example:
         s = self.settings
-        example = self.source.draw(s.keypoints, s.landmarks, s.views)
-        return Example(*(tensor.to(s.device) for tensor in example))
+        return self.source.draw(s.keypoints, s.landmarks, s.views, s.images)
 
     def _start_words(self) -> None:
         with torch.no_grad():
-            vectors = [landmark_embeddings(self.trainee.encoder, self._draw()) for _ in range(KMEANS_EXAMPLES)]
+            drawn = (self._draw_images() for _ in range(KMEANS_EXAMPLES))
+            vectors = [landmark_embeddings(self.trainee, example) for example in drawn]
         self.trainee.words.start(torch.cat(vectors), self.generator)
         if distributed.is_initialized():
             distributed.broadcast(self.trainee.words.words.data, 0)
@@ -203,7 +214,7 @@ class _Run:
         groups: list[dict[str, Any]],
         steps: int,
         rate: float,
-        loss_of: Callable[[int], tuple[Tensor, dict[str, float]]],
+        loss_of: Callable[[int], tuple[Tensor, dict[str, Tensor]]],
     ) -> None:
         """Steps of AdamW with warm-up and a cosine schedule, from where the checkpoint is."""
         optimizer = torch.optim.AdamW(groups, lr=rate, weight_decay=WEIGHT_DECAY)
@@ -213,10 +224,10 @@ class _Run:
             schedule.load_state_dict(self._optimizer_state["schedule"])
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
         started, counted = time.perf_counter(), 0
-        sums: dict[str, float] = {}
+        # not read before they are told: a GPU would wait for that in every step
+        sums: dict[str, Tensor] = {}
         for step in range(self.done[stage], steps):
-            with torch.autocast(self.settings.device.split(":")[0], torch.bfloat16, enabled=self.settings.bf16):
-                loss, figures = loss_of(step)
+            loss, figures = loss_of(step)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
             _average_gradients(parameters)
@@ -224,10 +235,10 @@ class _Run:
             optimizer.step()
             schedule.step()
             self.done[stage] = step + 1
-            sums = {name: sums.get(name, 0.0) + value for name, value in figures.items()}
+            sums = {name: sums[name] + value if name in sums else value for name, value in figures.items()}
             counted += 1
             if self.rank == 0 and ((step + 1) % REPORT_EVERY == 0 or step + 1 == steps):
-                means = {name: value / counted for name, value in sums.items()}
+                means = {name: float(value) / counted for name, value in sums.items()}
                 seconds = time.perf_counter() - started
                 self.log({"stage": stage, "step": step + 1, "of": steps, **means, "seconds": seconds})
                 sums, counted = {}, 0
@@ -306,76 +317,77 @@ def _start_with_components(encoder: KeypointEncoder, examples: Sequence[Example]
     encoder.linear.weight.copy_(axes.T)
 
 
-def landmark_embeddings(encoder: KeypointEncoder, example: Example) -> Tensor:
+def landmark_embeddings(trainee: Trainee, example: Example) -> Tensor:
     """Unit mean embeddings (L, D) of an example's landmarks over the views that count."""
-    each = encoder(example.view_descriptors, example.view_shape).unflatten(0, example.counts.shape)
+    each = trainee.embed(example.view_descriptors, example.view_shape).reshape(*example.counts.shape, EMBEDDING)
     return functional.normalize((each * example.counts[..., None]).sum(dim=1), dim=1)
 
 
 def encoder_loss(
-    encoder: KeypointEncoder, words: ResidualWords, example: Example, stages: int, generator: torch.Generator
-) -> tuple[Tensor, dict[str, float]]:
-    """Cross-entropy of an example's choices with latents of ``stages`` bytes (0: before there are words)."""
-    keypoints = encoder(example.descriptors, example.shape)
-    latents = landmark_embeddings(encoder, example)
+    trainee: Trainee, example: Example, stages: int, generator: torch.Generator
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Cross-entropy of an example's choices with latents of ``stages`` bytes (0: before there are words).
+
+    ``generator`` is of the example's device.
+    """
+    encoder = trainee.encoder
+    keypoints = trainee.embed(example.descriptors, example.shape)
+    latents = landmark_embeddings(trainee, example)
     quantization = torch.zeros((), device=latents.device)
     if stages:
-        found = words(latents, stages)
+        found = trainee.words(latents, stages)
         follow = ((found - latents.detach()) ** 2).sum(dim=1).mean()
         commit = ((found.detach() - latents) ** 2).sum(dim=1).mean()
         quantization = FOLLOW * follow + COMMIT * commit
         latents = functional.normalize(latents + (found - latents).detach(), dim=1)
     else:
-        noise = torch.randn(latents.shape, generator=generator).to(latents.device)
+        noise = torch.randn(latents.shape, generator=generator, device=latents.device)
         latents = functional.normalize(latents + WORD_NOISE * noise / EMBEDDING**0.5, dim=1)
-    logits = (keypoints @ latents.T).float() * encoder.log_scale.exp().clamp(max=MAX_SCALE)
+    logits = keypoints @ latents.T * encoder.log_scale.exp().clamp(max=MAX_SCALE)
     loss = choice_loss(torch.cat([logits, encoder.none.expand(len(logits), 1)], dim=1), example.right)
-    shown = example.right.any(dim=0)
-    if int(shown.sum()) > 4:
-        loss = loss + BACKWARDS * choice_loss(_with_none(logits[:, shown].T), example.right[:, shown].T)
+    loss = loss + BACKWARDS * choice_loss(_with_none(logits.T), example.right.T, example.right.any(dim=0))
     with torch.no_grad():
-        figures = {"loss": float(loss), "right": _share_right(logits, example.right), "words": float(quantization)}
-    return loss + quantization, figures
+        right = _share_right(logits, example.right)
+    return loss + quantization, {"loss": loss.detach(), "right": right, "words": quantization.detach()}
 
 
-def attention_loss(
-    encoder: KeypointEncoder,
-    words: ResidualWords,
-    attention: GeometricAttention,
-    example: Example,
-    latent_bytes: int,
-) -> tuple[Tensor, dict[str, float]]:
+def attention_loss(trainee: Trainee, example: Example, latent_bytes: int) -> tuple[Tensor, dict[str, Tensor]]:
     """Mean cross-entropy of all rounds of an example's choices among the candidates of the finished encoder."""
     with torch.no_grad():
-        keypoints = encoder(example.descriptors, example.shape)
-        latents = functional.normalize(words(landmark_embeddings(encoder, example), latent_bytes), dim=1)
-        similarity, index = (keypoints @ latents.T).float().topk(CANDIDATES, dim=1)
+        keypoints = trainee.embed(example.descriptors, example.shape)
+        latents = functional.normalize(trainee.words(landmark_embeddings(trainee, example), latent_bytes), dim=1)
+        similarity, index = (keypoints @ latents.T).topk(CANDIDATES, dim=1)
         right = example.right.gather(1, index)
-    rounds = attention(similarity, example.points[index], example.rays)
+    rounds = trainee.attention(similarity, example.points[index], example.rays)
     loss = torch.stack([choice_loss(logits, right) for logits in rounds]).mean()
     with torch.no_grad():
         figures = {
-            "loss": float(choice_loss(rounds[-1], right)),
+            "loss": choice_loss(rounds[-1], right),
             "right": _share_right(rounds[-1][:, :-1], right),
-            "loss before": float(choice_loss(rounds[0], right)),
+            "loss before": choice_loss(rounds[0], right),
             "right before": _share_right(rounds[0][:, :-1], right),
         }
     return loss, figures
 
 
-def choice_loss(logits: Tensor, right: Tensor) -> Tensor:
-    """Cross-entropy of logits (Q, A + 1), the last for "none", where any of several answers may be ``right`` (Q, A)."""
+def choice_loss(logits: Tensor, right: Tensor, asked: Tensor | None = None) -> Tensor:
+    """Cross-entropy of logits (Q, A + 1), the last for "none", where any of several answers may be ``right`` (Q, A);
+    the mean of those ``asked`` (Q,) about (None: of all).
+    """
     answers = logits[:, :-1].masked_fill(~right, -1e4).logsumexp(dim=1)
-    return (logits.logsumexp(dim=1) - torch.where(right.any(dim=1), answers, logits[:, -1])).mean()
+    each = logits.logsumexp(dim=1) - torch.where(right.any(dim=1), answers, logits[:, -1])
+    return each.mean() if asked is None else _mean_of(each, asked)
+
+
+def _mean_of(values: Tensor, chosen: Tensor) -> Tensor:
+    # by weights, not by an index, whose length a GPU would have to be asked for
+    return torch.where(chosen, values, 0.0).sum() / chosen.sum().clamp_min(1)
 
 
 def _with_none(logits: Tensor) -> Tensor:
     return torch.cat([logits, torch.full_like(logits[:, :1], -1e4)], dim=1)
 
 
-def _share_right(logits: Tensor, right: Tensor) -> float:
-    answerable = right.any(dim=1)
-    if not answerable.any():
-        return 0.0
+def _share_right(logits: Tensor, right: Tensor) -> Tensor:
     chosen = right.gather(1, logits.argmax(dim=1, keepdim=True))[:, 0]
-    return float(chosen[answerable].float().mean())
+    return _mean_of(chosen.float(), right.any(dim=1))

@@ -179,7 +179,7 @@ def test_processes_go_on_with_draws_of_their_own(
         source = ExampleSource(scenes, SETTINGS.seed + 1000 * rank, SETTINGS.augmentation)
         fresh = source.draw(64, 200, 2)
         run = pretraining._Run(Trainee(), source, SETTINGS, trained[2], lambda _: None, rank)
-        drawn.append(run._draw())
+        drawn.append(run._draw_images())
         assert not same(drawn[-1], fresh)
     assert not same(drawn[0], drawn[1])
     assert not same(drawn[0], drawn[2])
@@ -202,11 +202,11 @@ def test_settings_that_make_no_sense(wrong: dict[str, int]) -> None:
 
 def test_a_landmark_is_the_mean_of_the_views_that_count(scenes: list[TrainingScene]) -> None:
     torch.manual_seed(0)
-    encoder = Trainee().encoder
+    trainee = Trainee()
     example = ExampleSource(scenes, 0, Augmentation()).draw(20, 50, 3)
     with torch.no_grad():
-        found = landmark_embeddings(encoder, example)
-        each = encoder(example.view_descriptors, example.view_shape).reshape(-1, 3, EMBEDDING)
+        found = landmark_embeddings(trainee, example)
+        each = trainee.encoder(example.view_descriptors, example.view_shape).reshape(-1, 3, EMBEDDING)
     assert 0 < example.counts.sum() < example.counts.numel()
     for landmark, views, counts in zip(found, each, example.counts, strict=True):
         torch.testing.assert_close(landmark, functional.normalize(views[counts > 0].sum(dim=0), dim=0))

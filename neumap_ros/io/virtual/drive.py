@@ -8,6 +8,8 @@ from typing import Literal
 import cv2
 import numpy as np
 import numpy.typing as npt
+import scipy.sparse
+import scipy.sparse.csgraph
 
 from neumap_ros.core.geometry import make_pose
 from neumap_ros.errors import ConfigError
@@ -117,24 +119,28 @@ def _route(plan: _Plan, stops: npt.NDArray[np.intp], avoid: FloatArray | None) -
         cost = cost + 8 * np.exp(-((near / 0.35) ** 2))
     cost = np.where(plan.free, cost, np.inf)
     way = []
-    for start, stop in zip(stops, np.roll(stops, -1, axis=0), strict=True):
-        way += _descend(_cost_to(stop, cost), start)
+    for start, total in zip(stops, _costs_to(np.roll(stops, -1, axis=0), cost), strict=True):
+        way += _descend(total, start)
     return np.asarray((np.array(way)[:, ::-1] + 0.5) * _CELL)
 
 
-def _cost_to(stop: npt.NDArray[np.intp], cost: FloatArray) -> FloatArray:
-    """The cost of the cheapest way from each cell to ``stop``, relaxed for all cells at once until nothing changes."""
-    total = np.full((cost.shape[0] + 2, cost.shape[1] + 2), np.inf)
-    inner = total[1:-1, 1:-1]
-    inner[tuple(stop)] = 0.0
+def _costs_to(stops: npt.NDArray[np.intp], cost: FloatArray) -> FloatArray:
+    """The cost (S, H + 2, W + 2) of the cheapest way from each cell to each of ``stops`` (S, 2), with a border of
+    cells from which there is none."""
     rows, columns = cost.shape
-    while True:
-        before = inner.copy()
-        for a, b in _NEIGHBOURS:
-            neighbour = total[1 + a : 1 + a + rows, 1 + b : 1 + b + columns]
-            np.minimum(inner, neighbour + np.hypot(a, b) * cost, out=inner)
-        if np.array_equal(before, inner):
-            return np.asarray(total)
+    number = np.arange(cost.size).reshape(cost.shape)
+    entered, left, paid = [], [], []
+    for a, b in _NEIGHBOURS:
+        here = number[max(0, -a) : rows - max(0, a), max(0, -b) : columns - max(0, b)].ravel()
+        entered.append(here)
+        left.append(here + a * columns + b)
+        paid.append(np.hypot(a, b) * cost.ravel()[here])
+    weight = np.concatenate(paid)
+    passable = np.isfinite(weight)
+    ends = np.concatenate(left)[passable], np.concatenate(entered)[passable]
+    graph = scipy.sparse.csr_matrix((weight[passable], ends), shape=(cost.size, cost.size))
+    total = scipy.sparse.csgraph.dijkstra(graph, indices=number[tuple(stops.T)])
+    return np.pad(total.reshape(-1, rows, columns), ((0, 0), (1, 1), (1, 1)), constant_values=np.inf)
 
 
 def _descend(total: FloatArray, start: npt.NDArray[np.intp]) -> list[tuple[int, int]]:
