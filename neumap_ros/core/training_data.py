@@ -157,7 +157,7 @@ class ExampleSource:
         at = start[:, None] + (self._uniform(len(chosen), views) * (end - start)[:, None]).long()
         view = scene.by_landmark[at.clamp_max(len(scene.by_landmark) - 1)]
         usable = counted[scene.image[view]] & (end > start)[:, None]
-        kept = usable.any(dim=1)
+        kept = usable.any(dim=1).nonzero()[:, 0]
         chosen, view, usable = chosen[kept], view[kept], usable[kept]
         points = scene.points[chosen]
         near = distances(scene.points[shown.clamp_min(0)], points) < RIGHT_M

@@ -163,6 +163,36 @@ def test_another_device_may_go_on(scenes: list[TrainingScene], trained: tuple[Tr
     assert_same_weights(pretrain(scenes, replace(SETTINGS, bf16=True), trained[2]), trained[0])
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+def test_a_gpu_learns_what_a_processor_does(
+    scenes: list[TrainingScene], trained: tuple[Trainee, Records, Path], tmp_path: Path
+) -> None:
+    settings = replace(SETTINGS, device="cuda", bf16=True)
+    records: Records = []
+    on_gpu = pretrain(scenes, settings, tmp_path / "checkpoint.pt", records.append)
+    assert all(value.isfinite().all() and value.device.type == "cpu" for value in on_gpu.state_dict().values())
+    for stage in ("encoder", "attention"):
+        told, expected = (of_stage(each, stage)[-1] for each in (records, trained[1]))
+        assert told["right"] == pytest.approx(expected["right"], abs=0.1)
+        assert told["loss"] == pytest.approx(expected["loss"], rel=0.25)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+@pytest.mark.parametrize("devices", [("cpu", "cuda", "cpu"), ("cuda", "cpu", "cuda")])
+def test_a_training_goes_on_on_another_kind_of_device(
+    devices: tuple[str, ...], scenes: list[TrainingScene], tmp_path: Path
+) -> None:
+    checkpoint = tmp_path / "checkpoint.pt"
+    for device, stop in zip(devices, (("encoder", 32), ("attention", 16), None), strict=True):
+        settings = replace(SETTINGS, device=device)
+        if stop is None:
+            trainee = pretrain(scenes, settings, checkpoint)
+        else:
+            with pytest.raises(KeyboardInterrupt):
+                pretrain(scenes, settings, checkpoint, stopping(*stop))
+    assert all(value.isfinite().all() for value in trainee.state_dict().values())
+
+
 @pytest.mark.parametrize("content", [b"", b"no checkpoint"])
 def test_a_damaged_checkpoint_is_refused(content: bytes, scenes: list[TrainingScene], tmp_path: Path) -> None:
     (tmp_path / "checkpoint.pt").write_bytes(content)

@@ -60,8 +60,10 @@ class Solid:
         """The horizontal distance in metres of points (..., 2) to the box's footprint, negative inside it."""
         offset = np.concatenate([points - self.centre[:2], np.zeros((*points.shape[:-1], 1))], axis=-1)
         beyond = np.abs(self.to_local(offset))[..., :2] - self.size[:2] / 2
-        outside = np.linalg.norm(np.maximum(beyond, 0), axis=-1)
-        return np.asarray(outside + np.minimum(beyond.max(axis=-1), 0))
+        # two columns by hand: a reduction over so short an axis takes five times as long
+        across, along = np.moveaxis(beyond, -1, 0)
+        outside = np.sqrt(np.maximum(across, 0) ** 2 + np.maximum(along, 0) ** 2)
+        return np.asarray(outside + np.minimum(np.maximum(across, along), 0))
 
 
 @dataclass(frozen=True)
