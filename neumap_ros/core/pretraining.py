@@ -41,6 +41,8 @@ WARMUP, WEIGHT_DECAY = 0.05, 1e-3
 # weights of: landmarks choosing keypoints, words following embeddings, embeddings staying near words
 BACKWARDS, FOLLOW, COMMIT = 0.3, 2.0, 0.5
 MAX_SCALE = 60.0
+# what is less probable than this is not learned from: its logarithm would not be finite
+IMPROBABLE = 1e-30
 KMEANS_ROUNDS, KMEANS_EXAMPLES = 12, 12
 REPORT_EVERY, SAVE_EVERY = 100, 500
 
@@ -108,7 +110,7 @@ class ResidualWords(nn.Module):
 
 
 def _nearest(vectors: Tensor, words: Tensor) -> Tensor:
-    return torch.as_tensor(((words**2).sum(dim=1) - 2 * vectors @ words.T).argmin(dim=1))
+    return torch.addmm((words**2).sum(dim=1), vectors, words.T, alpha=-2).argmin(dim=1)
 
 
 class Trainee(nn.Module):
@@ -343,9 +345,8 @@ def encoder_loss(
     else:
         noise = torch.randn(latents.shape, generator=generator, device=latents.device)
         latents = functional.normalize(latents + WORD_NOISE * noise / EMBEDDING**0.5, dim=1)
-    logits = keypoints @ latents.T * encoder.log_scale.exp().clamp(max=MAX_SCALE)
-    loss = choice_loss(torch.cat([logits, encoder.none.expand(len(logits), 1)], dim=1), example.right)
-    loss = loss + BACKWARDS * choice_loss(_with_none(logits.T), example.right.T, example.right.any(dim=0))
+    logits = keypoints @ (latents * encoder.log_scale.exp().clamp(max=MAX_SCALE)).T
+    loss = mutual_choice_loss(logits, encoder.none, example.right)
     with torch.no_grad():
         right = _share_right(logits, example.right)
     return loss + quantization, {"loss": loss.detach(), "right": right, "words": quantization.detach()}
@@ -370,22 +371,37 @@ def attention_loss(trainee: Trainee, example: Example, latent_bytes: int) -> tup
     return loss, figures
 
 
-def choice_loss(logits: Tensor, right: Tensor, asked: Tensor | None = None) -> Tensor:
-    """Cross-entropy of logits (Q, A + 1), the last for "none", where any of several answers may be ``right`` (Q, A);
-    the mean of those ``asked`` (Q,) about (None: of all).
-    """
+def choice_loss(logits: Tensor, right: Tensor) -> Tensor:
+    """Cross-entropy of logits (Q, A + 1), the last for "none", where any of several answers may be ``right`` (Q, A)."""
     answers = logits[:, :-1].masked_fill(~right, -1e4).logsumexp(dim=1)
-    each = logits.logsumexp(dim=1) - torch.where(right.any(dim=1), answers, logits[:, -1])
-    return each.mean() if asked is None else _mean_of(each, asked)
+    return (logits.logsumexp(dim=1) - torch.where(right.any(dim=1), answers, logits[:, -1])).mean()
+
+
+def mutual_choice_loss(logits: Tensor, none: Tensor, right: Tensor) -> Tensor:
+    """The :func:`choice_loss` of logits (Q, L) and the logit of ``none`` (), and that of the landmarks that are shown
+    choosing among the keypoints, ``BACKWARDS`` times.
+
+    There are millions of logits and hundreds of ``right`` (Q, L) ones, so that only sums over all look at all.
+    """
+    keypoint, landmark = right.nonzero(as_tuple=True)
+    answers = logits[keypoint, landmark]
+    of_keypoints = torch.logaddexp(logits.logsumexp(dim=1), none)
+    chosen = torch.where(right.any(dim=1), _surprise(answers, keypoint, of_keypoints), of_keypoints - none)
+    shown = _surprise(answers, landmark, logits.logsumexp(dim=0))
+    return chosen.mean() + BACKWARDS * _mean_of(shown, right.any(dim=0))
+
+
+def _surprise(answers: Tensor, whose: Tensor, total: Tensor) -> Tensor:
+    """The negative logarithm (N,) of the probability that one of the ``answers`` (P,), ``whose`` (P,) they are, is
+    chosen, where ``total`` (N,) are the logarithms of the sums of all choices.
+    """
+    probability = torch.zeros_like(total).index_add(0, whose, (answers - total[whose]).exp())
+    return -probability.clamp_min(IMPROBABLE).log()
 
 
 def _mean_of(values: Tensor, chosen: Tensor) -> Tensor:
     # by weights, not by an index, whose length a GPU would have to be asked for
     return torch.where(chosen, values, 0.0).sum() / chosen.sum().clamp_min(1)
-
-
-def _with_none(logits: Tensor) -> Tensor:
-    return torch.cat([logits, torch.full_like(logits[:, :1], -1e4)], dim=1)
 
 
 def _share_right(logits: Tensor, right: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +23,7 @@ from neumap_ros.core.pretraining import (
     Trainee,
     choice_loss,
     landmark_embeddings,
+    mutual_choice_loss,
     pretrain,
 )
 from neumap_ros.core.quantization import WORDS
@@ -255,6 +257,35 @@ def test_more_words_describe_better() -> None:
     assert words.words.grad is not None
     assert (words.words.grad[:4].abs().sum(dim=(1, 2)) > 0).all()
     assert (words.words.grad[4:] == 0).all()
+
+
+def test_choosing_each_other_is_choosing_twice() -> None:
+    generator = torch.Generator().manual_seed(0)
+    logits = (6 * torch.randn(40, 60, generator=generator)).requires_grad_()
+    none = torch.tensor(14.0, requires_grad=True)
+    right = torch.rand(40, 60, generator=generator) < 0.03
+    shown = right.any(dim=0)
+    assert 0 < right.any(dim=1).sum() < 40
+    assert 0 < shown.sum() < 60
+    found = mutual_choice_loss(logits, none, right)
+    forward = choice_loss(torch.cat([logits, none.expand(40, 1)], dim=1), right)
+    never = torch.full((int(shown.sum()), 1), -1e4)
+    backward = choice_loss(torch.cat([logits[:, shown].T, never], dim=1), right[:, shown].T)
+    expected = forward + pretraining.BACKWARDS * backward
+    torch.testing.assert_close(found, expected)
+    for one, other in zip(
+        torch.autograd.grad(found, (logits, none)), torch.autograd.grad(expected, (logits, none)), strict=True
+    ):
+        torch.testing.assert_close(one, other)
+
+
+def test_nothing_shown_is_no_choice_of_landmarks() -> None:
+    logits = torch.zeros(3, 5, requires_grad=True)
+    loss = mutual_choice_loss(logits, torch.tensor(1.0), torch.zeros(3, 5, dtype=torch.bool))
+    assert float(loss.detach().exp()) == pytest.approx((5 + math.e) / math.e)
+    loss.backward()  # type: ignore[no-untyped-call]
+    assert logits.grad is not None
+    assert logits.grad.isfinite().all()
 
 
 def test_any_of_several_right_answers_is_right() -> None:
