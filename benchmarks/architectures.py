@@ -52,6 +52,8 @@ HEAD = ("", "trained", "steps", "keypoints, 5 cm", "25 cm", "median", "poses, 5 
 # seeds of places: encoders see the first of those of the heads; no training of the project reaches the unseen ones
 HEAD_PLACES, ENCODER_PLACES, FREE_PLACES, FIRST_UNSEEN = 100, 60, 10, 2_000_000
 ATTENTION_STEPS = 10
+# in an example, fewer than in the product's training
+FEW_KEYPOINTS, FEW_LANDMARKS = 512, 2048
 # draws of an unseen place; images that are drawn again are not judged again
 DRAWS = 12
 # a pose is asked of images that show so many landmarks of the map
@@ -117,7 +119,7 @@ class Draws:
     def of(self, place: int) -> tuple[Example, Sight]:
         """An image of one place."""
         s = self._settings
-        example = self._sources[place].draw(s.keypoints, s.landmarks, s.views)
+        example = self._sources[place].draw(s.attended, FEW_LANDMARKS, s.views)
         each = self._encoder(example.view_descriptors, example.view_shape).unflatten(0, example.counts.shape)
         means = functional.normalize((each * example.counts[..., None]).sum(dim=1), dim=1)
         points = example.points - self._middles[place]
@@ -450,7 +452,10 @@ class EncoderVariant:
 
 def encoder_variants(steps: int) -> dict[str, EncoderVariant]:
     """All encoders by name, the product's own way first."""
-    base = PretrainSettings(steps=steps, attention_steps=ATTENTION_STEPS)
+    # one image at a time, so that all variants are trained in minutes
+    base = PretrainSettings(
+        steps=steps, attention_steps=ATTENTION_STEPS, images=1, keypoints=FEW_KEYPOINTS, landmarks=FEW_LANDMARKS
+    )
 
     def no_coarse(fine: Tensor, coarse: Tensor) -> Tensor:
         return joint_of(fine, torch.zeros_like(coarse))

@@ -50,7 +50,8 @@ class FrozenDecoder:
         out = np.empty((len(descriptors), EMBEDDING), np.float32)
         for first in range(0, len(out), ROWS_AT_ONCE):
             some = slice(first, first + ROWS_AT_ONCE)
-            joint = joint_descriptors(descriptors[some].astype(np.float32), coarse[some].astype(np.float32))
+            fine, wide = (part[some].astype(np.float32, copy=False) for part in (descriptors, coarse))
+            joint = joint_descriptors(fine, wide)
             shape = torch.from_numpy(keypoint_geometry(size[some], angle[some]))
             with torch.inference_mode():
                 out[some] = self.encoder(torch.from_numpy(joint), shape).numpy()

@@ -58,12 +58,12 @@ class PretrainSettings:
     precision counts.
     """
 
-    steps: int = 6000
+    steps: int = 10_000
     attention_steps: int = 2500
-    images: int = 1
-    keypoints: int = 512
+    images: int = 4
+    keypoints: int = 2048
     attended: int = 512
-    landmarks: int = 2048
+    landmarks: int = 4096
     views: int = 2
     learning_rate: float = 1e-3
     attention_rate: float = 2e-3
@@ -386,9 +386,16 @@ def mutual_choice_loss(logits: Tensor, none: Tensor, right: Tensor) -> Tensor:
     keypoint, landmark = right.nonzero(as_tuple=True)
     answers = logits[keypoint, landmark]
     of_keypoints = torch.logaddexp(logits.logsumexp(dim=1), none)
-    chosen = torch.where(right.any(dim=1), _surprise(answers, keypoint, of_keypoints), of_keypoints - none)
-    shown = _surprise(answers, landmark, logits.logsumexp(dim=0))
-    return chosen.mean() + BACKWARDS * _mean_of(shown, right.any(dim=0))
+    chosen = torch.where(
+        _named(keypoint, right.shape[0]), _surprise(answers, keypoint, of_keypoints), of_keypoints - none
+    )
+    of_landmarks = _surprise(answers, landmark, logits.logsumexp(dim=0))
+    return chosen.mean() + BACKWARDS * _mean_of(of_landmarks, _named(landmark, right.shape[1]))
+
+
+def _named(index: Tensor, count: int) -> Tensor:
+    """Which of ``count`` an ``index`` (P,) names."""
+    return torch.zeros(count, dtype=torch.bool, device=index.device).index_fill(0, index, value=True)
 
 
 def _surprise(answers: Tensor, whose: Tensor, total: Tensor) -> Tensor:

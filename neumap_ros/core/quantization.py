@@ -121,4 +121,5 @@ def joint_descriptors(fine: Float32Array, coarse: Float32Array) -> Float32Array:
     """
     if not coarse.shape[1]:
         return fine
-    return np.concatenate([np.sqrt(1 - COARSE_SHARE) * fine, np.sqrt(COARSE_SHARE) * coarse], axis=1, dtype=np.float32)
+    # Python's numbers leave single precision as it is, numpy's would make it double
+    return np.concatenate([(1 - COARSE_SHARE) ** 0.5 * fine, COARSE_SHARE**0.5 * coarse], axis=1, dtype=np.float32)

@@ -51,7 +51,7 @@ def test_help_does_not_import_torch() -> None:
 
 
 def test_the_small_configuration_is_the_default() -> None:
-    assert PretrainSettings(**SIZES["small"][1]) == PretrainSettings()
+    assert SIZES["small"][1:] == (PretrainSettings().steps, PretrainSettings().attention_steps)
     assert make_parser().parse_args(["pretrain", "--out", "d", "--work", "w"]).config == "small"
 
 

@@ -31,7 +31,7 @@ from neumap_ros.core.training_data import Augmentation, Example, ExampleSource
 from neumap_ros.core.training_scene import TrainingScene
 from neumap_ros.errors import ConfigError
 
-SETTINGS = PretrainSettings(steps=48, attention_steps=20, keypoints=64, landmarks=200)
+SETTINGS = PretrainSettings(steps=48, attention_steps=20, images=2, keypoints=64, attended=64, landmarks=200)
 Records = list[dict[str, Any]]
 
 
