@@ -12,7 +12,7 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from neumap_ros.core import geometry
-from neumap_ros.core.decoders import MIN_EMBEDDING_SIMILARITY
+from neumap_ros.core.frozen import shipped_decoder
 from neumap_ros.core.keyframes import IntArray, Keyframes
 from neumap_ros.core.landmarks import mean_descriptors
 from neumap_ros.core.matching import CANDIDATES, agree_in_depth, mutual_best
@@ -76,7 +76,7 @@ def find_in_image(
     row, column = np.nonzero(near < tree.n)
     keypoint, landmark = near[row, column] + here.start, visible[row]
     alike = np.einsum("ij,ij->i", embeddings[keypoint], looks[landmark])
-    good = (alike > MIN_EMBEDDING_SIMILARITY) & agree_in_depth(keyframes.depth[keypoint], seen[landmark, 2])
+    good = (alike > shipped_decoder().alike) & agree_in_depth(keyframes.depth[keypoint], seen[landmark, 2])
     keypoint, landmark, alike = keypoint[good], landmark[good], alike[good]
     best = mutual_best(keypoint, landmark, alike)
     return np.stack([keypoint[best], landmark[best]], axis=1)

@@ -24,8 +24,9 @@ from neumap_ros.core.quantization import joint_descriptors, shipped_codebooks
 from neumap_ros.records import Float32Array, FloatArray
 
 MATCH_DIMENSIONS = 96
-# where a pose says that a landmark is, a keypoint at least so much like it is that landmark
-MIN_SIMILARITY, MIN_EMBEDDING_SIMILARITY = 0.75, 0.55
+# where a pose says that a landmark is, a keypoint at least so much like it is that landmark; a frozen decoder brings a
+# similarity of its own for that
+MIN_SIMILARITY = 0.75
 CANDIDATES = 4
 # columns of similarities that are looked through together
 GROUP = 16
@@ -162,7 +163,7 @@ class NearestDecoder:
         _, axes = np.linalg.eigh((self._joint.T @ self._joint).astype(np.float64))
         self._basis = torch.from_numpy(np.ascontiguousarray(axes[:, ::-1][:, :MATCH_DIMENSIONS], dtype=np.float32))
         self._frozen = shipped_decoder() if neural_map.decoder_id else None
-        self.min_similarity = MIN_EMBEDDING_SIMILARITY if self._frozen else MIN_SIMILARITY
+        self.min_similarity = self._frozen.alike if self._frozen else MIN_SIMILARITY
         self._type = torch.bfloat16 if has_fast_bfloat16() else torch.float32
         self._table = (torch.from_numpy(self._joint) @ self._basis).to(self._type)
 

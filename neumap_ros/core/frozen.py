@@ -39,6 +39,11 @@ class FrozenDecoder:
     codebook: ResidualCodebook
     decoder_id: str
 
+    @property
+    def alike(self) -> float:
+        """The similarity that a keypoint and a landmark that it does not show exceed by rare chance only."""
+        return float(self.encoder.alike)
+
     def embed(
         self,
         descriptors: npt.NDArray[Any],

@@ -41,6 +41,8 @@ WARMUP, WEIGHT_DECAY = 0.05, 1e-3
 # weights of: landmarks choosing keypoints, words following embeddings, embeddings staying near words
 BACKWARDS, FOLLOW, COMMIT = 0.3, 2.0, 0.5
 MAX_SCALE = 60.0
+# the share of wrong pairs that are more alike than KeypointEncoder.alike, and steps of similarities that are counted
+CHANCE, SIMILARITIES = 0.005, 4000
 # what is less probable than this is not learned from: its logarithm would not be finite
 IMPROBABLE = 1e-30
 KMEANS_ROUNDS, KMEANS_EXAMPLES = 12, 12
@@ -58,7 +60,7 @@ class PretrainSettings:
     precision counts.
     """
 
-    steps: int = 10_000
+    steps: int = 8000
     attention_steps: int = 2500
     images: int = 4
     keypoints: int = 2048
@@ -190,6 +192,8 @@ class _Run:
         trainee, s = self.trainee, self.settings
         trainee.encoder.requires_grad_(False)
         trainee.words.requires_grad_(False)
+        if not self.done["attention"]:
+            trainee.encoder.alike.fill_(self._similarity_by_chance())
 
         def loss_of(step: int) -> tuple[Tensor, dict[str, Tensor]]:
             # where an image's keypoints are tells nothing about those of another
@@ -197,6 +201,21 @@ class _Run:
 
         groups = [{"params": trainee.attention.parameters()}]
         self._train("attention", groups, s.attention_steps, s.attention_rate, loss_of)
+
+    @torch.no_grad()
+    def _similarity_by_chance(self) -> float:
+        """What of the keypoints and the landmarks that they do not show a share ``CHANCE`` exceeds, the same for all
+        processes.
+        """
+        similar = torch.zeros(SIMILARITIES, device=self.settings.device)
+        for _ in range(KMEANS_EXAMPLES):
+            example = self._draw_images()
+            similarity = compare(self.trainee, example, self.settings.latent_bytes)
+            similar += torch.histc(similarity[~example.right], SIMILARITIES, -1.0, 1.0)
+        if distributed.is_initialized():
+            distributed.all_reduce(similar)
+        exceeding = similar.flip(0).cumsum(0).flip(0) / similar.sum()
+        return float((exceeding > CHANCE).sum()) * 2 / SIMILARITIES - 1
 
     def _draw_images(self) -> Example:
         s = self.settings
@@ -352,12 +371,16 @@ def encoder_loss(
     return loss + quantization, {"loss": loss.detach(), "right": right, "words": quantization.detach()}
 
 
+def compare(trainee: Trainee, example: Example, latent_bytes: int) -> Tensor:
+    """The similarity (Q, L) of an example's keypoints and its landmarks, as latents of so many bytes."""
+    latents = functional.normalize(trainee.words(landmark_embeddings(trainee, example), latent_bytes), dim=1)
+    return trainee.embed(example.descriptors, example.shape) @ latents.T
+
+
 def attention_loss(trainee: Trainee, example: Example, latent_bytes: int) -> tuple[Tensor, dict[str, Tensor]]:
     """Mean cross-entropy of all rounds of an example's choices among the candidates of the finished encoder."""
     with torch.no_grad():
-        keypoints = trainee.embed(example.descriptors, example.shape)
-        latents = functional.normalize(trainee.words(landmark_embeddings(trainee, example), latent_bytes), dim=1)
-        similarity, index = (keypoints @ latents.T).topk(CANDIDATES, dim=1)
+        similarity, index = compare(trainee, example, latent_bytes).topk(CANDIDATES, dim=1)
         right = example.right.gather(1, index)
     rounds = trainee.attention(similarity, example.points[index], example.rays)
     loss = torch.stack([choice_loss(logits, right) for logits in rounds]).mean()

@@ -22,6 +22,7 @@ from neumap_ros.core.pretraining import (
     ResidualWords,
     Trainee,
     choice_loss,
+    compare,
     landmark_embeddings,
     mutual_choice_loss,
     pretrain,
@@ -103,6 +104,21 @@ def test_it_is_a_decoder(trained: tuple[Trainee, Records, Path], tmp_path: Path)
     trainee = trained[0]
     save_decoder(tmp_path / "decoder", trainee.encoder, trainee.attention, trainee.words.words.numpy())
     assert load_decoder(tmp_path / "decoder").codebook.words.shape == (STAGES, WORDS, EMBEDDING)
+
+
+def test_wrong_pairs_are_rarely_alike(trained: tuple[Trainee, Records, Path], scenes: list[TrainingScene]) -> None:
+    trainee = trained[0]
+    source = ExampleSource(scenes, 5, SETTINGS.augmentation)
+    wrong, right = [], []
+    with torch.no_grad():
+        for _ in range(20):
+            example = source.draw(64, 200, 2)
+            similarity = compare(trainee, example, SETTINGS.latent_bytes)
+            wrong.append(similarity[~example.right])
+            right.append(similarity[example.right])
+    exceeding = [float((torch.cat(part) > trainee.encoder.alike).float().mean()) for part in (wrong, right)]
+    assert exceeding[0] == pytest.approx(pretraining.CHANCE, rel=0.4)
+    assert exceeding[1] > 0.5
 
 
 def stopping(stage: str, step: int) -> Callable[[dict[str, Any]], None]:
