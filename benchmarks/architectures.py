@@ -98,7 +98,7 @@ class Sight(NamedTuple):
 
 
 class Draws:
-    """Images drawn of places, as the attention's training draws them, through a frozen encoder."""
+    """Images drawn of places through a frozen encoder, as the attention's training draws them, of fewer landmarks."""
 
     def __init__(
         self, scenes: Sequence[TrainingScene], decoder: FrozenDecoder, augmentation: Augmentation, seed: int
@@ -119,7 +119,7 @@ class Draws:
     def of(self, place: int) -> tuple[Example, Sight]:
         """An image of one place."""
         s = self._settings
-        example = self._sources[place].draw(s.attended, FEW_LANDMARKS, s.views)
+        example = self._sources[place].draw(s.attention_keypoints, FEW_LANDMARKS, s.views)
         each = self._encoder(example.view_descriptors, example.view_shape).unflatten(0, example.counts.shape)
         means = functional.normalize((each * example.counts[..., None]).sum(dim=1), dim=1)
         points = example.points - self._middles[place]

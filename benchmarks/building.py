@@ -24,8 +24,8 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from neumap_ros.core import geometry
-from neumap_ros.core.frozen import shipped_decoder
 from neumap_ros.core.geometry import make_pose
+from neumap_ros.core.large_place import voxel_index
 from neumap_ros.core.localizer import Localizer
 from neumap_ros.core.map_file import to_bytes
 from neumap_ros.core.mapping import MappingSettings, map_of, survey
@@ -35,7 +35,7 @@ from neumap_ros.core.process import set_up
 from neumap_ros.core.solver import Solver
 from neumap_ros.core.tracker import Fix, claimed_near
 from neumap_ros.core.view import View
-from neumap_ros.core.voxels import MOST_VOXELS, VOTERS, VoxelIndex
+from neumap_ros.core.voxels import MOST_VOXELS, VOTERS
 from neumap_ros.io.virtual.building import Building, building
 from neumap_ros.records import FloatArray
 
@@ -118,9 +118,7 @@ def by_chosen_voxels(neural_map: NeuralMap) -> Callable[[View, FloatArray], Pose
 
 def by_pooled_voxels(neural_map: NeuralMap) -> Callable[[View, FloatArray], Pose]:
     localizer, solver = Localizer(neural_map), Solver(neural_map)
-    codes, codebook = neural_map.landmarks, shipped_decoder().codebook
-    embeddings = codebook.decode(codes.descriptors)
-    index = VoxelIndex(codes.descriptors, embeddings, codebook.words[0], codes.offsets, neural_map.grid.cells)
+    index = voxel_index(neural_map)
 
     def answer(view: View, _: FloatArray) -> Pose:
         ranked = index.rank(index.compare(solver.described(view, {}).features.descriptors[:VOTERS]), None)[0]

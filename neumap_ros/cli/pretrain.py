@@ -38,7 +38,7 @@ def add_parser(subparsers: Subparsers) -> None:
         "--config",
         choices=SIZES,
         default="small",
-        help="small: an hour on two cores; large: for a GPU (default: small)",
+        help="small: an hour on two cores; large: for a GPU, of which it takes 12 GB (default: small)",
     )
     parser.add_argument("--places", type=options.count, metavar="N", help="virtual places to train on")
     parser.add_argument("--steps", type=options.count, metavar="N", help="training steps of the encoder")
@@ -53,7 +53,7 @@ def add_parser(subparsers: Subparsers) -> None:
     )
     parser.add_argument("--seed", type=options.seed, default=0, metavar="N", help="of places and training (default: 0)")
     parser.add_argument("--device", default="cpu", metavar="cpu", help="where to train: cpu or cuda (default: cpu)")
-    parser.add_argument("--bf16", action="store_true", help="train in bfloat16")
+    parser.add_argument("--bf16", action="store_true", help="run the encoder in bfloat16")
     parser.add_argument("--threads", type=options.threads, metavar="N", help="use at most this many threads")
     parser.set_defaults(run=run)
 

@@ -76,7 +76,7 @@ def find_in_image(
     row, column = np.nonzero(near < tree.n)
     keypoint, landmark = near[row, column] + here.start, visible[row]
     alike = np.einsum("ij,ij->i", embeddings[keypoint], looks[landmark])
-    good = (alike > shipped_decoder().alike) & agree_in_depth(keyframes.depth[keypoint], seen[landmark, 2])
+    good = (alike > shipped_decoder().min_similarity) & agree_in_depth(keyframes.depth[keypoint], seen[landmark, 2])
     keypoint, landmark, alike = keypoint[good], landmark[good], alike[good]
     best = mutual_best(keypoint, landmark, alike)
     return np.stack([keypoint[best], landmark[best]], axis=1)

@@ -163,7 +163,7 @@ class NearestDecoder:
         _, axes = np.linalg.eigh((self._joint.T @ self._joint).astype(np.float64))
         self._basis = torch.from_numpy(np.ascontiguousarray(axes[:, ::-1][:, :MATCH_DIMENSIONS], dtype=np.float32))
         self._frozen = shipped_decoder() if neural_map.decoder_id else None
-        self.min_similarity = self._frozen.alike if self._frozen else MIN_SIMILARITY
+        self.min_similarity = self._frozen.min_similarity if self._frozen else MIN_SIMILARITY
         self._type = torch.bfloat16 if has_fast_bfloat16() else torch.float32
         self._table = (torch.from_numpy(self._joint) @ self._basis).to(self._type)
 

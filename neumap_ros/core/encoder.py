@@ -26,11 +26,11 @@ class KeypointEncoder(nn.Module):
 
     The linear part starts as the principal components of the descriptors, so that training begins with what plain
     descriptors tell. ``log_scale`` turns similarities into logits, ``none`` is the logit of "nothing in the map".
-    More than ``alike`` are a keypoint and a landmark that it does not show by rare chance only: how similar that is
-    depends on the training.
+    ``min_similarity`` is what a keypoint and a landmark that it does not show rarely exceed, which is measured: it
+    differs from training to training.
     """
 
-    alike: Tensor
+    min_similarity: Tensor
 
     def __init__(self) -> None:
         super().__init__()
@@ -45,7 +45,7 @@ class KeypointEncoder(nn.Module):
         )
         self.log_scale = nn.Parameter(torch.tensor(3.0))
         self.none = nn.Parameter(torch.tensor(14.0))
-        self.register_buffer("alike", torch.tensor(0.5))
+        self.register_buffer("min_similarity", torch.tensor(0.5))
         nn.init.zeros_(self.mlp[-1].weight)  # type: ignore[arg-type]
         nn.init.zeros_(self.mlp[-1].bias)  # type: ignore[arg-type]
 

@@ -40,9 +40,9 @@ class FrozenDecoder:
     decoder_id: str
 
     @property
-    def alike(self) -> float:
+    def min_similarity(self) -> float:
         """The similarity that a keypoint and a landmark that it does not show exceed by rare chance only."""
-        return float(self.encoder.alike)
+        return float(self.encoder.min_similarity)
 
     def embed(
         self,

@@ -25,10 +25,10 @@ from neumap_ros.core.voxels import LARGE, MOST_VOXELS, VOTERS, VoxelIndex
 from neumap_ros.records import Float32Array, FloatArray
 
 # so many of the likeliest voxels are tried first, if they have this share of the most votes, and so many at most, with
-# so many keypoints that are about as like something there as the landmark they show would be; a try needs so many
-# inliers
+# so many keypoints that are like something there, at least this share of how like the landmark they show they would be;
+# a try needs so many inliers
 TRIED_FIRST, FIRST_SHARE, MOST_TRIED = 4, 0.1, 8
-TRIED_KEYPOINTS, ALIKE, TRY_INLIERS = 96, 0.5, 8
+TRIED_KEYPOINTS, ALIKE, TRY_INLIERS = 96, 0.9, 8
 # of the poses that these lead to so many are compared each time, with at least this share of the most inliers
 COMPARED, WORTH = 4, 0.4
 # a pose that this share of the image confirms, and none of those tried rivals, is not compared with more; so many parts
@@ -36,6 +36,13 @@ COMPARED, WORTH = 4, 0.4
 CONVINCING, HEARD = 0.8, 12
 # a voxel with so many of the landmarks found again belongs to what the image shows
 SHOWN = 4
+
+
+def voxel_index(neural_map: NeuralMap) -> VoxelIndex:
+    """The index of the voxels of a map for the frozen decoder."""
+    codes, cells, decoder = neural_map.landmarks, neural_map.grid.cells, shipped_decoder()
+    embeddings, words = decoder.codebook.decode(codes.descriptors), decoder.codebook.words[0]
+    return VoxelIndex(codes.descriptors, embeddings, words, codes.offsets, cells, decoder.min_similarity)
 
 
 @dataclass(frozen=True)
@@ -53,9 +60,8 @@ class LargePlace:
 
     def __init__(self, neural_map: NeuralMap, solver: Solver) -> None:
         """``neural_map`` :func:`is_large`; ``solver`` solves in it."""
-        codes, codebook = neural_map.landmarks, shipped_decoder().codebook
-        embeddings, cells = codebook.decode(codes.descriptors), neural_map.grid.cells
-        self._index = VoxelIndex(codes.descriptors, embeddings, codebook.words[0], codes.offsets, cells)
+        self._index = voxel_index(neural_map)
+        self._alike = ALIKE * solver.nearest.min_similarity
         self._grid = neural_map.grid
         self._solver = solver
 
@@ -131,7 +137,7 @@ class LargePlace:
         for voxel in voxels:
             started = time.perf_counter()
             best = np.argsort(-alike[:, voxel], kind="stable")[:TRIED_KEYPOINTS]
-            best = np.sort(best[alike[best, voxel] > ALIKE])
+            best = np.sort(best[alike[best, voxel] > self._alike])
             there = np.array([voxel])
             guesses = self._solver.nearest.decode(view.features.select(best), there)
             guesses = replace(guesses, keypoint=best[guesses.keypoint])

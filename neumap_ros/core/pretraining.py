@@ -5,7 +5,8 @@ codebook; keypoints of images that were not used for them must choose theirs amo
 
 1. The encoder, by cross-entropy of the similarities; after a third of the steps through the words, which are learned
    along (vector quantization with the straight-through gradient, van den Oord et al. 2017).
-2. The attention, on the candidates that the finished encoder proposes.
+2. The attention, on the candidates that the finished encoder proposes. Before it, what similarity is worth anything is
+   measured.
 
 A checkpoint is written every few hundred steps, and training goes on from it. On several GPUs (``torchrun``) every
 process draws examples of its own, and gradients are averaged.
@@ -41,8 +42,8 @@ WARMUP, WEIGHT_DECAY = 0.05, 1e-3
 # weights of: landmarks choosing keypoints, words following embeddings, embeddings staying near words
 BACKWARDS, FOLLOW, COMMIT = 0.3, 2.0, 0.5
 MAX_SCALE = 60.0
-# the share of wrong pairs that are more alike than KeypointEncoder.alike, and steps of similarities that are counted
-CHANCE, SIMILARITIES = 0.005, 4000
+# the share of wrong pairs that exceed KeypointEncoder.min_similarity, and bins that similarities are counted in
+CHANCE, SIMILARITY_BINS = 0.005, 4000
 # what is less probable than this is not learned from: its logarithm would not be finite
 IMPROBABLE = 1e-30
 KMEANS_ROUNDS, KMEANS_EXAMPLES = 12, 12
@@ -56,15 +57,15 @@ class PretrainSettings:
     """The small configuration by default.
 
     A step of the encoder asks ``images`` of one place about so many ``keypoints`` together, one of the attention a
-    single image about ``attended``. ``bf16`` runs the encoder in bfloat16, but not similarities and distances, where
-    precision counts.
+    single image about ``attention_keypoints``. ``bf16`` runs the encoder in bfloat16, but not similarities and
+    distances, where precision counts.
     """
 
     steps: int = 8000
     attention_steps: int = 2500
     images: int = 4
     keypoints: int = 2048
-    attended: int = 512
+    attention_keypoints: int = 512
     landmarks: int = 4096
     views: int = 2
     learning_rate: float = 1e-3
@@ -90,7 +91,7 @@ class ResidualWords(nn.Module):
     def forward(self, vectors: Tensor, stages: int) -> Tensor:
         """The sums of words (N, D) nearest to vectors (N, D), chosen greedily."""
         with torch.no_grad():
-            rest, chosen = vectors.detach().float(), []
+            rest, chosen = vectors.detach(), []
             for words in self.words[:stages]:
                 chosen.append(_nearest(rest, words))
                 rest = rest - words[chosen[-1]]
@@ -99,7 +100,7 @@ class ResidualWords(nn.Module):
     @torch.no_grad()
     def start(self, vectors: Tensor, generator: torch.Generator) -> None:
         """Words by k-means of vectors (N, D), stage by stage."""
-        rest = vectors.detach().float()
+        rest = vectors.detach()
         for words in self.words:
             centre = rest[torch.randperm(len(rest), generator=generator)[:WORDS].to(rest.device)].clone()
             for _ in range(KMEANS_ROUNDS):
@@ -193,11 +194,13 @@ class _Run:
         trainee.encoder.requires_grad_(False)
         trainee.words.requires_grad_(False)
         if not self.done["attention"]:
-            trainee.encoder.alike.fill_(self._similarity_by_chance())
+            trainee.encoder.min_similarity.fill_(self._similarity_by_chance())
 
         def loss_of(step: int) -> tuple[Tensor, dict[str, Tensor]]:
             # where an image's keypoints are tells nothing about those of another
-            return attention_loss(trainee, self.source.draw(s.attended, s.landmarks, s.views), s.latent_bytes)
+            return attention_loss(
+                trainee, self.source.draw(s.attention_keypoints, s.landmarks, s.views), s.latent_bytes
+            )
 
         groups = [{"params": trainee.attention.parameters()}]
         self._train("attention", groups, s.attention_steps, s.attention_rate, loss_of)
@@ -207,15 +210,15 @@ class _Run:
         """What of the keypoints and the landmarks that they do not show a share ``CHANCE`` exceeds, the same for all
         processes.
         """
-        similar = torch.zeros(SIMILARITIES, device=self.settings.device)
+        similar = torch.zeros(SIMILARITY_BINS, device=self.settings.device)
         for _ in range(KMEANS_EXAMPLES):
             example = self._draw_images()
-            similarity = compare(self.trainee, example, self.settings.latent_bytes)
-            similar += torch.histc(similarity[~example.right], SIMILARITIES, -1.0, 1.0)
+            similarity = similarities(self.trainee, example, self.settings.latent_bytes)
+            similar += torch.histc(similarity[~example.right], SIMILARITY_BINS, -1.0, 1.0)
         if distributed.is_initialized():
             distributed.all_reduce(similar)
         exceeding = similar.flip(0).cumsum(0).flip(0) / similar.sum()
-        return float((exceeding > CHANCE).sum()) * 2 / SIMILARITIES - 1
+        return float((exceeding > CHANCE).sum()) * 2 / SIMILARITY_BINS - 1
 
     def _draw_images(self) -> Example:
         s = self.settings
@@ -294,8 +297,11 @@ class _Run:
             raise ConfigError(
                 f"{self.path} is a training on other scenes: give the same places and recordings, or another folder"
             )
+        try:
+            self.trainee.load_state_dict(content["trainee"])
+        except RuntimeError as error:
+            raise ConfigError(f"{self.path} is a training of another version: remove it to begin anew") from error
         self.done = dict(content["done"])
-        self.trainee.load_state_dict(content["trainee"])
         self._optimizer_state = content["optimizer"]
         if self.rank:
             # the checkpoint is of the first process, and the others must not repeat its draws
@@ -371,7 +377,7 @@ def encoder_loss(
     return loss + quantization, {"loss": loss.detach(), "right": right, "words": quantization.detach()}
 
 
-def compare(trainee: Trainee, example: Example, latent_bytes: int) -> Tensor:
+def similarities(trainee: Trainee, example: Example, latent_bytes: int) -> Tensor:
     """The similarity (Q, L) of an example's keypoints and its landmarks, as latents of so many bytes."""
     latents = functional.normalize(trainee.words(landmark_embeddings(trainee, example), latent_bytes), dim=1)
     return trainee.embed(example.descriptors, example.shape) @ latents.T
@@ -380,7 +386,7 @@ def compare(trainee: Trainee, example: Example, latent_bytes: int) -> Tensor:
 def attention_loss(trainee: Trainee, example: Example, latent_bytes: int) -> tuple[Tensor, dict[str, Tensor]]:
     """Mean cross-entropy of all rounds of an example's choices among the candidates of the finished encoder."""
     with torch.no_grad():
-        similarity, index = compare(trainee, example, latent_bytes).topk(CANDIDATES, dim=1)
+        similarity, index = similarities(trainee, example, latent_bytes).topk(CANDIDATES, dim=1)
         right = example.right.gather(1, index)
     rounds = trainee.attention(similarity, example.points[index], example.rays)
     loss = torch.stack([choice_loss(logits, right) for logits in rounds]).mean()
@@ -430,7 +436,7 @@ def _surprise(answers: Tensor, whose: Tensor, total: Tensor) -> Tensor:
 
 
 def _mean_of(values: Tensor, chosen: Tensor) -> Tensor:
-    # by weights, not by an index, whose length a GPU would have to be asked for
+    # by weights: a GPU would have to be asked for the length of an index
     return torch.where(chosen, values, 0.0).sum() / chosen.sum().clamp_min(1)
 
 

@@ -98,7 +98,8 @@ def _index(scene: TrainingScene, device: torch.device) -> _Indexed:
 
 
 class ExampleSource:
-    """Draws examples from scenes, on ``device``, the same for the same seed. Scenes of too few landmarks are left out.
+    """Draws examples from scenes, on ``device``, the same for the same seed and kind of device. Scenes of too few
+    landmarks are left out.
 
     Raises ValueError where no scene is left.
     """

@@ -20,7 +20,7 @@ from neumap_ros.core.tracks import Tracks
 from neumap_ros.records import Float32Array, FloatArray, Frame
 
 UNKNOWN, NOTHING = -2, -1
-# an image that asks is left out of its landmarks, which others must then show
+# images that ask are left out of their landmarks, which others must then show
 MIN_VIEWS = 3
 # a keypoint whose measured point is this near to a landmark shows it; one further away than REACH_M shows none
 SAME_M, REACH_M = 0.03, 0.08

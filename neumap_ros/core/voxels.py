@@ -28,19 +28,28 @@ LARGE = 15_000
 VOTERS = 512
 # by so many of its principal axes, what a landmark's word leaves of it is compared: they hold nine tenths
 AXES = 32
-# a keypoint is like anything so much, and by more than this much more says no more
-ANYTHING, CLEAR = 0.3, 0.3
+# a keypoint is like anything so much, and by more than this much more says no more: shares of what it would have to be
+# like a landmark that it shows
+ANYTHING, CLEAR = 0.55, 0.55
 
 
 class VoxelIndex:
     """Ranks the voxels of one map. Landmarks of a word are together, ordered by voxel."""
 
     def __init__(
-        self, latents: Codes, embeddings: Float32Array, words: Float32Array, offsets: IntArray, cells: IntArray
+        self,
+        latents: Codes,
+        embeddings: Float32Array,
+        words: Float32Array,
+        offsets: IntArray,
+        cells: IntArray,
+        min_similarity: float,
     ) -> None:
         """``latents`` (L, B) and their ``embeddings`` (L, D), ordered by voxel as ``offsets`` (V + 1,) say; ``words``
-        (256, D) are those of the first byte. ``cells`` (V, 3) say where the voxels are, as in the grid.
+        (256, D) are those of the first byte. ``cells`` (V, 3) say where the voxels are, as in the grid, and
+        ``min_similarity`` how alike a keypoint and the landmark that it shows are at least.
         """
+        self._anything, self._clear = ANYTHING * min_similarity, CLEAR * min_similarity
         voxel = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
         order = np.argsort(latents[:, 0], kind="stable")
         # a voxel and those beside it, corners included, are one part of the map
@@ -76,7 +85,7 @@ class VoxelIndex:
         best += alike[keypoint, words][:, None]
         found = np.empty_like(best)
         found[by_word] = best
-        return np.maximum(np.maximum(found[:count], found[count:]), ANYTHING)
+        return np.maximum(np.maximum(found[:count], found[count:]), self._anything)
 
     def rank(self, best: Float32Array, voxels: IntArray | None) -> tuple[IntArray, Float32Array]:
         """The ``voxels`` (None: all), those first that an image shows most likely whose keypoints compare as ``best``
@@ -90,7 +99,7 @@ class VoxelIndex:
     def votes(self, best: Float32Array) -> Float32Array:
         """How much keypoints that compare as ``best`` (N, V) speak for each voxel (V,)."""
         voxel = best.argmax(axis=1)
-        clear = np.clip(self.lead(best, voxel), 0, CLEAR)
+        clear = np.clip(self.lead(best, voxel), 0, self._clear)
         return np.bincount(voxel, weights=clear, minlength=best.shape[1]).astype(np.float32)
 
     def lead(self, best: Float32Array, voxel: IntArray) -> Float32Array:
@@ -98,8 +107,8 @@ class VoxelIndex:
         anything in another part of the map; negative where it is less.
         """
         here = self._part[voxel]
-        there = np.where(here, ANYTHING, best).max(axis=1)
-        return np.asarray(np.where(here, best, ANYTHING).max(axis=1) - there)
+        there = np.where(here, self._anything, best).max(axis=1)
+        return np.asarray(np.where(here, best, self._anything).max(axis=1) - there)
 
 
 def _list_of(shortened: Float32Array, voxel: IntArray) -> tuple[Float32Array, IntArray, IntArray]:

@@ -52,6 +52,12 @@ def test_nearest_finds_landmarks_by_their_descriptors(scene: Scene) -> None:
     assert (np.diff(found.confidence) <= 0).all()
 
 
+def test_how_alike_is_alike_is_said_by_what_describes(scene: Scene) -> None:
+    assert NearestDecoder(make_map(scene)).min_similarity == decoders.MIN_SIMILARITY
+    assert NearestDecoder(make_latent_map(scene)).min_similarity == shipped_decoder().min_similarity
+    assert shipped_decoder().min_similarity != decoders.MIN_SIMILARITY
+
+
 def test_what_is_like_nothing_in_the_map_is_less_sure(scene: Scene) -> None:
     decoder = NearestDecoder(make_map(scene))
     own, _, _ = features_of(scene, POSE, np.random.default_rng(1), descriptor_noise=0.1)

@@ -32,6 +32,7 @@ def untrained() -> tuple[KeypointEncoder, GeometricAttention, Float32Array]:
     with torch.no_grad():
         for parameter in (*encoder.parameters(), *attention.parameters()):
             parameter.add_(0.05 * torch.randn_like(parameter))
+        encoder.min_similarity.fill_(0.375)
     words = np.random.default_rng(0).normal(size=(3, WORDS, EMBEDDING)).astype(np.float32)
     return encoder, attention, words
 
@@ -61,6 +62,7 @@ def test_a_decoder_comes_back_as_it_was(path: Path) -> None:
     loaded = load_decoder(path)
     np.testing.assert_array_equal(loaded.codebook.words, words.astype(np.float16))
     assert loaded.codebook.words.dtype == np.float32
+    assert loaded.min_similarity == 0.375
     for given, module in ((encoder, loaded.encoder), (attention, loaded.attention)):
         expected, state = given.state_dict(), module.state_dict()
         assert set(state) == set(expected)

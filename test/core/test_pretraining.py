@@ -22,17 +22,17 @@ from neumap_ros.core.pretraining import (
     ResidualWords,
     Trainee,
     choice_loss,
-    compare,
     landmark_embeddings,
     mutual_choice_loss,
     pretrain,
+    similarities,
 )
 from neumap_ros.core.quantization import WORDS
 from neumap_ros.core.training_data import Augmentation, Example, ExampleSource
 from neumap_ros.core.training_scene import TrainingScene
 from neumap_ros.errors import ConfigError
 
-SETTINGS = PretrainSettings(steps=48, attention_steps=20, images=2, keypoints=64, attended=64, landmarks=200)
+SETTINGS = PretrainSettings(steps=48, attention_steps=20, images=2, keypoints=64, attention_keypoints=64, landmarks=200)
 Records = list[dict[str, Any]]
 
 
@@ -113,10 +113,10 @@ def test_wrong_pairs_are_rarely_alike(trained: tuple[Trainee, Records, Path], sc
     with torch.no_grad():
         for _ in range(20):
             example = source.draw(64, 200, 2)
-            similarity = compare(trainee, example, SETTINGS.latent_bytes)
+            similarity = similarities(trainee, example, SETTINGS.latent_bytes)
             wrong.append(similarity[~example.right])
             right.append(similarity[example.right])
-    exceeding = [float((torch.cat(part) > trainee.encoder.alike).float().mean()) for part in (wrong, right)]
+    exceeding = [float((torch.cat(part) > trainee.encoder.min_similarity).float().mean()) for part in (wrong, right)]
     assert exceeding[0] == pytest.approx(pretraining.CHANCE, rel=0.4)
     assert exceeding[1] > 0.5
 
@@ -135,6 +135,8 @@ def stopping(stage: str, step: int) -> Callable[[dict[str, Any]], None]:
         # before the first checkpoint, before there are words, after, and in the second stage
         [("encoder", 4)],
         [("encoder", 12), ("encoder", 32), ("attention", 16)],
+        # between the stages
+        [("attention", 4)],
     ],
 )
 def test_an_interrupted_training_goes_on_as_if_it_had_not_been(
@@ -177,7 +179,18 @@ def test_other_scenes_are_refused(scenes: list[TrainingScene], trained: tuple[Tr
         pretrain(scenes[:-1], SETTINGS, trained[2])
 
 
-def test_another_device_may_go_on(scenes: list[TrainingScene], trained: tuple[Trainee, Records, Path]) -> None:
+def test_the_encoder_runs_in_bfloat16_where_asked(scenes: list[TrainingScene]) -> None:
+    example = ExampleSource(scenes, 0, Augmentation()).draw(50, 100, 2)
+    exact, rough = Trainee(), Trainee(bf16=True)
+    rough.load_state_dict(exact.state_dict())
+    with torch.no_grad():
+        expected, found = (each.embed(example.descriptors, example.shape) for each in (exact, rough))
+    assert found.dtype == torch.float32
+    assert not torch.equal(found, expected)
+    torch.testing.assert_close(found, expected, atol=0.02, rtol=0)
+
+
+def test_other_precision_may_go_on(scenes: list[TrainingScene], trained: tuple[Trainee, Records, Path]) -> None:
     assert_same_weights(pretrain(scenes, replace(SETTINGS, bf16=True), trained[2]), trained[0])
 
 
@@ -209,6 +222,16 @@ def test_a_training_goes_on_on_another_kind_of_device(
             with pytest.raises(KeyboardInterrupt):
                 pretrain(scenes, settings, checkpoint, stopping(*stop))
     assert all(value.isfinite().all() for value in trainee.state_dict().values())
+
+
+def test_a_checkpoint_of_another_version_is_refused(
+    scenes: list[TrainingScene], trained: tuple[Trainee, Records, Path], tmp_path: Path
+) -> None:
+    content = torch.load(trained[2], weights_only=True)
+    del content["trainee"]["encoder.none"]
+    torch.save(content, tmp_path / "checkpoint.pt")
+    with pytest.raises(ConfigError, match="a training of another version"):
+        pretrain(scenes, SETTINGS, tmp_path / "checkpoint.pt")
 
 
 @pytest.mark.parametrize("content", [b"", b"no checkpoint"])

@@ -9,7 +9,16 @@ from tiny_scenes import FOREIGN, SHOWN, tiny_scene
 
 from neumap_ros.core.network import keypoint_geometry
 from neumap_ros.core.quantization import joint_descriptors
-from neumap_ros.core.training_data import FEWEST_LANDMARKS, RIGHT_M, Augmentation, Example, ExampleSource, joint_of
+from neumap_ros.core.training_data import (
+    FEWEST_LANDMARKS,
+    MAX_LOG_ZOOM,
+    MAX_ROLL_RAD,
+    RIGHT_M,
+    Augmentation,
+    Example,
+    ExampleSource,
+    joint_of,
+)
 from neumap_ros.core.training_scene import TrainingScene
 from neumap_ros.records import Float32Array
 
@@ -131,6 +140,24 @@ def test_augmentation_changes_the_keypoints_and_nothing_else(scene: TrainingScen
     # what of the scene is drawn first does not depend on the augmentation
     for name in ("rays", "view_descriptors", "view_shape", "counts", "points", "right"):
         assert torch.equal(getattr(example, name), getattr(examples[0], name)), name
+
+
+def test_each_image_is_rolled_and_zoomed_as_a_whole(scene: TrainingScene) -> None:
+    example = ExampleSource([scene], 0, Augmentation()).draw(400, 300, 3, images=3)
+    rows = asked_rows(scene, example)
+    seen = keypoint_geometry(scene.size[rows], scene.angle[rows])
+    shape = example.shape.numpy()
+    zoom = shape[:, 0] - seen[:, 0]
+    roll = (np.arctan2(*shape[:, 1:].T) - np.arctan2(*seen[:, 1:].T) + np.pi) % (2 * np.pi) - np.pi
+    turns = []
+    for image in np.unique(scene.image[rows]):
+        of_image = scene.image[rows] == image
+        assert np.ptp(zoom[of_image]) < 1e-4
+        assert np.ptp(roll[of_image]) < 1e-4
+        turns.append((zoom[of_image][0], roll[of_image][0]))
+    assert len(turns) == 3
+    assert np.ptp(turns, axis=0).min() > 0.01
+    assert (np.abs(turns).max(axis=0) <= (MAX_LOG_ZOOM + 1e-4, MAX_ROLL_RAD + 1e-4)).all()
 
 
 def same(one: Example, other: Example) -> bool:

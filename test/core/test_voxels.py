@@ -12,6 +12,7 @@ from neumap_ros.core.voxels import ANYTHING, CLEAR, VoxelIndex
 from neumap_ros.records import Float32Array
 
 VOXELS, EACH = 12, 150
+SIMILAR = shipped_decoder().min_similarity
 # none of them next to another
 ROW = 2 * np.arange(VOXELS)[:, None] * [1, 0, 0]
 
@@ -25,9 +26,8 @@ def embeddings_of(codes: Codes) -> Float32Array:
 
 
 def make_index(codes: Codes, offsets: IntArray) -> VoxelIndex:
-    return VoxelIndex(
-        codes, embeddings_of(codes), shipped_decoder().codebook.words[0], offsets, ROW[: len(offsets) - 1]
-    )
+    words = shipped_decoder().codebook.words[0]
+    return VoxelIndex(codes, embeddings_of(codes), words, offsets, ROW[: len(offsets) - 1], SIMILAR)
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +82,7 @@ def test_votes_are_those_of_comparing_with_all(codes: Codes, index: VoxelIndex) 
     """What a keypoint is most like is nearly always among the landmarks of its words."""
     view = seen(codes, 2, 80, noise=0.3)
     best = np.sort((view @ embeddings_of(codes).T).reshape(len(view), VOXELS, EACH).max(axis=2), axis=1)
-    clear = np.minimum(best[:, -1] - np.maximum(best[:, -2], ANYTHING), CLEAR)
+    clear = np.minimum(best[:, -1] - np.maximum(best[:, -2], ANYTHING * SIMILAR), CLEAR * SIMILAR)
     assert 0.7 * clear.sum() < index.votes(index.compare(view))[2] < 1.5 * clear.sum()
 
 
@@ -93,7 +93,7 @@ def test_half_the_numbers_tell_landmarks_apart(codes: Codes, index: VoxelIndex, 
     likeliest = np.argsort(0.5 * (words**2).sum(axis=1) - view @ words.T, axis=1)[:, :2]
     compared = (codes[None, :, :1] == likeliest[:, None]).any(axis=2)
     alike = np.where(compared, view @ embeddings_of(codes).T, 0).reshape(len(view), VOXELS, EACH).max(axis=2)
-    alike, found = np.maximum(alike, ANYTHING), index.compare(view)
+    alike, found = np.maximum(alike, ANYTHING * SIMILAR), index.compare(view)
     assert np.abs(found - alike).mean() < 0.03
     assert (found.argmax(axis=1) == alike.argmax(axis=1)).mean() > 0.9
 
@@ -104,7 +104,8 @@ def test_neighbours_are_one_place(codes: Codes) -> None:
     offsets, words = np.arange(5) * EACH, shipped_decoder().codebook.words[0]
     side_by_side, apart = np.array([[0, 0, 0], [1, 1, 0], [5, 0, 0], [9, 0, 0]]), 2 * ROW[:4]
     view = seen(codes, 0, 60, noise=0.3)
-    near, far = (VoxelIndex(same, embeddings_of(same), words, offsets, cells) for cells in (side_by_side, apart))
+    looks = embeddings_of(same)
+    near, far = (VoxelIndex(same, looks, words, offsets, cells, SIMILAR) for cells in (side_by_side, apart))
     assert near.votes(near.compare(view)).sum() > 5 * far.votes(far.compare(view)).sum()
     assert near.rank(near.compare(view), None)[0][0] in (0, 1)
 
