@@ -43,7 +43,7 @@ WARMUP, WEIGHT_DECAY = 0.05, 1e-3
 BACKWARDS, FOLLOW, COMMIT = 0.3, 2.0, 0.5
 MAX_SCALE = 60.0
 # the share of wrong pairs that exceed KeypointEncoder.min_similarity, and bins that similarities are counted in
-CHANCE, SIMILARITY_BINS = 0.005, 4000
+CHANCE, SIMILARITY_BINS = 1 / 300, 4000
 # what is less probable than this is not learned from: its logarithm would not be finite
 IMPROBABLE = 1e-30
 KMEANS_ROUNDS, KMEANS_EXAMPLES = 12, 12
