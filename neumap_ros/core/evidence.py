@@ -33,6 +33,9 @@ CHECK_RADIUS_PX = 5.0
 # a cell with so many keypoints where landmarks are expected contradicts, if less than this share of them or fewer than
 # so many show one that is found again
 EXPECTED, FOUND_SHARE, FEWEST_FOUND = 8, 0.12, 2
+# poses are compared by finer parts, since furniture and the wall behind it are often in one of the others. Such a part
+# contradicts where nothing is found at so many keypoints, and landmarks beyond so many confirm it no more
+COMPARED_COLUMNS, COMPARED_ROWS, COMPARED_EXPECTED, COMPARED_FOUND = 9, 6, 3, 4
 # a pose that so much of the image contradicts is none, however much speaks for it
 MIN_CONFIRMED = 0.4
 # points that are the same when rounded to this are one landmark
@@ -116,13 +119,33 @@ def verdicts(expected: IntArray, found: IntArray, view: View) -> tuple[int, int]
     return int(right.sum()), int(((due >= EXPECTED) & ~right).sum())
 
 
-def cells_of(keypoint: IntArray, view: View) -> IntArray:
+def support(expected: IntArray, found: IntArray, view: View) -> float:
+    """How much of the image a pose explains, to compare poses by, from what :func:`verdicts` are made of.
+
+    Furniture that stands in two rooms fits both, and often better in the wrong one, which may have been mapped from
+    nearer; the walls around it tell. So what counts is how many parts of the image confirm, by a few landmarks each
+    however many are found, and the share of them that does.
+    """
+    cell = cells_of(np.concatenate([expected, found]), view, COMPARED_COLUMNS, COMPARED_ROWS)
+    due, seen = (np.bincount(c, minlength=COMPARED_COLUMNS * COMPARED_ROWS) for c in np.split(cell, [len(expected)]))
+    right = (seen > 0) & (seen >= FOUND_SHARE * due)
+    heard = right | (due >= COMPARED_EXPECTED)
+    return float(np.minimum(seen[right], COMPARED_FOUND).sum() * right.sum() / max(heard.sum(), 1))
+
+
+def cells_of(keypoint: IntArray, view: View, columns: int = CELL_COLUMNS, rows: int = CELL_ROWS) -> IntArray:
     """In which cell of the image each keypoint (K,) is."""
-    return cells_at(view.features.pixels[keypoint], view.camera.width, view.camera.height)
+    return cells_at(view.features.pixels[keypoint], view.camera.width, view.camera.height, columns, rows)
 
 
-def cells_at(places: npt.NDArray[np.floating[Any]], width: float, height: float) -> IntArray:
+def cells_at(
+    places: npt.NDArray[np.floating[Any]],
+    width: float,
+    height: float,
+    columns: int = CELL_COLUMNS,
+    rows: int = CELL_ROWS,
+) -> IntArray:
     """In which cell of an image of this size ``places`` (N, 2), counted from its corner, are; outside, the nearest."""
-    column = np.clip(places[:, 0] * CELL_COLUMNS // width, 0, CELL_COLUMNS - 1)
-    row = np.clip(places[:, 1] * CELL_ROWS // height, 0, CELL_ROWS - 1)
-    return np.asarray(row * CELL_COLUMNS + column, dtype=np.int64)
+    column = np.clip(places[:, 0] * columns // width, 0, columns - 1)
+    row = np.clip(places[:, 1] * rows // height, 0, rows - 1)
+    return np.asarray(row * columns + column, dtype=np.int64)

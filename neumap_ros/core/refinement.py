@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from neumap_ros.core import geometry
 from neumap_ros.core.decoders import Hypotheses, NearestDecoder, rows_of_voxels
-from neumap_ros.core.evidence import CHECK_RADIUS_PX, Evidence, count_evidence, verdicts
+from neumap_ros.core.evidence import CHECK_RADIUS_PX, Evidence, count_evidence, support, verdicts
 from neumap_ros.core.keyframes import IntArray
 from neumap_ros.core.matching import mutual_best
 from neumap_ros.core.neural_map import VoxelGrid
@@ -32,7 +31,8 @@ class Solution:
     """A pose in the adjusted map, before it is corrected and judged.
 
     ``information`` (6, 6) as of :func:`~neumap_ros.core.pose.refine_pose`; ``keypoint`` (M,), ``points`` (M, 3) and
-    ``error_px`` (M,) are the matches it was refined on. ``rival_m`` is how far away another pose is that explains the
+    ``error_px`` (M,) are the matches it was refined on. ``support`` is as of
+    :func:`~neumap_ros.core.evidence.support`. ``rival_m`` is how far away another pose is that explains the
     image about as well, and ``rival_support`` the support of that; 0 where none was found.
     """
 
@@ -42,18 +42,9 @@ class Solution:
     keypoint: IntArray
     points: FloatArray
     error_px: FloatArray
+    support: float
     rival_m: float = 0.0
     rival_support: float = 0.0
-
-    @property
-    def support(self) -> float:
-        """How much of the image the pose explains, to compare poses by.
-
-        Furniture that stands in two rooms fits both, and often better in the wrong one, which may have been mapped from
-        nearer. The walls around it tell: so the parts of the image count first, those that contradict too, and the
-        landmarks found there less.
-        """
-        return self.evidence.confirming * self.evidence.confirmed * math.sqrt(len(self.keypoint))
 
 
 class Refinement:
@@ -84,7 +75,8 @@ class Refinement:
         error = self._errors(pose, view, keypoints[chosen], landmarks[chosen])
         fits = error < view.scale * CHECK_RADIUS_PX
         found = keypoints[chosen][fits]
-        confirming, contradicting = verdicts(self._expected(pose, visible, view), found, view)
+        expected = self._expected(pose, visible, view)
+        confirming, contradicting = verdicts(expected, found, view)
         return Solution(
             camera_from_map=pose,
             information=information,
@@ -92,6 +84,7 @@ class Refinement:
             keypoint=found,
             points=self._nearest.points[landmarks[chosen]][fits],
             error_px=error[fits],
+            support=support(expected, found, view),
         )
 
     def _errors(self, pose: FloatArray, view: View, keypoints: IntArray, landmarks: IntArray) -> FloatArray:

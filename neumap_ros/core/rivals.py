@@ -18,7 +18,7 @@ from neumap_ros.records import FloatArray
 # two sides, and may stand in two places
 RIVALRY = 16.0
 # so far from each other poses are two; a rival has more than this share of what speaks for the better one
-RIVAL_M, RIVAL_RAD, RIVAL_SHARE = 0.15, 0.1, 0.8
+RIVAL_M, RIVAL_RAD, RIVAL_SHARE = 0.15, 0.1, 0.85
 
 
 def apart(one: FloatArray, other: FloatArray) -> bool:

@@ -7,7 +7,17 @@ import pytest
 from synthetic_scene import CAMERA, Scene, features_of, make_latent_map, make_map, make_scene, ring
 
 from neumap_ros.core import geometry
-from neumap_ros.core.evidence import CELL_COLUMNS, CELL_ROWS, EXPECTED, FEWEST_FOUND, cells_of, verdicts
+from neumap_ros.core.evidence import (
+    CELL_COLUMNS,
+    CELL_ROWS,
+    COMPARED_EXPECTED,
+    COMPARED_FOUND,
+    EXPECTED,
+    FEWEST_FOUND,
+    cells_of,
+    support,
+    verdicts,
+)
 from neumap_ros.core.keyframes import IntArray
 from neumap_ros.core.localizer import Localizer
 from neumap_ros.core.view import View
@@ -58,6 +68,34 @@ def test_few_found_of_very_many_contradict(view: View) -> None:
     crowd = in_cell(view, busiest, 18)
     assert verdicts(crowd[:16], crowd[:2], view) == (1, 0)
     assert verdicts(crowd, crowd[:2], view) == (0, 1)
+
+
+def part(view: View, number: int) -> IntArray:
+    """All keypoints of the part of the image, of those that poses are compared by, with the most but ``number``."""
+    parts = cells_of(np.arange(len(view.features)), view, 9, 6)
+    return np.flatnonzero(parts == np.argsort(-np.bincount(parts))[number])
+
+
+def test_the_twin_whose_furniture_was_mapped_from_nearer_explains_less_of_the_image(view: View) -> None:
+    """Both rooms hold the same furniture; where it stands before a wall, only one of them has that wall."""
+    furniture, *walls = (part(view, number) for number in range(5))
+    walls = [wall[:COMPARED_EXPECTED] for wall in walls]
+    expected = np.concatenate([furniture, *walls])
+    right = support(expected, np.concatenate([furniture[: len(furniture) // 4], *walls]), view)
+    twin = support(expected, furniture, view)
+    assert twin < 0.1 * right
+
+
+def test_support_counts_a_few_landmarks_of_a_part_and_what_contradicts(view: View) -> None:
+    one, other = part(view, 0), part(view, 1)
+    everything = support(one, one, view)
+    assert everything == COMPARED_FOUND
+    assert support(one, one[: COMPARED_FOUND - 1], view) == COMPARED_FOUND - 1
+    both = np.concatenate([one, other[:COMPARED_EXPECTED]])
+    assert support(both, one, view) == COMPARED_FOUND / 2
+    too_few = np.concatenate([one, other[: COMPARED_EXPECTED - 1]])
+    assert support(too_few, one, view) == COMPARED_FOUND
+    assert support(one[:0], one[:0], view) == 0
 
 
 @pytest.mark.parametrize("make", [make_map, make_latent_map])

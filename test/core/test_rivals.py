@@ -13,15 +13,16 @@ from neumap_ros.core.refinement import Solution
 from neumap_ros.core.rivals import RIVAL_SHARE, better_of
 
 
-def at(x: float, inliers: int, confirming: int, contradicting: int, landmarks: int) -> Solution:
-    """A pose at x metres with so much that speaks for it and against it."""
+def at(x: float, support: float, inliers: int = 50) -> Solution:
+    """A pose at x metres that so much speaks for."""
     return Solution(
         camera_from_map=geometry.invert_pose(geometry.make_pose(np.eye(3), np.array([x, 0.0, 0.0]))),
         information=np.eye(6),
-        evidence=Evidence(inliers, inliers, 10, confirming, contradicting),
-        keypoint=np.arange(landmarks),
-        points=np.zeros((landmarks, 3)),
-        error_px=np.zeros(landmarks),
+        evidence=Evidence(inliers, inliers, 10),
+        keypoint=np.arange(inliers),
+        points=np.zeros((inliers, 3)),
+        error_px=np.zeros(inliers),
+        support=support,
     )
 
 
@@ -33,51 +34,48 @@ def both_ways(one: Solution, other: Solution) -> Solution:
 
 
 def test_what_explains_more_of_the_image_is_better_though_fewer_landmarks_fit() -> None:
-    """The twin room was mapped from nearer: its furniture has more landmarks, but its walls are others."""
-    right, twin = at(0.0, 60, 16, 0, 235), at(12.0, 110, 10, 4, 467)
+    right, twin = at(0.0, 60.0, inliers=60), at(12.0, 40.0, inliers=110)
     better = both_ways(right, twin)
     assert better.camera_from_map is right.camera_from_map
     assert better.rival_m == 0
 
 
-def test_where_both_explain_the_same_parts_more_landmarks_are_better() -> None:
-    assert both_ways(at(0.0, 50, 6, 0, 100), at(3.0, 50, 6, 0, 40)).rival_m == 0
-    rivals = both_ways(at(0.0, 50, 6, 0, 100), at(3.0, 50, 6, 0, 90))
+def test_what_explains_about_as_much_elsewhere_is_a_rival() -> None:
+    assert both_ways(at(0.0, 100.0), at(3.0, 100 * RIVAL_SHARE - 1)).rival_m == 0
+    rivals = both_ways(at(0.0, 100.0), at(3.0, 100 * RIVAL_SHARE + 1))
     assert rivals.rival_m == pytest.approx(3.0)
-    assert len(rivals.keypoint) == 100
+    assert rivals.support == 100
 
 
 def test_of_the_same_pose_the_one_with_more_guesses_goes_on() -> None:
-    few, many = at(0.0, 20, 12, 0, 90), at(0.01, 60, 12, 0, 80)
+    few, many = at(0.0, 110.0, inliers=20), at(0.01, 100.0, inliers=60)
     better = both_ways(few, many)
     assert better.evidence.inliers == 60
     assert better.rival_m == 0
 
 
 def test_a_rival_stays_one_for_the_same_pose() -> None:
-    doubtful = better_of(at(0.0, 50, 10, 0, 100), at(3.0, 50, 10, 1, 100))
+    doubtful = better_of(at(0.0, 100.0), at(3.0, 90.0))
     assert doubtful.rival_m == pytest.approx(3.0)
-    assert better_of(doubtful, at(0.01, 70, 10, 0, 100)).rival_m == pytest.approx(3.0)
+    assert better_of(doubtful, at(0.01, 100.0, inliers=70)).rival_m == pytest.approx(3.0)
 
 
 def test_a_rival_that_is_beaten_at_last_is_none() -> None:
-    doubtful = better_of(at(0.0, 50, 10, 0, 100), at(3.0, 50, 10, 1, 100))
-    found = better_of(doubtful, at(0.01, 70, 20, 0, 160))
+    doubtful = better_of(at(0.0, 100.0), at(3.0, 90.0))
+    found = better_of(doubtful, at(0.01, 200.0, inliers=70))
     assert found.rival_m == 0
     assert found.rival_support == 0
 
 
 def test_what_beats_two_rivals_has_none() -> None:
-    doubtful = better_of(at(0.0, 50, 10, 0, 100), at(3.0, 50, 10, 0, 95))
-    best = both_ways(doubtful, at(-5.0, 90, 22, 0, 300))
+    doubtful = better_of(at(0.0, 100.0), at(3.0, 95.0))
+    best = both_ways(doubtful, at(-5.0, 300.0))
     assert best.rival_m == 0
-    nearly = at(-5.0, 50, 10, 0, 90)
-    assert nearly.support > RIVAL_SHARE * doubtful.support
-    assert better_of(doubtful, nearly).rival_m > 0
+    assert better_of(doubtful, at(-5.0, 90.0)).rival_m > 0
 
 
 def test_one_or_none() -> None:
-    one = at(0.0, 50, 10, 0, 100)
+    one = at(0.0, 100.0)
     assert better_of(one, None) is one
     assert better_of(None, one) is one
     assert better_of(None, None) is None
