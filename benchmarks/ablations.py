@@ -45,6 +45,7 @@ from neumap_ros.records import FloatArray
 
 HEAD = ("", "map", "landmarks", "5 cm, 5°", "25 cm, 10°", "median", "wrong", "foreign with a pose")
 LATENT_BYTES = (4, 6, 8, 12, 16)
+ANCHOR_BITS = (8, 12, 16)
 # landmarks that gates leave, from weak to strong sparsity, and steps for each
 GATE_BUDGETS, GATE_STEPS = (16_000, 11_000, 8000, 6000, 4000, 2000, 1000), 150
 
@@ -134,6 +135,10 @@ def latents_of(count: int) -> Callable[[], AbstractContextManager[object]]:
     return lambda: mock.patch.object(mapping, "LATENT_BYTES", ((0, count),))
 
 
+def anchors_of(bits: int) -> Callable[[], AbstractContextManager[object]]:
+    return lambda: mock.patch.object(mapping, "SMALL_ANCHOR_BITS", bits)
+
+
 def variants(decoders: Mapping[str, Path]) -> dict[str, Variant]:
     """All rows by name, the product itself first."""
     return {
@@ -142,7 +147,7 @@ def variants(decoders: Mapping[str, Path]) -> dict[str, Variant]:
         "attention bears no witness": Variant(lambda: searching(_trusted=False)),
         "attention alone, not pooled": Variant(lambda: searching(_only_learned=True)),
         **{f"latents of {count} bytes": Variant(latents_of(count)) for count in LATENT_BYTES},
-        "anchors of 16 bits": Variant(lambda: mock.patch.object(mapping, "SMALL_ANCHOR_BITS", 16)),
+        **{f"anchors of {bits} bits": Variant(anchors_of(bits)) for bits in ANCHOR_BITS},
         "codes fitted to all images": Variant(settings={"fit": True}),
         "product-quantized descriptors": Variant(settings={"decoder": "nearest"}),
         "random landmarks": Variant(lambda: mock.patch.object(landmarks, "choose_by_coverage", choose_randomly)),

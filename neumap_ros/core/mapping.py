@@ -51,7 +51,7 @@ SMALL_BYTES = 300_000
 FEWEST_ADDED = 1500
 BYTES_PER_VIEWPOINT, FEWEST_VIEWPOINTS, MOST_VIEWPOINTS = 800, 32, 128
 # bytes of a latent, by the size of the map from which on it has so many
-LATENT_BYTES = ((0, 6), (75_000, 8), (SMALL_BYTES, 16))
+LATENT_BYTES = ((0, 6), (75_000, 12), (SMALL_BYTES, 16))
 # what the calibration, and more voxels than a hundred landmarks show, may add to the file
 RESERVED_BYTES = 500
 # what a network and its codes take, at most

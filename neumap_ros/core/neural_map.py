@@ -19,8 +19,8 @@ VOXEL_M = 5.0
 MIN_VOXEL_LANDMARKS = 20
 # what is far away from everything is a mistake, if it is little: of a map of few landmarks every voxel may be so empty
 MOST_LEFT_OUT = 0.05
-# of a map whose codes are few bytes, and of any other; 5 m in 4096 steps are good to 0.6 mm
-SMALL_ANCHOR_BITS, ANCHOR_BITS = 12, 16
+# of a map whose codes are few bytes, and of any other; 5 m in 1024 steps are good to 2.5 mm
+SMALL_ANCHOR_BITS, ANCHOR_BITS = 10, 16
 
 
 @dataclass(frozen=True)
