@@ -12,6 +12,7 @@ from itertools import product
 
 import numpy as np
 import scipy.linalg
+import torch
 
 from neumap_ros.core import geometry
 from neumap_ros.records import FloatArray
@@ -85,8 +86,16 @@ class DriftField:
 
 
 def _solve(x: FloatArray, deviations: FloatArray, noise: float) -> tuple[FloatArray, FloatArray]:
-    """The Cholesky factor (S, S) of the viewpoints' covariance, and the weights (S, 6) of their deviations."""
-    lower: FloatArray = np.asarray(np.linalg.cholesky(_matern32(x, x) + noise * np.eye(len(x))), dtype=np.float64)
+    """The Cholesky factor (S, S) of the viewpoints' covariance, and the weights (S, 6) of their deviations.
+
+    Raises numpy's LinAlgError where numbers that are no kernel's make it no covariance.
+    """
+    covariance = _matern32(x, x) + noise * np.eye(len(x))
+    # not with numpy: where other programs are busy, its threads wait for each other for a hundred times as long
+    try:
+        lower: FloatArray = torch.linalg.cholesky(torch.from_numpy(covariance)).numpy()
+    except torch.linalg.LinAlgError as error:
+        raise np.linalg.LinAlgError(str(error)) from error
     # older versions of SciPy refuse to solve for no viewpoints
     return lower, scipy.linalg.cho_solve((lower, True), deviations) if len(x) else deviations
 
