@@ -94,7 +94,7 @@ def _solve(x: FloatArray, deviations: FloatArray, noise: float) -> tuple[FloatAr
     # not with numpy: where other programs are busy, its threads wait for each other for a hundred times as long
     try:
         lower: FloatArray = torch.linalg.cholesky(torch.from_numpy(covariance)).numpy()
-    except torch.linalg.LinAlgError as error:
+    except RuntimeError as error:
         raise np.linalg.LinAlgError(str(error)) from error
     # older versions of SciPy refuse to solve for no viewpoints
     return lower, scipy.linalg.cho_solve((lower, True), deviations) if len(x) else deviations
