@@ -34,7 +34,7 @@ CHECK_RADIUS_PX = 5.0
 # so many show one that is found again
 EXPECTED, FOUND_SHARE, FEWEST_FOUND = 8, 0.12, 2
 # poses are compared by finer parts, since furniture and the wall behind it are often in one of the others. Such a part
-# contradicts where nothing is found at so many keypoints, and landmarks beyond so many confirm it no more
+# contradicts with so many keypoints where hardly a landmark is found, and those beyond so many confirm it no more
 COMPARED_COLUMNS, COMPARED_ROWS, COMPARED_EXPECTED, COMPARED_FOUND = 9, 6, 3, 4
 # a pose that so much of the image contradicts is none, however much speaks for it
 MIN_CONFIRMED = 0.4

@@ -10,8 +10,10 @@ from neumap_ros.core import geometry
 from neumap_ros.core.evidence import (
     CELL_COLUMNS,
     CELL_ROWS,
+    COMPARED_COLUMNS,
     COMPARED_EXPECTED,
     COMPARED_FOUND,
+    COMPARED_ROWS,
     EXPECTED,
     FEWEST_FOUND,
     cells_of,
@@ -72,7 +74,7 @@ def test_few_found_of_very_many_contradict(view: View) -> None:
 
 def part(view: View, number: int) -> IntArray:
     """All keypoints of the part of the image, of those that poses are compared by, with the most but ``number``."""
-    parts = cells_of(np.arange(len(view.features)), view, 9, 6)
+    parts = cells_of(np.arange(len(view.features)), view, COMPARED_COLUMNS, COMPARED_ROWS)
     return np.flatnonzero(parts == np.argsort(-np.bincount(parts))[number])
 
 
