@@ -24,7 +24,7 @@ import scipy.sparse
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.scoring import markdown, named, score_all
-from benchmarks.sizes import size_text
+from benchmarks.sizes import bytes_of, size_text
 from neumap_ros.cli import options
 from neumap_ros.cli.progress import StageProgress
 from neumap_ros.core.localizer import Localizer
@@ -51,8 +51,7 @@ def measure(scene: Path, sizes: Sequence[str], choices: int, progress: Progress)
     place = survey(open_source(scene / "mapping", poses=True).frames, settings, progress)
     localizers = {}
     for size, choice in product(sizes, range(choices)):
-        size_bytes = options.size(size)
-        sized = replace(settings, size_bytes=size_bytes if isinstance(size_bytes, int) else None)
+        sized = replace(settings, size_bytes=bytes_of(size))
         name = f"{size} {choice}"
         localizers[name] = Localizer(map_of(disturbed(place, choice), sized, named(name, progress)))
     scores = score_all(localizers, scene, [], progress)

@@ -47,11 +47,9 @@ def make_maps(scene: Path, sizes: Sequence[str], progress: Progress) -> dict[tup
     place = survey(open_source(scene / "mapping", poses=True).frames, settings, progress)
     maps = {}
     for decoder, asked in product(DECODERS, sizes):
-        size = options.size(asked)
-        size_bytes = size if isinstance(size, int) else None
         try:
             told = named(f"{decoder} {asked}", progress)
-            maps[decoder, asked] = map_of(place, replace(settings, decoder=decoder, size_bytes=size_bytes), told)
+            maps[decoder, asked] = map_of(place, replace(settings, decoder=decoder, size_bytes=bytes_of(asked)), told)
         except ConfigError as error:
             print(f"{scene.name}, {decoder} {asked}: left out: {error}", file=sys.stderr, flush=True)
     return maps
@@ -130,6 +128,12 @@ def plot(path: Path, tables: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
     panels[0, 0].set_ylabel("queries within 5 cm, 5°, %")
     figure.tight_layout()
     figure.savefig(path, dpi=150)
+
+
+def bytes_of(asked: str) -> int | None:
+    """The bytes of a size as of neumap map; None where it has no limit."""
+    size = options.size(asked)
+    return size if isinstance(size, int) else None
 
 
 def size_text(text: str) -> str:
