@@ -233,7 +233,9 @@ def test_what_is_said_of_the_camera_does_not_make_a_pose(twins: NeuralMap) -> No
     assert not Localizer(twins).localize_view(View(features, rays, CAMERA, near=Near(pose[:3, 3], 2.0))).localized
 
 
-def test_rooms_with_the_same_furniture_are_alternatives(twins: NeuralMap) -> None:
+def test_rooms_with_the_same_furniture_are_alternatives(twins: NeuralMap, monkeypatch: pytest.MonkeyPatch) -> None:
+    # which of the equal rooms are among the few voxels that are tried is chance
+    monkeypatch.setattr(large_place, "MOST_TRIED", len(twins.grid))
     view, pose = seen_in(furnished(4, 300), 4)
     others = Localizer(twins).alternatives(view, [pose], most=2)
     assert len(others) == 2
