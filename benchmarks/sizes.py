@@ -47,9 +47,9 @@ def make_maps(scene: Path, sizes: Sequence[str], progress: Progress) -> dict[tup
     place = survey(open_source(scene / "mapping", poses=True).frames, settings, progress)
     maps = {}
     for decoder, asked in product(DECODERS, sizes):
+        sized = replace(settings, decoder=decoder, size_bytes=bytes_of(asked))
         try:
-            told = named(f"{decoder} {asked}", progress)
-            maps[decoder, asked] = map_of(place, replace(settings, decoder=decoder, size_bytes=bytes_of(asked)), told)
+            maps[decoder, asked] = map_of(place, sized, named(f"{decoder} {asked}", progress))
         except ConfigError as error:
             print(f"{scene.name}, {decoder} {asked}: left out: {error}", file=sys.stderr, flush=True)
     return maps
