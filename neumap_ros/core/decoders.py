@@ -30,9 +30,9 @@ MIN_SIMILARITY = 0.75
 CANDIDATES = 4
 # columns of similarities that are looked through together
 GROUP = 16
-# similarities that are computed together: more are written to memory and read again, and above 32 MB that memory is new
-# each time, which costs twice what computing them does
-AT_ONCE = 2**21
+# of so many keypoints, and so many similarities at most, are computed together: more are written to memory and read
+# again, and above 32 MB that memory is new each time, which costs twice what computing them does
+AT_ONCE, MOST_AT_ONCE = 128, 2**22
 # a runner-up this close to the best is the same place, and says nothing about ambiguity
 SAME_PLACE_M = 0.15
 MAX_RATIO = 0.95
@@ -188,7 +188,7 @@ class NearestDecoder:
         with torch.inference_mode():
             # not with numpy: its own threads and torch's would wait for each other
             shortened = (torch.from_numpy(query) @ self._basis).to(self._type)
-            parts = torch.split(shortened, max(1, AT_ONCE // len(table)))
+            parts = torch.split(shortened, min(AT_ONCE, max(1, MOST_AT_ONCE // len(table))))
             index = torch.cat([top_columns(part @ table.T, count) for part in parts]).numpy()
         index = index + (rows.start or 0) if isinstance(rows, slice) else rows[index]
         similarity = np.einsum("nd,nkd->nk", query, self._joint[index])

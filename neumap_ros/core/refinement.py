@@ -12,12 +12,13 @@ from neumap_ros.core.evidence import CHECK_RADIUS_PX, Evidence, count_evidence, 
 from neumap_ros.core.keyframes import IntArray
 from neumap_ros.core.matching import mutual_best
 from neumap_ros.core.neural_map import VoxelGrid
-from neumap_ros.core.pose import refine_pose, residuals_px
+from neumap_ros.core.pose import pose_information, refine_pose, residuals_px
 from neumap_ros.core.view import View
 from neumap_ros.records import Float32Array, FloatArray
 
-# so far from its projection a landmark is looked for, in the first round and in the second, in pixels as of View.scale
-SEARCH_RADII_PX = (12.0, 6.0)
+# so far from its projection a landmark is looked for, in the first round and in the second, in pixels as of View.scale,
+# and so many iterations refine the pose on those found
+SEARCH_RADII_PX, ITERATIONS = (12.0, 6.0), (10, 50)
 # among so many keypoints
 SEARCH_CANDIDATES = 4
 # what is nearer to the camera than this is behind it, or as good as
@@ -30,8 +31,8 @@ AROUND_M = 2.5
 class Solution:
     """A pose in the adjusted map, before it is corrected and judged.
 
-    ``information`` (6, 6) as of :func:`~neumap_ros.core.pose.refine_pose`; ``keypoint`` (M,), ``points`` (M, 3) and
-    ``error_px`` (M,) are the matches it was refined on. ``support`` is as of
+    ``information`` (6, 6) as of :func:`~neumap_ros.core.pose.pose_information`; ``keypoint`` (M,), ``points`` (M, 3)
+    and ``error_px`` (M,) are the matches it was refined on. ``support`` is as of
     :func:`~neumap_ros.core.evidence.support`. ``rival_m`` is how far away another pose is that explains the
     image about as well, and ``rival_support`` the support of that; 0 where none was found.
     """
@@ -61,28 +62,29 @@ class Refinement:
         """
         visible = self._visible(camera_from_map, view)
         keypoints, landmarks, alike = self._candidates(camera_from_map, visible, view)
-        pose, information = camera_from_map, np.eye(6)
-        chosen = np.zeros(0, np.int64)
-        for radius in SEARCH_RADII_PX:
+        pose = camera_from_map
+        keypoint = landmark = np.zeros(0, np.int64)
+        for radius, iterations in zip(SEARCH_RADII_PX, ITERATIONS, strict=True):
             error = self._errors(pose, view, keypoints, landmarks)
             near = np.flatnonzero(error < view.scale * radius)
             score = alike[near] - 0.01 * error[near] / (view.scale * radius)
             chosen = near[mutual_best(keypoints[near], landmarks[near], score)]
             if len(chosen) < 6:
                 return None
-            rays, points = view.rays[keypoints[chosen]], self._nearest.points[landmarks[chosen]]
-            pose, information = refine_pose(pose, rays, points, view.focal_px)
-        error = self._errors(pose, view, keypoints[chosen], landmarks[chosen])
+            keypoint, landmark = keypoints[chosen], landmarks[chosen]
+            pose = refine_pose(pose, view.rays[keypoint], self._nearest.points[landmark], view.focal_px, iterations)
+        points = self._nearest.points[landmark]
+        error = self._errors(pose, view, keypoint, landmark)
         fits = error < view.scale * CHECK_RADIUS_PX
-        found = keypoints[chosen][fits]
+        found = keypoint[fits]
         expected = self._expected(pose, visible, view)
         confirming, contradicting = verdicts(expected, found, view)
         return Solution(
             camera_from_map=pose,
-            information=information,
+            information=pose_information(pose, view.rays[keypoint], points, view.focal_px),
             evidence=replace(count_evidence(pose, witness, view), confirming=confirming, contradicting=contradicting),
             keypoint=found,
-            points=self._nearest.points[landmarks[chosen]][fits],
+            points=points[fits],
             error_px=error[fits],
             support=support(expected, found, view),
         )

@@ -7,7 +7,7 @@ import pytest
 from synthetic_scene import FOCAL_PX, turned, wall_points
 
 from neumap_ros.core import geometry
-from neumap_ros.core.pose import RansacSettings, ransac_pose, refine_pose, residuals_px
+from neumap_ros.core.pose import CAUCHY_PX, RansacSettings, pose_information, ransac_pose, refine_pose, residuals_px
 from neumap_ros.records import FloatArray
 
 TRUTH = turned(np.array([0.3, -1.2, 0.5]), np.array([0.4, -0.2, 1.1]))
@@ -80,10 +80,11 @@ def test_residuals_are_pixels() -> None:
 def test_refinement_converges_from_afar() -> None:
     rays, points = view(np.random.default_rng(6), 100)
     start = turned(np.array([0.03, -0.02, 0.02]), np.array([0.05, 0.03, -0.06])) @ TRUTH
-    pose, information = refine_pose(start, rays, points, FOCAL_PX, iterations=30)
+    pose = refine_pose(start, rays, points, FOCAL_PX)
     metres, radians = off(pose)
     assert metres < 1e-6
     assert radians < 1e-6
+    information = pose_information(pose, rays, points, FOCAL_PX)
     np.testing.assert_allclose(information, information.T, rtol=1e-9)
     assert np.linalg.eigvalsh(information).min() > 0
 
@@ -92,9 +93,28 @@ def test_refinement_resists_outliers() -> None:
     rng = np.random.default_rng(7)
     rays, points = view(rng, 200, noise_px=0.3)
     rays[::5] += rng.choice([-1, 1], (40, 2)) * 8 / FOCAL_PX
-    metres, radians = off(refine_pose(TRUTH, rays, points, FOCAL_PX)[0])
+    metres, radians = off(refine_pose(TRUTH, rays, points, FOCAL_PX))
     assert metres < 0.003
     assert radians < 0.001
+
+
+def test_refinement_is_where_the_loss_is_least() -> None:
+    """With a third of the points off by a few pixels, where iterations with weights that follow creep; from near and
+    from far it is the same pose, and a step in any direction is worse.
+    """
+    rng = np.random.default_rng(9)
+    rays, points = view(rng, 60, noise_px=1.0)
+    rays[::3] += rng.normal(size=(len(rays[::3]), 2)) * 4 / FOCAL_PX
+
+    def loss(pose: np.ndarray) -> float:
+        squared = (residuals_px(pose, rays, points, FOCAL_PX) ** 2).sum(axis=1)
+        return float(np.log1p(squared / CAUCHY_PX**2).sum())
+
+    far = turned(np.array([0.01, -0.01, 0.0]), np.array([0.02, 0.0, -0.02])) @ TRUTH
+    pose, other = (refine_pose(start, rays, points, FOCAL_PX) for start in (TRUTH, far))
+    np.testing.assert_allclose(pose, other, atol=1e-5)
+    for step in 1e-3 * np.concatenate([np.eye(6), -np.eye(6)]):
+        assert loss(turned(step[3:], step[:3]) @ pose) > loss(pose)
 
 
 def test_the_information_matrix_predicts_the_spread() -> None:
@@ -106,7 +126,8 @@ def test_the_information_matrix_predicts_the_spread() -> None:
     noise_px, squared, whitened = 0.3, [], []
     for _ in range(300):
         noisy = rays + rng.normal(size=rays.shape) * noise_px / FOCAL_PX
-        pose, information = refine_pose(TRUTH, noisy, points, FOCAL_PX)
+        pose = refine_pose(TRUTH, noisy, points, FOCAL_PX)
+        information = pose_information(pose, noisy, points, FOCAL_PX)
         small = TRUTH @ geometry.invert_pose(pose)
         error = np.concatenate([small[:3, 3], geometry.rotation_log(small[:3, :3])])
         squared.append(error @ information @ error / noise_px**2)
