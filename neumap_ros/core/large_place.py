@@ -34,6 +34,9 @@ COMPARED, WORTH = 4, 0.4
 # a pose that this share of the image confirms, and none of those tried rivals, is not compared with more; so many parts
 # of the image, of 24, are enough to go by
 CONVINCING, HEARD = 0.8, 12
+# a pose chosen from those of many voxels needs so many times the inliers of any other: among many prints there is more
+# often one that an image of another place shows as well
+CHOSEN_FROM_MANY = 1.7
 # a voxel with so many of the landmarks found again belongs to what the image shows
 SHOWN = 4
 
@@ -56,10 +59,11 @@ class Try:
 
 
 class LargePlace:
-    """Searches in one map of many voxels."""
+    """Searches in one map of many voxels, where a pose has ``needed`` inliers or is none."""
 
     def __init__(self, neural_map: NeuralMap, solver: Solver) -> None:
         """``neural_map`` :func:`is_large`; ``solver`` solves in it."""
+        self.needed = round(CHOSEN_FROM_MANY * solver.needed)
         self._index = voxel_index(neural_map)
         self._alike = ALIKE * solver.nearest.min_similarity
         self._grid = neural_map.grid
@@ -81,7 +85,7 @@ class LargePlace:
             shown = np.intersect1d(shown[count >= SHOWN], ranked)
             closer = view.within(shown, beside=self._grid.beside(shown))
             found = better_of(found, self._solver.solve(closer, times, (found.camera_from_map,)))
-        if found is not None and found.evidence.suffices(self._solver.needed):
+        if found is not None and found.evidence.suffices(self.needed):
             return found
         return better_of(found, self._solver.solve(view.within(ranked[:MOST_VOXELS]), times))
 

@@ -81,7 +81,7 @@ class Localizer:
             if len(view.features) < MIN_KEYPOINTS:
                 return lost(f"only {len(view.features)} keypoints: blank, dark or blurred image", 0, times)
             return lost("no consistent set of matches with the map", 0, times)
-        doubt = doubts(solution.evidence, self.map.calibration.min_inliers)
+        doubt = doubts(solution.evidence, self._search.needed(voxels))
         if doubt:
             return lost(doubt, solution.evidence.inliers, times)
         if solution.rival_m:

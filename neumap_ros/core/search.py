@@ -38,6 +38,10 @@ class PoseSearch:
             return self._solver.solve(view.within(voxels), times)
         return large.solve(view, voxels, times)
 
+    def needed(self, voxels: IntArray | None) -> int:
+        """How many inliers a pose needs that is looked for in ``voxels`` (None: all); more where they are many."""
+        return (self._chooses(voxels) or self._solver).needed
+
     def _chooses(self, voxels: IntArray | None) -> LargePlace | None:
         """What chooses among ``voxels`` (None: all); None where they are few enough that all are searched."""
         count = self._voxels if voxels is None else len(voxels)

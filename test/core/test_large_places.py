@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from synthetic_scene import CAMERA, FOCAL_PX, PATCH_M, Scene, features_of, make_map, make_scene, ring
 
-from neumap_ros.core import geometry, large_place
+from neumap_ros.core import geometry, large_place, refinement
 from neumap_ros.core.decoders import landmark_descriptors
+from neumap_ros.core.evidence import Evidence
 from neumap_ros.core.frozen import shipped_decoder
 from neumap_ros.core.keyframes import IntArray
 from neumap_ros.core.large_place import MOST_TRIED, TRIED_FIRST, LargePlace, Try, batches
@@ -140,6 +141,25 @@ def test_where_no_voxel_does_alone_the_likeliest_are_searched_together(
     spy(View(features, rays, CAMERA))
     assert len(spy.searched[-1]) == MOST_VOXELS  # type: ignore[arg-type]
     assert Localizer(building).localize_view(View(features, rays, CAMERA)).map_from_camera is None
+
+
+@pytest.mark.parametrize(("inliers", "found"), [(25, True), (15, False)])
+def test_chosen_from_many_voxels_a_pose_needs_more_than_in_one(
+    building: NeuralMap, monkeypatch: pytest.MonkeyPatch, inliers: int, found: bool
+) -> None:
+    view, pose = view_of(4)
+    localizer = Localizer(building)
+    count_evidence = large_place.count_evidence
+    assert localizer.map.calibration.min_inliers == 12
+
+    def count(*args: Any) -> Evidence:
+        return replace(count_evidence(*args), inliers=inliers, strong=inliers)
+
+    monkeypatch.setattr(refinement, "count_evidence", count)
+    chosen = localizer.localize_view(view)
+    assert chosen.localized == found
+    assert found or f"only {inliers} inliers" in chosen.reason
+    assert localizer.localize_view(view, building.grid.within(pose[:3, 3], 1.0)).localized
 
 
 def test_given_voxels_limit_the_search(building: NeuralMap) -> None:
