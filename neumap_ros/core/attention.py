@@ -119,7 +119,7 @@ def _votes_on(
 def _agreement(kernel: nn.Module, pairs: Tensor) -> Tensor:
     """How well pairs of landmarks go with their keypoints (H, N, K, M), by what ``pairs`` (4, N, K, M) say of them."""
     first, _, second = cast("Iterable[nn.Linear]", kernel.children())
-    # pair by pair, as columns: products of a few numbers for each of many rows take twice as long
+    # a column for each pair: with a row for each, products of so few numbers are slower
     hidden = torch.addmm(first.bias[:, None], first.weight, pairs.flatten(1)).relu()
     return torch.addmm(second.bias[:, None], second.weight, hidden).sigmoid().view(-1, *pairs.shape[1:])
 

@@ -68,9 +68,9 @@ def refine_pose(
 ) -> FloatArray:
     """The pose ``camera_from_map`` (4, 4) with the least Cauchy loss of reprojection errors, from one that is near it.
 
-    Levenberg-Marquardt from PoseLib on undistorted rays (N, 2) and map points (N, 3), N of 3 or more. The loss makes it
-    converge by about a half with each iteration: ten are within millimetres, fifty converge but for poses that
-    their points hardly determine.
+    Levenberg-Marquardt from PoseLib on undistorted rays (N, 2) and map points (N, 3), N of 3 or more. The loss makes a
+    step about half as long as the one before: ten are within millimetres for most poses, fifty converge but for those
+    that their points hardly determine.
     """
     start = poselib.CameraPose()
     start.R, start.t = camera_from_map[:3, :3], camera_from_map[:3, 3]
