@@ -81,7 +81,7 @@ class Localizer:
             if len(view.features) < MIN_KEYPOINTS:
                 return lost(f"only {len(view.features)} keypoints: blank, dark or blurred image", 0, times)
             return lost("no consistent set of matches with the map", 0, times)
-        doubt = doubts(solution.evidence, self._search.needed(voxels))
+        doubt = self.doubt(solution, voxels)
         if doubt:
             return lost(doubt, solution.evidence.inliers, times)
         if solution.rival_m:
@@ -126,6 +126,10 @@ class Localizer:
         if len(view.features) < MIN_KEYPOINTS:
             return None
         return self._search(view, voxels, {} if times is None else times)
+
+    def doubt(self, solution: Solution, voxels: IntArray | None = None) -> str:
+        """Why too little speaks for a solution that was looked for in ``voxels`` (None: all); empty if enough does."""
+        return doubts(solution.evidence, self._search.needed(voxels))
 
     def corrected(self, solution: Solution) -> tuple[FloatArray, FloatArray, FloatArray]:
         """``map_from_camera`` (4, 4) in the frame of the mapping poses, and what its covariance is made of: that of

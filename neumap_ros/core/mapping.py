@@ -350,7 +350,7 @@ def calibrate(
         view = localizer.look(frame.read_image(), frame.camera)
         views.append(view)
         solution = localizer.solve(view)
-        if solution is not None and solution.evidence.suffices(neural_map.calibration.min_inliers):
+        if solution is not None and not localizer.doubt(solution):
             pose, unit, drift_sigma = localizer.corrected(solution)
             parts.append(Parts(drift.deviations_between(pose[None], true[None])[0], unit, drift_sigma))
         progress("calibrate", i + 1, 2 * len(frames))
