@@ -23,21 +23,21 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from neumap_ros.core import geometry
-from neumap_ros.core.geometry import make_pose
-from neumap_ros.core.large_place import voxel_index
-from neumap_ros.core.localizer import Localizer
-from neumap_ros.core.map_file import to_bytes
-from neumap_ros.core.mapping import MappingSettings, map_of, survey
-from neumap_ros.core.merging import merge_all
-from neumap_ros.core.neural_map import NeuralMap
-from neumap_ros.core.process import set_up
-from neumap_ros.core.solver import Solver
-from neumap_ros.core.tracker import Fix, claimed_near
-from neumap_ros.core.view import View
-from neumap_ros.core.voxels import MOST_VOXELS, VOTERS
-from neumap_ros.io.virtual.building import Building, building
-from neumap_ros.records import FloatArray
+from neumap.arrays import FloatArray
+from neumap.geometry import se3
+from neumap.geometry.se3 import make_pose
+from neumap.localization.large_place import voxel_index
+from neumap.localization.localizer import Localizer
+from neumap.localization.query import View
+from neumap.localization.retrieval import MOST_VOXELS, VOTERS
+from neumap.localization.solver import Solver
+from neumap.mapping.build import MappingSettings, map_of, survey
+from neumap.mapping.merge import merge_all
+from neumap.maps.map_file import to_bytes
+from neumap.maps.neural_map import NeuralMap
+from neumap.process import set_up
+from neumap.tracking.tracker import Fix, claimed_near
+from neumap.virtual.building import Building, building
 
 ROOM_BYTES = 45_000
 # the right voxels are those so near to where the camera is
@@ -164,7 +164,7 @@ def localize(neural_map: NeuralMap, rooms: Sequence[Mapped], which: str) -> Answ
         if found is None:
             rows.append((np.inf, np.inf, ms))
             continue
-        error = geometry.pose_error(found, pose)
+        error = se3.pose_error(found, pose)
         rows.append((float(np.linalg.norm(error[:3])), float(np.rad2deg(np.linalg.norm(error[3:]))), ms))
     return Answers(*np.array(rows).T)
 

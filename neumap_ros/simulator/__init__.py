@@ -39,7 +39,7 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
-from neumap_ros.errors import NeumapError
+from neumap.errors import NeumapError
 from neumap_ros.simulator import virtual_time
 
 __all__ = [
@@ -65,7 +65,7 @@ STAND_INS = (
     "tf_transformations",
     "sensor_msgs_py",
 )
-NODE_PACKAGE = "neumap_ros.ros"
+OWN = "neumap_ros.simulator"
 
 
 class SimulatorError(NeumapError):
@@ -135,9 +135,9 @@ def uninstall() -> None:
     if _replaced is None:
         return
     package = sys.modules["neumap_ros"]
-    for name in [name for name in sys.modules if name == NODE_PACKAGE or name.startswith(f"{NODE_PACKAGE}.")]:
+    for name in [n for n in sys.modules if n.startswith("neumap_ros.") and not n.startswith(OWN)]:
         del sys.modules[name]
-    for name in ("msg", "srv", "ros"):
+    for name in ("msg", "srv"):
         if hasattr(package, name):
             delattr(package, name)
     for name, module in _replaced.items():

@@ -33,7 +33,7 @@ def _wrapper_class() -> Any:
     base: Any = message_class("diagnostic_msgs/msg/DiagnosticStatus")
     value: Any = message_class("diagnostic_msgs/msg/KeyValue")
 
-    class DiagnosticStatusWrapper(base):  # type: ignore[misc]
+    class DiagnosticStatusWrapper(base):
         """A DiagnosticStatus with methods that fill it."""
 
         def summary(self, *args: Any) -> None:

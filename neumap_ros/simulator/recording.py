@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from neumap_ros.core.geometry import make_pose, matrix_from_quat
-from neumap_ros.io.replay_report import STATES, ReplayLog, StatusLine
-from neumap_ros.records import FloatArray, Trajectory
+from neumap.arrays import FloatArray
+from neumap.geometry.se3 import make_pose, matrix_from_quat
+from neumap.records import Trajectory
+from neumap.report.replay_report import STATES, ReplayLog, StatusLine
 from neumap_ros.simulator.messages import from_cdr, message_class, to_cdr, typestore
 from neumap_ros.simulator.player import Timed
 
 if TYPE_CHECKING:
-    from neumap_ros.io.bags.reader import BagReader
+    from neumap.io.bags.reader import BagReader
 
 POSE, STATUS, TF = (
     "geometry_msgs/msg/PoseWithCovarianceStamped",
@@ -93,7 +94,7 @@ def write_output(
 
     The transform ``link`` (parent, child) is the localizer's: where the recording has one too, it is left out.
     """
-    from neumap_ros.io.bags.writer import BagWriter
+    from neumap.io.bags.writer import BagWriter
 
     small = [topic for topic in bag.topics if topic.type not in LARGE and topic.type in typestore().types]
     outputs = [m for m in published if m.topic not in OWN_BUSINESS]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from neumap.errors import ConfigError, DataError
 from neumap_ros import simulator
-from neumap_ros.errors import ConfigError, DataError
 from neumap_ros.simulator import Published, rclpy
 from neumap_ros.simulator.messages import message_class, service_class
 from neumap_ros.simulator.player import Player, Timed
@@ -26,7 +26,7 @@ class Rig:
     the node has published, ``log_lines`` what it has logged ("WARN text"). A job of the node's worker takes
     ``inference_s``, as of :class:`~neumap_ros.simulator.worker.ModelledWorker`.
 
-    Entering raises :class:`~neumap_ros.errors.ConfigError` for parameters that the node does not take and
+    Entering raises :class:`~neumap.errors.ConfigError` for parameters that the node does not take and
     :class:`~neumap_ros.simulator.SimulatorError` where ROS 2 is there.
     """
 
@@ -86,7 +86,7 @@ class Rig:
         self.executor.add_node(self._caller)
 
     def start(self) -> None:
-        """Configures and activates the node. Raises :class:`~neumap_ros.errors.DataError` with its error if not."""
+        """Configures and activates the node. Raises :class:`~neumap.errors.DataError` with its error if not."""
         for step in (self.node.trigger_configure, self.node.trigger_activate):
             if step() is not TransitionCallbackReturn.SUCCESS:
                 errors = [line for line in self.log_lines if line.startswith("ERROR")]

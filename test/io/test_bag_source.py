@@ -38,13 +38,13 @@ from small_bags import (
     transform,
 )
 
-from neumap_ros.core.geometry import invert_pose
-from neumap_ros.errors import CalibrationError, ConfigError, DataError
-from neumap_ros.io.bags import store
-from neumap_ros.io.bags.source import open_bag
-from neumap_ros.io.bags.topics import BagOptions
-from neumap_ros.io.tum import read_tum
-from neumap_ros.records import Source
+from neumap.errors import CalibrationError, ConfigError, DataError
+from neumap.geometry.se3 import invert_pose
+from neumap.io.bags import store
+from neumap.io.bags.source import open_bag
+from neumap.io.bags.topics import BagOptions
+from neumap.io.tum import read_tum
+from neumap.records import Source
 
 rosbag2 = pytest.importorskip("rosbags.rosbag2")
 NONE, FILE, MESSAGE, STORAGE = (rosbag2.CompressionMode[name] for name in ("NONE", "FILE", "MESSAGE", "STORAGE"))

@@ -7,8 +7,8 @@ import cv2
 import numpy as np
 import pytest
 
-from neumap_ros.errors import DataError
-from neumap_ros.io.image_messages import (
+from neumap.errors import DataError
+from neumap.io.image_messages import (
     depth_of_compressed,
     depth_of_image,
     gray_of_compressed,

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from streams import START_NS, Stream, message, ns, transform_of
 
-from neumap_ros.cli.replay import NODE
-from neumap_ros.io.replay_report import STATES
-from neumap_ros.records import FloatArray
+from neumap.arrays import FloatArray
+from neumap.cli.replay import NODE
+from neumap.report.replay_report import STATES
 from neumap_ros.simulator.messages import message_class
 from neumap_ros.simulator.player import Timed
 from neumap_ros.simulator.rclpy.node import Node

@@ -11,7 +11,7 @@ import streams
 from outcomes import Outcome, assert_alive, assert_right, outcome_of
 from streams import Drive, Stream
 
-from neumap_ros.cli.replay import localizer_rig
+from neumap.cli.replay import localizer_rig
 from neumap_ros.simulator.player import Event
 from neumap_ros.simulator.rig import Rig
 

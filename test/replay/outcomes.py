@@ -9,11 +9,11 @@ import numpy as np
 import streams
 from streams import Stream
 
-from neumap_ros.cli.replay import NODE
-from neumap_ros.core.geometry import pose_error
-from neumap_ros.io.replay_report import ReplayLog
-from neumap_ros.io.trajectories import poses_at
-from neumap_ros.records import FloatArray
+from neumap.arrays import FloatArray
+from neumap.cli.replay import NODE
+from neumap.geometry.se3 import pose_error
+from neumap.io.trajectories import poses_at
+from neumap.report.replay_report import ReplayLog
 from neumap_ros.simulator.recording import decoded, replay_log
 from neumap_ros.simulator.rig import Rig
 

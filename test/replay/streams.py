@@ -15,11 +15,12 @@ from typing import Any
 import cv2
 import numpy as np
 
-from neumap_ros.core.geometry import invert_pose, make_pose, matrix_from_quat, quat_from_matrix, rotation_exp
-from neumap_ros.io.trajectories import poses_at
-from neumap_ros.io.virtual import room as virtual_room
-from neumap_ros.io.virtual.world import SMALL
-from neumap_ros.records import Camera, FloatArray, ImageArray, Trajectory
+from neumap.arrays import FloatArray, ImageArray
+from neumap.geometry.se3 import invert_pose, make_pose, matrix_from_quat, quat_from_matrix, rotation_exp
+from neumap.io.trajectories import poses_at
+from neumap.records import Camera, Trajectory
+from neumap.virtual import room as virtual_room
+from neumap.virtual.world import SMALL
 from neumap_ros.simulator.messages import from_cdr, message_class, to_cdr
 from neumap_ros.simulator.player import Timed
 

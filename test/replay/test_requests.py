@@ -16,11 +16,11 @@ import streams
 from bench import Bench, claimed, matrix, stamps
 from streams import SECOND, Drive, ns
 
-from neumap_ros.cli.replay import NODE, localizer_rig
-from neumap_ros.core.geometry import make_pose, pose_error
-from neumap_ros.core.map_file import load_map, save_map
-from neumap_ros.core.merging import merge_maps
-from neumap_ros.records import FloatArray
+from neumap.arrays import FloatArray
+from neumap.cli.replay import NODE, localizer_rig
+from neumap.geometry.se3 import make_pose, pose_error
+from neumap.mapping.merge import merge_maps
+from neumap.maps.map_file import load_map, save_map
 from neumap_ros.simulator.messages import service_class
 
 # where the robot of these streams stands

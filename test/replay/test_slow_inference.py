@@ -8,7 +8,7 @@ import pytest
 from outcomes import Outcome, outcome_of
 from streams import Drive, recorded
 
-from neumap_ros.cli.replay import localizer_rig
+from neumap.cli.replay import localizer_rig
 
 NO_IMAGE = ("UNINITIALIZED", "no image on 'image' yet")
 

@@ -15,7 +15,7 @@ import streams
 from outcomes import Outcome, assert_alive, outcome_of, same_poses
 from streams import IMAGE, INFO, TF, Drive, dropped, duplicated, moved_odometry, recorded, restamped, swapped
 
-from neumap_ros.cli.replay import localizer_rig
+from neumap.cli.replay import localizer_rig
 from neumap_ros.simulator.messages import message_class
 from neumap_ros.simulator.rclpy.node import Node
 

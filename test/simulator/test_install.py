@@ -54,12 +54,12 @@ from neumap_ros.srv import LoadMap
 from neumap_ros.simulator import rclpy as ours
 assert rclpy is ours and rclpy.node is ours.node
 assert neumap_ros.msg.LocalizationStatus is neumap_ros.msg.LocalizationStatus
-import neumap_ros.ros.parameters
+import neumap_ros.parameters
 simulator.uninstall()
 simulator.uninstall()
 left = {name for name in set(sys.modules) - before if not name.startswith("neumap_ros.simulator")}
 assert not {name for name in left if name.split(".")[0] in {"rclpy", "tf2_ros", "cv_bridge"} or "_msgs" in name}, left
-assert not {name for name in left if name.startswith(("neumap_ros.ros", "neumap_ros.msg", "neumap_ros.srv"))}, left
+assert not {name for name in left if name.startswith(("neumap_ros.node", "neumap_ros.msg", "neumap_ros.srv"))}, left
 assert not any(hasattr(neumap_ros, name) for name in ("msg", "srv", "ros"))
 try:
     import rclpy
@@ -144,11 +144,11 @@ def test_installing_without_rosbags_says_what_to_do() -> None:
     run(f"""
 {BLOCK.format(names={"rosbags"})}
 from neumap_ros import simulator
-from neumap_ros.errors import MissingDependencyError
+from neumap.errors import MissingDependencyError
 try:
     simulator.install()
 except MissingDependencyError as error:
-    assert "neumap_ros[bags]" in str(error)
+    assert "neumap[bags]" in str(error)
 else:
     raise SystemExit("installed")
 assert not simulator.is_installed()

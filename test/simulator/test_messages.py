@@ -13,7 +13,7 @@ import pytest
 
 pytest.importorskip("rosbags")
 
-from neumap_ros.errors import MissingDependencyError
+from neumap.errors import MissingDependencyError
 from neumap_ros.simulator import messages
 from neumap_ros.simulator.messages import catalogue, message_class, service_class
 
@@ -279,5 +279,5 @@ def test_names_of_types() -> None:
 
 def test_without_rosbags_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "rosbags.typesys", None)
-    with pytest.raises(MissingDependencyError, match=r"pip install 'neumap_ros\[bags\]'"):
+    with pytest.raises(MissingDependencyError, match=r"pip install 'neumap\[bags\]'"):
         catalogue.typestore.__wrapped__()

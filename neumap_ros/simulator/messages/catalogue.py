@@ -9,7 +9,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from neumap_ros.errors import DataError, MissingDependencyError
+from neumap.errors import DataError, MissingDependencyError
 from neumap_ros.simulator.messages import fields
 from neumap_ros.simulator.messages.classes import About, Message, make_message, make_service, snake
 from neumap_ros.simulator.messages.definitions import DEFAULTS, SERVICES
@@ -41,9 +41,7 @@ def typestore() -> Any:
     try:
         from rosbags.typesys import Stores, get_typestore
     except ModuleNotFoundError:
-        raise MissingDependencyError(
-            "the simulator needs the rosbags library: pip install 'neumap_ros[bags]'"
-        ) from None
+        raise MissingDependencyError("the simulator needs the rosbags library: pip install 'neumap[bags]'") from None
     store = get_typestore(Stores.ROS2_JAZZY)
     store.register(_extra_types())
     return store

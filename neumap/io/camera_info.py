@@ -1,0 +1,105 @@
+"""Camera calibrations as the ROS ``camera_calibration`` package writes them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from neumap.errors import CalibrationError
+from neumap.geometry.cameras import make_camera, scaled_to
+from neumap.io.files import PathLike, read_text
+from neumap.io.images import read_gray
+from neumap.records import Camera
+
+CAMERA_INFO = "camera_info.yaml"
+
+
+def read_camera_info(path: PathLike) -> Camera:
+    """The camera of a ``camera_info.yaml``.
+
+    Raises :class:`~neumap.errors.CalibrationError` naming the file and the key that is missing or wrong,
+    :class:`~neumap.errors.DataError` where the file cannot be read.
+    """
+    text = read_text(path, "the calibration")
+    try:
+        content = yaml.safe_load(text)
+    except (yaml.YAMLError, RecursionError):
+        raise CalibrationError(
+            f"{path} is not plain YAML: give a calibration as ROS' camera_calibration writes it"
+        ) from None
+    if content is None:
+        raise CalibrationError(f"the calibration {path} is empty: give one as ROS' camera_calibration writes it")
+    if not isinstance(content, Mapping):
+        raise CalibrationError(f"the calibration {path} is not a list of 'key: value' as camera_calibration writes it")
+    try:
+        return make_camera(
+            _size(content, "image_width"),
+            _size(content, "image_height"),
+            _values(content, "camera_matrix"),
+            str(_value(content, "distortion_model")),
+            _values(content, "distortion_coefficients"),
+        )
+    except CalibrationError as error:
+        raise CalibrationError(f"{path}: {error}") from None
+
+
+def _value(content: Mapping[Any, Any], key: str) -> Any:
+    if content.get(key) is None:
+        raise CalibrationError(f"the key '{key}' is missing")
+    return content[key]
+
+
+def _size(content: Mapping[Any, Any], key: str) -> int:
+    value = _value(content, key)
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or value != value // 1:
+        raise CalibrationError(f"'{key}' is {value!r} instead of a number of pixels")
+    return int(value)
+
+
+def _values(content: Mapping[Any, Any], key: str) -> list[float]:
+    table = _value(content, key)
+    values = table.get("data") if isinstance(table, Mapping) else table
+    if not isinstance(values, list):
+        raise CalibrationError(f"'{key}' has no list of numbers 'data'")
+    try:
+        # YAML 1.1 reads 1e-05, which has no point, as a string
+        return [float(value) for value in values]
+    except (TypeError, ValueError):
+        raise CalibrationError(f"the 'data' of '{key}' are not all numbers") from None
+
+
+def find_camera_info(folder: Path, levels: int = 1) -> Path:
+    """The ``camera_info.yaml`` in a folder or in one of the ``levels`` folders above it, the nearest one.
+
+    Raises :class:`~neumap.errors.CalibrationError` where there is none.
+    """
+    here = folder.resolve()
+    for candidate in [here, *here.parents][: levels + 1]:
+        if (candidate / CAMERA_INFO).is_file():
+            return candidate / CAMERA_INFO
+    above = "its parent folder" if levels == 1 else f"the {levels} folders above it"
+    raise CalibrationError(
+        f"no {CAMERA_INFO} in {folder} or {above}: put the camera's calibration there, "
+        "as ROS' camera_calibration writes it"
+    )
+
+
+def fit_to_image(camera: Camera, image: Path) -> tuple[Camera, tuple[str, ...]]:
+    """The camera scaled to the size of an image file, and a note for the user where that changed it.
+
+    Raises :class:`~neumap.errors.CalibrationError` naming the image where its shape is another than the
+    calibration's, :class:`~neumap.errors.DataError` where it cannot be read.
+    """
+    height, width = read_gray(image).shape
+    try:
+        fitted = scaled_to(camera, width, height)
+    except CalibrationError as error:
+        raise CalibrationError(f"{image}: {error}") from None
+    if fitted is camera:
+        return camera, ()
+    return fitted, (
+        f"the images are {width}x{height}, the calibration is for {camera.width}x{camera.height}: scaled to fit",
+    )
