@@ -60,8 +60,10 @@ def _for_node(content: Mapping[Any, Any], namespace: str) -> Iterator[Any]:
 
 def _matches(pattern: str) -> bool:
     """Whether ``/**`` (any number of names), ``/*`` (one) or a name stand for our node."""
-    parts = (r"(/[^/]+)*" if part == "**" else r"/[^/]+" if part == "*" else f"/{re.escape(part)}"
-             for part in pattern.strip("/").split("/"))
+    parts = (
+        r"(/[^/]+)*" if part == "**" else r"/[^/]+" if part == "*" else f"/{re.escape(part)}"
+        for part in pattern.strip("/").split("/")
+    )
     return bool(re.fullmatch("".join(parts), f"/{NODE}"))
 
 

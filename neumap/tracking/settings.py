@@ -96,9 +96,7 @@ class Settings:
         "odom", "frame of the odometry; empty: there is none, map -> base is published", fixed=True
     )
     base_frame_id: str = _parameter("base_link", "frame of the robot's base, whose pose is published", fixed=True)
-    camera_frame_id: str = _parameter(
-        "", "optical frame of the camera; empty: the frame_id of the images", fixed=True
-    )
+    camera_frame_id: str = _parameter("", "optical frame of the camera; empty: the frame_id of the images", fixed=True)
 
     image_transport: str = _parameter(
         "raw",
@@ -127,9 +125,7 @@ class Settings:
     initial_pose_x: float = _parameter(0.0, "base in map", "m", -1e6, 1e6, name="initial_pose.x")
     initial_pose_y: float = _parameter(0.0, "base in map", "m", -1e6, 1e6, name="initial_pose.y")
     initial_pose_z: float = _parameter(0.0, "base in map", "m", -1e6, 1e6, name="initial_pose.z")
-    initial_pose_yaw: float = _parameter(
-        0.0, "base in map", "rad", -2 * math.pi, 2 * math.pi, name="initial_pose.yaw"
-    )
+    initial_pose_yaw: float = _parameter(0.0, "base in map", "rad", -2 * math.pi, 2 * math.pi, name="initial_pose.yaw")
     image_timeout: float = _parameter(1.0, "without an image for so long the state is DEGRADED", "s", 0.1, 60.0)
     lost_after: float = _parameter(
         3.0, "without an image that confirms the pose for so long the state is LOST", "s", 0.1, 600.0

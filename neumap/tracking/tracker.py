@@ -274,9 +274,7 @@ def too_slow(settings: Settings) -> str:
     )
 
 
-def _carried_on(
-    track: Track, now_ns: int, odom_from_base: FloatArray | None, reason: str, settings: Settings
-) -> Track:
+def _carried_on(track: Track, now_ns: int, odom_from_base: FloatArray | None, reason: str, settings: Settings) -> Track:
     """The track while nothing confirms it: on odometry for a while, then lost. ``reason`` is why nothing does."""
     if track.fix is None or not track.has_pose:
         return replace(track, reason=reason)
