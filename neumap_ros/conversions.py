@@ -103,7 +103,7 @@ def diagnostics_message(diagnosis: Diagnosis, stamp_ns: int, node_name: str) -> 
 
 def fill_relocalize(response: Any, answer: RelocalizeAnswer, frame_id: str) -> Any:
     """Fill the response of Relocalize."""
-    response.success, response.reason, response.map_id = answer.fix is not None, answer.reason, answer.map_id
+    response.success, response.reason, response.map_id = answer.success, answer.reason, answer.map_id
     if answer.image_ns is not None:
         response.image_stamp = time_message(answer.image_ns)
     if answer.fix is not None:

@@ -292,7 +292,7 @@ def set_period(timer: Any, seconds: float) -> None:
 
 
 def gray_by_cv_bridge(bridge: CvBridge) -> Callable[[Any], ImageArray]:
-    """Make a reader of image messages: cv_bridge for what it converts to grey rightly, else ours, with equal results."""
+    """Make a reader of image messages: cv_bridge where it is sure to be right, else ours, with equal results."""
 
     def read(message: Any) -> ImageArray:
         # cv_bridge gets padding and byte order wrong in some versions, and knows nothing of these three

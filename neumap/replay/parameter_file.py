@@ -18,6 +18,8 @@ from neumap.io.files import read_text
 from neumap.tracking.settings import SPECS
 
 NODE = "neumap_localizer"
+# of every node, and not ours
+OF_ALL_NODES = frozenset({"use_sim_time"})
 
 
 def read_parameters(path: Path) -> tuple[dict[str, Any], tuple[str, ...]]:
@@ -39,7 +41,7 @@ def read_parameters(path: Path) -> tuple[dict[str, Any], tuple[str, ...]]:
         if not isinstance(given, Mapping):
             raise ConfigError(f"{path}: ros__parameters is no list of 'name: value'")
         found |= dict(_flat(given, ""))
-    unknown = tuple(name for name in found if name not in SPECS)
+    unknown = tuple(name for name in found if name not in SPECS and name not in OF_ALL_NODES)
     known = {name: value for name, value in found.items() if name in SPECS}
     for name, value in known.items():
         if doubt := SPECS[name].doubt(value):

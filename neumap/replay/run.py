@@ -192,7 +192,7 @@ def _event(rig: Rig, call: Call, start_ns: int) -> Event:
         rig.out.log_lines.append(f"ANSWER {call.name}: {text}")
 
     def relocalized(answer: RelocalizeAnswer) -> None:
-        found = f"success {answer.fix is not None}, inliers {answer.inliers}, latency {answer.latency_s}"
+        found = f"success {answer.success}, inliers {answer.inliers}, latency {answer.latency_s}"
         answered(", ".join(filter(None, [found, answer.reason, f"map_id {answer.map_id}"])))
 
     def loaded(answer: LoadAnswer) -> None:

@@ -16,7 +16,8 @@ class ModelledWorker:
 
     Time runs ``rate`` times as fast as on the computer that is modelled, as in a recording played faster. Jobs queue:
     one that is submitted while another is under way begins when that one is done. With a fixed time everything that
-    follows from time is repeatable. ``measured`` holds when each job began, nanoseconds, and the seconds it really took.
+    follows from time is repeatable. ``measured`` holds when each job began, nanoseconds, and
+    the seconds it really took.
     """
 
     def __init__(self, clock: VirtualClock, inference_s: float | None, rate: float = 1.0) -> None:

@@ -85,6 +85,11 @@ class RelocalizeAnswer:
     latency_s: float = 0.0
     alternatives: tuple[tuple[Fix, int], ...] = ()
 
+    @property
+    def success(self) -> bool:
+        """Whether the robot was found."""
+        return self.fix is not None
+
 
 @dataclass(frozen=True)
 class LoadAnswer:

@@ -21,7 +21,8 @@ class Spec:
     """One parameter as users see it.
 
     Numbers lie from ``low`` to ``high``, strings are one of ``choices`` where there are any. ``fixed`` ones are read
-    when the node is configured and can be changed only while it is not. ``field`` is the attribute of :class:`Settings`.
+    when the node is configured and can be changed only while it is not. ``field`` is that of
+    :class:`Settings`.
     """
 
     name: str
@@ -100,7 +101,7 @@ class Settings:
 
     image_transport: str = _parameter(
         "raw",
-        "which image topic is subscribed: raw: image, compressed: image/compressed",
+        "which image topic is subscribed: image, or image/compressed",
         choices=("raw", "compressed"),
         fixed=True,
         group="Images",
