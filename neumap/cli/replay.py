@@ -212,7 +212,7 @@ class Played:
 
 def _choose_topics(bag: BagReader, settings: ReplaySettings) -> Played:
     from neumap.io.bags.topics import choose_camera_info, choose_image, look_at_images
-    from neumap.io.bags.transforms import stamp_of
+    from neumap.io.stamps import stamp_of
 
     looks = look_at_images(bag)
     image = choose_image(bag, looks, settings.image_topic)
@@ -268,21 +268,16 @@ def _truth(bag: BagReader, given: str | None) -> Trajectory | None:
 
 def _odometry(bag: BagReader, played: Played, odom: str, base: str) -> Trajectory | None:
     """Poses of the base in the odometry's frame, as /tf tells them; None where it does not."""
-    import numpy as np
-
-    from neumap.io.bags.transforms import TransformTree, stamp_of
+    from neumap.io.bags.transforms import RecordedTransforms
     from neumap.records import Trajectory
 
-    tree = TransformTree()
-    stamps: set[int] = set()
+    transforms = RecordedTransforms()
     for message in bag.messages([t for t in played.topics if t.name in ("/tf", "/tf_static")]):
-        transforms = bag.decode(message).transforms
-        tree.add(transforms, is_static=message.topic.name == "/tf_static")
-        stamps.update(stamp_of(each.header) for each in transforms if message.topic.name == "/tf")
-    if not odom or tree.problem(odom, base):
+        transforms.add(bag.decode(message).transforms, is_static=message.topic.name == "/tf_static")
+    if not odom or transforms.problem(odom, base):
         return None
-    times = np.array(sorted(stamps), dtype=np.int64)
-    found = tree.lookup(odom, base, times)
+    times = transforms.stamps_ns
+    found = transforms.lookup(odom, base, times)
     return Trajectory(times[found.known], found.poses[found.known])
 
 
