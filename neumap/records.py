@@ -39,7 +39,7 @@ class Frame:
 
     ``read_image`` returns (H, W) uint8 grey. ``read_depth`` (None where there is no depth) returns (H, W) float32
     metres along the optical axis, registered to the image, 0 where unknown. ``map_from_camera`` is None where the
-    pose is not known (a query).
+    pose is not known (a query). ``frame_id`` is the name of the camera's optical frame where a message told it.
     """
 
     name: str
@@ -48,6 +48,7 @@ class Frame:
     read_image: Callable[[], ImageArray]
     read_depth: Callable[[], Float32Array] | None = None
     map_from_camera: FloatArray | None = None
+    frame_id: str = ""
 
 
 @dataclass(frozen=True)
