@@ -29,19 +29,20 @@ import scipy.sparse
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.scoring import foreign_text, markdown, median_text, named, score_all
-from neumap_ros.cli import options
-from neumap_ros.cli.progress import StageProgress
-from neumap_ros.core import evidence, frozen, landmarks, mapping
-from neumap_ros.core.keyframes import IntArray
-from neumap_ros.core.localizer import Localizer
-from neumap_ros.core.map_file import to_bytes
-from neumap_ros.core.mapping import MappingSettings, map_of, survey
-from neumap_ros.core.neural_map import NeuralMap
-from neumap_ros.core.process import set_up
-from neumap_ros.core.progress import Progress
-from neumap_ros.core.solver import Solver
-from neumap_ros.io.sources import open_source
-from neumap_ros.records import FloatArray
+from neumap.arrays import FloatArray, IntArray
+from neumap.cli import options
+from neumap.cli.progress import StageProgress
+from neumap.io.sources import open_source
+from neumap.localization import evidence
+from neumap.localization.localizer import Localizer
+from neumap.localization.solver import Solver
+from neumap.mapping import build, landmarks
+from neumap.mapping.build import MappingSettings, map_of, survey
+from neumap.maps.map_file import to_bytes
+from neumap.maps.neural_map import NeuralMap
+from neumap.model import decoder
+from neumap.process import set_up
+from neumap.progress import Progress
 
 HEAD = ("", "map", "landmarks", "5 cm, 5°", "25 cm, 10°", "median", "wrong", "foreign with a pose")
 LATENT_BYTES = (4, 6, 8, 12, 16)
@@ -77,12 +78,12 @@ def searching(**attributes: Any) -> Iterator[None]:
 @contextmanager
 def shipping(path: Path) -> Iterator[None]:
     """The decoder at ``path`` is the one that ships."""
-    frozen.shipped_decoder.cache_clear()
+    decoder.shipped_decoder.cache_clear()
     try:
-        with mock.patch.object(frozen, "DECODER_FILE", path):
+        with mock.patch.object(decoder, "DECODER_FILE", path):
             yield
     finally:
-        frozen.shipped_decoder.cache_clear()
+        decoder.shipped_decoder.cache_clear()
 
 
 def whole_images() -> AbstractContextManager[object]:
@@ -100,12 +101,12 @@ def whole_images() -> AbstractContextManager[object]:
 
 
 def choose_randomly(visibility: scipy.sparse.csr_matrix, count: int) -> IntArray:
-    """As :func:`neumap_ros.core.landmarks.choose_by_coverage`, but any."""
+    """As :func:`neumap.mapping.landmarks.choose_by_coverage`, but any."""
     return np.random.default_rng(0).permutation(visibility.shape[0])[:count]
 
 
 def choose_by_gates(visibility: scipy.sparse.csr_matrix, count: int) -> IntArray:
-    """As :func:`neumap_ros.core.landmarks.choose_by_coverage`, but by gates in 0..1 that a sparsity term closes.
+    """As :func:`neumap.mapping.landmarks.choose_by_coverage`, but by gates in 0..1 that a sparsity term closes.
 
     The gates g of all landmarks maximize the sum of log(1 + visibility.T @ g) over all cells of the mapping images less
     an L1 term, by projected gradients from one weight of that term to the next; the later a landmark's gate closes, the
@@ -132,11 +133,11 @@ def within_budget(gates: FloatArray, budget: float) -> FloatArray:
 
 
 def latents_of(count: int) -> Callable[[], AbstractContextManager[object]]:
-    return lambda: mock.patch.object(mapping, "LATENT_BYTES", ((0, count),))
+    return lambda: mock.patch.object(build, "LATENT_BYTES", ((0, count),))
 
 
 def anchors_of(bits: int) -> Callable[[], AbstractContextManager[object]]:
-    return lambda: mock.patch.object(mapping, "SMALL_ANCHOR_BITS", bits)
+    return lambda: mock.patch.object(build, "SMALL_ANCHOR_BITS", bits)
 
 
 def variants(decoders: Mapping[str, Path]) -> dict[str, Variant]:

@@ -32,21 +32,22 @@ from torch.nn import functional
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.scoring import markdown
-from neumap_ros.cli import options
-from neumap_ros.cli.progress import StageProgress
-from neumap_ros.core import geometry, training_data
-from neumap_ros.core.attention import CANDIDATES, SAME_PLACE_M, GeometricAttention, leads
-from neumap_ros.core.encoder import EMBEDDING
-from neumap_ros.core.frozen import FrozenDecoder, load_decoder, save_decoder, shipped_decoder
-from neumap_ros.core.network import WIDTH, Block
-from neumap_ros.core.pose import RansacSettings, ransac_pose
-from neumap_ros.core.pretraining import PretrainSettings, ResidualWords, Trainee, choice_loss, pretrain
-from neumap_ros.core.process import set_up
-from neumap_ros.core.training_data import FEWEST_LANDMARKS, Augmentation, Example, ExampleSource, joint_of
-from neumap_ros.core.training_scene import TrainingScene
-from neumap_ros.io.training_places import training_scenes
-from neumap_ros.io.virtual.curriculum import random_place
-from neumap_ros.records import Float32Array, FloatArray
+from neumap.arrays import Float32Array, FloatArray
+from neumap.cli import options
+from neumap.cli.progress import StageProgress
+from neumap.geometry import se3
+from neumap.localization.pnp import RansacSettings, ransac_pose
+from neumap.model.attention import CANDIDATES, SAME_PLACE_M, GeometricAttention, leads
+from neumap.model.decoder import FrozenDecoder, load_decoder, save_decoder, shipped_decoder
+from neumap.model.encoder import EMBEDDING
+from neumap.model.network import WIDTH, Block
+from neumap.process import set_up
+from neumap.training import examples
+from neumap.training.examples import FEWEST_LANDMARKS, Augmentation, Example, ExampleSource, joint_of
+from neumap.training.places import training_scenes
+from neumap.training.pretraining import PretrainSettings, ResidualWords, Trainee, choice_loss, pretrain
+from neumap.training.scenes import TrainingScene
+from neumap.virtual.curriculum import random_place
 
 HEAD = ("", "trained", "steps", "keypoints, 5 cm", "25 cm", "median", "poses, 5 cm, 5°", "25 cm, 10°")
 # seeds of places: encoders see the first of those of the heads; no training of the project reaches the unseen ones
@@ -434,7 +435,7 @@ def judge_image(head: Head, sight: Sight, place: UnseenPlace, image: int) -> Jud
     found = ransac_pose(sight.rays[order].double().numpy(), points, place.focal_px, settings)
     if found is None:
         return Judged(sight.place, errors, (np.inf, np.inf))
-    error = geometry.pose_error(geometry.invert_pose(found[0]), place.poses[image]).reshape(2, 3)
+    error = se3.pose_error(se3.invert_pose(found[0]), place.poses[image]).reshape(2, 3)
     metres, radians = np.linalg.norm(error, axis=1)
     return Judged(sight.place, errors, (float(metres), float(np.rad2deg(radians))))
 
@@ -464,7 +465,7 @@ def encoder_variants(steps: int) -> dict[str, EncoderVariant]:
         "base": EncoderVariant(base),
         "without augmentation": EncoderVariant(replace(base, augmentation=Augmentation(0.0, False))),
         "without the second descriptor": EncoderVariant(
-            base, lambda: mock.patch.object(training_data, "joint_of", no_coarse), (128, 256)
+            base, lambda: mock.patch.object(examples, "joint_of", no_coarse), (128, 256)
         ),
         # principal components and k-means words as they are: steps so small that they change nothing
         "without pre-training": EncoderVariant(replace(base, steps=10, learning_rate=1e-9, attention_rate=1e-9)),

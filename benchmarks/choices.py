@@ -25,13 +25,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.scoring import markdown, named, score_all
 from benchmarks.sizes import bytes_of, size_text
-from neumap_ros.cli import options
-from neumap_ros.cli.progress import StageProgress
-from neumap_ros.core.localizer import Localizer
-from neumap_ros.core.mapping import MappingSettings, Survey, map_of, survey
-from neumap_ros.core.process import set_up
-from neumap_ros.core.progress import Progress
-from neumap_ros.io.sources import open_source
+from neumap.cli import options
+from neumap.cli.progress import StageProgress
+from neumap.io.sources import open_source
+from neumap.localization.localizer import Localizer
+from neumap.mapping.build import MappingSettings, Survey, map_of, survey
+from neumap.process import set_up
+from neumap.progress import Progress
 
 DISTURBED = 0.15
 FIGURES = ("within_5cm_5deg", "within_25cm_10deg", "wrong")

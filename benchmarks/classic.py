@@ -18,10 +18,11 @@ import numpy as np
 import numpy.typing as npt
 import poselib
 
-from neumap_ros.core.cameras import normalize
-from neumap_ros.core.geometry import invert_pose, make_pose, transform_points
-from neumap_ros.errors import MappingError
-from neumap_ros.records import Camera, Float32Array, FloatArray, Frame, ImageArray
+from neumap.arrays import Float32Array, FloatArray, ImageArray
+from neumap.errors import MappingError
+from neumap.geometry.cameras import normalize
+from neumap.geometry.se3 import invert_pose, make_pose, transform_points
+from neumap.records import Camera, Frame
 
 KEYPOINTS = 1500
 CENTRES = 64
@@ -54,7 +55,7 @@ class ClassicMap:
     def build(cls, frames: Sequence[Frame], seed: int = 0) -> ClassicMap:
         """A map of the frames that have both depth and a pose.
 
-        Raises :class:`~neumap_ros.errors.MappingError` where there are too few of them.
+        Raises :class:`~neumap.errors.MappingError` where there are too few of them.
         """
         looks = [_look(frame) for frame in frames if frame.read_depth is not None and frame.map_from_camera is not None]
         views = tuple(View(descriptors[known], points) for descriptors, known, points in looks)

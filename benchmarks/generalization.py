@@ -17,13 +17,13 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from neumap_ros.cli import options
-from neumap_ros.core import geometry
-from neumap_ros.core.localizer import Localizer
-from neumap_ros.core.mapping import MappingSettings, map_of, survey
-from neumap_ros.core.process import set_up
-from neumap_ros.errors import MappingError
-from neumap_ros.io.virtual.curriculum import random_place
+from neumap.cli import options
+from neumap.errors import MappingError
+from neumap.geometry import se3
+from neumap.localization.localizer import Localizer
+from neumap.mapping.build import MappingSettings, map_of, survey
+from neumap.process import set_up
+from neumap.virtual.curriculum import random_place
 
 FIRST = {"training places": 0, "unseen places": 1_000_000}
 DECODERS = ("transformer", "nearest")
@@ -46,7 +46,7 @@ def errors_in(seed: int, size_bytes: int) -> dict[str, list[tuple[float, float]]
             if estimate.map_from_camera is None or frame.map_from_camera is None:
                 out[decoder].append((np.inf, np.inf))
                 continue
-            error = geometry.pose_error(estimate.map_from_camera, frame.map_from_camera)
+            error = se3.pose_error(estimate.map_from_camera, frame.map_from_camera)
             metres, radians = np.linalg.norm(error.reshape(2, 3), axis=1)
             out[decoder].append((float(metres), float(np.rad2deg(radians))))
     print(f"{seed}: {place.description}", file=sys.stderr, flush=True)

@@ -33,12 +33,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.classic import ClassicMap
 from benchmarks.scoring import ellipsoid_text, foreign_text, markdown, median_text, score
-from neumap_ros.core.localizer import Localizer
-from neumap_ros.core.map_file import to_bytes
-from neumap_ros.core.mapping import MappingSettings, build_map
-from neumap_ros.core.process import set_up
-from neumap_ros.io.sources import open_source
-from neumap_ros.records import Camera, FloatArray, Frame, ImageArray
+from neumap.arrays import FloatArray, ImageArray
+from neumap.io.sources import open_source
+from neumap.localization.localizer import Localizer
+from neumap.mapping.build import MappingSettings, build_map
+from neumap.maps.map_file import to_bytes
+from neumap.process import set_up
+from neumap.records import Camera, Frame
 
 SETTINGS = {
     "transformer": MappingSettings(),

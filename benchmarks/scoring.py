@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from neumap_ros.core import geometry
-from neumap_ros.core.calibration import CHI2_90
-from neumap_ros.core.localizer import Localizer
-from neumap_ros.core.progress import Progress
-from neumap_ros.io.sources import open_source
-from neumap_ros.records import FloatArray, Frame
+from neumap.arrays import FloatArray
+from neumap.geometry import se3
+from neumap.io.sources import open_source
+from neumap.localization.localizer import Localizer
+from neumap.mapping.calibration import CHI2_90
+from neumap.progress import Progress
+from neumap.records import Frame
 
 # what is allowed for the ground truth's own error when coverage is counted: one standard deviation per axis. The
 # kitchen's is said to be good to 2 cm and 0.7 degrees, which is about this on each of three axes
@@ -30,7 +31,7 @@ def score(answers: Sequence[Answer], truth: Sequence[FloatArray | None]) -> dict
     for i, ((pose, covariance), true) in enumerate(zip(answers, truth, strict=True)):
         if pose is None or true is None:
             continue
-        error = geometry.pose_error(pose, true)
+        error = se3.pose_error(pose, true)
         metres[i] = np.linalg.norm(error[:3])
         degrees[i] = np.rad2deg(np.linalg.norm(error[3:]))
         if covariance is not None:
@@ -79,9 +80,10 @@ def localize_all(
     answers: dict[str, list[Answer]] = {name: [] for name in localizers}
     anyone = next(iter(localizers.values()))
     for i, frame in enumerate(frames):
-        view = anyone.look(frame.read_image(), frame.camera)
+        seen = anyone.look(frame.read_image(), frame.camera)
         for name, localizer in localizers.items():
-            estimate = localizer.localize_view(view)
+            # maps of other decoders compare keypoints by other embeddings
+            estimate = localizer.locate(localizer.query(seen.features, seen.rays, seen.camera))
             answers[name].append((estimate.map_from_camera, estimate.covariance))
         progress(stage, i + 1, len(frames))
     return answers

@@ -22,16 +22,16 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.classic import ClassicMap
 from benchmarks.scoring import ellipsoid_text, foreign_text, markdown, median_text, named, score, score_all
-from neumap_ros.cli import options
-from neumap_ros.cli.progress import StageProgress
-from neumap_ros.core.localizer import Localizer
-from neumap_ros.core.map_file import to_bytes
-from neumap_ros.core.mapping import MappingSettings, map_of, survey
-from neumap_ros.core.neural_map import NeuralMap
-from neumap_ros.core.process import set_up
-from neumap_ros.core.progress import Progress
-from neumap_ros.errors import ConfigError
-from neumap_ros.io.sources import open_source
+from neumap.cli import options
+from neumap.cli.progress import StageProgress
+from neumap.errors import ConfigError
+from neumap.io.sources import open_source
+from neumap.localization.localizer import Localizer
+from neumap.mapping.build import MappingSettings, map_of, survey
+from neumap.maps.map_file import to_bytes
+from neumap.maps.neural_map import NeuralMap
+from neumap.process import set_up
+from neumap.progress import Progress
 
 DECODERS = ("transformer", "nearest")
 SIZES = ("25KB", "50KB", "100KB", "200KB", "best")

@@ -26,7 +26,7 @@ def start_neumap() -> Callable[..., subprocess.Popen[str]]:
 
     def start(*args: str | Path, **kwargs: Any) -> subprocess.Popen[str]:
         return subprocess.Popen(
-            [sys.executable, "-m", "neumap_ros.cli", *map(str, args)],
+            [sys.executable, "-m", "neumap.cli", *map(str, args)],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -58,7 +58,7 @@ def neumap(
 @pytest.fixture(scope="session")
 def virtual_world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small virtual room: the folders mapping, query and negatives. Not to be written to."""
-    from neumap_ros.io.virtual.world import SMALL, write_world
+    from neumap.virtual.world import SMALL, write_world
 
     folder = tmp_path_factory.mktemp("virtual_world")
     write_world(folder, SMALL, seed=0)

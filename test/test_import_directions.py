@@ -11,22 +11,33 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-PACKAGE = ROOT / "neumap_ros"
+PACKAGE, ADAPTER = ROOT / "neumap", ROOT / "neumap_ros"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
-# What each layer may import of ours, itself included. `replay` is the one verb that starts the node.
-ALLOWED = {
-    "errors": set(),
-    "records": set(),
-    "choices": set(),
-    "core": {"errors", "records", "choices", "core"},
-    "io": {"errors", "records", "core", "io"},
-    "simulator": {"errors", "records", "core", "io", "simulator"},
-    "cli": {"errors", "records", "choices", "core", "io", "simulator", "cli"},
-    # msg and srv are what ROS 2 generates of our definitions
-    "ros": {"errors", "records", "core", "ros", "msg", "srv"},
-}
-REPLAY = PACKAGE / "cli" / "replay.py"
+# The rooms of the library from the bottom up: each may import itself and those before it.
+ROOMS = (
+    "errors",
+    "arrays",
+    "records",
+    "choices",
+    "progress",
+    "process",
+    "geometry",
+    "features",
+    "model",
+    "maps",
+    "localization",
+    "mapping",
+    "tracking",
+    "io",
+    "virtual",
+    "training",
+    "report",
+    "replay",
+    "cli",
+)
+# what a robot has no use for
+NOT_ON_A_ROBOT = {"mapping", "virtual", "training", "report", "replay", "cli"}
 ROS_PACKAGES = {"rclpy", "rcl_interfaces", "lifecycle_msgs", "tf2_ros", "tf2_py", "diagnostic_updater", "cv_bridge"}
 EXTRAS = {"pycolmap", "evo", "matplotlib", "rosbags"}
 
@@ -52,9 +63,9 @@ def imports_of(path: Path) -> set[str]:
     return set(imported(path.read_text(encoding="utf-8"), package))
 
 
-def layer_of(dotted: str) -> str | None:
+def room_of(dotted: str) -> str | None:
     parts = dotted.split(".")
-    return parts[1] if parts[0] == "neumap_ros" and len(parts) > 1 else None
+    return parts[1] if parts[0] == "neumap" and len(parts) > 1 else None
 
 
 def run_python(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -65,23 +76,26 @@ def run_python(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 def test_how_imports_are_read() -> None:
     source = "import a.b\nfrom c import d\ndef f():\n    from . import e\n    from ..g import h\n"
-    assert set(imported(source, "neumap_ros.core")) == {"a.b", "c.d", "neumap_ros.core.e", "neumap_ros.g.h"}
+    assert set(imported(source, "neumap.maps")) == {"a.b", "c.d", "neumap.maps.e", "neumap.g.h"}
 
 
 @pytest.mark.parametrize("path", MODULES, ids=module_name)
-def test_layers_import_downwards_only(path: Path) -> None:
-    layer = layer_of(module_name(path))
-    allowed = set() if layer is None else ALLOWED[layer]
-    if path == REPLAY:
-        allowed = allowed | {"ros"}
-    upwards = {name for name in imports_of(path) if (of := layer_of(name)) is not None and of not in allowed}
+def test_rooms_import_from_those_below_only(path: Path) -> None:
+    room = room_of(module_name(path))
+    rooms = [found for name in imports_of(path) if (found := room_of(name)) in ROOMS]
+    upwards = {name for name in rooms if room is not None and ROOMS.index(name) > ROOMS.index(room)}
     assert not upwards
 
 
-@pytest.mark.parametrize("path", [p for p in MODULES if PACKAGE / "ros" not in p.parents], ids=module_name)
-def test_only_the_node_imports_ros(path: Path) -> None:
+@pytest.mark.parametrize("path", MODULES, ids=module_name)
+def test_the_library_knows_no_ros(path: Path) -> None:
     roots = {name.partition(".")[0] for name in imports_of(path)}
-    assert not {root for root in roots if root in ROS_PACKAGES or root.endswith(("_msgs", "_srvs"))}
+    assert not {r for r in roots if r in ROS_PACKAGES or r == "neumap_ros" or r.endswith(("_msgs", "_srvs"))}
+
+
+@pytest.mark.parametrize("path", sorted(ADAPTER.glob("*.py")), ids=module_name)
+def test_the_node_imports_what_a_robot_has_only(path: Path) -> None:
+    assert not {room_of(name) for name in imports_of(path)} & NOT_ON_A_ROBOT
 
 
 BLOCKED_IMPORT = """
@@ -102,7 +116,6 @@ for name in sys.argv[2:]:
 @pytest.mark.parametrize("blocked", [ROS_PACKAGES, ROS_PACKAGES | EXTRAS], ids=["no ROS", "no ROS, no extras"])
 def test_all_but_the_node_can_be_imported_without(blocked: set[str]) -> None:
     names = [module_name(path) for path in MODULES if path.name != "__main__.py"]
-    names = [name for name in names if layer_of(name) != "ros"]
     done = run_python(BLOCKED_IMPORT, ",".join(sorted(blocked)), *names)
     assert done.returncode == 0, done.stderr
 
@@ -111,7 +124,7 @@ HELP = """
 import runpy, sys
 sys.argv[0] = "neumap"
 try:
-    runpy.run_module("neumap_ros.cli", run_name="__main__")
+    runpy.run_module("neumap.cli", run_name="__main__")
 except SystemExit as stop:
     assert not stop.code, stop.code
 heavy = {"torch", "rclpy"} & set(sys.modules)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from neumap_ros.ros.parameters import TABLE
+from neumap_ros.parameters import TABLE
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE_XML = ET.parse(ROOT / "package.xml").getroot()
@@ -110,7 +110,7 @@ def test_what_the_node_imports_from_ros_is_a_dependency() -> None:
     packages = {"tf2_ros": "tf2_ros_py"}
     optional = {"nav2_msgs"}
     modules = set()
-    for path in (ROOT / "neumap_ros" / "ros").glob("*.py"):
+    for path in (ROOT / "neumap_ros").glob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.ImportFrom) and node.module and not node.level:
                 modules.add(node.module.partition(".")[0])

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from neumap_ros.core.calibration import measure
-from neumap_ros.core.localizer import Localizer
-from neumap_ros.core.map_file import load_map, save_map
-from neumap_ros.core.mapping import MappingSettings, build_map
-from neumap_ros.io.sources import open_source
+from neumap.io.sources import open_source
+from neumap.localization.localizer import Localizer
+from neumap.mapping.build import MappingSettings, build_map
+from neumap.mapping.calibration import measure
+from neumap.maps.map_file import load_map, save_map
 
 pytestmark = pytest.mark.scenes
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from neumap_ros.core.training_scene import NOTHING, TrainingScene
-from neumap_ros.records import Float32Array
+from neumap.arrays import Float32Array
+from neumap.training.scenes import NOTHING, TrainingScene
 
 SHOWN, FOREIGN = 150, 30
 

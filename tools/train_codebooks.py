@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Train the descriptor codebooks that ship with the package (neumap_ros/core/codebooks.safetensors).
+"""Train the descriptor codebooks that ship with the package (neumap/model/codebooks.safetensors).
 
     python tools/train_codebooks.py          # about five minutes on two cores
 
@@ -11,10 +11,10 @@ import cv2
 import numpy as np
 from safetensors.numpy import save_file
 
-from neumap_ros.core.cameras import make_camera
-from neumap_ros.core.features import FeatureExtractor
-from neumap_ros.core.quantization import CODEBOOK_FILE, train_codebook
-from neumap_ros.io.virtual import room as virtual_room
+from neumap.features.sift import FeatureExtractor
+from neumap.geometry.cameras import make_camera
+from neumap.model.codebooks import CODEBOOK_FILE, train_codebook
+from neumap.virtual import room as virtual_room
 
 ROOMS, VIEWS, KEYPOINTS = range(100, 112), 14, 500
 SAMPLES = 60_000

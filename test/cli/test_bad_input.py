@@ -14,8 +14,8 @@ import pytest
 from safetensors import safe_open
 from safetensors.numpy import load_file, save, save_file
 
-from neumap_ros.cli.main import main
-from neumap_ros.core.map_file import HEADER_KEY, VERSION, content_id
+from neumap.cli.main import main
+from neumap.maps.map_file import HEADER_KEY, VERSION, content_id
 
 Refused = Callable[..., str]
 Process = Callable[..., subprocess.CompletedProcess[str]]

@@ -10,11 +10,11 @@ from types import ModuleType
 import cv2
 import pytest
 
-from neumap_ros.cli.main import main, make_parser
-from neumap_ros.core.map_file import load_map
-from neumap_ros.io.evaluation import evaluate
-from neumap_ros.io.trajectories import read_trajectory
-from neumap_ros.io.tum import read_tum
+from neumap.cli.main import main, make_parser
+from neumap.io.trajectories import read_trajectory
+from neumap.io.tum import read_tum
+from neumap.maps.map_file import load_map
+from neumap.report.evaluation import evaluate
 
 pytest.importorskip("rosbags")
 
@@ -131,8 +131,8 @@ def test_wrong_values_are_wrong_usage(value: str, capsys: pytest.CaptureFixture[
 def test_the_parser_knows_all_options_of_bags() -> None:
     from dataclasses import fields
 
-    from neumap_ros.cli.options import BAG_OPTIONS
-    from neumap_ros.io.bags.topics import BagOptions
+    from neumap.cli.options import BAG_OPTIONS
+    from neumap.io.bags.topics import BagOptions
 
     assert set(BAG_OPTIONS) == {field.name for field in fields(BagOptions)}
     args = make_parser().parse_args(["map", "source", "--out", "m.neumap", "--image-topic", "image_raw"])

@@ -8,9 +8,9 @@ from pathlib import Path
 import cv2
 import pytest
 
-from neumap_ros.cli.demo import covered_text, replay_lines
-from neumap_ros.cli.main import main
-from neumap_ros.io.virtual.recording import Covered
+from neumap.cli.demo import covered_text, replay_lines
+from neumap.cli.main import main
+from neumap.virtual.recording import Covered
 
 S = 1_000_000_000
 
@@ -99,5 +99,5 @@ def test_what_is_missing_is_said_first(
 ) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     assert main(["demo", "--out", str(tmp_path / "demo")]) == 1
-    assert "neumap_ros[evaluate,plots,bags]" in capsys.readouterr().err
+    assert "neumap[evaluate,plots,bags]" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []

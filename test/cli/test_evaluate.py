@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from neumap_ros.io.trajectories import write_trajectory
-from neumap_ros.records import Trajectory
+from neumap.io.trajectories import write_trajectory
+from neumap.records import Trajectory
 
 pytest.importorskip("evo")
 
@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def neumap(*args: str | Path, stdout: int = subprocess.PIPE) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "neumap_ros.cli", "evaluate", *map(str, args)],
+        [sys.executable, "-m", "neumap.cli", "evaluate", *map(str, args)],
         stdout=stdout,
         stderr=subprocess.PIPE,
         text=True,

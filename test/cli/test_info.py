@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from neumap_ros.cli.main import main
-from neumap_ros.core.map_file import VERSION, load_map
+from neumap.cli.main import main
+from neumap.maps.map_file import VERSION, load_map
 
 
 def test_json(virtual_map: Path, capsys: pytest.CaptureFixture[str]) -> None:

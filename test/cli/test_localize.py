@@ -11,8 +11,8 @@ import cv2
 import numpy as np
 import pytest
 
-from neumap_ros.cli.main import main
-from neumap_ros.io.trajectories import read_trajectory
+from neumap.cli.main import main
+from neumap.io.trajectories import read_trajectory
 
 Process = Callable[..., subprocess.CompletedProcess[str]]
 

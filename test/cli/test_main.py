@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from neumap_ros.cli import main as cli
-from neumap_ros.errors import DataError
+from neumap.cli import main as cli
+from neumap.errors import DataError
 
 
 def neumap(*args: str, **kwargs: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "neumap_ros.cli", *args]
+    command = [sys.executable, "-m", "neumap.cli", *args]
     root = Path(__file__).resolve().parents[2]
     environment = os.environ | {"PYTHONPATH": str(root)}
     options: dict[str, object] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | kwargs
@@ -89,7 +89,7 @@ def test_help_and_version() -> None:
 def test_help_imports_nothing_heavy() -> None:
     code = (
         "import sys\n"
-        "from neumap_ros.cli.main import VERBS, main\n"
+        "from neumap.cli.main import VERBS, main\n"
         "for args in [['--help'], *([verb, '--help'] for verb in VERBS)]:\n"
         "    try: main(args)\n"
         "    except SystemExit as end: assert end.code == 0, end.code\n"

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from neumap_ros.cli import map as verb
-from neumap_ros.cli.main import main, make_parser
-from neumap_ros.core.geometry import invert_pose
-from neumap_ros.core.map_file import load_map
-from neumap_ros.core.mapping import MappingSettings
-from neumap_ros.io.tum import read_tum
+from neumap.cli import map as verb
+from neumap.cli.main import main, make_parser
+from neumap.geometry.se3 import invert_pose
+from neumap.io.tum import read_tum
+from neumap.mapping.build import MappingSettings
+from neumap.maps.map_file import load_map
 
 
 def test_the_report_says_what_was_made(virtual_map: Path) -> None:
@@ -117,8 +117,8 @@ def write_colmap(folder: Path, world: Path, count: int) -> Path:
 
 def localized_within(path: Path, source: Path, folder: Path) -> float:
     """The share of images localized within 5 cm and 5 degrees."""
-    from neumap_ros.io.evaluation import evaluate
-    from neumap_ros.io.trajectories import read_trajectory
+    from neumap.io.trajectories import read_trajectory
+    from neumap.report.evaluation import evaluate
 
     assert main(["localize", str(path), str(source), "--out", str(folder / "poses.txt")]) == 0
     truth = read_trajectory(source / "groundtruth.txt")

@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from neumap_ros.cli.main import main
-from neumap_ros.core.map_file import load_map
-from neumap_ros.io.evaluation import evaluate
-from neumap_ros.io.trajectories import read_trajectory
+from neumap.cli.main import main
+from neumap.io.trajectories import read_trajectory
+from neumap.maps.map_file import load_map
+from neumap.report.evaluation import evaluate
 
 
 def folder_of(world: Path, folder: Path, first: int, last: int) -> Path:

@@ -4,7 +4,7 @@ import argparse
 
 import pytest
 
-from neumap_ros.cli import options
+from neumap.cli import options
 
 
 @pytest.mark.parametrize(

@@ -11,11 +11,11 @@ import pytest
 import torch
 from tiny_scenes import tiny_scene
 
-from neumap_ros.cli.main import main, make_parser
-from neumap_ros.cli.pretrain import SIZES
-from neumap_ros.core.frozen import load_decoder
-from neumap_ros.core.pretraining import PretrainSettings
-from neumap_ros.core.training_scene import save_scene
+from neumap.cli.main import main, make_parser
+from neumap.cli.pretrain import SIZES
+from neumap.model.decoder import load_decoder
+from neumap.training.pretraining import PretrainSettings
+from neumap.training.scenes import save_scene
 
 ROOT = Path(__file__).resolve().parents[2]
 FEW = ("--places", "2", "--steps", "12", "--attention-steps", "10", "--threads", "1")
@@ -40,7 +40,7 @@ def work(places: Path, tmp_path: Path) -> Path:
 def test_help_does_not_import_torch() -> None:
     code = (
         "import sys\n"
-        "from neumap_ros.cli.main import main\n"
+        "from neumap.cli.main import main\n"
         "try: main(['pretrain', '--help'])\n"
         "except SystemExit as end: assert end.code == 0, end.code\n"
         "sys.exit('torch' in sys.modules)\n"
@@ -114,8 +114,8 @@ def test_two_processes_train_one_decoder(work: Path, tmp_path: Path) -> None:
     script = tmp_path / "train.py"
     script.write_text(
         "import os, sys, torch\n"
-        "from neumap_ros.cli.main import main\n"
-        "from neumap_ros.core import pretraining\n"
+        "from neumap.cli.main import main\n"
+        "from neumap.training import pretraining\n"
         "pretrain = pretraining.pretrain\n"
         "def kept(*args):\n"
         "    trainee = pretrain(*args)\n"

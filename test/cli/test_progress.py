@@ -4,8 +4,8 @@ import sys
 
 import pytest
 
-from neumap_ros.cli import progress
-from neumap_ros.cli.progress import StageProgress
+from neumap.cli import progress
+from neumap.cli.progress import StageProgress
 
 
 def test_lines_where_there_is_no_terminal(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

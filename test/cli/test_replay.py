@@ -13,15 +13,15 @@ import pytest
 pytest.importorskip("rosbags")
 pytest.importorskip("evo")
 
-from neumap_ros.cli.main import main
-from neumap_ros.core.map_file import load_map
-from neumap_ros.io.bags.reader import BagReader
-from neumap_ros.io.trajectories import read_trajectory, write_trajectory
-from neumap_ros.io.tum import read_tum
-from neumap_ros.io.virtual import room as virtual_room
-from neumap_ros.io.virtual.recording import IMAGE_TOPIC, TRUTH_TOPIC, record_query
-from neumap_ros.io.virtual.world import SMALL
-from neumap_ros.records import Trajectory
+from neumap.cli.main import main
+from neumap.io.bags.reader import BagReader
+from neumap.io.trajectories import read_trajectory, write_trajectory
+from neumap.io.tum import read_tum
+from neumap.maps.map_file import load_map
+from neumap.records import Trajectory
+from neumap.virtual import room as virtual_room
+from neumap.virtual.recording import IMAGE_TOPIC, TRUTH_TOPIC, record_query
+from neumap.virtual.world import SMALL
 from neumap_ros.simulator.messages import from_cdr, message_class
 
 WRITTEN = {"replay", "poses.txt", "states.txt", "report.txt", "report.json", "log.txt", "replay.png"}
@@ -233,7 +233,7 @@ def test_bad_bags(refused: Callable[..., str], virtual_world: Path, tmp_path: Pa
 
 
 def test_a_bag_without_images(refused: Callable[..., str], bag: Path, tmp_path: Path) -> None:
-    from neumap_ros.io.bags.writer import BagWriter
+    from neumap.io.bags.writer import BagWriter
     from neumap_ros.simulator.messages import typestore
 
     with BagReader(bag) as given, BagWriter(tmp_path / "blind", typestore()) as writer:

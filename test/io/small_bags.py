@@ -15,8 +15,8 @@ pytest.importorskip("rosbags")
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
 
-from neumap_ros.core.geometry import make_pose, quat_from_matrix, rotation_exp
-from neumap_ros.records import FloatArray
+from neumap.arrays import FloatArray
+from neumap.geometry.se3 import make_pose, quat_from_matrix, rotation_exp
 
 STORE = get_typestore(Stores.ROS2_JAZZY)
 T = STORE.types

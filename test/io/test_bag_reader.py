@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from small_bags import COLOR, INFO, drive
 
-from neumap_ros.errors import DataError, MissingDependencyError
-from neumap_ros.io.bags.reader import BagReader, is_bag
-from neumap_ros.io.bags.source import open_bag
+from neumap.errors import DataError, MissingDependencyError
+from neumap.io.bags.reader import BagReader, is_bag
+from neumap.io.bags.source import open_bag
 
 rosbag2 = pytest.importorskip("rosbags.rosbag2")
 MCAP, SQLITE = rosbag2.StoragePlugin.MCAP, rosbag2.StoragePlugin.SQLITE3
@@ -167,7 +167,7 @@ def test_a_bag_that_changes_while_it_is_read(tmp_path: Path) -> None:
 
 def test_without_rosbags(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "rosbags.rosbag2", None)
-    with pytest.raises(MissingDependencyError, match=r"pip install 'neumap_ros\[bags\]'"):
+    with pytest.raises(MissingDependencyError, match=r"pip install 'neumap\[bags\]'"):
         open_bag(folder, poses=False)
 
 
@@ -184,7 +184,7 @@ def test_nothing_is_left_of_unpacked_files(tmp_path: Path, neumap_process: Calla
 def neumap_process() -> Callable[..., None]:
     code = (
         "import sys\n"
-        "from neumap_ros.io.bags.source import open_bag\n"
+        "from neumap.io.bags.source import open_bag\n"
         "source = open_bag(sys.argv[1], poses=True)\n"
         "source.frames[0].read_image()\n"
         "raise KeyboardInterrupt\n"

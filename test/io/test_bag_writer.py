@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from small_bags import MS, OPTICAL, START, STORE, camera_info, tf, transform
 
-from neumap_ros.errors import DataError
-from neumap_ros.io.bags.reader import BagReader
-from neumap_ros.io.bags.writer import BagWriter
+from neumap.errors import DataError
+from neumap.io.bags.reader import BagReader
+from neumap.io.bags.writer import BagWriter
 
 rosbag2 = pytest.importorskip("rosbags.rosbag2")
 INFO_TYPE, TF_TYPE = "sensor_msgs/msg/CameraInfo", "tf2_msgs/msg/TFMessage"

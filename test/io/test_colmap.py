@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from neumap_ros.core.cameras import project
-from neumap_ros.core.geometry import invert_pose, make_pose, quat_from_matrix, rotation_exp
-from neumap_ros.errors import CalibrationError, DataError, MissingDependencyError
-from neumap_ros.io.colmap import LENSES, SCALE_NOTE, camera_from_colmap, find_model, read_colmap
-from neumap_ros.records import FloatArray
+from neumap.arrays import FloatArray
+from neumap.errors import CalibrationError, DataError, MissingDependencyError
+from neumap.geometry.cameras import project
+from neumap.geometry.se3 import invert_pose, make_pose, quat_from_matrix, rotation_exp
+from neumap.io.colmap import LENSES, SCALE_NOTE, camera_from_colmap, find_model, read_colmap
 
 pycolmap = pytest.importorskip("pycolmap")
 
@@ -184,5 +184,5 @@ def test_without_pycolmap(make_model: Callable[..., Path], monkeypatch: pytest.M
         return original(name, *args, **kwargs)
 
     monkeypatch.setattr(builtins, "__import__", blocked)
-    with pytest.raises(MissingDependencyError, match=r"pip install 'neumap_ros\[colmap\]'"):
+    with pytest.raises(MissingDependencyError, match=r"pip install 'neumap\[colmap\]'"):
         read_colmap(folder)

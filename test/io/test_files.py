@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from neumap_ros.errors import DataError
-from neumap_ros.io.files import data_lines, read_text, write_atomically
+from neumap.errors import DataError
+from neumap.io.files import data_lines, read_text, write_atomically
 
 
 def test_data_lines_skip_comments_and_keep_line_numbers(tmp_path: Path) -> None:

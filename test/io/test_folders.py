@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from neumap_ros.errors import CalibrationError, DataError
-from neumap_ros.io.folders import read_images
+from neumap.errors import CalibrationError, DataError
+from neumap.io.folders import read_images
 
 SECOND = 1_000_000_000
 

@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 import pytest
 
-from neumap_ros.errors import DataError
-from neumap_ros.io.images import read_depth, read_gray
+from neumap.errors import DataError
+from neumap.io.images import read_depth, read_gray
 
 
 def test_gray(tmp_path: Path) -> None:

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from neumap_ros.errors import ConfigError, DataError
-from neumap_ros.io.bags.topics import BagOptions
-from neumap_ros.io.sources import open_source
+from neumap.errors import ConfigError, DataError
+from neumap.io.bags.topics import BagOptions
+from neumap.io.sources import open_source
 
 Make = Callable[..., Path]
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from neumap_ros.io.stamps import LIMIT_NS, format_stamp, nearest, parse_stamp, stamps_from_names
+from neumap.io.stamps import LIMIT_NS, format_stamp, nearest, parse_stamp, stamps_from_names
 
 stamps = st.integers(-LIMIT_NS + 1, LIMIT_NS - 1)
 

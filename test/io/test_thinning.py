@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from neumap_ros.core.geometry import make_pose, rotation_exp
-from neumap_ros.errors import DataError
-from neumap_ros.io.thinning import kept_by_motion, thin
-from neumap_ros.io.tum import read_tum
+from neumap.errors import DataError
+from neumap.geometry.se3 import make_pose, rotation_exp
+from neumap.io.thinning import kept_by_motion, thin
+from neumap.io.tum import read_tum
 
 
 def poses(x: list[float], yaw_deg: list[float] | None = None) -> np.ndarray:

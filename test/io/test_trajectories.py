@@ -7,10 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from neumap_ros.core.geometry import make_pose, pose_error, rotation_exp
-from neumap_ros.errors import DataError
-from neumap_ros.io.trajectories import poses_at, read_trajectory, write_trajectory
-from neumap_ros.records import FloatArray, Trajectory
+from neumap.arrays import FloatArray
+from neumap.errors import DataError
+from neumap.geometry.se3 import make_pose, pose_error, rotation_exp
+from neumap.io.trajectories import poses_at, read_trajectory, write_trajectory
+from neumap.records import Trajectory
 
 MS = 1_000_000
 coordinate = st.floats(-100, 100)

@@ -7,8 +7,8 @@ import cv2
 import numpy as np
 import pytest
 
-from neumap_ros.errors import CalibrationError, DataError
-from neumap_ros.io.tum import read_image_list, read_tum
+from neumap.errors import CalibrationError, DataError
+from neumap.io.tum import read_image_list, read_tum
 
 Make = Callable[..., Path]
 

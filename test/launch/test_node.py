@@ -17,7 +17,7 @@ from ament_index_python.packages import PackageNotFoundError, get_package_prefix
 from lifecycle_msgs.msg import Transition
 from localizer_client import NODE, Client, Process, eventually
 
-from neumap_ros.ros.parameters import TABLE
+from neumap_ros.parameters import TABLE
 
 try:
     LOCALIZER = Path(get_package_prefix("neumap_ros")) / "lib" / "neumap_ros" / "localizer"

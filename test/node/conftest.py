@@ -14,7 +14,7 @@ def conversions() -> Iterator[ModuleType]:
     from neumap_ros import simulator
 
     simulator.install()
-    from neumap_ros.ros import conversions
+    from neumap_ros import conversions
 
     yield conversions
     simulator.uninstall()
@@ -26,7 +26,7 @@ def relocalization() -> Iterator[ModuleType]:
     from neumap_ros import simulator
 
     simulator.install()
-    from neumap_ros.ros import relocalization
+    from neumap_ros import relocalization
 
     yield relocalization
     simulator.uninstall()

@@ -12,10 +12,10 @@ import pytest
 
 pytest.importorskip("rosbags")
 
-from neumap_ros.core.geometry import make_pose, rotation_exp
-from neumap_ros.core.tracker import Fix
-from neumap_ros.errors import CalibrationError, DataError
-from neumap_ros.records import FloatArray
+from neumap.arrays import FloatArray
+from neumap.errors import CalibrationError, DataError
+from neumap.geometry.se3 import make_pose, rotation_exp
+from neumap.tracking.tracker import Fix
 
 POSE = make_pose(rotation_exp(np.array([0.3, -1.2, 2.5])), np.array([1.0, -2.0, 3.5]))
 ROWS, COLUMNS = 6, 8
@@ -302,7 +302,7 @@ def test_a_png(conversions: ModuleType, channels: int) -> None:
 
 
 def test_a_jpeg_gives_the_pixels_that_mapping_reads(conversions: ModuleType, tmp_path: Any) -> None:
-    from neumap_ros.io.images import read_gray
+    from neumap.io.images import read_gray
 
     pixels = cv2.GaussianBlur(colours(48, 64), (0, 0), 3)
     given = packed(".jpg", pixels)

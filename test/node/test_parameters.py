@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from neumap_ros.core.tracker import TrackerSettings
-from neumap_ros.ros.parameters import SPECS, TABLE, Settings, doubt, settings_from
+from neumap.tracking.tracker import TrackerSettings
+from neumap_ros.parameters import SPECS, TABLE, Settings, doubt, settings_from
 
 DEFAULTS = {spec.name: spec.default for spec in TABLE}
 

@@ -11,9 +11,9 @@ import pytest
 
 pytest.importorskip("rosbags")
 
+from neumap.geometry.se3 import make_pose
+from neumap.tracking.tracker import Fix, Track, TrackerSettings
 from neumap_ros import simulator
-from neumap_ros.core.geometry import make_pose
-from neumap_ros.core.tracker import Fix, Track, TrackerSettings
 from neumap_ros.simulator import rclpy
 from neumap_ros.simulator.rclpy.executors import SingleThreadedExecutor
 from neumap_ros.simulator.rclpy.lifecycle import LifecycleNode

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import pytest
 
-from neumap_ros.ros.worker import ThreadWorker, Worker
+from neumap_ros.worker import ThreadWorker, Worker
 
 WAIT_S = 5.0
 

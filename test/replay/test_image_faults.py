@@ -14,8 +14,8 @@ import streams
 from outcomes import Outcome
 from streams import COMPRESSED, IMAGE, INFO, Drive, Stream, changed, compressed, recorded, reencoded, without
 
-from neumap_ros.io.virtual.world import SMALL
-from neumap_ros.records import Camera
+from neumap.records import Camera
+from neumap.virtual.world import SMALL
 
 Replayed = Callable[..., Outcome]
 

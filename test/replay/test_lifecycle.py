@@ -17,7 +17,7 @@ import streams
 from bench import STATUS, Bench, stamps
 from streams import Drive
 
-from neumap_ros.cli.replay import NODE, localizer_rig
+from neumap.cli.replay import NODE, localizer_rig
 from neumap_ros.simulator.rclpy.lifecycle import TransitionCallbackReturn
 from neumap_ros.simulator.rclpy.parameter import Parameter
 

@@ -1,0 +1,1 @@
+"""Camera localization in a neural map. See README.md."""

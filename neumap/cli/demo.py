@@ -1,0 +1,228 @@
+"""``neumap demo``: the whole way, from recordings to a replay through the ROS node, in a virtual room."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from neumap.choices import DECODERS
+from neumap.cli import options
+from neumap.cli.progress import StageProgress
+from neumap.errors import DataError, MappingError
+
+if TYPE_CHECKING:
+    from neumap.arrays import FloatArray
+    from neumap.localization.localizer import Localizer
+    from neumap.maps.neural_map import NeuralMap
+    from neumap.records import PoseEstimate, Source
+    from neumap.virtual.recording import Covered
+
+    Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
+
+SIZES = ("small", "normal")
+MAPPING_BAG, QUERY_BAG, REPLAY = "mapping_bag", "query_bag", "replay"
+# the lines of a replay's report that are repeated here
+REPLAY_LINES = (
+    "played",
+    "first fix",
+    "published",
+    "states",
+    "translation",
+    "rotation",
+    "wrong",
+    "covariance",
+    "map ->",
+)
+
+
+def add_parser(subparsers: Subparsers) -> None:
+    """Adds the verb."""
+    parser = subparsers.add_parser(
+        "demo",
+        help="map a virtual room and localize a camera in it; needs no data",
+        description="Renders a furnished room, records a drive through it as a rosbag, maps it, localizes the images "
+        "of another drive and some that were not taken there, and draws how it went. Then it replays the drive of a "
+        "robot, whose camera is covered for a while, through the ROS node, without ROS 2. Takes less than two minutes "
+        "on two cores.",
+    )
+    parser.add_argument(
+        "--out", type=Path, default=Path("demo_output"), metavar="DIR", help="where to write (default: demo_output)"
+    )
+    parser.add_argument("--seed", type=options.seed, default=0, metavar="N", help="another room (default: 0)")
+    parser.add_argument("--size", choices=SIZES, default="normal", help="small: fewer and smaller images")
+    parser.add_argument(
+        "--decoder",
+        choices=DECODERS,
+        default=DECODERS[0],
+        help=f"as of neumap map; scratch and both take minutes more (default: {DECODERS[0]})",
+    )
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Records, maps, localizes, evaluates, draws and replays."""
+    from neumap.replay.run import check_extras
+
+    check_extras("the demo")
+
+    from neumap.io.sources import open_source
+    from neumap.io.trajectories import write_trajectory
+    from neumap.localization.localizer import Localizer
+    from neumap.mapping.build import MappingSettings, build_map
+    from neumap.maps.map_file import save_map
+    from neumap.process import set_up
+    from neumap.report.estimates import as_trajectory
+    from neumap.virtual import recording
+    from neumap.virtual import world as virtual_world
+
+    set_up()
+    out: Path = args.out
+    world = virtual_world.SMALL if args.size == "small" else virtual_world.NORMAL
+    settings = MappingSettings(decoder=args.decoder, seed=args.seed)
+    started = time.perf_counter()
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise DataError(f"{out} is not a folder: give another one to write to") from None
+    with StageProgress() as progress:
+        room = virtual_world.write_world(out, world, seed=args.seed, progress=progress)
+        recording.record_mapping(
+            out / MAPPING_BAG,
+            out / virtual_world.MAPPING,
+            seed=args.seed,
+            progress=partial(progress, "write mapping bag"),
+        )
+        mapping = open_source(out / MAPPING_BAG, poses=True)
+        covered = recording.record_query(
+            out / QUERY_BAG,
+            room,
+            world.camera,
+            _poses(mapping),
+            world.bag_seconds,
+            seed=args.seed,
+            progress=partial(progress, "record query bag"),
+        )
+        # poses of the query are for the comparison below; localizing looks at images and calibration only
+        query = open_source(out / virtual_world.QUERY, poses=True)
+        negatives = open_source(out / virtual_world.NEGATIVES, poses=False)
+        mapping_started = time.perf_counter()
+        neural_map = build_map(mapping.frames, settings, progress)
+        neural_map = save_map(out / "demo.neumap", neural_map)
+        mapping_s = time.perf_counter() - mapping_started
+        localizer = Localizer(neural_map)
+        estimates = _localize(localizer, query, "localize", progress)
+        refused = _localize(localizer, negatives, "refuse", progress)
+    write_trajectory(out / "poses.txt", as_trajectory(query.frames, estimates))
+    if not any(estimate.localized for estimate in estimates):
+        raise MappingError(f"the demo failed: none of {len(estimates)} images was localized, see {out}")
+    for line in _table(neural_map, out, query, estimates, refused):
+        print(line)
+    _draw(out / "demo.png", neural_map, mapping, query, estimates, negatives, refused)
+    print(f"{'picture':<13}{out / 'demo.png'}")
+    for line in replay_lines(out, covered):
+        print(line)
+    print(f"{'time':<13}{mapping_s:.0f} s to map, {time.perf_counter() - started:.0f} s in all")
+    return 0
+
+
+def _localize(localizer: Localizer, source: Source, stage: str, progress: StageProgress) -> list[PoseEstimate]:
+    estimates = []
+    for done, frame in enumerate(source.frames, start=1):
+        estimates.append(localizer.localize(frame.read_image(), frame.camera))
+        progress(stage, done, len(source.frames))
+    return estimates
+
+
+def _poses(source: Source) -> FloatArray:
+    import numpy as np
+
+    return np.array([frame.map_from_camera for frame in source.frames], dtype=np.float64)
+
+
+def _table(
+    neural_map: NeuralMap, out: Path, query: Source, estimates: Sequence[PoseEstimate], refused: Sequence[PoseEstimate]
+) -> list[str]:
+    from neumap.io.trajectories import read_trajectory
+    from neumap.mapping.calibration import measure
+    from neumap.report.estimates import as_trajectory, times_text
+    from neumap.report.evaluation import as_text, evaluate
+    from neumap.report.map_summary import expected_text, size_text
+
+    truth = read_trajectory(out / "query" / "groundtruth.txt")
+    inside = measure(estimates, _poses(query)).in_90_percent_ellipsoid
+    size = size_text((out / "demo.neumap").stat().st_size)
+    wrong = sum(estimate.localized for estimate in refused)
+    return [
+        as_text(evaluate(as_trajectory(query.frames, estimates), truth, len(estimates))),
+        f"{'covariance':<13}{inside:.0%} of the true poses inside the 90 % ellipsoid",
+        f"{'refused':<13}{len(refused) - wrong} of {len(refused)} images that show another room, or nothing",
+        f"{'map':<13}{size}, {len(neural_map.landmarks)} landmarks, decoder {neural_map.decoder}",
+        f"{'expected':<13}{expected_text(neural_map.expected)}",
+        f"{'per image':<13}{times_text(estimates)}",
+    ]
+
+
+def _draw(
+    path: Path,
+    neural_map: NeuralMap,
+    mapping: Source,
+    query: Source,
+    estimates: Sequence[PoseEstimate],
+    negatives: Source,
+    refused: Sequence[PoseEstimate],
+) -> None:
+    from neumap.report.figures import draw_report
+
+    views = [(frame.read_image(), e) for frame, e in zip(query.frames, estimates, strict=True)]
+    # the last, because views of another room say more than noise
+    others = [(negatives.frames[-1].read_image(), refused[-1])]
+    draw_report(
+        path,
+        mapping_poses=_poses(mapping),
+        truth=_poses(query),
+        estimates=estimates,
+        landmarks=neural_map.landmarks.points(neural_map.grid),
+        queries=[view for view in views if view[1].localized] + others,
+        title="A camera localized in a virtual room, from single images",
+    )
+
+
+def replay_lines(out: Path, covered: Covered) -> list[str]:
+    """Replay the query bag in ``out`` and tell what came of it."""
+    from neumap.replay.run import ReplaySettings, replay
+    from neumap.report.replay_report import as_text
+
+    with StageProgress() as progress:
+        report = replay(out / QUERY_BAG, out / REPLAY, ReplaySettings(map=out / "demo.neumap"), progress)
+    lines = as_text(report).splitlines()
+    return [
+        "",
+        "A robot's drive through the room, replayed through the ROS node, with odometry that drifts:",
+        *(line for line in lines if line.startswith(REPLAY_LINES)),
+        f"{'covered':<13}{covered_text((out / REPLAY / 'states.txt').read_text(encoding='utf-8'), covered)}",
+        f"{'picture':<13}{out / REPLAY / 'replay.png'}",
+    ]
+
+
+def covered_text(states: str, covered: Covered) -> str:
+    """When the states changed while the lens was covered and after, as the lines of a replay's ``states.txt`` tell."""
+    from neumap.io.stamps import parse_stamp
+
+    changes = [(parse_stamp(stamp), state) for stamp, state, *_ in map(str.split, states.splitlines())]
+
+    def first(wanted: str, since_ns: int) -> float | None:
+        return next((1e-9 * (at - since_ns) for at, state in changes if at >= since_ns and state == wanted), None)
+
+    seconds = 1e-9 * (covered.end_ns - covered.start_ns)
+    parts = []
+    for state in ("DEGRADED", "LOST"):
+        after = first(state, covered.start_ns)
+        seen = after is not None and after <= seconds + 1
+        parts.append(f"{state} after {after:.1f} s" if seen else f"never {state}")
+    again = first("TRACKING", covered.end_ns)
+    parts.append("not TRACKING again" if again is None else f"TRACKING again {again:.1f} s after it was free")
+    return f"the lens, for {seconds:.0f} s: {', '.join(parts)}"

@@ -1,0 +1,65 @@
+"""``neumap evaluate``: errors of estimated poses."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
+
+
+def add_parser(subparsers: Subparsers) -> None:
+    """Adds the verb."""
+    parser = subparsers.add_parser(
+        "evaluate",
+        help="compare estimated poses with the truth",
+        description="Compares the poses that 'neumap localize' wrote with the truth, through the evo package. Both are "
+        "TUM trajectories (timestamp tx ty tz qx qy qz qw) in the same frame; nothing is aligned.",
+    )
+    parser.add_argument("poses", type=Path, help="estimated poses")
+    parser.add_argument("truth", type=Path, metavar="groundtruth", help="true poses, interpolated between samples")
+    total = parser.add_mutually_exclusive_group()
+    total.add_argument(
+        "--images",
+        type=Path,
+        metavar="rgb.txt",
+        help="list of all query images, so that the shares are of all of them and not of the localized ones",
+    )
+    total.add_argument("--queries", type=_count, metavar="N", help="the same, by their number")
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw the errors (.png, .pdf, .svg, .jpg)")
+    parser.add_argument("--json", action="store_true", help="print JSON (metres, degrees, shares from 0 to 1)")
+    parser.set_defaults(run=run)
+
+
+def _count(text: str) -> int:
+    try:
+        value = int(text)
+    except ValueError:
+        value = 0
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a number of images")
+    return value
+
+
+def run(args: argparse.Namespace) -> int:
+    """Evaluates and prints."""
+    import numpy as np
+
+    from neumap.io.trajectories import read_trajectory
+    from neumap.io.tum import read_image_list
+    from neumap.report.evaluation import as_dict, as_text, count_queries, evaluate
+    from neumap.report.evaluation_plot import save_plot
+
+    estimate, truth = read_trajectory(args.poses), read_trajectory(args.truth)
+    queries: int | None = args.queries
+    if args.images is not None:
+        stamps = np.array([stamp for stamp, _ in read_image_list(args.images)], dtype=np.int64)
+        queries = count_queries(stamps, estimate, truth)
+    evaluation = evaluate(estimate, truth, queries)
+    if args.plot is not None:
+        save_plot(evaluation, args.plot)
+    print(json.dumps(as_dict(evaluation), indent=2) if args.json else as_text(evaluation))
+    return 0

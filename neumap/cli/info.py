@@ -1,0 +1,43 @@
+"""``neumap info``: what is in a map."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
+
+
+def add_parser(subparsers: Subparsers) -> None:
+    """Adds the verb."""
+    parser = subparsers.add_parser(
+        "info",
+        help="say what is in a map",
+        description="Says what is in a map: its id, size, bounds, and the accuracy to expect of it.",
+    )
+    parser.add_argument("map", type=Path, metavar="M.neumap", help="the map")
+    parser.add_argument("--json", action="store_true", help="print JSON (metres, degrees, shares from 0 to 1)")
+    parser.add_argument(
+        "--voxels",
+        action="store_true",
+        help="list all voxels: where they are, their landmarks and size (in JSON always)",
+    )
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Loads and prints."""
+    from neumap.maps.map_file import load_map
+    from neumap.report.map_summary import as_dict, as_text, voxels_text
+
+    neural_map = load_map(args.map)
+    if args.json:
+        print(json.dumps(as_dict(neural_map, args.map), indent=2))
+        return 0
+    print(as_text(neural_map, args.map))
+    if args.voxels:
+        print(f"\n{voxels_text(neural_map)}")
+    return 0

@@ -1,0 +1,84 @@
+"""``neumap localize``: poses of images in a map, each image on its own."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from neumap.cli import options
+from neumap.cli.progress import StageProgress
+from neumap.errors import ConfigError
+
+if TYPE_CHECKING:
+    Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
+
+
+# of the options for bags those that tell nothing of poses and depth
+_BAG_OPTIONS = ("image_topic", "camera_info_topic")
+
+
+def add_parser(subparsers: Subparsers) -> None:
+    """Adds the verb."""
+    parser = subparsers.add_parser(
+        "localize",
+        help="find the poses of images in a map",
+        description="Finds the camera's pose in a map for each image on its own, without any prior. Poses are of the "
+        "camera's optical frame; an image that is not localized gets none.",
+    )
+    parser.add_argument("map", type=Path, metavar="M.neumap", help="the map")
+    parser.add_argument(
+        "source",
+        type=Path,
+        metavar="SOURCE",
+        help="TUM RGB-D folder, COLMAP model, rosbag2 (folder, .mcap or .db3), folder of images or image",
+    )
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="poses.txt", help="TUM trajectory of the images localized"
+    )
+    parser.add_argument(
+        "--report", type=Path, metavar="r.jsonl", help="a line of JSON for every image: status, covariance, times, ..."
+    )
+    parser.add_argument("--images", type=Path, metavar="DIR", help="the images of a COLMAP model")
+    parser.add_argument("--threads", type=options.threads, metavar="N", help="use at most this many threads")
+    options.add_bag_arguments(parser, _BAG_OPTIONS)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Localizes and writes."""
+    from neumap.io.bags.topics import BagOptions
+    from neumap.io.files import check_output, write_atomically
+    from neumap.io.sources import open_source
+    from neumap.io.trajectories import write_trajectory
+    from neumap.localization.localizer import Localizer
+    from neumap.maps.map_file import load_map
+    from neumap.process import set_up
+    from neumap.report.estimates import as_json_line, as_trajectory, summary_text
+
+    outputs = [path for path in (args.out, args.report) if path is not None]
+    for path in outputs:
+        check_output(path)
+    if len({path.resolve() for path in outputs}) < len(outputs):
+        raise ConfigError(f"poses and report cannot both go to {args.out}: give two names")
+    set_up(args.threads)
+    localizer = Localizer(load_map(args.map))
+    bag = BagOptions(**{name: getattr(args, name) for name in _BAG_OPTIONS})
+    source = open_source(args.source, poses=False, depth=False, images=args.images, bag=bag)
+    for note in source.notes:
+        print(f"note: {note}", file=sys.stderr)
+    estimates = []
+    with StageProgress() as progress:
+        for done, frame in enumerate(source.frames, start=1):
+            estimates.append(localizer.localize(frame.read_image(), frame.camera))
+            progress("localize", done, len(source.frames))
+    trajectory = as_trajectory(source.frames, estimates)
+    write_trajectory(args.out, trajectory)
+    if args.report is not None:
+        lines = [as_json_line(frame, e) + "\n" for frame, e in zip(source.frames, estimates, strict=True)]
+        write_atomically(args.report, "".join(lines).encode())
+    print(summary_text(estimates))
+    if not len(trajectory):
+        print(f"no image was localized: {args.out} holds no poses")
+    return 0

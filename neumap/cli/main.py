@@ -1,0 +1,92 @@
+"""The ``neumap`` command: parses, runs one verb, turns errors into one line and an exit status.
+
+A verb is a module of this package with ``add_parser(subparsers)``, which sets ``run`` as a default of its parser, and
+``run(args) -> int``, the exit status. Verbs import what is heavy inside ``run``, so that help is instant.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+
+from neumap.errors import NeumapError
+
+# modules of this package, in the order of the help
+VERBS = ("map", "merge", "localize", "evaluate", "info", "replay", "demo", "pretrain")
+
+INTERRUPTED = 130  # as shells report a process that SIGINT ended
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The parser with all verbs."""
+    parser = argparse.ArgumentParser(
+        prog="neumap", description="Where is the camera? Localization in a neural map, from images alone."
+    )
+    parser.add_argument("--version", action="version", version=f"neumap {_version()}")
+    subparsers = parser.add_subparsers(title="verbs", dest="verb", metavar="VERB", required=True)
+    for verb in VERBS:
+        import_module(f"neumap.cli.{verb}").add_parser(subparsers)
+    return parser
+
+
+def _version() -> str:
+    try:
+        return version("neumap")
+    except PackageNotFoundError:  # a checkout, or a ROS 2 installation
+        return "(not installed by pip)"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command line and returns its exit status: 1 for errors, 130 when interrupted.
+
+    Wrong usage raises ``SystemExit(2)`` and help ``SystemExit(0)``, as argparse does.
+    """
+    try:
+        return _run(argv)
+    except NeumapError as error:
+        return _fail(str(error))
+    except KeyboardInterrupt:
+        _fail("interrupted")
+        return INTERRUPTED
+    except BrokenPipeError:
+        _discard_output()
+        return 1
+    except OSError as error:
+        _discard_output()
+        where = f"{error.filename}: " if error.filename else ""
+        return _fail(f"{where}{error.strerror or error}")
+
+
+def _run(argv: Sequence[str] | None) -> int:
+    try:
+        args = make_parser().parse_args(argv)
+        status: int = args.run(args)
+        return status
+    finally:
+        # a reader that has gone or a full disk shows here, not when Python is already shutting down
+        if sys.stdout is not None:
+            sys.stdout.flush()
+
+
+def _fail(message: str) -> int:
+    print(f"neumap: error: {' '.join(message.split())}", file=sys.stderr)
+    return 1
+
+
+def _discard_output() -> None:
+    """Drops what is still buffered for stdout, so that writing it does not fail again at exit."""
+    try:
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, sys.stdout.fileno())
+        os.close(null)
+    except (OSError, ValueError, AttributeError):
+        # stdout is closed, or is not a file: nothing is buffered for one
+        return
+
+
+if __name__ == "__main__":
+    sys.exit(main())

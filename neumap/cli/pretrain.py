@@ -1,0 +1,133 @@
+"""``neumap pretrain``: trains the frozen decoder on virtual places."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from neumap.cli import options
+from neumap.cli.progress import StageProgress
+
+if TYPE_CHECKING:
+    Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
+
+# virtual places, steps of the encoder and of the attention; the small one is an hour on two cores
+SIZES = {"small": (130, 8000, 2500), "large": (400, 60_000, 10_000)}
+# the first process renders the places while all others wait
+LONGEST_WAIT = timedelta(days=2)
+
+
+def add_parser(subparsers: Subparsers) -> None:
+    """Adds the verb."""
+    parser = subparsers.add_parser(
+        "pretrain",
+        help="train a decoder for all places, as the one that ships",
+        description="Trains the decoder that maps of all places share, on virtual rooms, halls and corridors. What is "
+        "in WORK already is gone on with. Start it by torchrun to use several GPUs.",
+    )
+    parser.add_argument("--out", type=Path, required=True, metavar="D.safetensors", help="the decoder to write")
+    parser.add_argument("--work", type=Path, required=True, metavar="WORK", help="folder for places and checkpoint")
+    parser.add_argument(
+        "--config",
+        choices=SIZES,
+        default="small",
+        help="small: an hour on two cores; large: for a GPU, of which it takes 12 GB (default: small)",
+    )
+    parser.add_argument("--places", type=options.count, metavar="N", help="virtual places to train on")
+    parser.add_argument("--steps", type=options.count, metavar="N", help="training steps of the encoder")
+    parser.add_argument("--attention-steps", type=options.count, metavar="N", help="training steps of the attention")
+    parser.add_argument(
+        "--recording",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="SOURCE",
+        help="also train on this recording with poses and depth; may be given again",
+    )
+    parser.add_argument("--seed", type=options.seed, default=0, metavar="N", help="of places and training (default: 0)")
+    parser.add_argument("--device", default="cpu", metavar="cpu", help="where to train: cpu or cuda (default: cpu)")
+    parser.add_argument("--bf16", action="store_true", help="run the encoder in bfloat16")
+    parser.add_argument("--threads", type=options.threads, metavar="N", help="use at most this many threads")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Makes the places, trains, writes."""
+    import torch
+
+    from neumap.errors import ConfigError
+    from neumap.io.files import check_output
+    from neumap.model.decoder import load_decoder, save_decoder
+    from neumap.process import set_up
+    from neumap.training.places import describe, training_scenes
+    from neumap.training.pretraining import PretrainSettings, pretrain
+
+    started = time.perf_counter()
+    check_output(args.out, device=False)
+    set_up(args.threads)
+    if args.device.startswith("cuda") and not torch.cuda.is_available():
+        raise ConfigError("there is no CUDA device: train with --device cpu")
+    places, steps, attention_steps = SIZES[args.config]
+    settings = PretrainSettings(
+        steps=args.steps or steps,
+        attention_steps=args.attention_steps or attention_steps,
+        seed=args.seed,
+        device=f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if args.device == "cuda" else args.device,
+        bf16=args.bf16,
+    )
+    first = args.seed * 1_000_000
+    seeds = range(first, first + (args.places or places))
+    curves = args.work / "curves.jsonl"
+    workers = args.threads or os.cpu_count() or 1
+    with StageProgress() as progress, _processes(args.device) as rank:
+        if rank == 0:
+            training_scenes(args.work / "places", seeds, args.recording, workers, progress)
+        _wait_for_all()
+        scenes = training_scenes(args.work / "places", seeds, args.recording, workers)
+        if rank == 0:
+            print(describe(scenes), flush=True)
+
+        def log(record: dict[str, Any]) -> None:
+            progress(record["stage"], record["step"], record["of"])
+            with curves.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(record) + "\n")
+
+        trainee = pretrain(scenes, settings, args.work / "checkpoint.pt", log)
+    if rank == 0:
+        save_decoder(args.out, trainee.encoder, trainee.attention, trainee.words.words.numpy())
+        size = args.out.stat().st_size
+        print(f"{args.out}, {size / 1e6:.2f} MB, id {load_decoder(args.out).decoder_id}")
+        print(f"trained in {(time.perf_counter() - started) / 60:.0f} min; the curves are in {curves}")
+    return 0
+
+
+@contextmanager
+def _processes(device: str) -> Iterator[int]:
+    """The rank of this process among those that torchrun started; 0 where it did not."""
+    import torch
+    from torch import distributed
+
+    if "WORLD_SIZE" not in os.environ:
+        yield 0
+        return
+    if device.startswith("cuda"):
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+    distributed.init_process_group("nccl" if device.startswith("cuda") else "gloo", timeout=LONGEST_WAIT)
+    try:
+        yield distributed.get_rank()
+    finally:
+        distributed.destroy_process_group()
+
+
+def _wait_for_all() -> None:
+    from torch import distributed
+
+    if distributed.is_initialized():
+        distributed.barrier()

@@ -1,0 +1,144 @@
+"""The camera's poses in the map, by the transforms of a bag or by a topic of poses."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from neumap.arrays import IntArray
+from neumap.errors import ConfigError, DataError
+from neumap.geometry.se3 import make_pose, matrix_from_quat
+from neumap.geometry.transform_tree import Row, frame_name
+from neumap.io.bags.reader import BagReader, Topic
+from neumap.io.bags.topics import (
+    ODOMETRY,
+    POSE_WITH_COVARIANCE,
+    TF,
+    TRANSFORM,
+    BagOptions,
+    choose_pose,
+    given_pose,
+)
+from neumap.io.bags.transforms import Lookup, RecordedTransforms
+from neumap.io.pose_messages import row_of
+from neumap.io.stamps import seconds, stamp_of
+from neumap.io.trajectories import MAX_GAP_NS, QUATERNION_NORM_TOLERANCE, poses_at
+from neumap.records import Trajectory
+
+MAP_FRAME = "map"
+BASE_FRAME = "base_link"
+
+
+@dataclass(frozen=True)
+class Track:
+    """What a topic of poses tells: the pose of ``child`` (empty: the messages do not say of what) in ``frame``."""
+
+    trajectory: Trajectory
+    frame: str
+    child: str
+
+
+def camera_poses(
+    bag: BagReader, transforms: RecordedTransforms, camera_frame: str, stamps_ns: IntArray, options: BagOptions
+) -> tuple[Lookup, tuple[str, ...]]:
+    """The poses of the camera's optical frame in the map at stamps (N,), and what the user should know of them.
+
+    By /tf where it connects the map's frame with the camera's; else by the one topic with poses in the map's frame;
+    else by odometry. Raises :class:`~neumap.errors.DataError` where the bag does not tell the poses,
+    :class:`~neumap.errors.ConfigError` where the user has to say which topic does.
+    """
+    map_frame = options.map_frame or MAP_FRAME
+    topic = None if options.pose_topic is None else given_pose(bag, options.pose_topic)
+    if topic is None:
+        problem = transforms.problem(map_frame, camera_frame)
+        if problem:
+            topic = choose_pose(bag, map_frame, problem)
+    if topic is None or topic.type == TF:
+        return transforms.lookup(map_frame, camera_frame, stamps_ns), ()
+    return _by_topic(bag, topic, transforms, camera_frame, stamps_ns, options)
+
+
+def _by_topic(
+    bag: BagReader,
+    topic: Topic,
+    transforms: RecordedTransforms,
+    camera_frame: str,
+    stamps_ns: IntArray,
+    options: BagOptions,
+) -> tuple[Lookup, tuple[str, ...]]:
+    track = read_track(bag, topic)
+    if options.map_frame is not None and track.frame != options.map_frame:
+        raise ConfigError(
+            f"the poses on {topic.name} are in the frame {track.frame}, not in {options.map_frame}: "
+            "give another --pose-topic or --map-frame"
+        )
+    base = options.base_frame or track.child or BASE_FRAME
+    notes = [f"the poses are those of {base} on {topic.name}"]
+    if track.frame != (options.map_frame or MAP_FRAME):
+        notes.append(f"their frame '{track.frame}' is taken for the map's" + _drift(topic))
+    mounted = _mounted(transforms, base, camera_frame, stamps_ns, topic)
+    poses, known = poses_at(track.trajectory, stamps_ns)
+    gap = f"{topic.name} has no two messages within {MAX_GAP_NS / 1e9:g} s around them"
+    if known.sum() > mounted.known.sum():
+        gap = mounted.gap
+    return Lookup(poses @ mounted.poses, known & mounted.known, gap), tuple(notes)
+
+
+def _drift(topic: Topic) -> str:
+    return ": odometry drifts, and so will the map" if topic.type == ODOMETRY else ""
+
+
+def _mounted(transforms: RecordedTransforms, base: str, camera_frame: str, stamps_ns: IntArray, topic: Topic) -> Lookup:
+    """The pose of the camera in the frame whose poses the topic tells."""
+    problem = transforms.problem(base, camera_frame)
+    if problem:
+        raise DataError(
+            f"where the camera is on {base}, whose poses {topic.name} tells, is not known: {problem}; "
+            f"name another frame with --base-frame ({camera_frame} if the poses are the camera's)"
+        )
+    return transforms.lookup(base, camera_frame, stamps_ns)
+
+
+def read_track(bag: BagReader, topic: Topic) -> Track:
+    """All that a topic of poses tells, by the stamps of the headers.
+
+    Raises :class:`~neumap.errors.DataError` where it tells poses of several frames, and for poses that are none.
+    """
+    frames, stamps, rows = set(), [], []
+    for message in bag.messages([topic]):
+        decoded = bag.decode(message)
+        child = frame_name(decoded.child_frame_id) if topic.type in (ODOMETRY, TRANSFORM) else ""
+        frames.add((frame_name(decoded.header.frame_id), child))
+        stamps.append(stamp_of(decoded.header))
+        rows.append(row_of(_pose(topic.type, decoded)))
+    if len(frames) > 1:
+        names = ", ".join(sorted({" -> ".join(filter(None, pair)) for pair in frames}))
+        raise DataError(f"{topic.name} tells poses of several frames ({names}): give another --pose-topic")
+    ((frame, child),) = frames
+    return Track(_trajectory(stamps, rows, topic.name), frame, child)
+
+
+def _pose(type_: str, message: Any) -> Any:
+    """The Pose or Transform in a message of a type."""
+    if type_ == TRANSFORM:
+        return message.transform
+    return message.pose.pose if type_ in (ODOMETRY, POSE_WITH_COVARIANCE) else message.pose
+
+
+def _trajectory(stamps: Sequence[int], rows: Sequence[Row], what: str) -> Trajectory:
+    """The trajectory of samples, sorted by stamp, the first of each stamp. Errors begin with ``what``."""
+    times, first = np.unique(np.array(stamps, dtype=np.int64), return_index=True)
+    table = np.array(rows, dtype=np.float64).reshape(-1, 7)[first]
+    bad = ~np.isfinite(table).all(axis=1)
+    if bad.any():
+        raise DataError(f"{what} holds values that are not finite, first at {seconds(times[bad][0])} s")
+    norm = np.linalg.norm(table[:, 3:], axis=1)
+    bad = np.abs(norm - 1) > QUATERNION_NORM_TOLERANCE
+    if bad.any():
+        raise DataError(
+            f"{what} holds a quaternion of norm {norm[bad][0]:.4g} instead of 1, first at {seconds(times[bad][0])} s"
+        )
+    return Trajectory(times, make_pose(matrix_from_quat(table[:, 3:]), table[:, :3]))

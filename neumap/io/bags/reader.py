@@ -1,0 +1,173 @@
+"""A rosbag2 recording as topics and messages; the one place that reads through the rosbags library."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple
+
+from neumap.errors import DataError, MissingDependencyError, NeumapError
+from neumap.io.files import PathLike
+
+SUFFIXES = frozenset({".mcap", ".db3"})
+# what compressed data begin with, and CDR never
+_ZSTD = b"\x28\xb5\x2f\xfd"
+
+
+@dataclass(frozen=True)
+class Topic:
+    """A topic of a bag: its name, the type of its messages ("sensor_msgs/msg/Image") and how many there are."""
+
+    name: str
+    type: str
+    count: int
+
+
+class Message(NamedTuple):
+    """A message as recorded: ``time_ns`` is when the recorder received it, ``data`` its CDR bytes."""
+
+    topic: Topic
+    time_ns: int
+    data: bytes
+
+
+def is_bag(path: Path) -> bool:
+    """Whether the path is a rosbag2 recording: a storage file, or a folder with one or with ``metadata.yaml``."""
+    if not path.is_dir():
+        return path.suffix.lower() in SUFFIXES
+    return (path / "metadata.yaml").is_file() or bool(_storage_files(path))
+
+
+class BagReader:
+    """An open recording; a context manager, closed at the latest when it is no longer used.
+
+    Takes a folder with ``metadata.yaml``, a folder with one ``.mcap`` or ``.db3`` file, or such a file. Messages are
+    decoded by the types of ROS 2 Jazzy, which are those of Humble to Lyrical for all that is read here; further types
+    can be registered with ``typestore``. One iteration at a time: a second one disturbs the first.
+
+    Raises, also from its methods, :class:`~neumap.errors.DataError` for a recording that is missing, damaged,
+    cut off or of an unknown format, and :class:`~neumap.errors.MissingDependencyError` without rosbags.
+    """
+
+    def __init__(self, path: PathLike) -> None:
+        self.path = Path(path)
+        reader_class, stores, get_typestore = _import_rosbags()
+        with self._explained():
+            self._reader = reader_class(_storage(self.path))
+            self._reader.open()
+        self.close = weakref.finalize(self, _close, self._reader)
+        self.typestore = get_typestore(stores.ROS2_JAZZY)
+        self._connections: dict[Topic, list[Any]] = {}
+        counts: dict[tuple[str, str], int] = {}
+        for connection in self._reader.connections:
+            name = (connection.topic, connection.msgtype)
+            counts[name] = counts.get(name, 0) + connection.msgcount
+        self._connections = {
+            Topic(*name, count): [c for c in self._reader.connections if (c.topic, c.msgtype) == name]
+            for name, count in counts.items()
+        }
+
+    @property
+    def topics(self) -> tuple[Topic, ...]:
+        """All topics, sorted by name."""
+        return tuple(sorted(self._connections, key=lambda topic: (topic.name, topic.type)))
+
+    def messages(self, topics: Iterable[Topic], start_ns: int | None = None) -> Iterator[Message]:
+        """The messages of some topics, received at ``start_ns`` or later, in the order of their receiving."""
+        of = {id(connection): topic for topic in topics for connection in self._connections[topic]}
+        connections = [c for some in self._connections.values() for c in some if id(c) in of]
+        # no connections would mean all of them
+        if not connections:
+            return
+        topic_of = {(c.topic, c.msgtype): of[id(c)] for c in connections}
+        seen = set()
+        with self._explained():
+            found = self._reader.messages(connections, start_ns)
+        while True:
+            # not around the yield: an iteration that is given up would end in the handler and leave a cycle behind
+            with self._explained():
+                each = next(found, None)
+            if each is None:
+                break
+            connection, time_ns, data = each
+            topic = topic_of[connection.topic, connection.msgtype]
+            seen.add(topic)
+            yield Message(topic, time_ns, data)
+        missing = [topic for topic in topic_of.values() if topic.count and topic not in seen]
+        if missing and start_ns is None:
+            raise DataError(
+                f"the metadata.yaml of the bag {self.path} does not fit its files, which hold no messages on "
+                f"{missing[0].name}: run `ros2 bag reindex {self.path}`"
+            )
+
+    def first(self, topic: Topic) -> Any:
+        """The first message of a topic, decoded; None where it has none."""
+        for message in self.messages([topic]):
+            return self.decode(message)
+        return None
+
+    def decode(self, message: Message) -> Any:
+        """The message as an object with the fields of its type; arrays may be read-only views of its bytes."""
+        if message.data[: len(_ZSTD)] == _ZSTD:
+            raise DataError(f"the messages of {self.path} are compressed: give the folder with its metadata.yaml")
+        with self._explained(f"a message on {message.topic.name} cannot be decoded"):
+            return self.typestore.deserialize_cdr(message.data, message.topic.type)
+
+    @contextmanager
+    def _explained(self, what: str = "") -> Iterator[None]:
+        try:
+            yield
+        except NeumapError:
+            raise
+        except FileNotFoundError:
+            raise DataError(f"{self.path} does not exist: check the path") from None
+        except OSError as error:
+            raise DataError(f"the bag {self.path} cannot be read: {error.strerror or error}") from None
+        except Exception as error:  # whatever damaged bytes led rosbags, SQLite and the decompressors to
+            text = " ".join(str(error).split()).rstrip(".") or type(error).__name__
+            raise DataError(
+                f"the bag {self.path} is damaged or was cut off: {what or text} "
+                "(try `ros2 bag reindex`, or `mcap recover` for MCAP)"
+            ) from None
+
+    def __enter__(self) -> BagReader:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _import_rosbags() -> tuple[Any, Any, Any]:
+    try:
+        from rosbags.rosbag2 import Reader
+        from rosbags.typesys import Stores, get_typestore
+    except ImportError:
+        raise MissingDependencyError("reading a rosbag needs rosbags: pip install 'neumap[bags]'") from None
+    return Reader, Stores, get_typestore
+
+
+def _close(reader: Any) -> None:
+    reader.close()
+
+
+def _storage(path: Path) -> Path:
+    """What rosbags is to open: the path itself, or the one storage file of a folder without metadata."""
+    if not path.is_dir() or (path / "metadata.yaml").is_file():
+        return path
+    files = _storage_files(path)
+    if len(files) != 1:
+        raise DataError(
+            f"the bag {path} has {len(files)} storage files and no metadata.yaml: run `ros2 bag reindex {path}`, "
+            "or give one of the files"
+        )
+    return files[0]
+
+
+def _storage_files(folder: Path) -> list[Path]:
+    return sorted(file for file in folder.iterdir() if file.suffix.lower() in SUFFIXES)

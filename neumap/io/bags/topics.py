@@ -1,0 +1,215 @@
+"""Which topics of a bag hold the images, their calibration, their depth and the poses: by option, else by type."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from neumap.errors import ConfigError, DataError
+from neumap.geometry.transform_tree import frame_name
+from neumap.io.bags.reader import BagReader, Topic
+from neumap.io.image_messages import is_depth_encoding
+
+IMAGE = "sensor_msgs/msg/Image"
+COMPRESSED_IMAGE = "sensor_msgs/msg/CompressedImage"
+CAMERA_INFO = "sensor_msgs/msg/CameraInfo"
+TF = "tf2_msgs/msg/TFMessage"
+ODOMETRY = "nav_msgs/msg/Odometry"
+TRANSFORM = "geometry_msgs/msg/TransformStamped"
+POSE = "geometry_msgs/msg/PoseStamped"
+POSE_WITH_COVARIANCE = "geometry_msgs/msg/PoseWithCovarianceStamped"
+
+IMAGES = (IMAGE, COMPRESSED_IMAGE)
+POSES = (ODOMETRY, TRANSFORM, POSE, POSE_WITH_COVARIANCE)
+
+# poses that a person or a planner asks for, not those that were
+_WISHES = frozenset({"initialpose", "goal_pose", "goal", "move_base_simple"})
+_TRANSPORTS = frozenset({"compressed", "compressedDepth"})
+
+
+@dataclass(frozen=True)
+class BagOptions:
+    """What the user says of a bag; None leaves it to the bag.
+
+    Topics by their names. ``map_frame`` is the frame that poses are wanted in (else "map"), ``base_frame`` the one
+    whose pose a pose topic tells (else that of its messages, else "base_link"), ``camera_frame`` the optical frame
+    (else that of the images).
+    """
+
+    image_topic: str | None = None
+    camera_info_topic: str | None = None
+    depth_topic: str | None = None
+    pose_topic: str | None = None
+    map_frame: str | None = None
+    base_frame: str | None = None
+    camera_frame: str | None = None
+
+
+@dataclass(frozen=True)
+class Look:
+    """What the first message of an image topic tells: its frame, whether it is depth, and width and height or None."""
+
+    frame: str
+    is_depth: bool
+    size: tuple[int, int] | None = None
+
+
+def look_at_images(bag: BagReader) -> dict[Topic, Look]:
+    """All image topics that hold messages, with the look of the first one."""
+    looks = {}
+    for topic in with_messages(bag.topics, IMAGES):
+        first = bag.first(topic)
+        frame = frame_name(first.header.frame_id)
+        if topic.type == IMAGE:
+            depth = is_depth_encoding(first.encoding) or (first.encoding == "mono16" and "depth" in topic.name)
+            looks[topic] = Look(frame, depth, (first.width, first.height))
+        else:
+            coded = first.format.partition(";")[0].strip()
+            looks[topic] = Look(frame, is_depth_encoding(coded) or topic.name.endswith("/compressedDepth"))
+    return looks
+
+
+def with_messages(topics: Iterable[Topic], types: Sequence[str]) -> list[Topic]:
+    """The topics of these types that are not empty."""
+    return [topic for topic in topics if topic.type in types and topic.count]
+
+
+def choose_image(bag: BagReader, looks: Mapping[Topic, Look], name: str | None) -> Topic:
+    """The topic of the images.
+
+    Raises :class:`~neumap.errors.DataError` where there is none, :class:`~neumap.errors.ConfigError` where
+    the one that was given is none, or where several could be meant.
+    """
+    if name is not None:
+        return _given(bag, name, "--image-topic", IMAGES)
+    candidates = _without_copies([topic for topic, look in looks.items() if not look.is_depth])
+    if len(candidates) > 1:
+        infos = {topic.name for topic in with_messages(bag.topics, [CAMERA_INFO])}
+        candidates = [topic for topic in candidates if info_name(topic) in infos] or candidates
+    if not candidates:
+        raise DataError(f"the bag {bag.path} holds no images (sensor_msgs Image or CompressedImage): {_list(bag)}")
+    return _only(candidates, "images", "--image-topic")
+
+
+def choose_camera_info(bag: BagReader, image: Topic, frame: str, name: str | None) -> Topic:
+    """The topic of the images' calibration: beside the images, else of their ``frame``, else the only one.
+
+    Raises as :func:`choose_image` does.
+    """
+    if name is not None:
+        return _given(bag, name, "--camera-info-topic", [CAMERA_INFO])
+    candidates = with_messages(bag.topics, [CAMERA_INFO])
+    beside = [topic for topic in candidates if topic.name == info_name(image)]
+    if beside:
+        return beside[0]
+    if len(candidates) > 1:
+        framed = [topic for topic in candidates if frame_name(bag.first(topic).header.frame_id) == frame]
+        candidates = framed or candidates
+    if not candidates:
+        raise DataError(f"the bag {bag.path} holds no sensor_msgs/CameraInfo for {image.name}: {_list(bag)}")
+    return _only(candidates, "calibrations", "--camera-info-topic")
+
+
+def choose_depth(
+    bag: BagReader, looks: Mapping[Topic, Look], image: Look, name: str | None
+) -> tuple[Topic | None, tuple[str, ...]]:
+    """The topic of depth that is registered to the images, if there is one, and what the user should know.
+
+    Depth is registered where it is in the images' frame and of their size. ``image`` is the look of the images, with
+    their size. Raises as :func:`choose_image` does.
+    """
+    if name is not None:
+        return _given(bag, name, "--depth-topic", IMAGES), ()
+    all_depth = [topic for topic, look in looks.items() if look.is_depth]
+    registered = [
+        topic for topic in all_depth if looks[topic].frame == image.frame and looks[topic].size in (None, image.size)
+    ]
+    candidates = _without_copies([topic for topic in registered if "aligned" in topic.name] or registered)
+    if candidates:
+        return _only(candidates, "depth", "--depth-topic, or --no-depth"), ()
+    if all_depth:
+        names = ", ".join(topic.name for topic in all_depth)
+        return None, (f"the depth on {names} is not registered to the images (another frame or size): not used",)
+    return None, ()
+
+
+def pose_topics(bag: BagReader) -> list[Topic]:
+    """The topics that may tell where something was, not where it should be."""
+    return [
+        topic
+        for topic in with_messages(bag.topics, POSES)
+        if topic.count > 1 and not _WISHES & set(topic.name.split("/"))
+    ]
+
+
+def choose_pose(bag: BagReader, map_frame: str, why_not_tf: str) -> Topic:
+    """The topic of poses to take where /tf does not tell: in the frame of the map, else odometry.
+
+    Raises :class:`~neumap.errors.DataError` where there is none, with ``why_not_tf``;
+    :class:`~neumap.errors.ConfigError` where several could be meant.
+    """
+    candidates = pose_topics(bag)
+    in_map = [topic for topic in candidates if frame_name(bag.first(topic).header.frame_id) == map_frame]
+    chosen = in_map or [topic for topic in candidates if topic.type == ODOMETRY]
+    if not chosen:
+        raise DataError(
+            f"the bag {bag.path} does not tell where the camera was: {why_not_tf}; "
+            f"and no topic holds poses in {map_frame} (try --map-frame or --pose-topic; {_list(bag)})"
+        )
+    return _only(chosen, "poses", "--pose-topic")
+
+
+def given_pose(bag: BagReader, name: str) -> Topic:
+    """The topic of poses, or of transforms, that the user named."""
+    return _given(bag, name, "--pose-topic", (*POSES, TF))
+
+
+def info_name(image: Topic) -> str:
+    """Where the calibration of an image topic is by convention: beside the image, whatever its transport."""
+    return f"{_base(image).rpartition('/')[0]}/camera_info"
+
+
+def is_rectified(image: Topic) -> bool:
+    """Whether the images are undistorted, by the names of image_proc: image_rect, image_rect_color ..."""
+    return "rect" in _base(image).rpartition("/")[2].split("_")
+
+
+def _base(image: Topic) -> str:
+    name, _, last = image.name.rpartition("/")
+    return name if last in _TRANSPORTS else image.name
+
+
+def _without_copies(topics: list[Topic]) -> list[Topic]:
+    """Without the compressed copies of images that are there as they were."""
+    raw = {topic.name for topic in topics if topic.type == IMAGE}
+    return [topic for topic in topics if topic.name in raw or _base(topic) not in raw]
+
+
+def _given(bag: BagReader, name: str, option: str, types: Sequence[str]) -> Topic:
+    found = [topic for topic in bag.topics if topic.name == name]
+    if not found:
+        raise ConfigError(f"{option}: the bag {bag.path} has no topic {name}; {_list(bag)}")
+    fitting = [topic for topic in found if topic.type in types]
+    if not fitting:
+        expected = ", ".join(_short(type_) for type_ in types)
+        raise ConfigError(f"{option}: {name} is of type {_short(found[0].type)}, expected {expected}")
+    if not fitting[0].count:
+        raise DataError(f"{option}: there is no message on {name}; {_list(bag)}")
+    return fitting[0]
+
+
+def _only(candidates: Sequence[Topic], what: str, option: str) -> Topic:
+    if len(candidates) > 1:
+        names = ", ".join(topic.name for topic in candidates)
+        raise ConfigError(f"several topics hold {what}: {names}; choose one with {option}")
+    return candidates[0]
+
+
+def _list(bag: BagReader) -> str:
+    topics: list[Any] = [f"{topic.name} ({_short(topic.type)}, {topic.count})" for topic in bag.topics]
+    return f"its topics are {', '.join(topics)}" if topics else "it has no topics"
+
+
+def _short(type_: str) -> str:
+    return type_.replace("/msg/", "/")

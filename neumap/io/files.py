@@ -1,0 +1,87 @@
+"""Reading small text files with errors that name the file, and writing files so that no half of one is ever seen."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from neumap.errors import DataError
+
+PathLike = str | os.PathLike[str]
+
+
+def read_text(path: PathLike, what: str) -> str:
+    """The text of a UTF-8 file; ``what`` names it in errors ("the trajectory").
+
+    Raises :class:`~neumap.errors.DataError` where it is missing, a folder, not readable or not text.
+    """
+    path = Path(path)
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise DataError(f"{what} {path} does not exist: check the path") from None
+    except IsADirectoryError:
+        raise DataError(f"{path} is a folder: give the file of {what} in it") from None
+    except UnicodeDecodeError:
+        raise DataError(f"{what} {path} is not a text file: give one in UTF-8") from None
+    except OSError as error:
+        raise DataError(f"{what} {path} cannot be read: {error.strerror}") from None
+
+
+def data_lines(path: PathLike, what: str) -> list[tuple[int, str]]:
+    """Line number (from 1) and stripped text of the lines that are neither empty nor a ``#`` comment.
+
+    Raises as :func:`read_text` does.
+    """
+    lines = ((number, line.strip()) for number, line in enumerate(read_text(path, what).split("\n"), start=1))
+    return [(number, line) for number, line in lines if line and not line.startswith("#")]
+
+
+def check_output(path: PathLike, device: bool = True) -> None:
+    """Raises, before the work that makes its content, what would keep ``path`` from being written after it.
+
+    ``device`` allows devices and pipes. Raises :class:`~neumap.errors.DataError`.
+    """
+    path = Path(path)
+    _check_place(path)
+    if path.exists() and not path.is_file():
+        if not device:
+            raise DataError(f"{path} is a device: give the name of a file to write")
+        return
+    folder = path.resolve().parent
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise DataError(f"cannot write {path}: files cannot be created in {folder}, check its permissions")
+
+
+def _check_place(path: Path) -> None:
+    if path.is_dir():
+        raise DataError(f"{path} is a folder: give the name of a file to write")
+    if not path.parent.is_dir():
+        raise DataError(f"cannot write {path}: the folder {path.parent} does not exist, create it first")
+
+
+def write_atomically(path: PathLike, data: bytes) -> None:
+    """Writes a file through a temporary one beside it, so that readers see the old content or the new, never a part.
+
+    A device or pipe (``/dev/stdout``) is written to directly. Raises :class:`~neumap.errors.DataError` where the
+    folder does not exist or the path is a folder; other failures (permissions, a full disk) stay ``OSError``.
+    """
+    path = Path(path)
+    _check_place(path)
+    if path.exists() and not path.is_file():
+        path.write_bytes(data)
+        return
+    # through a link the linked file is replaced, not the link
+    target = path.resolve()
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(target)
+    except BaseException as error:
+        temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            error.filename = str(path)  # the one the user knows
+        raise

@@ -1,0 +1,188 @@
+"""Pixels of sensor_msgs Image and CompressedImage as arrays, be they of rosbags or rclpy and whatever holds the data.
+
+Bags, replay and the node decode here; what cv_bridge says of the same message was recorded from ROS 2 Jazzy and is
+compared in the tests.
+"""
+
+from __future__ import annotations
+
+import struct
+from functools import partial
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from neumap.arrays import Float32Array, ImageArray
+from neumap.errors import DataError
+from neumap.geometry.transform_tree import frame_name
+from neumap.io.stamps import format_stamp, stamp_of
+from neumap.records import Camera, Frame
+
+Bytes = bytes | memoryview | npt.NDArray[np.uint8]
+
+
+class _Layout(NamedTuple):
+    """Bytes of a sample, samples of a pixel, and how they become grey: a code of cv2.cvtColor or a channel's index."""
+
+    itemsize: int
+    channels: int
+    conversion: int | None = None
+    channel: int = 0
+
+
+# OpenCV names a Bayer pattern by the second row from the second column on, ROS by the first row
+_BAYER = {
+    "rggb": cv2.COLOR_BayerBG2GRAY,
+    "bggr": cv2.COLOR_BayerRG2GRAY,
+    "gbrg": cv2.COLOR_BayerGR2GRAY,
+    "grbg": cv2.COLOR_BayerGB2GRAY,
+}
+_GRAY: dict[str, _Layout] = {
+    "mono8": _Layout(1, 1),
+    "mono16": _Layout(2, 1),
+    "8UC1": _Layout(1, 1),
+    "16UC1": _Layout(2, 1),
+    "bgr8": _Layout(1, 3, cv2.COLOR_BGR2GRAY),
+    "rgb8": _Layout(1, 3, cv2.COLOR_RGB2GRAY),
+    "bgra8": _Layout(1, 4, cv2.COLOR_BGRA2GRAY),
+    "rgba8": _Layout(1, 4, cv2.COLOR_RGBA2GRAY),
+    "bgr16": _Layout(2, 3, cv2.COLOR_BGR2GRAY),
+    "rgb16": _Layout(2, 3, cv2.COLOR_RGB2GRAY),
+    "bgra16": _Layout(2, 4, cv2.COLOR_BGRA2GRAY),
+    "rgba16": _Layout(2, 4, cv2.COLOR_RGBA2GRAY),
+    "8UC3": _Layout(1, 3, cv2.COLOR_BGR2GRAY),
+    "8UC4": _Layout(1, 4, cv2.COLOR_BGRA2GRAY),
+    **{f"bayer_{name}8": _Layout(1, 1, code) for name, code in _BAYER.items()},
+    **{f"bayer_{name}16": _Layout(2, 1, code) for name, code in _BAYER.items()},
+    # the luma is grey already
+    **{name: _Layout(1, 2, channel=1) for name in ("yuv422", "uyvy")},
+    **{name: _Layout(1, 2, channel=0) for name in ("yuv422_yuy2", "yuyv")},
+    # planes: all luma, then the chroma, which is not looked at
+    **{name: _Layout(1, 1) for name in ("nv12", "nv21", "nv24")},
+}
+# bytes of a sample, and metres of a unit
+_DEPTH = {"16UC1": (2, 1e-3), "mono16": (2, 1e-3), "32FC1": (4, 1.0)}
+_PNG = b"\x89PNG\r\n\x1a\n"
+# compressed_depth_image_transport puts its format and the two parameters of the inverse depth before the PNG
+_DEPTH_HEADER = struct.Struct("<iff")
+
+
+def is_depth_encoding(encoding: str) -> bool:
+    """Whether images of this encoding hold distances, not light; mono16 may be either and is taken as light."""
+    return encoding in ("16UC1", "32FC1")
+
+
+def frame_of(message: Any, camera: Camera) -> Frame:
+    """A sensor_msgs Image or CompressedImage as a frame without a pose, decoded when its pixels are asked for."""
+    stamp_ns = stamp_of(message.header)
+    return Frame(
+        name=format_stamp(stamp_ns),
+        stamp_ns=stamp_ns,
+        camera=camera,
+        read_image=partial(gray_of, message),
+        frame_id=frame_name(message.header.frame_id),
+    )
+
+
+def gray_of(message: Any) -> ImageArray:
+    """The (H, W) uint8 grey values of a sensor_msgs Image or CompressedImage.
+
+    They are those of cv_bridge for what it converts to mono8: 16 bits are scaled by 255/65535 and rounded, of YUV the
+    luma is taken. What says nothing of colours (8UC3, 16UC1) is taken for BGR or grey. Padded rows and either byte
+    order are read right, which cv_bridge does not in all cases; the last row may come without its padding. Where the
+    samples are grey bytes already the result is a view of the message's data.
+
+    Compressed images are decoded straight to grey, as files are: JPEG then skips the colours, and an EXIF orientation
+    is not applied. Raises :class:`~neumap.errors.DataError` for an encoding that is not known, a size that cannot be,
+    and data that are too short or damaged.
+    """
+    if not hasattr(message, "encoding"):
+        return np.asarray(_decode(message.data, cv2.IMREAD_GRAYSCALE | cv2.IMREAD_IGNORE_ORIENTATION), dtype=np.uint8)
+    layout = _GRAY.get(message.encoding)
+    if layout is None:
+        raise DataError(f"images of the encoding '{message.encoding}' are not understood: {', '.join(_GRAY)} are")
+    samples = _samples(message, "u", layout.itemsize, layout.channels)
+    if layout.conversion is not None:
+        # OpenCV wants its own byte order and rows that begin at whole samples
+        samples = np.asarray(samples, dtype=samples.dtype.newbyteorder("="))
+        if message.step % layout.itemsize:
+            samples = np.ascontiguousarray(samples)
+        gray: npt.NDArray[Any] = cv2.cvtColor(samples[:, :, 0] if layout.channels == 1 else samples, layout.conversion)
+    else:
+        gray = samples[:, :, layout.channel]
+    if layout.itemsize == 2:
+        native = np.ascontiguousarray(gray, dtype=np.uint16)
+        return np.asarray(cv2.convertScaleAbs(native, alpha=255 / 65535), dtype=np.uint8)
+    return np.ascontiguousarray(gray, dtype=np.uint8)
+
+
+def depth_of(message: Any) -> Float32Array:
+    """The (H, W) float32 metres of a sensor_msgs Image or CompressedImage of depth, 0 where unknown.
+
+    16-bit samples are millimetres, 32-bit floats metres. Of compressed ones PNG of 16-bit millimetres is read, and
+    what compressed_depth_image_transport makes of 16UC1 and 32FC1 as PNG. Raises
+    :class:`~neumap.errors.DataError` for anything else and for data that are too short or damaged.
+    """
+    if not hasattr(message, "encoding"):
+        return _depth_of_compressed(message.format, message.data)
+    if message.encoding not in _DEPTH:
+        raise DataError(f"depth of the encoding '{message.encoding}' is not understood: {', '.join(_DEPTH)} are")
+    itemsize, metres = _DEPTH[message.encoding]
+    samples = _samples(message, "u" if itemsize == 2 else "f", itemsize, 1)[:, :, 0]
+    if itemsize == 2:
+        return np.asarray(samples * np.float32(metres), dtype=np.float32)
+    return _known(samples.astype(np.float32))
+
+
+def _depth_of_compressed(format_: str, data: Bytes) -> Float32Array:
+    content = np.frombuffer(data, np.uint8)
+    offset = _DEPTH_HEADER.size
+    if content[offset : offset + len(_PNG)].tobytes() != _PNG:
+        offset = 0
+        if content[: len(_PNG)].tobytes() != _PNG:
+            raise DataError(f"compressed depth of format '{format_}' cannot be read: only PNG is known")
+    samples = _decode(content[offset:], cv2.IMREAD_UNCHANGED)
+    if samples.dtype != np.uint16 or samples.ndim != 2:
+        raise DataError(f"compressed depth of format '{format_}' does not hold one channel of 16 bits")
+    if not offset or not format_.startswith("32FC1"):
+        return np.asarray(samples * np.float32(1e-3), dtype=np.float32)
+    _, a, b = _DEPTH_HEADER.unpack(content[:offset].tobytes())
+    inverse = samples.astype(np.float32) - np.float32(b)
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        return _known(np.where(samples > 0, np.float32(a) / inverse, np.float32(0)))
+
+
+def _known(depth: Float32Array) -> Float32Array:
+    """Zero where it is not a distance."""
+    return np.where(np.isfinite(depth) & (depth > 0), depth, np.float32(0))
+
+
+def _samples(message: Any, kind: str, itemsize: int, channels: int) -> npt.NDArray[Any]:
+    """The samples (H, W, C) of an Image as a view of its data."""
+    height, width, step, pixel = int(message.height), int(message.width), int(message.step), itemsize * channels
+    if not (height and width) or step < width * pixel:
+        raise DataError(f"an image of {width}x{height} pixels with rows of {step} bytes is none")
+    size = np.frombuffer(message.data, np.uint8).size
+    # the last row may come without its padding
+    if size < (height - 1) * step + width * pixel:
+        raise DataError(f"the image holds {size} bytes instead of {height * step}")
+    samples: npt.NDArray[Any] = np.ndarray(
+        (height, width, channels),
+        f"{'>' if message.is_bigendian else '<'}{kind}{itemsize}",
+        buffer=message.data,
+        strides=(step, pixel, itemsize),
+    )
+    return samples
+
+
+def _decode(data: Bytes, flags: int) -> npt.NDArray[Any]:
+    content = np.frombuffer(data, np.uint8)
+    try:
+        image = cv2.imdecode(content, flags) if content.size else None
+    except cv2.error:
+        image = None
+    if image is None:
+        raise DataError(f"the compressed image of {content.size} bytes cannot be decoded: it is damaged")
+    return np.asarray(image)

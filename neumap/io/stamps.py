@@ -1,0 +1,86 @@
+"""Time stamps: decimal seconds in text, exact integer nanoseconds everywhere else."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from decimal import ROUND_HALF_EVEN, Context, Decimal, InvalidOperation
+from pathlib import PurePath
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from neumap.arrays import IntArray
+
+NS_PER_SECOND = 1_000_000_000
+# half of int64's range, so that the difference of any two stamps fits too
+LIMIT_NS = 2**62
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,4})?", re.ASCII)
+_NANOSECONDS = re.compile(r"\d{18,19}", re.ASCII)
+# wide enough for every digit of a stamp within the limit, however it is written
+_EXACT = Context(prec=60, rounding=ROUND_HALF_EVEN)
+
+
+def parse_stamp(text: str) -> int:
+    """Nanoseconds of decimal seconds such as ``1305031229.528748`` or ``1.305e9``, by decimal arithmetic.
+
+    Digits beyond the ninth decimal are rounded. Raises ``ValueError`` for text that is no finite number and for a
+    number too large to be seconds (nanoseconds or milliseconds, mostly).
+    """
+    if not _NUMBER.fullmatch(text):
+        raise ValueError(f"'{text}' is not a timestamp in seconds")
+    try:
+        nanoseconds = _EXACT.scaleb(_EXACT.create_decimal(text), 9)
+    except InvalidOperation:
+        raise ValueError(f"'{text}' is not a timestamp in seconds") from None
+    if abs(nanoseconds) >= LIMIT_NS:
+        raise ValueError(f"the timestamp {text} is too large to be in seconds")
+    return int(nanoseconds.to_integral_value(ROUND_HALF_EVEN, _EXACT))
+
+
+def format_stamp(stamp_ns: int) -> str:
+    """Decimal seconds with nine decimals; :func:`parse_stamp` gives the same nanoseconds back."""
+    seconds, nanoseconds = divmod(abs(int(stamp_ns)), NS_PER_SECOND)
+    return f"{'-' if stamp_ns < 0 else ''}{seconds}.{nanoseconds:09d}"
+
+
+def stamps_from_names(names: Sequence[str]) -> tuple[list[int], bool]:
+    """Stamps in nanoseconds of image files, and whether the names hold them.
+
+    A name (without its extension) that is a number is a stamp in seconds, or in nanoseconds where it is a whole number
+    of 18 or 19 digits. Unless every name is one and all differ, the stamps are the index in seconds.
+    """
+    stamps: list[int] = []
+    for name in names:
+        stem = PurePath(name).stem
+        try:
+            stamps.append(int(stem) if _NANOSECONDS.fullmatch(stem) else parse_stamp(stem))
+        except ValueError:
+            break
+    if len(set(stamps)) == len(names):
+        return stamps, True
+    return [index * NS_PER_SECOND for index in range(len(names))], False
+
+
+def stamp_of(header: Any) -> int:
+    """The stamp of a std_msgs/Header in nanoseconds."""
+    return int(header.stamp.sec) * NS_PER_SECOND + int(header.stamp.nanosec)
+
+
+def set_stamp(header: Any, stamp_ns: int) -> None:
+    """Sets the stamp of a std_msgs/Header to nanoseconds."""
+    header.stamp.sec, header.stamp.nanosec = divmod(int(stamp_ns), NS_PER_SECOND)
+
+
+def nearest(sorted_stamps_ns: IntArray, stamps_ns: IntArray) -> tuple[npt.NDArray[np.intp], IntArray]:
+    """For each of ``stamps_ns`` (N,) the index of the nearest of ``sorted_stamps_ns`` (M > 0,), and how far it is."""
+    right = np.clip(np.searchsorted(sorted_stamps_ns, stamps_ns), 0, len(sorted_stamps_ns) - 1)
+    left = np.maximum(right - 1, 0)
+    to_left, to_right = np.abs(stamps_ns - sorted_stamps_ns[left]), np.abs(stamps_ns - sorted_stamps_ns[right])
+    return np.where(to_left < to_right, left, right), np.minimum(to_left, to_right)
+
+
+def seconds(stamp_ns: int) -> Decimal:
+    """The stamp in seconds, exactly, for messages."""
+    return Decimal(int(stamp_ns)).scaleb(-9)

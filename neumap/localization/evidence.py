@@ -1,0 +1,150 @@
+"""What speaks for a pose, and what against it.
+
+For it speak matches made without knowing it, at how many places of the map and of the image. Against it speak parts of
+the image where the map has landmarks, with keypoints in the right places, and none of them is found again: an image of
+another place that has one poster in common with the map.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from neumap.arrays import BoolArray, FloatArray, IntArray
+from neumap.localization.matching import Matches
+from neumap.localization.pnp import residuals_px
+from neumap.localization.query import Query
+
+# of the inliers this share must be matches that are far better than their runner-up: chance rarely makes those
+STRONG_CONFIDENCE, STRONG_SHARE = 0.3, 0.5
+# so many cells of the image, cut into this many columns and rows, must hold two or more inliers; where only so many
+# do, there must be so many times more inliers: a pose from a single poster far away is anything but certain
+CELL_COLUMNS, CELL_ROWS, MIN_CELLS = 6, 4, 3
+CELLS = CELL_COLUMNS * CELL_ROWS
+NARROW = {MIN_CELLS: 2.5, MIN_CELLS + 1: 2.0}
+# unless, once somebody looked, so many cells confirm: no single poster fills these
+WIDE = 10
+# so far from where a pose projects it to, in pixels as of Query.scale, a match agrees with the pose
+CHECK_RADIUS_PX = 5.0
+# a cell with so many keypoints where landmarks are expected contradicts, if less than this share of them or fewer than
+# so many show one that is found again
+EXPECTED, FOUND_SHARE, FEWEST_FOUND = 8, 0.12, 2
+# poses are compared by finer parts, since furniture and the wall behind it are often in one of the others. Such a part
+# contradicts with so many keypoints where hardly a landmark is found, and those beyond so many confirm it no more
+COMPARED_COLUMNS, COMPARED_ROWS, COMPARED_EXPECTED, COMPARED_FOUND = 9, 6, 3, 4
+# a pose that so much of the image contradicts is none, however much speaks for it
+MIN_CONFIRMED = 0.4
+# points that are the same when rounded to this are one landmark
+SAME_POINT_M = 0.01
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """How many different landmarks, matched without knowing the pose, agree with it: all of them, those matched
+    confidently, and in how many parts of the image. Matches found by looking where a pose says are no evidence for it.
+
+    Once somebody looked: how many parts of the image, about which the map has something to say, confirm the pose
+    and how many contradict it.
+    """
+
+    inliers: int
+    strong: int
+    cells: int
+    confirming: int = 0
+    contradicting: int = 0
+
+    @property
+    def weight(self) -> float:
+        """The inliers, discounted by the share of the image that contradicts."""
+        return self.inliers * self.confirmed
+
+    @property
+    def confirmed(self) -> float:
+        """Of the parts of the image about which the map has something to say, the share that confirms; 1 of none."""
+        return self.confirming / self.heard if self.heard else 1.0
+
+    @property
+    def heard(self) -> int:
+        """In how many parts of the image the map has something to say; 0 before anybody looked."""
+        return self.confirming + self.contradicting
+
+    @property
+    def narrowness(self) -> float:
+        """How many times more inliers it takes because they are in few parts of the image; 1 where it does not."""
+        return 1.0 if self.confirming >= WIDE else NARROW.get(self.cells, 1.0)
+
+    def suffices(self, needed: int) -> bool:
+        """Whether this is more than chance, where a weight of ``needed`` inliers is."""
+        if self.cells < MIN_CELLS or self.weight < needed * self.narrowness:
+            return False
+        confirmed = not self.heard or (self.confirming >= MIN_CELLS and self.confirmed >= MIN_CONFIRMED)
+        return confirmed and self.strong >= STRONG_SHARE * needed
+
+
+def agreeing(camera_from_map: FloatArray, matches: Matches, query: Query) -> BoolArray:
+    """Which of the ``matches`` (M,) a pose projects to where their keypoints are."""
+    error = residuals_px(camera_from_map, query.rays[matches.keypoint], matches.points, query.focal_px)
+    return np.asarray(np.linalg.norm(error, axis=1) < query.scale * CHECK_RADIUS_PX)
+
+
+def count_evidence(camera_from_map: FloatArray, matches: Matches, query: Query) -> Evidence:
+    """What of ``matches``, made without knowing the pose, agrees with it."""
+    agree = agreeing(camera_from_map, matches, query)
+    steps = np.rint(matches.points / SAME_POINT_M).astype(np.int64)
+    # one number for each place: rows are slow to compare
+    places = (steps[:, 0] << 42) + (steps[:, 1] << 21) + steps[:, 2]
+
+    def different(chosen: BoolArray) -> int:
+        return min(len(np.unique(places[chosen])), len(np.unique(matches.keypoint[chosen])))
+
+    held = np.bincount(cells_of(matches.keypoint[agree], query), minlength=1)
+    return Evidence(
+        inliers=different(agree),
+        strong=different(agree & (matches.confidence > STRONG_CONFIDENCE)),
+        cells=int((held >= 2).sum()),
+    )
+
+
+def verdicts(expected: IntArray, found: IntArray, query: Query) -> tuple[int, int]:
+    """How many cells of the image confirm a pose, and how many contradict it, where landmarks are expected at the
+    keypoints ``expected`` (E,) and found again at the keypoints ``found`` (M,), which are different ones.
+    """
+    due = np.bincount(cells_of(expected, query), minlength=CELLS)
+    seen = np.bincount(cells_of(found, query), minlength=CELLS)
+    right = (seen >= FEWEST_FOUND) & (seen >= FOUND_SHARE * due)
+    return int(right.sum()), int(((due >= EXPECTED) & ~right).sum())
+
+
+def support(expected: IntArray, found: IntArray, query: Query) -> float:
+    """How much of the image a pose explains, to compare poses by, from what :func:`verdicts` are made of.
+
+    Furniture that stands in two rooms fits both, and often better in the wrong one, which may have been mapped from
+    nearer; the walls around it tell. So what counts is how many parts of the image confirm, by a few landmarks each
+    however many are found, and the share of them that does.
+    """
+    cell = cells_of(np.concatenate([expected, found]), query, COMPARED_COLUMNS, COMPARED_ROWS)
+    due, seen = (np.bincount(c, minlength=COMPARED_COLUMNS * COMPARED_ROWS) for c in np.split(cell, [len(expected)]))
+    right = (seen > 0) & (seen >= FOUND_SHARE * due)
+    heard = right | (due >= COMPARED_EXPECTED)
+    return float(np.minimum(seen[right], COMPARED_FOUND).sum() * right.sum() / max(heard.sum(), 1))
+
+
+def cells_of(keypoint: IntArray, query: Query, columns: int = CELL_COLUMNS, rows: int = CELL_ROWS) -> IntArray:
+    """In which cell of the image each keypoint (K,) is."""
+    return cells_at(query.features.pixels[keypoint], query.camera.width, query.camera.height, columns, rows)
+
+
+def cells_at(
+    places: npt.NDArray[np.floating[Any]],
+    width: float,
+    height: float,
+    columns: int = CELL_COLUMNS,
+    rows: int = CELL_ROWS,
+) -> IntArray:
+    """In which cell of an image of this size ``places`` (N, 2), counted from its corner, are; outside, the nearest."""
+    column = np.clip(places[:, 0] * columns // width, 0, columns - 1)
+    row = np.clip(places[:, 1] * rows // height, 0, rows - 1)
+    return np.asarray(row * columns + column, dtype=np.int64)

@@ -1,0 +1,170 @@
+"""The facade: an image in, a pose with an honest covariance out, or a reason why not.
+
+    localizer = Localizer(load_map("kitchen.neumap"))
+    estimate = localizer.localize(image, camera)
+
+An image that is looked for in several places is looked at once:
+
+    query = localizer.look(image, camera)
+    estimate = localizer.locate(query)
+    claimed = localizer.locate(query, Scope(near=Near(position, 2.0)))
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import cv2
+import numpy as np
+
+from neumap.arrays import FloatArray, ImageArray
+from neumap.errors import DataError
+from neumap.features.sift import FeatureExtractor, Features
+from neumap.geometry import cameras, se3
+from neumap.localization.query import EVERYWHERE, Query, Scope
+from neumap.localization.search import PoseSearch
+from neumap.localization.timing import measured, stage
+from neumap.localization.verdict import Corrected, correct, doubts, judge, pose_covariance
+from neumap.localization.verification import Hypothesis
+from neumap.maps.neural_map import NeuralMap
+from neumap.records import Alternative, Camera, PoseEstimate, Status
+
+# MIN_KEYPOINTS: with fewer an image is blank, dark or blurred, and is not searched for.
+MIN_KEYPOINTS = 30
+# MIN_SIDE_PX: of an image; smaller ones have no keypoints.
+MIN_SIDE_PX = 32
+# SAME_POSE_M, SAME_POSE_RAD: an alternative this near to a pose that is known already is that pose.
+SAME_POSE_M, SAME_POSE_RAD = 0.3, 0.25
+
+
+class Localizer:
+    """Localizes images in one map. Not thread-safe: one per thread."""
+
+    def __init__(self, neural_map: NeuralMap, choose_voxels: bool = True) -> None:
+        """With ``choose_voxels`` an image is looked for in those voxels of a large map that it shows most likely, else
+        in all of them, which takes the longer, the larger the map is.
+        """
+        self.map = neural_map
+        self._extract = FeatureExtractor(neural_map.features)
+        self._search = PoseSearch(neural_map, choose_voxels)
+
+    def localize(self, image: ImageArray, camera: Camera, scope: Scope = EVERYWHERE) -> PoseEstimate:
+        """The camera's pose from one image; in the whole map, unless a ``scope`` limits the search.
+
+        ``image`` is (H, W) uint8 grey or (H, W, 3) uint8 in BGR order, of the camera's size or a scaled version of it.
+        Raises :class:`~neumap.errors.DataError` for another type of array and
+        :class:`~neumap.errors.CalibrationError` for an image of another shape than the camera's.
+        """
+        with measured() as times_ms:
+            query = self.look(image, camera)
+            found = self.solve(query, scope)
+        return self._estimate(query, scope, found, times_ms)
+
+    def look(self, image: ImageArray, camera: Camera) -> Query:
+        """What is known of an image before it is searched for. Raises what :meth:`localize` raises."""
+        with stage("features"):
+            gray = as_gray(image)
+            camera = cameras.scaled_to(camera, gray.shape[1], gray.shape[0])
+            features = self._extract(gray)
+            rays = cameras.normalize(camera, features.pixels)
+            valid = np.flatnonzero(np.isfinite(rays).all(axis=1))
+            if len(valid) < len(rays):
+                features, rays = features.select(valid), rays[valid]
+        return self.query(features, rays, camera)
+
+    def query(self, features: Features, rays: FloatArray, camera: Camera) -> Query:
+        """The query of an image whose features were extracted with the map's settings, with their undistorted rays
+        (N, 2), by a camera of its size.
+        """
+        with stage("decode"):
+            return Query(features, rays, camera, *self._search.landmarks.embed(features))
+
+    def locate(self, query: Query, scope: Scope = EVERYWHERE) -> PoseEstimate:
+        """As :meth:`localize`, for an image that was looked at already: times are those of the search alone."""
+        with measured() as times_ms:
+            found = self.solve(query, scope)
+        return self._estimate(query, scope, found, times_ms)
+
+    def alternatives(
+        self, query: Query, known: Sequence[FloatArray] = (), scope: Scope = EVERYWHERE, most: int = 3
+    ) -> list[Alternative]:
+        """Other poses, best first, that some of the image speaks for, though too little to be believed.
+
+        ``known`` are poses ``map_from_camera`` found already: what agrees with them is set aside, and so are poses
+        that are hardly elsewhere.
+        """
+        others: list[Alternative] = []
+        # poses known are corrected for drift, those of the search are not, so that it may find them once more
+        known_to_search = [se3.invert_pose(pose) for pose in known]
+        for found in self._search.alternatives(query, known_to_search, scope, most + len(known)):
+            corrected = correct(found, self.map.drift)
+            apart = np.array([se3.pose_error(corrected.map_from_camera, other) for other in known]).reshape(-1, 2, 3)
+            if (np.linalg.norm(apart, axis=2) < (SAME_POSE_M, SAME_POSE_RAD)).all(axis=1).any():
+                continue
+            covariance = pose_covariance(corrected, self.map.calibration)
+            others.append(Alternative(corrected.map_from_camera, covariance, int(found.evidence.weight)))
+        return sorted(others, key=lambda other: -other.evidence)[:most]
+
+    def solve(self, query: Query, scope: Scope = EVERYWHERE) -> Hypothesis | None:
+        """The best pose in the adjusted map, not yet corrected or judged; None where there is nothing to go by."""
+        return self._search(query, scope) if len(query) >= MIN_KEYPOINTS else None
+
+    def needed(self, scope: Scope = EVERYWHERE) -> int:
+        """How many inliers a pose needs that is looked for in a scope."""
+        return self._search.needed(scope)
+
+    def doubt(self, found: Hypothesis, scope: Scope = EVERYWHERE) -> str:
+        """Why too little speaks for what was found in a scope; empty if enough does."""
+        return doubts(found.evidence, self.needed(scope))
+
+    def corrected(self, found: Hypothesis) -> Corrected:
+        """What was found in the frame of the mapping poses, and what its covariance is made of."""
+        return correct(found, self.map.drift)
+
+    def _estimate(
+        self, query: Query, scope: Scope, found: Hypothesis | None, times_ms: Mapping[str, float]
+    ) -> PoseEstimate:
+        verdict = judge(found, self.needed(scope), self.map.drift, self.map.calibration)
+        reason, inliers, evidence = verdict.reason, 0, 0
+        if len(query) < MIN_KEYPOINTS:
+            reason = f"only {len(query)} keypoints: blank, dark or blurred image"
+        if found is not None:
+            inliers, evidence = found.evidence.inliers, int(found.evidence.weight)
+        if found is None or verdict.map_from_camera is None:
+            return PoseEstimate(
+                status=Status.LOST,
+                reason=reason,
+                map_from_camera=None,
+                covariance=None,
+                inliers=inliers,
+                reprojection_error_px=float("nan"),
+                keypoints_px=np.zeros((0, 2), np.float32),
+                points_map=np.zeros((0, 3), np.float32),
+                times_ms=times_ms,
+                evidence=evidence,
+            )
+        return PoseEstimate(
+            status=Status.LOCALIZED,
+            reason="",
+            map_from_camera=verdict.map_from_camera,
+            covariance=verdict.covariance,
+            inliers=len(found.keypoint),
+            reprojection_error_px=float(np.sqrt(np.mean(found.error_px**2))),
+            keypoints_px=query.features.pixels[found.keypoint],
+            points_map=found.points.astype(np.float32),
+            times_ms=times_ms,
+            evidence=evidence,
+        )
+
+
+def as_gray(image: ImageArray) -> ImageArray:
+    """(H, W) uint8 of a grey or BGR image; raises :class:`~neumap.errors.DataError` for anything else."""
+    if not isinstance(image, np.ndarray) or image.dtype != np.uint8:
+        raise DataError("an image must be a numpy array of uint8")
+    if image.ndim == 3 and image.shape[2] == 1:
+        image = image[:, :, 0]
+    if image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] != 3) or min(image.shape[:2]) < MIN_SIDE_PX:
+        raise DataError(
+            f"an image must be (H, W) or (H, W, 3) with at least {MIN_SIDE_PX} pixels a side, not {image.shape}"
+        )
+    return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)) if image.ndim == 3 else image

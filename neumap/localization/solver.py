@@ -1,0 +1,146 @@
+"""One image's pose in some voxels of a map: decode, PnP, refine on landmarks, and count what speaks for the result.
+
+In a map for the frozen decoder its encoder embeds all keypoints before anything else. The strongest ones are decoded
+first; only where they do not settle the pose are all of them, and only where the nearest landmarks of all do not give
+twice the inliers that a pose needs is the learned decoder asked as well, and pooled with them in one PnP. A pose must
+be better than its rivals, to which other samples lead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from neumap.arrays import FloatArray, IntArray
+from neumap.localization.evidence import agreeing, count_evidence
+from neumap.localization.matching import AttentionMatcher, LandmarkIndex, Matcher, Matches, SceneMatcher, pool
+from neumap.localization.pnp import RansacSettings, ransac_pose
+from neumap.localization.query import Query, Scope
+from neumap.localization.rivals import RIVALRY, better_of, may_rival
+from neumap.localization.timing import stage
+from neumap.localization.verification import Hypothesis, Refinement
+from neumap.maps.neural_map import NeuralMap
+
+FIRST_KEYPOINTS = 512
+# the first keypoints settle it when this many times the inliers a pose needs agree
+SETTLED = 3.0
+# with this many times, the nearest landmarks do, and nobody asks what was learned
+ENOUGH = 2.0
+# attention is asked about so many keypoints, whose nearest landmarks are the most distinct: its cost grows with them,
+# and the least distinct are wrong
+ATTENDED = 256
+# of RANSAC, where what it does not find is looked for once more, or need not be found
+FEW_ITERATIONS = 300
+# where it is said where the camera is, so many samples are drawn, each from what does not agree with those before
+MOST_ELSEWHERE = 3
+
+
+class Solver:
+    """Solves in one map, whose ``landmarks`` and inliers ``needed`` for a pose others may ask for."""
+
+    def __init__(self, neural_map: NeuralMap) -> None:
+        self.landmarks = LandmarkIndex(neural_map)
+        self.needed = neural_map.calibration.min_inliers
+        self.ransac = RansacSettings()
+        self._learned = _learned_matcher(neural_map, self.landmarks)
+        self._refinement = Refinement(neural_map.grid, self.landmarks)
+        self._only_learned = neural_map.only_network
+        self._frozen = self._trusted = bool(neural_map.decoder_id)
+
+    def solve(self, query: Query, scope: Scope, proposed: Sequence[FloatArray] = ()) -> Hypothesis | None:
+        """The pose with the most evidence in the scope's voxels; None where no two matches agree. Poses
+        ``camera_from_map`` that were ``proposed`` stand for the first guess.
+
+        A network trained on one scene is sure of itself in any other, so that only the nearest landmarks bear witness
+        there. The frozen decoder's attention was trained where most keypoints show nothing of the map.
+        """
+        count = len(query)
+        split = min(FIRST_KEYPOINTS, count)
+        first, rest = np.arange(split), np.arange(split, count)
+        settled, enough = round(SETTLED * self.needed), round(ENOUGH * self.needed)
+        witness = matches = self.match(query, first, scope)
+        if self._learned is not None and self._only_learned:
+            matches = self._match(self._learned, query, first, scope)
+        # what is not found soon among the strongest is looked for among all
+        soon = replace(self.ransac, max_iterations=FEW_ITERATIONS if split < count else self.ransac.max_iterations)
+        poses = list(proposed) or self.guess(matches, query, scope, soon)
+        more = split < count or (self._learned is not None and not self._only_learned)
+        if more and not any_suffices(poses, settled, witness, query):
+            if split < count:
+                witness = pool([witness, self.match(query, rest, scope)])
+                if not self._only_learned:
+                    matches = witness
+                    poses += self.guess(matches, query, scope, self.ransac)
+            nearest_do = any_suffices(poses, enough, witness, query)
+            if self._learned is not None and (self._only_learned or not nearest_do):
+                asked = witness.keypoint[:ATTENDED] if self._frozen else np.arange(count)
+                learned = self._match(self._learned, query, asked, scope)
+                matches = learned if self._only_learned else pool([witness, learned])
+                if self._trusted:
+                    witness = matches
+                poses += self.guess(matches, query, scope, self.ransac)
+        if not poses:
+            return None
+        best = max(poses, key=lambda pose: count_evidence(pose, witness, query).inliers)
+        found = self.refine(best, witness, query, scope)
+        return None if found is None else self.checked(found, matches, witness, query, scope)
+
+    def checked(self, found: Hypothesis, matches: Matches, witness: Matches, query: Query, scope: Scope) -> Hypothesis:
+        """The better of what was ``found`` and of what other samples lead to, or what does not agree with it, with how
+        far away the other one is; what was found as it is where it is no pose, or beyond all rivalry.
+        """
+        if not self.needed <= found.evidence.inliers < RIVALRY * self.needed:
+            return found
+        others = matches.select(~agreeing(found.camera_from_map, matches, query))
+        again = replace(self.ransac, by_confidence=False)
+        searches = (
+            (matches, replace(again, seed=1)),
+            (others, replace(again, max_iterations=FEW_ITERATIONS)),
+        )
+        for asked, settings in searches:
+            for pose in self.guess(asked, query, scope, settings):
+                rival = self.refine(pose, witness, query, scope) if may_rival(pose, found, witness, query) else None
+                found = better_of(found, rival)
+        return found
+
+    def guess(self, matches: Matches, query: Query, scope: Scope, settings: RansacSettings) -> list[FloatArray]:
+        """The pose ``camera_from_map`` that most matches agree with, of those that the scope allows; empty where no two
+        do, or too many lead elsewhere.
+        """
+        settings = replace(settings, max_error_px=query.scale * settings.max_error_px)
+        with stage("pnp"):
+            for _ in range(MOST_ELSEWHERE):
+                found = ransac_pose(query.rays[matches.keypoint], matches.points, query.focal_px, settings)
+                if found is None:
+                    break
+                if scope.allows(found[0]):
+                    return [found[0]]
+                matches = matches.select(~agreeing(found[0], matches, query))
+        return []
+
+    def refine(self, camera_from_map: FloatArray, matches: Matches, query: Query, scope: Scope) -> Hypothesis | None:
+        """The pose refined on landmarks, with the ``matches`` that agree; None where too few landmarks do."""
+        with stage("refine"):
+            return self._refinement(camera_from_map, matches, query, scope)
+
+    def match(self, query: Query, asked: IntArray, scope: Scope) -> Matches:
+        """The nearest landmarks, in the scope's voxels, of the keypoints ``asked`` about."""
+        return self._match(self.landmarks, query, asked, scope)
+
+    def _match(self, matcher: Matcher, query: Query, asked: IntArray, scope: Scope) -> Matches:
+        with stage("decode"):
+            return matcher.match(query, asked, scope.voxels)
+
+
+def any_suffices(poses: Sequence[FloatArray], needed: int, matches: Matches, query: Query) -> bool:
+    """Whether the ``matches`` speak for one of the ``poses`` with the weight of ``needed`` inliers."""
+    return any(count_evidence(pose, matches, query).suffices(needed) for pose in poses)
+
+
+def _learned_matcher(neural_map: NeuralMap, landmarks: LandmarkIndex) -> Matcher | None:
+    """What matches besides the nearest landmarks, where the map has it."""
+    if neural_map.decoder_id:
+        return AttentionMatcher(landmarks)
+    return SceneMatcher(neural_map) if neural_map.network is not None else None

@@ -1,0 +1,146 @@
+"""From a pose that matches agree on to the one that all landmarks around it agree on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from neumap.arrays import Float32Array, FloatArray, IntArray
+from neumap.geometry import se3
+from neumap.localization.evidence import CHECK_RADIUS_PX, Evidence, count_evidence, support, verdicts
+from neumap.localization.matching import LandmarkIndex, Matches, rows_of_voxels
+from neumap.localization.pnp import pose_information, refine_pose, residuals_px
+from neumap.localization.query import Query, Scope
+from neumap.maps.neural_map import VoxelGrid
+
+# SEARCH_RADII_PX: how far from its projection a landmark is looked for in either round, in pixels times Query.scale;
+# ITERATIONS: how many of them refine the pose on what the round found.
+SEARCH_RADII_PX, ITERATIONS = (12.0, 6.0), (10, 50)
+# among so many keypoints
+SEARCH_CANDIDATES = 4
+# what is nearer to the camera than this is behind it, or as good as
+NEAREST_M = 0.1
+# landmarks are looked for in the voxels searched, and in those that come so near to the camera
+AROUND_M = 2.5
+
+
+@dataclass(frozen=True)
+class Hypothesis:
+    """A pose in the adjusted map, before it is corrected and judged.
+
+    ``information`` (6, 6) as of :func:`~neumap.localization.pnp.pose_information`; ``keypoint`` (M,), ``points`` (M, 3)
+    and ``error_px`` (M,) are the matches it was refined on. ``support`` is as of
+    :func:`~neumap.localization.evidence.support`. ``rival_m`` is how far away another pose is that explains the
+    image about as well, and ``rival_support`` the support of that; 0 where none was found.
+    """
+
+    camera_from_map: FloatArray
+    information: FloatArray
+    evidence: Evidence
+    keypoint: IntArray
+    points: FloatArray
+    error_px: FloatArray
+    support: float
+    rival_m: float = 0.0
+    rival_support: float = 0.0
+
+
+class Refinement:
+    """Refines poses on the landmarks of one map."""
+
+    def __init__(self, grid: VoxelGrid, landmarks: LandmarkIndex) -> None:
+        """``landmarks`` are those of the map whose voxels are ``grid``."""
+        self._grid = grid
+        self._landmarks = landmarks
+
+    def __call__(self, camera_from_map: FloatArray, matches: Matches, query: Query, scope: Scope) -> Hypothesis | None:
+        """The pose refined on landmarks that are looked for around their projections, in two rounds of narrowing
+        search, with what of the ``matches`` agrees; None where too few landmarks do.
+        """
+        visible = self._visible(camera_from_map, query, scope)
+        keypoints, landmarks, alike = self._candidates(camera_from_map, visible, query)
+        pose = camera_from_map
+        keypoint = landmark = np.zeros(0, np.int64)
+        for radius, iterations in zip(SEARCH_RADII_PX, ITERATIONS, strict=True):
+            error = self._errors(pose, query, keypoints, landmarks)
+            near = np.flatnonzero(error < query.scale * radius)
+            score = alike[near] - 0.01 * error[near] / (query.scale * radius)
+            chosen = near[mutual_best(keypoints[near], landmarks[near], score)]
+            if len(chosen) < 6:
+                return None
+            keypoint, landmark = keypoints[chosen], landmarks[chosen]
+            pose = refine_pose(pose, query.rays[keypoint], self._landmarks.points[landmark], query.focal_px, iterations)
+        points = self._landmarks.points[landmark]
+        error = self._errors(pose, query, keypoint, landmark)
+        fits = error < query.scale * CHECK_RADIUS_PX
+        found = keypoint[fits]
+        expected = self._expected(pose, visible, query)
+        confirming, contradicting = verdicts(expected, found, query)
+        return Hypothesis(
+            camera_from_map=pose,
+            information=pose_information(pose, query.rays[keypoint], points, query.focal_px),
+            evidence=replace(count_evidence(pose, matches, query), confirming=confirming, contradicting=contradicting),
+            keypoint=found,
+            points=points[fits],
+            error_px=error[fits],
+            support=support(expected, found, query),
+        )
+
+    def _errors(self, pose: FloatArray, query: Query, keypoints: IntArray, landmarks: IntArray) -> FloatArray:
+        points = self._landmarks.points[landmarks]
+        return np.asarray(np.linalg.norm(residuals_px(pose, query.rays[keypoints], points, query.focal_px), axis=1))
+
+    def _visible(self, camera_from_map: FloatArray, query: Query, scope: Scope) -> IntArray:
+        """The landmarks that would be in the image if nothing was in their way."""
+        rows = self._rows_around(camera_from_map, scope)
+        if isinstance(rows, slice):
+            rows = np.arange(len(self._landmarks.points))[rows]
+        x, y, z = camera_from_map[:3, :3] @ self._landmarks.points[rows].T + camera_from_map[:3, 3:]
+        (left, top), (right, bottom) = query.rays.min(axis=0), query.rays.max(axis=0)
+        inside = (z > NEAREST_M) & (x > left * z) & (x < right * z) & (y > top * z) & (y < bottom * z)
+        return np.asarray(rows[inside])
+
+    def _around(
+        self, camera_from_map: FloatArray, landmarks: IntArray, query: Query, radius_px: float, count: int
+    ) -> IntArray:
+        """The keypoints (L, ``count``) within a radius of the projections of ``landmarks`` (L,), nearest first; as many
+        as the query has keypoints where there is none.
+        """
+        seen = se3.transform_points(camera_from_map, self._landmarks.points[landmarks])
+        where = seen[:, :2] / np.maximum(seen[:, 2:], NEAREST_M)
+        radius = query.scale * radius_px / query.focal_px
+        ranks = np.arange(1, count + 1)
+        return np.asarray(query.tree.query(where, k=ranks, distance_upper_bound=radius)[1])
+
+    def _candidates(
+        self, camera_from_map: FloatArray, visible: IntArray, query: Query
+    ) -> tuple[IntArray, IntArray, Float32Array]:
+        """Keypoints, landmarks and their similarity, of all pairs that look alike and are close in the image."""
+        near = self._around(camera_from_map, visible, query, SEARCH_RADII_PX[0], SEARCH_CANDIDATES)
+        row, column = np.nonzero(near < len(query.rays))
+        keypoint, landmark = near[row, column], visible[row]
+        alike = np.einsum("ij,ij->i", query.looks[keypoint], self._landmarks.looks[landmark])
+        good = alike > self._landmarks.min_similarity
+        return keypoint[good], landmark[good], alike[good]
+
+    def _expected(self, camera_from_map: FloatArray, visible: IntArray, query: Query) -> IntArray:
+        """The keypoints that are where a landmark projects to, which may be behind a wall."""
+        near = self._around(camera_from_map, visible, query, CHECK_RADIUS_PX, 1)[:, 0]
+        return np.unique(near[near < len(query.rays)])
+
+    def _rows_around(self, camera_from_map: FloatArray, scope: Scope) -> slice | IntArray:
+        """The landmarks to look for: of a large map only those of the voxels searched, and around the camera."""
+        if scope.voxels is None:
+            return slice(None)
+        around = self._grid.within(se3.invert_pose(camera_from_map)[:3, 3], AROUND_M)
+        beside = scope.voxels[:0] if scope.beside is None else scope.beside
+        return rows_of_voxels(self._landmarks.offsets, np.concatenate([scope.voxels, beside, around]))
+
+
+def mutual_best(first: IntArray, second: IntArray, score: FloatArray) -> IntArray:
+    """Of candidate pairs (``first[k]``, ``second[k]``) the indices k that are the best of both their ends."""
+    order = np.argsort(-score, kind="stable")
+    best_first = np.unique(first[order], return_index=True)[1]
+    best_second = np.unique(second[order], return_index=True)[1]
+    return np.asarray(order[np.intersect1d(best_first, best_second)])

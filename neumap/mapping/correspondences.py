@@ -1,0 +1,166 @@
+"""Which mapping images see the same things, and which of their keypoints are the same point.
+
+Poses are known, so neither is searched for blindly: images are paired by the overlap of what they see, and a keypoint
+of known depth is projected into the other image and compared with the few keypoints around that spot only. That costs
+a hundredth of comparing all descriptors of two images with each other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from scipy.spatial import cKDTree
+
+from neumap.arrays import BoolArray, FloatArray, IntArray
+from neumap.geometry import se3
+from neumap.localization.verification import mutual_best
+from neumap.mapping.keyframes import Keyframes
+
+SEARCH_RADIUS_PX = 5.0
+MIN_SIMILARITY = 0.85
+CANDIDATES = 4
+
+
+def median_depths(keyframes: Keyframes, default: float) -> FloatArray:
+    """The median known depth (F,) of each image; the median of all, or ``default``, where an image has none."""
+    known = keyframes.depth > 0
+    overall = float(np.median(keyframes.depth[known])) if known.any() else default
+    out = np.full(len(keyframes), overall)
+    for i in range(len(keyframes)):
+        depth = keyframes.depth[keyframes.slice(i)]
+        if (depth > 0).sum() >= 10:
+            out[i] = np.median(depth[depth > 0])
+    return out
+
+
+def pair_by_overlap(
+    map_from_camera: FloatArray,
+    depths: FloatArray,
+    view: FloatArray,
+    nearest: int,
+    spread: int,
+    min_overlap: float = 0.3,
+) -> IntArray:
+    """Pairs (P, 2) of images i < j that see the same part of a scene at about ``depths`` (F,) metres.
+
+    For each image the ``nearest`` others by viewpoint, for precise matches, and ``spread`` more evenly taken from the
+    rest, for long tracks. The overlap is that of a grid of pixels moved to the image's median depth.
+    """
+    n = len(map_from_camera)
+    camera_from_map = se3.invert_pose(map_from_camera)
+    u, v = np.meshgrid(np.linspace(view[0], view[2], 9), np.linspace(view[1], view[3], 7))
+    rays = np.stack([u.ravel(), v.ravel(), np.ones(u.size)], axis=1)
+    overlap = np.zeros((n, n), np.float32)
+    for i in range(n):
+        points = se3.transform_points(map_from_camera[i], rays * depths[i])
+        seen = np.einsum("nij,mj->nmi", camera_from_map[:, :3, :3], points) + camera_from_map[:, None, :3, 3]
+        z = np.maximum(seen[..., 2], 1e-6)
+        x, y = seen[..., 0] / z, seen[..., 1] / z
+        inside = (seen[..., 2] > 0.1) & (x > view[0]) & (x < view[2]) & (y > view[1]) & (y < view[3])
+        overlap[i] = inside.mean(axis=1)
+    overlap = np.minimum(overlap, overlap.T)
+    centres, forward = map_from_camera[:, :3, 3], map_from_camera[:, :3, 2]
+    pairs: set[tuple[int, int]] = set()
+    for i in range(n):
+        turned = np.arccos(np.clip(forward @ forward[i], -1, 1))
+        distance = np.linalg.norm(centres - centres[i], axis=1) / depths[i] + turned
+        others = np.flatnonzero((overlap[i] >= min_overlap) & (np.arange(n) != i))
+        others = others[np.argsort(distance[others], kind="stable")]
+        chosen = list(others[:nearest])
+        rest = others[nearest:]
+        if len(rest):
+            chosen += list(rest[np.unique(np.rint(np.linspace(0, len(rest) - 1, spread)).astype(int))])
+        pairs.update((min(i, int(j)), max(i, int(j))) for j in chosen)
+    return np.array(sorted(pairs), dtype=np.int64).reshape(-1, 2)
+
+
+def agree_in_depth(known: FloatArray, expected: FloatArray) -> BoolArray:
+    """Where depths in metres agree, or are not ``known`` (0)."""
+    return np.asarray((known <= 0) | (np.abs(known - expected) < 0.05 + 0.03 * expected))
+
+
+def match_with_depth(
+    keyframes: Keyframes, pairs: IntArray, progress: Callable[[int], object] = lambda done: None
+) -> IntArray:
+    """Matches (M, 2), as indices of keypoints, between the images of ``pairs`` (P, 2).
+
+    A keypoint with depth is looked for within ``SEARCH_RADIUS_PX`` of its projection; a match must look alike, have the
+    scale its distance asks for, agree in depth where both are known, and be the best of both ends.
+    """
+    camera_from_map = se3.invert_pose(keyframes.map_from_camera)
+    trees = [
+        cKDTree(keyframes.rays[keyframes.slice(i)]) if np.diff(keyframes.offsets)[i] else None
+        for i in range(len(keyframes))
+    ]
+    points = keyframes.rays3() * keyframes.depth[:, None]
+    out = []
+    for i, j in pairs:
+        progress(1)
+        tree = trees[j]
+        source = np.flatnonzero(keyframes.depth[keyframes.slice(i)] > 0) + keyframes.offsets[i]
+        moved = se3.transform_points(camera_from_map[j] @ keyframes.map_from_camera[i], points[source])
+        front = moved[:, 2] > 0.1
+        source, moved = source[front], moved[front]
+        if tree is None or not len(source):
+            continue
+        radius = SEARCH_RADIUS_PX / keyframes.focal_px[j]
+        _, near = tree.query(moved[:, :2] / moved[:, 2:], k=CANDIDATES, distance_upper_bound=radius)
+        row, column = np.nonzero(near < tree.n)
+        a, b = source[row], near[row, column] + keyframes.offsets[j]
+        z_here, z_there, z_moved = keyframes.depth[a], keyframes.depth[b], moved[row, 2]
+        scale = np.log(keyframes.size[b] * z_moved / keyframes.focal_px[j])
+        scale -= np.log(keyframes.size[a] * z_here / keyframes.focal_px[i])
+        agree = (np.abs(scale) < 0.4) & agree_in_depth(z_there, z_moved)
+        a, b = a[agree], b[agree]
+        similarity = np.einsum(
+            "ij,ij->i", keyframes.descriptors[a].astype(np.float32), keyframes.descriptors[b].astype(np.float32)
+        )
+        alike = similarity > MIN_SIMILARITY
+        a, b, similarity = a[alike], b[alike], similarity[alike]
+        best = mutual_best(a, b, similarity)
+        out.append(np.stack([a[best], b[best]], axis=1))
+    return np.concatenate(out) if out else np.zeros((0, 2), np.int64)
+
+
+def match_along_epipolar_lines(
+    keyframes: Keyframes,
+    pairs: IntArray,
+    progress: Callable[[int], object] = lambda done: None,
+    max_error_px: float = 2.0,
+) -> IntArray:
+    """Matches (M, 2), as indices of keypoints, where depth is not known: descriptors of all keypoints are compared,
+    mutual and by Lowe's ratio, and must lie on each other's epipolar line within ``max_error_px``.
+    """
+    camera_from_map = se3.invert_pose(keyframes.map_from_camera)
+    rays = keyframes.rays3()
+    # Made once: ten megabytes allocated anew for each pair, between small results that stay, can break up the heap
+    # until it holds thousands of them.
+    largest = int(np.diff(keyframes.offsets).max())
+    one, other = (torch.empty(largest, keyframes.descriptors.shape[1]) for _ in range(2))
+    table = torch.empty(largest * largest)
+    out = []
+    for i, j in pairs:
+        progress(1)
+        first, second = keyframes.slice(i), keyframes.slice(j)
+        a = one[: first.stop - first.start].copy_(torch.from_numpy(keyframes.descriptors[first]))
+        b = other[: second.stop - second.start].copy_(torch.from_numpy(keyframes.descriptors[second]))
+        if len(a) < 2 or len(b) < 2:
+            continue
+        similarity = torch.mm(a, b.T, out=table[: len(a) * len(b)].view(len(a), len(b)))
+        value, index = (t.numpy() for t in similarity.topk(2, dim=1))
+        back = similarity.argmax(dim=0).numpy()
+        best = index[:, 0]
+        distance = np.sqrt(np.maximum(2 - 2 * value, 1e-9))
+        good = (back[best] == np.arange(len(best))) & (distance[:, 0] < 0.85 * distance[:, 1]) & (value[:, 0] > 0.75)
+        here = np.flatnonzero(good)
+        k, m = here + keyframes.offsets[i], best[here] + keyframes.offsets[j]
+        j_from_i = camera_from_map[j] @ keyframes.map_from_camera[i]
+        essential = se3.skew(j_from_i[:3, 3]) @ j_from_i[:3, :3]
+        line_j, line_i = rays[k] @ essential.T, rays[m] @ essential
+        norm = np.sqrt((line_j[:, :2] ** 2).sum(axis=1) + (line_i[:, :2] ** 2).sum(axis=1) + 1e-18)
+        sampson = np.abs(np.einsum("ij,ij->i", rays[m], line_j)) / norm * keyframes.focal_px[j]
+        fits = sampson < max_error_px
+        out.append(np.stack([k[fits], m[fits]], axis=1))
+    return np.concatenate(out) if out else np.zeros((0, 2), np.int64)

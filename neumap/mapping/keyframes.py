@@ -1,0 +1,181 @@
+"""The mapping images as arrays: every keypoint of every image in one structure, images told apart by an index."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from threading import local
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from neumap.arrays import Float32Array, FloatArray, IntArray
+from neumap.errors import MappingError
+from neumap.features.sift import FeatureExtractor, Features, FeatureSettings
+from neumap.geometry import cameras
+from neumap.records import Frame
+
+Result = TypeVar("Result")
+
+# a depth whose 5x5 surroundings spread more than this is at an edge, where colour and depth do not agree
+DEPTH_SPREAD_M, DEPTH_SPREAD_RATIO = 0.03, 0.03
+
+
+@dataclass(frozen=True)
+class Keyframes:
+    """F images with N keypoints in all, ordered by image.
+
+    ``map_from_camera`` (F, 4, 4); ``focal_px`` (F,); ``offsets`` (F + 1,): keypoints of image i are
+    ``offsets[i]:offsets[i + 1]``; ``image`` (N,); ``rays`` (N, 2) undistorted normalized coordinates;
+    ``depth`` (N,) metres, 0 where unknown; ``size`` and ``angle`` (N,) as in Features; ``descriptors`` and ``coarse``
+    (N, 128) float16. ``view`` (4,) is the field of view all images share: x and y of the left, top, right and bottom
+    edge in normalized coordinates.
+    """
+
+    map_from_camera: FloatArray
+    focal_px: FloatArray
+    offsets: IntArray
+    image: IntArray
+    rays: FloatArray
+    depth: FloatArray
+    size: FloatArray
+    angle: FloatArray
+    descriptors: npt.NDArray[np.float16]
+    coarse: npt.NDArray[np.float16]
+    view: FloatArray
+    depth_measured: bool
+
+    def __len__(self) -> int:
+        return len(self.map_from_camera)
+
+    def slice(self, i: int) -> slice:
+        """Where the keypoints of image ``i`` are."""
+        return slice(int(self.offsets[i]), int(self.offsets[i + 1]))
+
+    def rays3(self) -> FloatArray:
+        """Homogeneous rays (N, 3)."""
+        return np.concatenate([self.rays, np.ones((len(self.rays), 1))], axis=1)
+
+
+def depth_at(depth: Float32Array, pixels: Float32Array) -> Float32Array:
+    """Depths (N,) in metres at pixels (N, 2): the median of 5x5, or 0 at depth edges and where half is unknown."""
+    height, width = depth.shape
+    if height < 5 or width < 5:
+        return np.zeros(len(pixels), np.float32)
+    x = np.clip(np.rint(pixels[:, 0]).astype(np.int64), 2, width - 3)
+    y = np.clip(np.rint(pixels[:, 1]).astype(np.int64), 2, height - 3)
+    around = np.arange(-2, 3)
+    window = depth[y[:, None, None] + around[:, None], x[:, None, None] + around].reshape(len(pixels), 25)
+    known = np.sort(np.where(window > 0, window, np.inf), axis=1)
+    count = np.isfinite(known).sum(axis=1)
+    row, last = np.arange(len(pixels)), np.maximum(count - 1, 0)
+    median = known[row, last // 2]
+    with np.errstate(invalid="ignore"):
+        spread = known[row, last * 9 // 10] - known[row, last // 10]
+        good = (count >= 13) & (spread < DEPTH_SPREAD_M + DEPTH_SPREAD_RATIO * median)
+    return np.where(good, median, 0).astype(np.float32)
+
+
+def ordered_map(function: Callable[[Frame], Result], frames: Sequence[Frame], workers: int) -> Iterator[Result]:
+    """``map`` over threads, in order, never more than a few results ahead of the consumer."""
+    with ThreadPoolExecutor(workers) as pool:
+        waiting: list[Future[Result]] = []
+        try:
+            for frame in frames:
+                waiting.append(pool.submit(function, frame))
+                if len(waiting) > 2 * workers:
+                    yield waiting.pop(0).result()
+            while waiting:
+                yield waiting.pop(0).result()
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
+class _View(NamedTuple):
+    """What is kept of one image, named as in :class:`Keyframes`: not its pixels, nor descriptors at full precision,
+    which would be most of the memory that mapping takes."""
+
+    rays: FloatArray
+    depth: Float32Array
+    size: Float32Array
+    angle: Float32Array
+    descriptors: npt.NDArray[np.float16]
+    coarse: npt.NDArray[np.float16]
+
+
+def extract_keyframes(
+    frames: Sequence[Frame],
+    settings: FeatureSettings,
+    use_depth: bool,
+    progress: Callable[[int], object] = lambda done: None,
+) -> Keyframes:
+    """Features (and depths) of posed frames.
+
+    ``progress`` is called with 1 after each image. Raises :class:`~neumap.errors.MappingError` where fewer than
+    two images have features, and what the frames' readers raise.
+    """
+    posed = [frame.map_from_camera for frame in frames]
+    if any(pose is None for pose in posed):
+        raise MappingError("a frame without a pose cannot be mapped")
+    per_thread = local()
+
+    def one(frame: Frame) -> _View:
+        if not hasattr(per_thread, "extractor"):
+            per_thread.extractor = FeatureExtractor(settings)
+        features: Features = per_thread.extractor(frame.read_image())
+        rays = cameras.normalize(frame.camera, features.pixels)
+        good = np.asarray(np.isfinite(rays).all(axis=1))
+        features, rays = features.select(good), rays[good]
+        depth = np.zeros(len(features), np.float32)
+        if use_depth and frame.read_depth is not None:
+            depth = depth_at(frame.read_depth(), features.pixels)
+        return _View(
+            rays=rays,
+            depth=depth,
+            size=features.size,
+            angle=features.angle,
+            descriptors=features.descriptors.astype(np.float16),
+            coarse=features.coarse.astype(np.float16),
+        )
+
+    views = []
+    for view in ordered_map(one, frames, max(1, os.cpu_count() or 1)):
+        views.append(view)
+        progress(1)
+    counts = np.array([len(view.rays) for view in views], dtype=np.int64)
+    if (counts >= 20).sum() < 2:
+        raise MappingError("fewer than two images have 20 or more keypoints: they are blank, dark or blurred")
+    depth = np.concatenate([view.depth for view in views]).astype(np.float64)
+    return Keyframes(
+        map_from_camera=np.array(posed, dtype=np.float64),
+        focal_px=np.array([focal(frame) for frame in frames]),
+        offsets=np.concatenate([[0], np.cumsum(counts)]),
+        image=np.repeat(np.arange(len(frames)), counts),
+        rays=np.concatenate([view.rays for view in views]),
+        depth=depth,
+        size=np.concatenate([view.size for view in views]).astype(np.float64),
+        angle=np.concatenate([view.angle for view in views]).astype(np.float64),
+        descriptors=np.concatenate([view.descriptors for view in views]),
+        coarse=np.concatenate([view.coarse for view in views]),
+        view=field_of_view(frames[0]),
+        depth_measured=bool((depth > 0).mean() > 0.05),
+    )
+
+
+def focal(frame: Frame) -> float:
+    """The mean focal length in pixels: what turns a normalized coordinate into an error in pixels."""
+    return float(np.sqrt(frame.camera.matrix[0, 0] * frame.camera.matrix[1, 1]))
+
+
+def field_of_view(frame: Frame) -> FloatArray:
+    """Left, top, right and bottom edge (4,) of the image in normalized coordinates, at the middle of each side."""
+    c = frame.camera
+    middle = np.array([[0, c.height / 2], [c.width / 2, 0], [c.width, c.height / 2], [c.width / 2, c.height]])
+    edges = cameras.normalize(c, middle)
+    pinhole = (middle - c.matrix[:2, 2]) / c.matrix[[0, 1], [0, 1]]
+    edges = np.where(np.isfinite(edges), edges, pinhole)
+    return np.array([edges[0, 0], edges[1, 1], edges[2, 0], edges[3, 1]])

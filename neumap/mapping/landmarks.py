@@ -1,0 +1,131 @@
+"""The tracks worth storing: one landmark per point of the scene, chosen so that every mapping image sees enough of them
+everywhere.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.sparse
+from scipy.spatial import cKDTree
+
+from neumap.arrays import BoolArray, Float32Array, FloatArray, IntArray
+from neumap.localization.evidence import CELLS, cells_at
+from neumap.mapping.keyframes import Keyframes
+from neumap.mapping.tracks import Tracks
+
+# two tracks this close that look alike are one point that was tracked twice
+MERGE_RADIUS_M = 0.02
+MERGE_SIMILARITY = 0.9
+PAIRS_AT_ONCE = 200_000
+
+
+@dataclass(frozen=True)
+class Landmarks:
+    """L points (L, 3) with mean unit descriptors and coarse descriptors (L, 128) float32, and who sees them.
+
+    ``track`` (L,) is the track each was made of. ``visibility`` is a sparse (L, C) matrix of ones: landmark l was seen
+    in cell c of all the mapping images are cut into, as :func:`image_cells` counts them.
+    """
+
+    points: FloatArray
+    descriptors: Float32Array
+    coarse: Float32Array
+    track: IntArray
+    visibility: scipy.sparse.csr_matrix
+
+    def __len__(self) -> int:
+        return len(self.points)
+
+    def select(self, index: IntArray) -> Landmarks:
+        """The landmarks at ``index``, in that order."""
+        return Landmarks(
+            self.points[index],
+            self.descriptors[index],
+            self.coarse[index],
+            self.track[index],
+            self.visibility[index],
+        )
+
+
+def mean_descriptors(tracks: Tracks, descriptors: np.ndarray) -> Float32Array:
+    """Unit mean (T, D) over each track's views of what describes all keypoints, ``descriptors`` (N, D)."""
+    averaging = scipy.sparse.csr_matrix(
+        (np.ones(len(tracks.track), np.float32), (tracks.track, np.arange(len(tracks.track)))),
+        shape=(len(tracks), len(tracks.track)),
+    )
+    mean = averaging @ descriptors[tracks.keypoint].astype(np.float32)
+    return np.asarray(mean / np.maximum(np.linalg.norm(mean, axis=1, keepdims=True), 1e-9), dtype=np.float32)
+
+
+def make_landmarks(tracks: Tracks, keyframes: Keyframes) -> Landmarks:
+    """Landmarks of all tracks, those that are one point merged into the longest of them."""
+    descriptors = mean_descriptors(tracks, keyframes.descriptors)
+    coarse = mean_descriptors(tracks, keyframes.coarse)
+    cell = image_cells(keyframes)[tracks.keypoint]
+    order = np.argsort(-tracks.lengths, kind="stable")
+    rank = np.argsort(order, kind="stable")
+    parent = _merge(tracks.points[order], descriptors[order])
+    kept = np.flatnonzero(parent == np.arange(len(order)))
+    row = np.searchsorted(kept, parent[rank[tracks.track]])
+    visibility = scipy.sparse.csr_matrix(
+        (np.ones(len(row), np.float32), (row, cell)), shape=(len(kept), len(keyframes) * CELLS)
+    )
+    visibility.data[:] = 1
+    chosen = order[kept]
+    return Landmarks(tracks.points[chosen], descriptors[chosen], coarse[chosen], chosen, visibility)
+
+
+def image_cells(keyframes: Keyframes) -> IntArray:
+    """In which cell of its image each keypoint (N,) is, those of image f from ``f * CELLS`` on.
+
+    They are about those in which evidence for a pose is counted: landmarks all in one corner of an image make no pose.
+    """
+    left, top, right, bottom = keyframes.view
+    return np.asarray(keyframes.image * CELLS + cells_at(keyframes.rays - [left, top], right - left, bottom - top))
+
+
+def _merge(points: FloatArray, descriptors: Float32Array) -> IntArray:
+    """For each row the row that takes it in, itself where it stays; earlier rows win."""
+    parent = np.arange(len(points))
+    if not len(points):
+        return parent
+    pairs = cKDTree(points).query_pairs(MERGE_RADIUS_M, output_type="ndarray")
+    # in parts, since the descriptors of all pairs at once can take gigabytes
+    alike = [
+        np.einsum("ij,ij->i", descriptors[some[:, 0]], descriptors[some[:, 1]]) > MERGE_SIMILARITY
+        for some in np.array_split(pairs, len(pairs) // PAIRS_AT_ONCE + 1)
+    ]
+    pairs = np.sort(pairs[np.concatenate(alike)], axis=1)
+    pairs = pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))]
+    starts = np.searchsorted(pairs[:, 0], np.arange(len(points) + 1))
+    for a in np.unique(pairs[:, 0]):
+        if parent[a] == a:
+            near = pairs[starts[a] : starts[a + 1], 1]
+            parent[near[parent[near] == near]] = a
+    return parent
+
+
+def choose_by_coverage(visibility: scipy.sparse.csr_matrix, count: int, batch: int | None = None) -> IntArray:
+    """Rows of ``visibility`` (L, C), at most ``count``, most useful first.
+
+    Greedy: a landmark is worth the more, the more cells see it and the fewer chosen landmarks those cells have.
+    ``batch`` so many at a time, since single steps would take minutes; None: the more, the more are chosen already.
+    """
+    total = visibility.shape[0]
+    if count >= total:
+        count = total
+    chosen: list[IntArray] = []
+    free: BoolArray = np.ones(total, dtype=bool)
+    seen = np.zeros(visibility.shape[1])
+    left = count
+    while left > 0:
+        gain = visibility @ (1 / (1 + seen))
+        gain[~free] = -1
+        take = np.argsort(-gain, kind="stable")[: min(batch or max(32, (count - left) // 40), left)]
+        chosen.append(take)
+        free[take] = False
+        left -= len(take)
+        seen += np.asarray(visibility[take].sum(axis=0)).ravel()
+    return np.concatenate(chosen) if chosen else np.zeros(0, np.int64)

@@ -1,0 +1,221 @@
+"""Two maps of one frame become one: rooms are added to a map without mapping again what it holds.
+
+Points are laid out in one grid anew. What both maps hold is kept once, their drift fields are joined, and of what
+they say about covariance the more cautious is believed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from functools import reduce
+
+import numpy as np
+from scipy.spatial import cKDTree
+
+from neumap.arrays import BoolArray, Float32Array, FloatArray
+from neumap.errors import ConfigError
+from neumap.localization.matching import landmark_descriptors
+from neumap.mapping.build import MappingSettings, calibrate, map_like, survey
+from neumap.mapping.calibration import more_cautious
+from neumap.mapping.landmarks import MERGE_RADIUS_M, MERGE_SIMILARITY
+from neumap.maps.drift import DriftField, thin_field
+from neumap.maps.map_file import MOST_VIEWPOINTS
+from neumap.maps.neural_map import (
+    MIN_VOXEL_LANDMARKS,
+    VOXEL_M,
+    ExpectedAccuracy,
+    NeuralMap,
+    lay_out,
+)
+from neumap.model.codebooks import Codes, joint_descriptors
+from neumap.progress import Progress
+from neumap.records import Frame
+
+# of the landmarks of the other map this near, so many are compared
+NEIGHBOURS = 8
+
+
+def merge_maps(first: NeuralMap, second: NeuralMap) -> NeuralMap:
+    """One map of what both hold. Where a landmark is in both, that of ``first`` is kept.
+
+    Raises :class:`~neumap.errors.ConfigError` where the maps are not of one frame or not made alike.
+    """
+    return merge_all([first, second])
+
+
+def merge_all(maps: Sequence[NeuralMap]) -> NeuralMap:
+    """One map of all ``maps``, of which there is at least one; otherwise as :func:`merge_maps`.
+
+    Of many maps this is faster than one after the other, and their drift fields are thinned alike.
+    """
+    first = maps[0]
+    for other in maps[1:]:
+        check_alike(first, other)
+    if len(maps) == 1:
+        return first
+    stored = reduce(_with, [_stored(one) for one in maps])
+    # each map's most useful landmarks first
+    order = np.argsort(stored.rank, kind="stable")
+    grid, codes = lay_out(
+        stored.points[order],
+        stored.descriptors[order],
+        stored.coarse[order],
+        first.landmarks.anchor_bits,
+        VOXEL_M,
+        MIN_VOXEL_LANDMARKS,
+    )
+    return replace(
+        first,
+        grid=grid,
+        landmarks=codes,
+        drift=join_drift([one.drift for one in maps]),
+        calibration=reduce(more_cautious, [one.calibration for one in maps]),
+        expected=reduce(average_accuracy, [one.expected for one in maps]),
+        mapping_images=sum(one.mapping_images for one in maps),
+        map_id="",
+    )
+
+
+def extend_map(
+    neural_map: NeuralMap,
+    frames: Sequence[Frame],
+    use_depth: bool = True,
+    seed: int = 0,
+    fit: bool = False,
+    progress: Progress = lambda *_: None,
+) -> NeuralMap:
+    """``neural_map`` and what posed ``frames`` show, whose poses are in its frame, with landmarks in its own form.
+
+    The accuracy to expect is that of the frames set aside, in the whole map; that of ``neural_map`` where they are too
+    few. Raises what :func:`~neumap.mapping.build.build_map` and :func:`merge_maps` raise.
+    """
+    check_alike(neural_map, neural_map)
+    settings = MappingSettings(
+        decoder=neural_map.decoder,
+        fit=fit,
+        use_depth=use_depth,
+        seed=seed,
+        frame_id=neural_map.frame_id,
+        features=neural_map.features,
+    )
+    place = survey(frames, settings, progress)
+    merged = merge_maps(neural_map, map_like(neural_map, place, settings, progress))
+    return calibrate(merged, place.aside, progress, least=neural_map.calibration)
+
+
+def check_alike(first: NeuralMap, second: NeuralMap) -> None:
+    """Raises :class:`~neumap.errors.ConfigError` that says why two maps cannot be merged, if they cannot."""
+    if first.network is not None or second.network is not None:
+        raise ConfigError(
+            "a map with a network that was trained on its scene cannot be merged: map with --decoder transformer"
+        )
+    if first.frame_id != second.frame_id:
+        raise ConfigError(
+            f"the maps are in the frames '{first.frame_id}' and '{second.frame_id}': map both in one frame, and name "
+            "it with --frame-id"
+        )
+    differences = [
+        ("decoder", first.decoder, second.decoder),
+        ("frozen decoder", first.decoder_id, second.decoder_id),
+        ("feature settings", first.features, second.features),
+        (
+            "bytes of a landmark",
+            (first.landmarks.descriptors.shape[1], first.landmarks.coarse.shape[1]),
+            (second.landmarks.descriptors.shape[1], second.landmarks.coarse.shape[1]),
+        ),
+        ("bits of an anchor", first.landmarks.anchor_bits, second.landmarks.anchor_bits),
+    ]
+    for what, one, other in differences:
+        if one != other:
+            raise ConfigError(
+                f"the maps differ in their {what} ({one} and {other}): map one of them again with the options of the "
+                "other, or add its recording with 'neumap map --extend'"
+            )
+
+
+@dataclass(frozen=True)
+class _Stored:
+    """Landmarks with all that is needed to lay them out anew. ``rank`` (L,) from 0, the most useful of its voxel."""
+
+    points: FloatArray
+    descriptors: Codes
+    coarse: Codes
+    looks: Float32Array
+    rank: FloatArray
+
+    def select(self, chosen: BoolArray) -> _Stored:
+        return _Stored(*(getattr(self, f.name)[chosen] for f in fields(self)))
+
+
+def _stored(neural_map: NeuralMap) -> _Stored:
+    codes = neural_map.landmarks
+    counts = np.diff(codes.offsets)
+    within = np.arange(len(codes)) - np.repeat(codes.offsets[:-1], counts)
+    return _Stored(
+        points=codes.points(neural_map.grid),
+        descriptors=codes.descriptors,
+        coarse=codes.coarse,
+        looks=joint_descriptors(*landmark_descriptors(neural_map)),
+        rank=within / np.repeat(np.maximum(counts, 1), counts),
+    )
+
+
+def _with(stored: _Stored, added: _Stored) -> _Stored:
+    """All of ``stored``, and what of ``added`` it does not hold yet."""
+    new = added.select(~already_in(stored.points, stored.looks, added.points, added.looks))
+    return _Stored(*(np.concatenate([getattr(stored, f.name), getattr(new, f.name)]) for f in fields(_Stored)))
+
+
+def already_in(points: FloatArray, looks: Float32Array, new_points: FloatArray, new_looks: Float32Array) -> BoolArray:
+    """Which of the points ``new_points`` (M, 3) that look like unit vectors ``new_looks`` (M, D) are among ``points``
+    (N, 3) and ``looks`` (N, D): in the same place, and alike.
+    """
+    _, near = cKDTree(points).query(new_points, k=NEIGHBOURS, distance_upper_bound=MERGE_RADIUS_M)
+    row, column = np.nonzero(near < len(points))
+    alike = np.einsum("ij,ij->i", looks[near[row, column]], new_looks[row]) > MERGE_SIMILARITY
+    found = np.zeros(len(new_points), dtype=bool)
+    found[row[alike]] = True
+    return found
+
+
+def join_drift(parts: Sequence[DriftField]) -> DriftField:
+    """One field of the viewpoints of all ``parts``, thinned where they are too many for a map.
+
+    It trusts no part further than the most cautious of them would: the widest prior, the shortest reach, the most
+    noise.
+    """
+    joined = DriftField(
+        poses=np.concatenate([part.poses for part in parts]),
+        deviations=np.concatenate([part.deviations for part in parts]),
+        scale=np.max([part.scale for part in parts], axis=0),
+        length_m=min(part.length_m for part in parts),
+        angle_rad=min(part.angle_rad for part in parts),
+        noise=max(part.noise for part in parts),
+    )
+    return thin_field(joined, MOST_VIEWPOINTS)
+
+
+def average_accuracy(first: ExpectedAccuracy, second: ExpectedAccuracy) -> ExpectedAccuracy:
+    """What both say together, each weighing as many images as it was measured on, or localized of them.
+
+    The median of two sets does not follow from theirs; in its place is their mean.
+    """
+    if not first.images or not second.images:
+        return first if first.images else second
+
+    def mean(name: str, weights: tuple[float, float]) -> float:
+        known = [(getattr(e, name), w) for e, w in zip((first, second), weights, strict=True) if w > 0]
+        return sum(value * weight for value, weight in known) / sum(w for _, w in known) if known else float("nan")
+
+    images = (float(first.images), float(second.images))
+    localized = (first.images * first.localized, second.images * second.localized)
+    return ExpectedAccuracy(
+        images=first.images + second.images,
+        localized=mean("localized", images),
+        median_m=mean("median_m", localized),
+        median_deg=mean("median_deg", localized),
+        within_5cm_5deg=mean("within_5cm_5deg", images),
+        within_25cm_10deg=mean("within_25cm_10deg", images),
+        in_90_percent_ellipsoid=mean("in_90_percent_ellipsoid", localized),
+    )

@@ -1,0 +1,158 @@
+"""From matches to tracks (the keypoints that are one point of the scene) and their 3D points."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from neumap.arrays import BoolArray, FloatArray, IntArray
+from neumap.geometry import se3
+from neumap.mapping.keyframes import Keyframes
+
+CAUCHY_PX = 2.0
+
+
+@dataclass(frozen=True)
+class Tracks:
+    """T tracks with O observations in all, ordered by track.
+
+    ``keypoint`` (O,) indexes the keyframes' keypoints; ``track`` (O,) is 0..T-1; ``points`` (T, 3) in the map.
+    """
+
+    keypoint: IntArray
+    track: IntArray
+    points: FloatArray
+
+    def __len__(self) -> int:
+        return len(self.points)
+
+    @property
+    def lengths(self) -> IntArray:
+        """How many observations each track has (T,)."""
+        return np.bincount(self.track, minlength=len(self))
+
+    def select(self, keep: BoolArray) -> Tracks:
+        """Only the tracks where ``keep`` (T,) is true, renumbered."""
+        return self.pick(np.flatnonzero(keep))
+
+    def pick(self, index: IntArray) -> Tracks:
+        """The tracks at ``index``, none of which is there twice, in that order."""
+        place = np.full(len(self), -1)
+        place[index] = np.arange(len(index))
+        track = place[self.track]
+        order = np.argsort(track, kind="stable")[np.count_nonzero(track < 0) :]
+        return Tracks(self.keypoint[order], track[order], self.points[index])
+
+
+def group_by_leader(matches: IntArray, count: int, rounds: int = 6) -> IntArray:
+    """A label (count,) per keypoint from matches (M, 2): each is that of the group's leader.
+
+    Connected components would let a few wrong matches weld half the scene into one track. Instead the keypoint with
+    more matches than all it is matched with becomes a leader and takes those; the rest goes on among itself. So
+    everything in a track was matched with the same keypoint.
+    """
+    label = np.full(count, -1, dtype=np.int64)
+    edges = np.concatenate([matches, matches[:, ::-1]])
+    for _ in range(rounds):
+        edges = edges[(label[edges[:, 0]] < 0) & (label[edges[:, 1]] < 0)]
+        if not len(edges):
+            break
+        degree = np.bincount(edges[:, 0], minlength=count)
+        rank = degree * count + np.arange(count)
+        strongest = np.zeros(count, dtype=np.int64)
+        np.maximum.at(strongest, edges[:, 0], rank[edges[:, 1]])
+        leader = (degree > 0) & (rank > strongest)
+        label[leader] = np.flatnonzero(leader)
+        joins = leader[edges[:, 1]] & ~leader[edges[:, 0]]
+        follower, followed = edges[joins].T
+        choice = np.full(count, -1, dtype=np.int64)
+        np.maximum.at(choice, follower, rank[followed])
+        joined = choice >= 0
+        label[joined] = choice[joined] % count
+    alone = label < 0
+    label[alone] = np.flatnonzero(alone)
+    return label
+
+
+def tracks_from_labels(label: IntArray, points: FloatArray, known: BoolArray, min_views: int) -> Tracks:
+    """Tracks of at least ``min_views`` keypoints; a track's point is the mean of the keypoints' ``points`` (N, 3)
+    where ``known`` (N,). Tracks without any are left out.
+    """
+    size = np.bincount(label, minlength=len(label))
+    with_point = np.bincount(label, weights=known, minlength=len(label))
+    member = (size[label] >= min_views) & (with_point[label] > 0)
+    keypoint = np.flatnonzero(member)
+    order = np.argsort(label[keypoint], kind="stable")
+    keypoint = keypoint[order]
+    _, track = np.unique(label[keypoint], return_inverse=True)
+    count = int(track.max()) + 1 if len(track) else 0
+    weight = known[keypoint].astype(np.float64)
+    total = np.bincount(track, weights=weight, minlength=count)
+    mean = [np.bincount(track, weights=weight * points[keypoint, k], minlength=count) / total for k in range(3)]
+    return Tracks(keypoint, track, np.stack(mean, axis=1) if count else np.zeros((0, 3)))
+
+
+def depth_sigma(depth: FloatArray) -> FloatArray:
+    """Standard deviation in metres of a consumer depth camera at ``depth``: grows with the square (Khoshelham 2011)."""
+    return np.asarray(0.01 + 0.005 * depth**2)
+
+
+def refine_points(
+    tracks: Tracks,
+    keyframes: Keyframes,
+    map_from_camera: FloatArray,
+    iterations: int = 6,
+) -> tuple[Tracks, FloatArray]:
+    """Points that minimize robust reprojection errors (and depth errors, where measured) with the poses fixed.
+
+    Returns the tracks with new points and the reprojection error in pixels of each observation (O,); infinite behind
+    the camera. Gauss-Newton with Cauchy weights, all points at once.
+    """
+    image = keyframes.image[tracks.keypoint]
+    camera_from_map = se3.invert_pose(map_from_camera)[image]
+    rotation, translation = camera_from_map[:, :3, :3], camera_from_map[:, :3, 3]
+    rays, focal = keyframes.rays[tracks.keypoint], keyframes.focal_px[image]
+    depth = keyframes.depth[tracks.keypoint] if keyframes.depth_measured else np.zeros(len(image))
+    sigma = depth_sigma(depth)
+    points = tracks.points.copy()
+
+    def residuals() -> tuple[FloatArray, FloatArray, FloatArray]:
+        seen = np.einsum("nij,nj->ni", rotation, points[tracks.track]) + translation
+        offset = (seen[:, :2] / np.maximum(seen[:, 2:], 0.05) - rays) * focal[:, None]
+        return seen, offset, np.linalg.norm(offset, axis=1)
+
+    for _ in range(iterations):
+        seen, offset, error = residuals()
+        inverse = 1 / np.maximum(seen[:, 2], 0.05)
+        jacobian = np.zeros((len(image), 2, 3))
+        jacobian[:, 0, 0] = jacobian[:, 1, 1] = inverse
+        jacobian[:, 0, 2] = -seen[:, 0] * inverse**2
+        jacobian[:, 1, 2] = -seen[:, 1] * inverse**2
+        jacobian = focal[:, None, None] * (jacobian @ rotation)
+        weight = (seen[:, 2] > 0.05) / (1 + (error / CAUCHY_PX) ** 2)
+        off_depth = seen[:, 2] - depth
+        depth_weight = np.where(depth > 0, 1 / (1 + (off_depth / (2 * sigma)) ** 2) / sigma**2, 0)
+        along = rotation[:, 2]
+        hessian = np.einsum("n,nij,nik->njk", weight, jacobian, jacobian)
+        hessian += np.einsum("n,nj,nk->njk", depth_weight, along, along)
+        gradient = np.einsum("n,nij,ni->nj", weight, jacobian, offset) + (depth_weight * off_depth)[:, None] * along
+        h = sum_by(tracks.track, hessian.reshape(-1, 9), len(tracks)).reshape(-1, 3, 3) + 1e-3 * np.eye(3)
+        g = sum_by(tracks.track, gradient, len(tracks))
+        points -= np.linalg.solve(h, g[..., None])[..., 0]
+    seen, _, error = residuals()
+    error[seen[:, 2] < 0.05] = np.inf
+    return replace(tracks, points=points), error
+
+
+def sum_by(group: IntArray, values: FloatArray, count: int) -> FloatArray:
+    """Sums (count, D) of the rows of ``values`` (N, D) by ``group`` (N,)."""
+    return np.stack([np.bincount(group, weights=column, minlength=count) for column in values.T], axis=1)
+
+
+def drop_outliers(tracks: Tracks, error_px: FloatArray, max_error_px: float, min_views: int) -> Tracks:
+    """The tracks without observations beyond ``max_error_px``, and without the tracks that are then too short."""
+    keep = error_px < max_error_px
+    keypoint, track = tracks.keypoint[keep], tracks.track[keep]
+    lengths = np.bincount(track, minlength=len(tracks))
+    return Tracks(keypoint, track, tracks.points).select(lengths >= min_views)

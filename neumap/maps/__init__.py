@@ -1,0 +1,1 @@
+"""The map in memory and in a file."""

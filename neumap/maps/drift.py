@@ -1,0 +1,149 @@
+"""How the given mapping poses deviate from one consistent map, as a smooth function of the viewpoint.
+
+The deviations at the mapping images are known after the adjustment. Between them a Gaussian process (Rasmussen and
+Williams 2006, chapter 2) predicts the deviation at a query's viewpoint and says how far to trust it; far from all
+mapping images it predicts none, with the whole prior variance.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from itertools import product
+
+import numpy as np
+import scipy.linalg
+import torch
+
+from neumap.arrays import FloatArray
+from neumap.geometry import se3
+
+MAX_SUPPORT = 256
+# of a field of more viewpoints, so many around a query are looked at
+NEAREST = 128
+LENGTHS_M = (0.1, 0.2, 0.4, 0.8, 1.6)
+ANGLES_RAD = (0.1, 0.2, 0.4, 0.8)
+NOISE = (0.03, 0.1, 0.3)
+STRETCHES = 16
+SQRT3 = np.sqrt(3.0)
+
+
+def _embed(poses: FloatArray, length_m: float, angle_rad: float) -> FloatArray:
+    """Viewpoints (N, 12) whose Euclidean distance is that of positions in lengths and of rotations in angles.
+
+    The chordal distance of rotations keeps the kernel positive definite, which the geodesic one does not.
+    """
+    rotation = poses[:, :3, :3].reshape(-1, 9) / (np.sqrt(2.0) * angle_rad)
+    return np.concatenate([poses[:, :3, 3] / length_m, rotation], axis=1)
+
+
+def _matern32(a: FloatArray, b: FloatArray) -> FloatArray:
+    squared = (a**2).sum(axis=1)[:, None] + (b**2).sum(axis=1) - 2 * a @ b.T
+    distance = SQRT3 * np.sqrt(np.maximum(squared, 0))
+    return np.asarray((1 + distance) * np.exp(-distance))
+
+
+@dataclass(frozen=True)
+class DriftField:
+    """Deviations (S, 6) of the given from the adjusted poses at viewpoints ``poses`` (S, 4, 4).
+
+    A deviation is the translation in metres and rotation vector in radians of ``adjusted^-1 @ given``, in the camera
+    frame. ``scale`` (6,) is the prior standard deviation of each component, ``noise`` the share of its variance that is
+    not smooth.
+    """
+
+    poses: FloatArray
+    deviations: FloatArray
+    scale: FloatArray
+    length_m: float
+    angle_rad: float
+    noise: float
+
+    def __post_init__(self) -> None:
+        x = _embed(self.poses, self.length_m, self.angle_rad)
+        object.__setattr__(self, "_x", x)
+        whole = len(x) <= MAX_SUPPORT
+        object.__setattr__(self, "_solved", _solve(x, self.deviations, self.noise) if whole else None)
+
+    def predict(self, pose: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """The deviation (6,) at viewpoint ``pose`` (4, 4), and its standard deviation (6,).
+
+        In a field of many viewpoints it follows from those nearest to ``pose``; the others would hardly change it.
+        """
+        if not len(self.poses):
+            return np.zeros(6), self.scale
+        x: FloatArray = self._x  # type: ignore[attr-defined]
+        at = _embed(pose[None], self.length_m, self.angle_rad)
+        solved: tuple[FloatArray, FloatArray] | None = self._solved  # type: ignore[attr-defined]
+        if solved is None:
+            near = np.sort(np.argpartition(((x - at) ** 2).sum(axis=1), NEAREST)[:NEAREST])
+            x = x[near]
+            solved = _solve(x, self.deviations[near], self.noise)
+        lower, alpha = solved
+        k = _matern32(at, x)[0]
+        known = scipy.linalg.solve_triangular(lower, k, lower=True)
+        variance = max(1.0 - float(known @ known), 0.0)
+        return np.asarray(k @ alpha), self.scale * np.sqrt(variance)
+
+
+def _solve(x: FloatArray, deviations: FloatArray, noise: float) -> tuple[FloatArray, FloatArray]:
+    """The Cholesky factor (S, S) of the viewpoints' covariance, and the weights (S, 6) of their deviations.
+
+    Raises numpy's LinAlgError where numbers that are no kernel's make it no covariance.
+    """
+    covariance = _matern32(x, x) + noise * np.eye(len(x))
+    # not with numpy: where other programs are busy, its threads wait for each other for a hundred times as long
+    try:
+        lower: FloatArray = torch.linalg.cholesky(torch.from_numpy(covariance)).numpy()
+    except RuntimeError as error:
+        raise np.linalg.LinAlgError(str(error)) from error
+    # older versions of SciPy refuse to solve for no viewpoints
+    return lower, scipy.linalg.cho_solve((lower, True), deviations) if len(x) else deviations
+
+
+def apply_deviation(pose: FloatArray, deviation: FloatArray) -> FloatArray:
+    """``pose`` (4, 4) of the adjusted map, moved by ``deviation`` (6,) to the frame of the given poses."""
+    return np.asarray(pose @ se3.make_pose(se3.rotation_exp(deviation[3:]), deviation[:3]))
+
+
+def deviations_between(adjusted: FloatArray, given: FloatArray) -> FloatArray:
+    """Deviations (N, 6) of ``given`` from ``adjusted`` poses (N, 4, 4)."""
+    step = se3.invert_pose(adjusted) @ given
+    return np.concatenate([step[:, :3, 3], se3.rotation_log(step[:, :3, :3])], axis=1)
+
+
+def thin_field(field: DriftField, most: int) -> DriftField:
+    """The field with at most ``most`` of its viewpoints, evenly taken."""
+    keep = np.unique(np.rint(np.linspace(0, len(field.poses) - 1, min(most, len(field.poses)))).astype(int))
+    return replace(field, poses=field.poses[keep], deviations=field.deviations[keep])
+
+
+def fit_drift(adjusted: FloatArray, given: FloatArray) -> DriftField:
+    """The field of the deviations of ``given`` from ``adjusted`` mapping poses (F, 4, 4), ordered by time.
+
+    Length scales and noise are those that best predict each stretch of the trajectory from all others, which is what
+    a query between the mapping images asks for; errors of that prediction beyond its own variance widen the prior.
+    """
+    keep = np.unique(np.rint(np.linspace(0, len(given) - 1, min(len(given), MAX_SUPPORT))).astype(int))
+    poses, deviations = adjusted[keep], deviations_between(adjusted, given)[keep]
+    scale = np.maximum(np.sqrt((deviations**2).mean(axis=0)), 1e-5)
+    stretches = np.array_split(np.arange(len(poses)), min(STRETCHES, len(poses)))
+
+    def score(settings: tuple[float, float, float]) -> tuple[float, float]:
+        """Log predictive density of each stretch given the rest, and the mean squared normalized error."""
+        length, angle, noise = settings
+        x = _embed(poses, length, angle)
+        inverse = np.linalg.inv(_matern32(x, x) + noise * np.eye(len(x)))
+        weights = inverse @ (deviations / scale)
+        density, squared = 0.0, 0.0
+        for s in stretches:
+            # leave-out prediction from the whole inverse (Rasmussen and Williams 2006, eq. 5.12, for blocks)
+            error = np.linalg.solve(inverse[np.ix_(s, s)], weights[s])
+            variance = np.diag(np.linalg.inv(inverse[np.ix_(s, s)]))[:, None]
+            density -= 0.5 * float((error**2 / variance + np.log(variance)).sum())
+            squared += float((error**2 / variance).sum())
+        return density, squared / deviations.size
+
+    settings = max(product(LENGTHS_M, ANGLES_RAD, NOISE), key=lambda s: score(s)[0])
+    _, normalized = score(settings)
+    length, angle, noise = settings
+    return DriftField(poses, deviations, scale * np.sqrt(max(normalized, 1.0)), length, angle, noise)

@@ -1,0 +1,378 @@
+"""The .neumap file: safetensors with one JSON header. Loading executes nothing and checks everything."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from dataclasses import asdict, fields, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from neumap.errors import MapFileError
+from neumap.features.sift import FeatureSettings
+from neumap.geometry import se3
+from neumap.maps.drift import DriftField
+from neumap.maps.neural_map import ANCHOR_BITS, Calibration, ExpectedAccuracy, LandmarkCodes, NeuralMap, VoxelGrid
+from neumap.model.codebooks import shipped_codebooks
+from neumap.model.decoder import shipped_decoder
+from neumap.model.network import LATENT, NetworkCodes, SceneNetwork, unpack_weights
+
+FORMAT = "neumap"
+VERSION = 2
+HEADER_KEY = "neumap"
+# what a decoder trained on the scene is called, by version of the file
+SCRATCH_NAMES = {1: ("transformer", "both"), 2: ("scratch", "both")}
+NETWORK_PREFIX = "network."
+# numbers beyond these are no map's, and would overflow what is computed from them
+TINY, ABSURD = 1e-9, 1e9
+MOST_VIEWPOINTS = 100_000
+
+Tensors = dict[str, npt.NDArray[Any]]
+Record = TypeVar("Record")
+
+# name: (dtype, shape) where a letter is a length that must be the same everywhere it stands
+LAYOUT: dict[str, tuple[str, tuple[int | str, ...]]] = {
+    "voxel.cells": ("int32", ("V", 3)),
+    "voxel.origin": ("float32", (3,)),
+    "landmark.offsets": ("int32", ("V+1",)),
+    "landmark.descriptors": ("uint8", ("L", "P")),
+    "landmark.coarse": ("uint8", ("L", "Q")),
+    "drift.positions": ("float32", ("S", 3)),
+    "drift.quat_xyzw": ("float32", ("S", 4)),
+    "drift.deviations": ("float32", ("S", 6)),
+    "drift.scale": ("float32", (6,)),
+}
+CODES_LAYOUT: dict[str, tuple[str, tuple[int | str, ...]]] = {
+    "codes.offsets": ("int32", ("V+1",)),
+    "codes.landmark": ("int32", ("K",)),
+    "codes.latent": ("int8", ("K", LATENT)),
+    "codes.scale": ("float32", (LATENT,)),
+}
+
+
+def to_bytes(neural_map: NeuralMap) -> bytes:
+    """The content of the file of a map; equal maps give equal bytes."""
+    m = neural_map
+    tensors: Tensors = {
+        "voxel.cells": m.grid.cells.astype(np.int32),
+        "voxel.origin": m.grid.origin.astype(np.float32),
+        "landmark.offsets": m.landmarks.offsets.astype(np.int32),
+        "landmark.anchors": pack_bits(m.landmarks.anchors, m.landmarks.anchor_bits),
+        "landmark.descriptors": m.landmarks.descriptors,
+        "landmark.coarse": m.landmarks.coarse,
+        "drift.positions": m.drift.poses[:, :3, 3].astype(np.float32),
+        "drift.quat_xyzw": se3.quat_from_matrix(m.drift.poses[:, :3, :3]).astype(np.float32),
+        "drift.deviations": m.drift.deviations.astype(np.float32),
+        "drift.scale": m.drift.scale.astype(np.float32),
+    }
+    if m.network is not None:
+        codes = m.network.codes
+        tensors |= {
+            "codes.offsets": codes.offsets.astype(np.int32),
+            "codes.landmark": codes.landmark.astype(np.int32),
+            "codes.latent": codes.latent,
+            "codes.scale": codes.scale,
+        }
+        tensors |= {NETWORK_PREFIX + name: value for name, value in m.network.weights.items()}
+    header: dict[str, Any] = {
+        "format": FORMAT,
+        "version": VERSION,
+        "decoder": m.decoder,
+        "decoder_id": m.decoder_id,
+        "anchor_bits": m.landmarks.anchor_bits,
+        "frame_id": m.frame_id,
+        "voxel_size_m": m.grid.size_m,
+        "mapping_images": m.mapping_images,
+        "seed": m.seed,
+        "features": asdict(m.features),
+        "drift": {"length_m": m.drift.length_m, "angle_rad": m.drift.angle_rad, "noise": m.drift.noise},
+        "calibration": asdict(m.calibration),
+        # JSON has no NaN
+        "expected": {k: None if v != v else v for k, v in asdict(m.expected).items()},
+    }
+    tensors = {name: np.ascontiguousarray(tensors[name]) for name in sorted(tensors)}
+    header["map_id"] = content_id(tensors, header)
+    return bytes(save(tensors, {HEADER_KEY: json.dumps(header, sort_keys=True, allow_nan=False)}))
+
+
+def pack_bits(values: npt.NDArray[np.uint16], bits: int) -> npt.NDArray[np.uint8]:
+    """``values`` (N, 3) of ``bits`` bits each, most significant first, without gaps, in as many bytes as it takes."""
+    single = np.unpackbits(values.astype(">u2").view(np.uint8).reshape(-1, 2), axis=1)[:, 16 - bits :]
+    return np.packbits(single)
+
+
+def unpack_bits(packed: npt.NDArray[np.uint8], bits: int, count: int) -> npt.NDArray[np.uint16]:
+    """The values (``count``, 3) that :func:`pack_bits` packed. Raises ValueError where there are more or fewer."""
+    if len(packed) != (3 * count * bits + 7) // 8:
+        raise ValueError(f"its anchors are not {3 * count} numbers of {bits} bits")
+    single = np.unpackbits(packed, count=3 * count * bits).reshape(-1, bits)
+    padded = np.zeros((3 * count, 16), np.uint8)
+    padded[:, 16 - bits :] = single
+    return np.packbits(padded, axis=1).view(">u2").astype(np.uint16).reshape(count, 3)
+
+
+def content_id(tensors: Tensors, header: dict[str, Any]) -> str:
+    """The map id: a hash of all tensors and of the header but for the id itself."""
+    digest = hashlib.sha256()
+    rest = {key: value for key, value in header.items() if key != "map_id"}
+    digest.update(json.dumps(rest, sort_keys=True).encode())
+    for name in sorted(tensors):
+        value = tensors[name]
+        digest.update(f"\0{name}\0{value.dtype.str}\0{value.shape}\0".encode())
+        digest.update(np.ascontiguousarray(value).tobytes())
+    return digest.hexdigest()[:16]
+
+
+def save_map(path: str | os.PathLike[str], neural_map: NeuralMap) -> NeuralMap:
+    """Write a map, whole or not at all, and return it with its id.
+
+    Raises :class:`~neumap.errors.MapFileError` where the file cannot be written.
+    """
+    path = Path(path)
+    content = to_bytes(neural_map)
+    temporary: str | None = None
+    try:
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+            temporary = file.name
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(temporary, 0o666 & ~umask)
+        os.replace(temporary, path)
+        temporary = None
+    except OSError as error:
+        raise MapFileError(f"cannot write the map to {path}: {error.strerror or error}") from error
+    finally:
+        if temporary is not None:
+            Path(temporary).unlink(missing_ok=True)
+    return replace(neural_map, map_id=_id_in(content))
+
+
+def _id_in(content: bytes) -> str:
+    """The map id in the header of a file's ``content``."""
+    length = int.from_bytes(content[:8], "little")
+    header = json.loads(json.loads(content[8 : 8 + length])["__metadata__"][HEADER_KEY])
+    return str(header["map_id"])
+
+
+def load_map(path: str | os.PathLike[str]) -> NeuralMap:
+    """Read and check a map. Raises :class:`~neumap.errors.MapFileError` that says what is wrong with the file."""
+    path = Path(path)
+    try:
+        if not path.exists():
+            raise MapFileError(f"there is no map file {path}")
+        if not path.is_file():
+            raise MapFileError(f"{path} is not a file: give the .neumap file itself")
+        with safe_open(path, framework="np") as file:
+            metadata = file.metadata() or {}
+            header = _header(path, metadata)
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    except SafetensorError as error:
+        raise MapFileError(f"{path} is not a map, or a truncated one ({error})") from error
+    except (OSError, TypeError, ValueError, AttributeError) as error:
+        # AttributeError: safetensors knows types of numbers that numpy does not have
+        raise MapFileError(f"cannot read the map {path}: {error}") from error
+    if content_id(tensors, header) != header.get("map_id"):
+        raise MapFileError(
+            f"{path} was altered or damaged: its content does not match its id; map again or copy it anew"
+        )
+    try:
+        return _assemble(tensors, header)
+    except KeyError as error:
+        raise MapFileError(f"{path} is not a valid map: its header has no {error}") from error
+    except (TypeError, ValueError, AttributeError, IndexError, OverflowError, np.linalg.LinAlgError) as error:
+        raise MapFileError(f"{path} is not a valid map: {error}") from error
+
+
+def _header(path: Path, metadata: dict[str, str]) -> dict[str, Any]:
+    try:
+        header = json.loads(metadata[HEADER_KEY])
+        known = header["format"] == FORMAT and isinstance(header["version"], int) and header["version"] >= 1
+    except (KeyError, TypeError, ValueError, RecursionError):
+        known = False
+    if not known:
+        raise MapFileError(f"{path} is a safetensors file, but not a neumap map")
+    if header["version"] > VERSION:
+        raise MapFileError(
+            f"{path} was made by a newer neumap (map format {header['version']}, this one reads up to {VERSION}): "
+            "upgrade neumap"
+        )
+    return dict(header)
+
+
+def _number(name: str, value: object, lowest: float = 0.0) -> float:
+    """A number from JSON that is finite, at least ``lowest`` and not absurd."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not lowest <= value <= ABSURD:
+        raise ValueError(f"its {name} is {value!r}")
+    return value
+
+
+def _record(kind: type[Record], values: dict[str, Any], lowest: float = 0.0) -> Record:
+    """A dataclass of numbers from JSON, each in its declared type and at least ``lowest``.
+
+    A number that is null is not known; only :class:`ExpectedAccuracy` may have such.
+    """
+    names = {f.name: f for f in fields(kind)}  # type: ignore[arg-type]
+    if set(values) != set(names):
+        raise ValueError(f"its {kind.__name__} has {sorted(values)} instead of {sorted(names)}")
+    made = {}
+    for name, value in values.items():
+        whole = names[name].type == "int"
+        if value is None and kind is ExpectedAccuracy and not whole:
+            made[name] = float("nan")
+            continue
+        number = _number(f"{kind.__name__}.{name}", value, lowest)
+        made[name] = int(number) if whole else float(number)
+    return kind(**made)
+
+
+def _check_layout(
+    tensors: Tensors, layout: dict[str, tuple[str, tuple[int | str, ...]]], lengths: dict[str, int]
+) -> None:
+    """Types and shapes; ``lengths`` collects what the letters stand for."""
+    for name, (dtype, shape) in layout.items():
+        if name not in tensors:
+            raise ValueError(f"it has no {name}")
+        value = tensors[name]
+        if value.dtype != np.dtype(dtype) or value.ndim != len(shape):
+            raise ValueError(f"{name} is {value.dtype} of shape {value.shape}")
+        for actual, expected in zip(value.shape, shape, strict=True):
+            if isinstance(expected, str) and expected.endswith("+1"):
+                expected, actual = expected[:-2], actual - 1
+            wanted = lengths.setdefault(expected, actual) if isinstance(expected, str) else expected
+            if actual != wanted:
+                raise ValueError(f"{name} has shape {value.shape}")
+        if value.dtype.kind == "f" and not np.isfinite(value).all():
+            raise ValueError(f"{name} holds values that are not finite")
+
+
+def _check_offsets(name: str, offsets: npt.NDArray[Any], total: int) -> None:
+    if offsets[0] != 0 or offsets[-1] != total or (np.diff(offsets.astype(np.int64)) < 0).any():
+        raise ValueError(f"{name} does not cut {total} codes into voxels")
+
+
+def _assemble(tensors: Tensors, header: dict[str, Any]) -> NeuralMap:
+    lengths: dict[str, int] = {}
+    _check_layout(tensors, LAYOUT, lengths)
+    bits, anchors = _assemble_anchors(tensors, header, lengths)
+    voxel_size_m = float(_number("voxel_size_m", header["voxel_size_m"], TINY))
+    if not isinstance(header["frame_id"], str) or not header["frame_id"]:
+        raise ValueError(f"its frame_id is {header['frame_id']!r}")
+    if not isinstance(header["seed"], int):
+        raise ValueError(f"its seed is {header['seed']!r}")
+    if lengths["V"] < 1 or lengths["L"] < 1:
+        raise ValueError("it holds no landmarks")
+    decoder_id = _check_decoder(header, lengths)
+    _check_offsets("landmark.offsets", tensors["landmark.offsets"], lengths["L"])
+    has_network = header["decoder"] in SCRATCH_NAMES[header["version"]]
+    network = _assemble_network(tensors, lengths) if has_network else None
+    return NeuralMap(
+        features=_record(FeatureSettings, header["features"]),
+        grid=VoxelGrid(
+            cells=tensors["voxel.cells"].astype(np.int64),
+            size_m=voxel_size_m,
+            origin=tensors["voxel.origin"].astype(np.float64),
+        ),
+        landmarks=LandmarkCodes(
+            anchors=anchors,
+            descriptors=tensors["landmark.descriptors"],
+            coarse=tensors["landmark.coarse"],
+            offsets=tensors["landmark.offsets"].astype(np.int64),
+            anchor_bits=bits,
+        ),
+        drift=_assemble_drift(tensors, header["drift"]),
+        network=network,
+        only_network=has_network and header["decoder"] != "both",
+        calibration=_record(Calibration, header["calibration"], TINY),
+        expected=_record(ExpectedAccuracy, header["expected"]),
+        frame_id=header["frame_id"],
+        mapping_images=int(_number("mapping_images", header["mapping_images"])),
+        seed=header["seed"],
+        decoder_id=decoder_id,
+        map_id=str(header["map_id"]),
+    )
+
+
+def _assemble_anchors(
+    tensors: Tensors, header: dict[str, Any], lengths: dict[str, int]
+) -> tuple[int, npt.NDArray[np.uint16]]:
+    """How many bits an anchor's coordinate has, and the anchors (L, 3)."""
+    if header["version"] == 1:
+        _check_layout(tensors, {"landmark.anchors": ("uint16", ("L", 3))}, lengths)
+        return ANCHOR_BITS, tensors["landmark.anchors"]
+    bits = header["anchor_bits"]
+    if not isinstance(bits, int) or not 4 <= bits <= ANCHOR_BITS:
+        raise ValueError(f"its anchor_bits are {bits!r}")
+    _check_layout(tensors, {"landmark.anchors": ("uint8", ("bytes of anchors",))}, lengths)
+    return bits, unpack_bits(tensors["landmark.anchors"], bits, lengths["L"])
+
+
+def _check_decoder(header: dict[str, Any], lengths: dict[str, int]) -> str:
+    """The id of the frozen decoder that the map needs, empty where it needs none."""
+    known = ("nearest", "both", *SCRATCH_NAMES[header["version"]], *(["transformer"] if header["version"] > 1 else []))
+    if header["decoder"] not in known:
+        raise ValueError(f"its decoder {header['decoder']!r} is unknown")
+    decoder_id = header["decoder_id"] if header["version"] > 1 else ""
+    if not isinstance(decoder_id, str):
+        raise ValueError(f"its decoder id is {decoder_id!r}")
+    if (header["decoder"] == "transformer" and header["version"] > 1) != bool(decoder_id):
+        raise ValueError(f"its decoder {header['decoder']!r} does not go with the decoder id {decoder_id!r}")
+    if decoder_id:
+        frozen = shipped_decoder()
+        if decoder_id != frozen.decoder_id:
+            raise ValueError(
+                f"it was made for decoder {decoder_id}, and this neumap has {frozen.decoder_id}: "
+                "map again, or use the neumap that made it"
+            )
+        if not 1 <= lengths["P"] <= len(frozen.codebook.words) or lengths["Q"]:
+            raise ValueError(f"there are no latents of {lengths['P']} + {lengths['Q']} bytes")
+        return str(decoder_id)
+    for kind, letter in (("descriptor", "P"), ("coarse", "Q")):
+        if f"{kind}-{lengths[letter]}" not in shipped_codebooks():
+            raise ValueError(f"there is no codebook for {kind}s of {lengths[letter]} bytes")
+    return ""
+
+
+def _assemble_drift(tensors: Tensors, header: dict[str, Any]) -> DriftField:
+    quaternions = tensors["drift.quat_xyzw"].astype(np.float64)
+    # all of them are looked at for every query
+    if len(quaternions) > MOST_VIEWPOINTS:
+        raise ValueError(f"its drift field has {len(quaternions)} viewpoints")
+    if (np.abs(np.linalg.norm(quaternions, axis=1) - 1) > 0.01).any() or (tensors["drift.scale"] < 0).any():
+        raise ValueError("its drift field holds values that cannot be")
+    return DriftField(
+        poses=se3.make_pose(se3.matrix_from_quat(quaternions), tensors["drift.positions"].astype(np.float64)),
+        deviations=tensors["drift.deviations"].astype(np.float64),
+        scale=tensors["drift.scale"].astype(np.float64),
+        length_m=float(_number("drift.length_m", header["length_m"], TINY)),
+        angle_rad=float(_number("drift.angle_rad", header["angle_rad"], TINY)),
+        noise=float(_number("drift.noise", header["noise"], TINY)),
+    )
+
+
+def _assemble_network(tensors: Tensors, lengths: dict[str, int]) -> SceneNetwork:
+    _check_layout(tensors, CODES_LAYOUT, lengths)
+    _check_offsets("codes.offsets", tensors["codes.offsets"], lengths["K"])
+    offsets, landmark = tensors["codes.offsets"].astype(np.int64), tensors["codes.landmark"].astype(np.int64)
+    voxel = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
+    first = tensors["landmark.offsets"]
+    if ((landmark < first[voxel]) | (landmark >= first[voxel + 1])).any():
+        raise ValueError("a code is anchored at a landmark that is not in its voxel")
+    weights = {n[len(NETWORK_PREFIX) :]: t for n, t in tensors.items() if n.startswith(NETWORK_PREFIX)}
+    # made only to see that it can be
+    unpack_weights(weights)
+    return SceneNetwork(
+        weights=weights,
+        codes=NetworkCodes(
+            offsets=offsets, landmark=landmark, latent=tensors["codes.latent"], scale=tensors["codes.scale"]
+        ),
+    )

@@ -1,0 +1,203 @@
+"""The map in memory: a grid of voxels whose codes are anchored in 3D, and what is needed to read a pose from them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from neumap.arrays import FloatArray, IntArray
+from neumap.features.sift import FeatureSettings
+from neumap.maps.drift import DriftField
+from neumap.model.codebooks import Codes
+from neumap.model.network import SceneNetwork
+
+# a room is a few voxels, which are few enough to look at all of them; emptier voxels are left out
+VOXEL_M = 5.0
+MIN_VOXEL_LANDMARKS = 20
+# what is far away from everything is a mistake, if it is little: of a map of few landmarks every voxel may be so empty
+MOST_LEFT_OUT = 0.05
+# of a map whose codes are few bytes, and of any other; 5 m in 1024 steps are good to 2.5 mm
+SMALL_ANCHOR_BITS, ANCHOR_BITS = 10, 16
+
+
+@dataclass(frozen=True)
+class VoxelGrid:
+    """Which cells of a regular grid are there. ``cells`` (V, 3) int: cell c spans ``origin + c * size_m`` to one
+    ``size_m`` more; ``origin`` (3,) is in metres in the map frame.
+    """
+
+    cells: IntArray
+    size_m: float
+    origin: FloatArray
+
+    def __len__(self) -> int:
+        return len(self.cells)
+
+    @property
+    def corners(self) -> FloatArray:
+        """The lowest corner (V, 3) of each voxel, metres in the map frame."""
+        return np.asarray(self.origin + self.cells * self.size_m)
+
+    def holding(self, points: FloatArray) -> IntArray:
+        """The voxel (N,), as an index, that each of ``points`` (N, 3) in the map frame is in; -1 where none is."""
+        low = self.cells.min(axis=0)
+        shape = self.cells.max(axis=0) - low + 1
+        at = np.floor((points - self.origin) / self.size_m).astype(np.int64) - low
+        inside = ((at >= 0) & (at < shape)).all(axis=1)
+        order = np.argsort(np.ravel_multi_index(tuple((self.cells - low).T), tuple(shape)))
+        flat = np.ravel_multi_index(tuple((self.cells[order] - low).T), tuple(shape))
+        wanted = np.ravel_multi_index(tuple(np.where(inside[:, None], at, 0).T), tuple(shape))
+        found = np.minimum(np.searchsorted(flat, wanted), len(flat) - 1)
+        return np.asarray(np.where(inside & (flat[found] == wanted), order[found], -1))
+
+    def beside(self, voxels: IntArray) -> IntArray:
+        """The ``voxels``, as indices, and those that touch one of them, if only at a corner."""
+        apart = np.abs(self.cells[:, None] - self.cells[voxels]).max(axis=2)
+        return np.flatnonzero((apart <= 1).any(axis=1))
+
+    def within(self, position: FloatArray, radius_m: float) -> IntArray:
+        """The voxels, as indices, that come as near as ``radius_m`` to a ``position`` (3,) in the map frame."""
+        beyond = np.maximum(np.maximum(self.corners - position, position - self.corners - self.size_m), 0)
+        return np.flatnonzero(np.linalg.norm(beyond, axis=1) <= radius_m)
+
+
+def group_into_voxels(points: FloatArray, size_m: float, min_points: int) -> tuple[VoxelGrid, IntArray]:
+    """The grid of the voxels that hold ``points`` (N, 3), and the voxel (N,) of each point.
+
+    The grid is laid so that the bulk of the points is in the middle of as few voxels as it needs. Voxels of fewer than
+    ``min_points`` are left out, the emptiest first and at most a twentieth of the points; their voxel is -1.
+    """
+    low, high = np.quantile(points, [0.005, 0.995], axis=0)
+    count = np.maximum(np.ceil((high - low) / size_m), 1)
+    # single precision, as the map file stores it
+    origin = ((low + high) / 2 - count * size_m / 2).astype(np.float32).astype(np.float64)
+    cells = np.floor((points - origin) / size_m).astype(np.int64)
+    unique, inverse, held = np.unique(cells, axis=0, return_inverse=True, return_counts=True)
+    ascending = np.sort(held)
+    kept = held >= min(min_points, ascending[(np.cumsum(ascending) <= MOST_LEFT_OUT * len(points)).sum()])
+    number = np.where(kept, np.cumsum(kept) - 1, -1)
+    return VoxelGrid(unique[kept], size_m, origin), number[inverse.reshape(-1)]
+
+
+@dataclass(frozen=True)
+class LandmarkCodes:
+    """L codes ordered by voxel, most useful first within a voxel.
+
+    ``anchors`` (L, 3) uint16: the position in the voxel in steps of its size / (2 ** ``anchor_bits`` - 1).
+    ``descriptors`` (L, P) and ``coarse`` (L, Q) are product-quantized; in a map for the frozen decoder ``descriptors``
+    are its latents instead, and Q is 0. ``offsets`` (V + 1,): codes of voxel v are ``offsets[v]:offsets[v + 1]``.
+    """
+
+    anchors: npt.NDArray[np.uint16]
+    descriptors: Codes
+    coarse: Codes
+    offsets: IntArray
+    anchor_bits: int = ANCHOR_BITS
+
+    def __len__(self) -> int:
+        return len(self.anchors)
+
+    def points(self, grid: VoxelGrid) -> FloatArray:
+        """The anchors (L, 3) in metres in the map frame."""
+        corner = np.repeat(grid.corners, np.diff(self.offsets), axis=0)
+        return np.asarray(corner + self.anchors * (grid.size_m / (2**self.anchor_bits - 1)))
+
+
+def encode_anchors(
+    points: FloatArray, voxel: IntArray, grid: VoxelGrid, bits: int = ANCHOR_BITS
+) -> npt.NDArray[np.uint16]:
+    """Anchors (L, 3) of points (L, 3) in their voxels (L,)."""
+    most = 2**bits - 1
+    steps = np.rint((points - grid.corners[voxel]) * (most / grid.size_m))
+    return np.asarray(np.clip(steps, 0, most), dtype=np.uint16)
+
+
+def lay_out(
+    points: FloatArray, descriptors: Codes, coarse: Codes, anchor_bits: int, size_m: float, min_points: int
+) -> tuple[VoxelGrid, LandmarkCodes]:
+    """The grid and the codes of landmarks at ``points`` (N, 3), described by ``descriptors`` (N, P) and ``coarse``
+    (N, Q), in voxels of ``size_m`` that hold at least ``min_points``; those of emptier voxels are left out.
+
+    The order of the landmarks stays within each voxel.
+    """
+    grid, voxel = group_into_voxels(points, size_m, min_points)
+    order = np.argsort(voxel, kind="stable")
+    order = order[voxel[order] >= 0]
+    points, voxel = points[order], voxel[order]
+    codes = LandmarkCodes(
+        anchors=encode_anchors(points, voxel, grid, anchor_bits),
+        descriptors=descriptors[order],
+        coarse=coarse[order],
+        offsets=np.concatenate([[0], np.cumsum(np.bincount(voxel, minlength=len(grid)))]),
+        anchor_bits=anchor_bits,
+    )
+    return grid, codes
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What turns residuals into a covariance and a verdict; fitted on images set aside from mapping.
+
+    ``pixel_sigma`` multiplies the standard deviation of the observations, ``floor_m`` and ``floor_rad`` are added in
+    quadrature, ``inflation`` multiplies the whole standard deviation. ``min_inliers`` is what a pose needs, once
+    they are discounted by what contradicts it (:attr:`neumap.localization.evidence.Evidence.weight`).
+    """
+
+    pixel_sigma: float = 3.0
+    floor_m: float = 0.005
+    floor_rad: float = 0.003
+    inflation: float = 1.5
+    min_inliers: int = 12
+
+
+@dataclass(frozen=True)
+class ExpectedAccuracy:
+    """How the images set aside from mapping were localized; shares are of all of them. ``images`` is 0 if none were."""
+
+    images: int = 0
+    localized: float = float("nan")
+    median_m: float = float("nan")
+    median_deg: float = float("nan")
+    within_5cm_5deg: float = float("nan")
+    within_25cm_10deg: float = float("nan")
+    in_90_percent_ellipsoid: float = float("nan")
+
+
+@dataclass(frozen=True)
+class NeuralMap:
+    """Everything a query needs. ``map_id`` is the hash of the content, set when the map is saved or loaded.
+
+    ``decoder_id`` names the frozen decoder that its codes are latents of; it is empty where they are descriptors.
+    ``network`` is one trained on this scene.
+    """
+
+    features: FeatureSettings
+    grid: VoxelGrid
+    landmarks: LandmarkCodes
+    drift: DriftField
+    network: SceneNetwork | None = None
+    only_network: bool = False
+    calibration: Calibration = field(default_factory=Calibration)
+    expected: ExpectedAccuracy = field(default_factory=ExpectedAccuracy)
+    frame_id: str = "map"
+    mapping_images: int = 0
+    seed: int = 0
+    decoder_id: str = ""
+    map_id: str = ""
+
+    @property
+    def decoder(self) -> str:
+        """What answers a query: "transformer" (the frozen decoder), "nearest", "scratch" (a network trained on this
+        scene) or "both" of the latter.
+        """
+        if self.network is None:
+            return "transformer" if self.decoder_id else "nearest"
+        return "scratch" if self.only_network else "both"
+
+    @property
+    def bounds(self) -> FloatArray:
+        """Lowest and highest landmark coordinates (2, 3) in metres in the map frame."""
+        points = self.landmarks.points(self.grid)
+        return np.stack([points.min(axis=0), points.max(axis=0)])

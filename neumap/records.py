@@ -1,0 +1,122 @@
+"""Small frozen records passed between the layers.
+
+Frames and units: metres, pixels, radians, integer nanoseconds. A camera frame is the ROS *optical* frame
+(REP-103: x right, y down, z forward). ``map_from_camera`` is the 4x4 float64 matrix that takes a point from the
+camera frame to the map frame. Pixel (0, 0) is the centre of the top left pixel, as in OpenCV.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+
+import numpy as np
+import numpy.typing as npt
+
+from neumap.arrays import Float32Array, FloatArray, ImageArray
+
+
+@dataclass(frozen=True)
+class Camera:
+    """A calibrated camera, as sensor_msgs/CameraInfo describes it (K, D and distortion_model; R and P are unused).
+
+    ``matrix`` is 3x3 float64; ``distortion`` holds the coefficients of ``distortion_model`` in ROS' order
+    ("plumb_bob": 5, "rational_polynomial": 8, "equidistant": 4; all zero or empty: none).
+    Make one with :func:`neumap.geometry.cameras.make_camera`, which checks the values.
+    """
+
+    width: int
+    height: int
+    matrix: FloatArray
+    distortion_model: str = "plumb_bob"
+    distortion: FloatArray = field(default_factory=lambda: np.zeros(5))
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One image of a source; pixels are read when asked for, so that a source of thousands stays small.
+
+    ``read_image`` returns (H, W) uint8 grey. ``read_depth`` (None where there is no depth) returns (H, W) float32
+    metres along the optical axis, registered to the image, 0 where unknown. ``map_from_camera`` is None where the
+    pose is not known (a query), ``frame_id`` names the camera's optical frame where the source does.
+    """
+
+    name: str
+    stamp_ns: int
+    camera: Camera
+    read_image: Callable[[], ImageArray]
+    read_depth: Callable[[], Float32Array] | None = None
+    map_from_camera: FloatArray | None = None
+    frame_id: str = ""
+
+
+@dataclass(frozen=True)
+class Source:
+    """An ordered set of frames with what the user should know about how it was read."""
+
+    description: str
+    frames: tuple[Frame, ...]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def has_depth(self) -> bool:
+        return any(frame.read_depth is not None for frame in self.frames)
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """Stamped poses: ``stamps_ns`` (N,) int64, ``map_from_camera`` (N, 4, 4) float64."""
+
+    stamps_ns: npt.NDArray[np.int64]
+    map_from_camera: FloatArray
+
+    def __len__(self) -> int:
+        return len(self.stamps_ns)
+
+
+class Status(str, Enum):
+    """Whether an image was localized."""
+
+    LOCALIZED = "LOCALIZED"
+    LOST = "LOST"
+
+
+@dataclass(frozen=True)
+class PoseEstimate:
+    """The answer to one image.
+
+    Where ``status`` is LOST, ``reason`` says why in a few words and pose and covariance are None: there is no
+    fallback pose. ``covariance`` is 6x6 float64 in ROS' order and convention (REP-103, PoseWithCovariance):
+    x, y, z in metres in the map frame, then the rotation about the map frame's fixed X, Y and Z axes in radians,
+    so that the true rotation is ``exp(w) @ R`` with ``w`` of that covariance. ``keypoints_px`` (N, 2) float32 and
+    ``points_map`` (N, 3) float32 are the inliers. ``times_ms`` gives the time per stage. ``evidence`` is what speaks
+    for the pose that was found, believed or not: the landmarks that were matched without knowing it and agree with it,
+    discounted by what of the image contradicts it; a pose needs some 12.
+    """
+
+    status: Status
+    reason: str
+    map_from_camera: FloatArray | None
+    covariance: FloatArray | None
+    inliers: int
+    reprojection_error_px: float
+    keypoints_px: Float32Array
+    points_map: Float32Array
+    times_ms: Mapping[str, float]
+    evidence: int = 0
+
+    @property
+    def localized(self) -> bool:
+        return self.status is Status.LOCALIZED
+
+
+@dataclass(frozen=True)
+class Alternative:
+    """A pose that an image might have been taken from, though too little speaks for it to be believed; pose, covariance
+    and evidence are as of :class:`PoseEstimate`.
+    """
+
+    map_from_camera: FloatArray
+    covariance: FloatArray
+    evidence: int

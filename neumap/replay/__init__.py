@@ -1,0 +1,1 @@
+"""Recordings played to a session on virtual time."""

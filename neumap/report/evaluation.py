@@ -1,0 +1,181 @@
+"""How far estimated poses are from the truth, measured with the ``evo`` package.
+
+Nothing is aligned: an estimate is right when it is right in the map's own frame.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from neumap.arrays import FloatArray, IntArray
+from neumap.errors import ConfigError, DataError, MissingDependencyError
+from neumap.io.stamps import nearest, seconds
+from neumap.io.trajectories import poses_at
+from neumap.records import Trajectory
+
+# metres and degrees: strict, the usual one of indoor benchmarks, then two that a navigation stack can start from
+THRESHOLDS = ((0.02, 2.0), (0.05, 5.0), (0.25, 10.0), (0.5, 10.0))
+# other programs write stamps with fewer digits
+SAME_IMAGE_NS = 1_000_000
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Of errors in metres or degrees."""
+
+    median: float
+    mean: float
+    rmse: float
+    max: float
+
+
+@dataclass(frozen=True)
+class Recall:
+    """The share (0 to 1) of poses within ``metres`` and ``degrees`` of the truth, both at once."""
+
+    metres: float
+    degrees: float
+    share: float
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Errors of the estimated poses for which the truth is known.
+
+    ``estimate`` and ``truth`` are these N poses and the true ones at the same stamps; ``translation_m`` (N,) and
+    ``rotation_deg`` (N,) their errors. ``without_truth`` counts the estimates that could not be judged. ``queries`` is
+    the number of query images, localized or not, and None where it is not known; recall is then of the N poses.
+    """
+
+    estimate: Trajectory
+    truth: Trajectory
+    translation_m: FloatArray
+    rotation_deg: FloatArray
+    translation: Statistics
+    rotation: Statistics
+    recall: tuple[Recall, ...]
+    without_truth: int
+    queries: int | None
+
+    @property
+    def poses(self) -> int:
+        return len(self.estimate)
+
+    @property
+    def localized(self) -> float | None:
+        """The share of the query images that have a pose; None where their number is not known."""
+        return None if self.queries is None else self.poses / self.queries
+
+
+def evaluate(estimate: Trajectory, truth: Trajectory, queries: int | None = None) -> Evaluation:
+    """Compares an estimated trajectory with the truth, which is interpolated at the estimate's stamps.
+
+    ``queries`` is the number of images that were to be localized. Raises :class:`~neumap.errors.DataError` where
+    no estimate has a true pose at its time, :class:`~neumap.errors.ConfigError` for fewer queries than poses,
+    :class:`~neumap.errors.MissingDependencyError` without evo.
+    """
+    try:
+        from evo.core.metrics import APE, PoseRelation
+        from evo.core.trajectory import PosePath3D
+    except ImportError:
+        raise MissingDependencyError("evaluating poses needs evo: pip install 'neumap[evaluate]'") from None
+    true_poses, known = poses_at(truth, estimate.stamps_ns)
+    count = int(known.sum())
+    if count == 0:
+        raise DataError(
+            f"none of the {len(estimate)} estimated poses has a true pose at its time: {_spans(estimate, truth)}"
+        )
+    if queries is not None and queries < count:
+        raise ConfigError(f"{queries} query images cannot have {count} estimated poses: give the number of all queries")
+    estimate_known = Trajectory(estimate.stamps_ns[known], estimate.map_from_camera[known])
+    truth_known = Trajectory(estimate.stamps_ns[known], true_poses[known])
+
+    def errors(relation: Any) -> tuple[FloatArray, Statistics]:
+        metric = APE(relation)
+        pair = [PosePath3D(poses_se3=list(t.map_from_camera)) for t in (truth_known, estimate_known)]
+        metric.process_data(tuple(pair))
+        values = metric.get_all_statistics()
+        statistics = Statistics(*(float(values[name]) for name in ("median", "mean", "rmse", "max")))
+        return np.asarray(metric.error, dtype=np.float64), statistics
+
+    translation_m, translation = errors(PoseRelation.translation_part)
+    rotation_deg, rotation = errors(PoseRelation.rotation_angle_deg)
+    recall = tuple(
+        Recall(m, deg, float(np.sum((translation_m <= m) & (rotation_deg <= deg)) / (queries or count)))
+        for m, deg in THRESHOLDS
+    )
+    return Evaluation(
+        estimate=estimate_known,
+        truth=truth_known,
+        translation_m=translation_m,
+        rotation_deg=rotation_deg,
+        translation=translation,
+        rotation=rotation,
+        recall=recall,
+        without_truth=len(estimate) - count,
+        queries=queries,
+    )
+
+
+def count_queries(image_stamps_ns: IntArray, estimate: Trajectory, truth: Trajectory) -> int:
+    """The number of query images whose true pose is known, for :func:`evaluate`.
+
+    Raises :class:`~neumap.errors.DataError` where estimated poses are not of these images (within 1 ms).
+    """
+    _, distance = nearest(np.sort(image_stamps_ns), estimate.stamps_ns)
+    strangers = int(np.sum(distance > SAME_IMAGE_NS))
+    if strangers:
+        raise DataError(
+            f"{strangers} of the {len(estimate)} estimated poses are not of the listed images: "
+            "give the list of the images that were localized"
+        )
+    _, known = poses_at(truth, np.unique(image_stamps_ns))
+    return int(known.sum())
+
+
+def _spans(estimate: Trajectory, truth: Trajectory) -> str:
+    if len(estimate) == 0 or len(truth) == 0:
+        return "one of the two is empty"
+    a, b = estimate.stamps_ns, truth.stamps_ns
+    return (
+        f"they are from {seconds(a[0])} s to {seconds(a[-1])} s, the truth from {seconds(b[0])} s to "
+        f"{seconds(b[-1])} s; are they of the same recording and clock?"
+    )
+
+
+def as_dict(evaluation: Evaluation) -> dict[str, object]:
+    """The numbers of an evaluation for JSON: metres, degrees, shares from 0 to 1; null where not known."""
+    return {
+        "poses": evaluation.poses,
+        "without_truth": evaluation.without_truth,
+        "queries": evaluation.queries,
+        "localized": evaluation.localized,
+        "translation_m": vars(evaluation.translation),
+        "rotation_deg": vars(evaluation.rotation),
+        "recall_of": "estimated poses" if evaluation.queries is None else "queries",
+        "recall": [vars(recall) for recall in evaluation.recall],
+    }
+
+
+def as_text(evaluation: Evaluation) -> str:
+    """The numbers of an evaluation as a small table to read."""
+    poses, queries, localized = evaluation.poses, evaluation.queries, evaluation.localized
+    cm = {name: 100 * value for name, value in vars(evaluation.translation).items()}
+    lines = [
+        f"poses        {poses}" if localized is None else f"localized    {poses} of {queries} images ({localized:.1%})",
+        "translation  median {median:.2f} cm, mean {mean:.2f}, rmse {rmse:.2f}, max {max:.2f}".format(**cm),
+        "rotation     median {median:.2f} deg, mean {mean:.2f}, rmse {rmse:.2f}, max {max:.2f}".format(
+            **vars(evaluation.rotation)
+        ),
+    ]
+    for index, recall in enumerate(evaluation.recall):
+        limits = f"{100 * recall.metres:.0f} cm, {recall.degrees:.0f} deg"
+        lines.append(f"{'within' if index == 0 else '':13}{limits:14}{recall.share:6.1%}")
+    if queries is None:
+        lines.append("The shares are of the estimated poses; --images or --queries gives those of all query images.")
+    if evaluation.without_truth:
+        lines.append(f"{evaluation.without_truth} more estimated pose(s) have no true pose at their time: left out.")
+    return "\n".join(lines)

@@ -1,0 +1,92 @@
+"""A picture of a replay: where the robot was, what state the node was in, and how far off it was."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from neumap.arrays import FloatArray, IntArray
+from neumap.errors import MissingDependencyError
+from neumap.io.files import PathLike, write_atomically
+from neumap.io.trajectories import poses_at
+from neumap.records import Trajectory
+from neumap.report.replay_report import STATES, ReplayLog, Report
+
+COLOURS = {"UNINITIALIZED": "#bdbdbd", "TRACKING": "#1b7837", "DEGRADED": "#e08214", "LOST": "#c51b1b"}
+GAP_NS = 1_000_000_000
+
+
+def draw_replay(path: PathLike, log: ReplayLog, result: Report, truth: Trajectory | None) -> None:
+    """Draws a replay into a PNG. Raises :class:`~neumap.errors.MissingDependencyError` without matplotlib."""
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise MissingDependencyError("drawing needs matplotlib: pip install 'neumap[plots]'") from None
+    # no pyplot: it would choose a backend for the whole process
+    figure = Figure(figsize=(12.0, 6.0), layout="constrained")
+    canvas = FigureCanvasAgg(figure)
+    grid = figure.add_gridspec(3, 2, width_ratios=(1.0, 1.2))
+    _draw_above(figure.add_subplot(grid[:, 0]), log, truth)
+    states = figure.add_subplot(grid[0, 1])
+    _draw_states(states, log)
+    _draw_errors(
+        figure.add_subplot(grid[1, 1], sharex=states), figure.add_subplot(grid[2, 1], sharex=states), log, result
+    )
+    buffer = io.BytesIO()
+    canvas.print_figure(buffer, format="png", dpi=110)
+    write_atomically(Path(path), buffer.getvalue())
+
+
+def _draw_above(axes: Any, log: ReplayLog, truth: Trajectory | None) -> None:
+    axes.set_title("the base from above, metres")
+    if truth is not None:
+        path = _with_gaps(truth.stamps_ns, truth.map_from_camera[:, :2, 3])
+        axes.plot(path[:, 0], path[:, 1], color="#9a9a9a", label="truth")
+    found = log.poses.map_from_camera
+    axes.plot(found[:, 0, 3], found[:, 1, 3], ".", color=COLOURS["TRACKING"], markersize=4, label="published")
+    axes.set_aspect("equal", adjustable="datalim")
+    axes.legend(loc="best")
+
+
+def _draw_states(axes: Any, log: ReplayLog) -> None:
+    axes.set_title("state")
+    ends = [line.time_ns for line in log.statuses[1:]] + [log.end_ns]
+    for line, end in zip(log.statuses, ends, strict=True):
+        left, right = _seconds(log, line.time_ns), _seconds(log, end)
+        axes.axvspan(left, right, color=COLOURS[line.state], linewidth=0)
+    axes.set_yticks([])
+    for state in STATES:
+        axes.plot([], [], color=COLOURS[state], linewidth=6, label=state)
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.25), ncols=4, frameon=False)
+
+
+def _draw_errors(metres: Any, degrees: Any, log: ReplayLog, result: Report) -> None:
+    sigma_m = np.sqrt(np.trace(log.covariances[:, :3, :3], axis1=1, axis2=2))
+    sigma_deg = np.rad2deg(np.sqrt(np.trace(log.covariances[:, 3:, 3:], axis1=1, axis2=2)))
+    times = _seconds(log, log.poses.stamps_ns)
+    t, cm, deg = _with_gaps(log.poses.stamps_ns, np.stack([times, 200 * sigma_m, 2 * sigma_deg], axis=1)).T
+    metres.fill_between(t, 0, cm, color="#fdd0a2", label="two standard deviations")
+    degrees.fill_between(t, 0, deg, color="#fdd0a2")
+    if result.accuracy is not None:
+        found = result.accuracy.poses
+        known = poses_at(found.truth, log.poses.stamps_ns, tolerance_ns=0)[1]
+        metres.plot(times[known], 100 * found.translation_m, ".", color=COLOURS["TRACKING"], label="error")
+        degrees.plot(times[known], found.rotation_deg, ".", color=COLOURS["TRACKING"])
+    metres.set_ylabel("cm")
+    metres.legend(loc="upper right")
+    degrees.set_ylabel("degrees")
+    degrees.set_xlabel("seconds of the recording")
+
+
+def _with_gaps(stamps_ns: IntArray, values: FloatArray) -> FloatArray:
+    """Rows of ``values`` (N, K) with a row of NaN where their stamps (N,) are apart, so that no line is drawn there."""
+    gaps = np.flatnonzero(np.diff(stamps_ns) > GAP_NS) + 1
+    return np.insert(values, gaps, np.nan, axis=0)
+
+
+def _seconds(log: ReplayLog, time_ns: Any) -> Any:
+    return (np.asarray(time_ns, dtype=np.float64) - log.start_ns) * 1e-9

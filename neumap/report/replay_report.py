@@ -1,0 +1,217 @@
+"""What a replay showed: how soon and how often the node knew where it was, and how well."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from neumap.arrays import FloatArray, IntArray
+from neumap.geometry.se3 import pose_error, rotation_log
+from neumap.io.stamps import format_stamp
+from neumap.io.trajectories import poses_at
+from neumap.records import Trajectory
+from neumap.report.evaluation import Evaluation, evaluate
+from neumap.report.evaluation import as_dict as evaluation_dict
+from neumap.report.evaluation import as_text as evaluation_text
+
+STATES = ("UNINITIALIZED", "TRACKING", "DEGRADED", "LOST")
+# map -> odom moves by centimetres from image to image; more than this at once is a jump
+JUMP_M, JUMP_RAD = 0.3, 0.2
+WRONG_M = 0.25
+
+
+@dataclass(frozen=True)
+class StatusLine:
+    """One status message. ``latency_s`` is 0 where no image caused it."""
+
+    time_ns: int
+    stamp_ns: int
+    state: str
+    reason: str
+    inliers: int
+    latency_s: float
+    processed: int
+    dropped: int
+
+
+@dataclass(frozen=True)
+class ReplayLog:
+    """What a node published during a replay, in order.
+
+    Published poses of the base: ``poses`` with their stamps, ``covariances`` (N, 6, 6), ``published_ns`` (N,) when.
+    Transforms of the map: ``transform_ns`` (K,) the times of publication, ``map_from_odom`` (K, 4, 4).
+    ``start_ns`` and ``end_ns`` are those of the messages played, ``first_image_ns`` the stamp of the first image.
+    """
+
+    start_ns: int
+    end_ns: int
+    first_image_ns: int | None
+    statuses: tuple[StatusLine, ...]
+    poses: Trajectory
+    covariances: FloatArray
+    published_ns: IntArray
+    transform_ns: IntArray
+    map_from_odom: FloatArray
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """Against the truth: of the published poses, their share of ``wrong`` ones (beyond 25 cm), their mean normalised
+    estimation error squared (6 where the covariance is right), and of the pose that odometry and the published
+    transform make together, at each of its publications: median and 95th percentile in metres and degrees.
+    """
+
+    poses: Evaluation
+    wrong: float
+    mean_nees: float
+    transform_m: tuple[float, float] | None
+    transform_deg: tuple[float, float] | None
+
+
+@dataclass(frozen=True)
+class Report:
+    """The numbers of one replay; seconds, Hz, shares from 0 to 1. ``first_fix_image`` counts processed images from 1;
+    None where there was no fix.
+    """
+
+    duration_s: float
+    images_processed: int
+    images_dropped: int
+    poses: int
+    first_fix_s: float | None
+    first_fix_image: int | None
+    state_shares: dict[str, float]
+    update_hz: float
+    latency_s: tuple[float, float] | None
+    jumps: int
+    reasons: dict[str, int]
+    accuracy: Accuracy | None
+
+
+def report(log: ReplayLog, truth: Trajectory | None = None, odometry: Trajectory | None = None) -> Report:
+    """The report of a replay; with accuracy where the ``truth``, poses of the base in the map, is given.
+
+    ``odometry`` holds poses of the base in odom, to judge the published transform.
+    """
+    images = [line for line in log.statuses if line.latency_s > 0]
+    latencies = [line.latency_s for line in images]
+    first = int(log.published_ns[0]) if len(log.published_ns) else None
+    first_image = None
+    if first is not None:
+        first_image = sum(line.time_ns < first for line in images) + 1
+    span_s = (log.end_ns - log.start_ns) * 1e-9
+    return Report(
+        duration_s=span_s,
+        images_processed=max((line.processed for line in log.statuses), default=0),
+        images_dropped=max((line.dropped for line in log.statuses), default=0),
+        poses=len(log.poses),
+        first_fix_s=None if first is None or log.first_image_ns is None else (first - log.first_image_ns) * 1e-9,
+        first_fix_image=first_image,
+        state_shares=_state_shares(log),
+        update_hz=len(log.poses) / span_s if span_s > 0 else 0.0,
+        latency_s=(float(np.median(latencies)), float(np.max(latencies))) if latencies else None,
+        jumps=_jumps(log.map_from_odom),
+        # numbers differ from image to image, what follows the colon does not
+        reasons=dict(Counter(i.reason.rpartition(": ")[2] for i in images if i.state != "TRACKING").most_common()),
+        accuracy=None if truth is None or not len(log.poses) else _accuracy(log, truth, odometry),
+    )
+
+
+def _state_shares(log: ReplayLog) -> dict[str, float]:
+    """The share of time in each state; the first status tells the state from the beginning on."""
+    share = dict.fromkeys(STATES, 0.0)
+    if not log.statuses:
+        return share
+    times = np.clip([log.start_ns, *(line.time_ns for line in log.statuses[1:]), log.end_ns], log.start_ns, log.end_ns)
+    spans = np.maximum(np.diff(times), 0)
+    for line, span in zip(log.statuses, spans / max(spans.sum(), 1), strict=True):
+        share[line.state] += float(span)
+    return share
+
+
+def _jumps(map_from_odom: FloatArray) -> int:
+    if len(map_from_odom) < 2:
+        return 0
+    metres = np.linalg.norm(np.diff(map_from_odom[:, :3, 3], axis=0), axis=1)
+    turns = np.swapaxes(map_from_odom[:-1, :3, :3], 1, 2) @ map_from_odom[1:, :3, :3]
+    return int(((metres > JUMP_M) | (np.linalg.norm(rotation_log(turns), axis=1) > JUMP_RAD)).sum())
+
+
+def _accuracy(log: ReplayLog, truth: Trajectory, odometry: Trajectory | None) -> Accuracy:
+    found = evaluate(log.poses, truth)
+    known = poses_at(truth, log.poses.stamps_ns)[1]
+    errors = pose_error(found.estimate.map_from_camera, found.truth.map_from_camera)
+    nees = np.einsum("ni,ni->n", errors, np.linalg.solve(log.covariances[known], errors[..., None])[..., 0])
+    transform_m = transform_deg = None
+    if odometry is not None and len(log.transform_ns):
+        base, base_known = poses_at(odometry, log.transform_ns)
+        true, true_known = poses_at(truth, log.transform_ns)
+        both = base_known & true_known
+        if both.any():
+            carried = pose_error(log.map_from_odom[both] @ base[both], true[both])
+            metres = np.linalg.norm(carried[:, :3], axis=1)
+            degrees = np.rad2deg(np.linalg.norm(carried[:, 3:], axis=1))
+            transform_m, transform_deg = _median_and_95(metres), _median_and_95(degrees)
+    return Accuracy(
+        poses=found,
+        wrong=float((found.translation_m > WRONG_M).mean()),
+        mean_nees=float(nees.mean()),
+        transform_m=transform_m,
+        transform_deg=transform_deg,
+    )
+
+
+def _median_and_95(values: FloatArray) -> tuple[float, float]:
+    return float(np.median(values)), float(np.quantile(values, 0.95))
+
+
+def as_dict(result: Report) -> dict[str, Any]:
+    """The numbers for JSON."""
+    content = dict(vars(result))
+    if result.accuracy is not None:
+        content["accuracy"] = dict(vars(result.accuracy)) | {"poses": evaluation_dict(result.accuracy.poses)}
+    return content
+
+
+def as_text(result: Report) -> str:
+    """The numbers to read."""
+    r = result
+    first = (
+        "never" if r.first_fix_s is None else f"{r.first_fix_s:.2f} s after the first image (image {r.first_fix_image})"
+    )
+    shares = ", ".join(f"{state} {share:.1%}" for state, share in r.state_shares.items() if share)
+    lines = [
+        f"played       {r.duration_s:.1f} s: {r.images_processed} images processed, {r.images_dropped} dropped",
+        f"first fix    {first}",
+        f"published    {r.poses} poses, {r.update_hz:.1f} Hz",
+        f"states       {shares or 'none was published'}",
+        f"jumps        {r.jumps}",
+    ]
+    if r.latency_s is not None:
+        lines.append(f"latency      median {1e3 * r.latency_s[0]:.0f} ms, max {1e3 * r.latency_s[1]:.0f} ms")
+    lines += [f"not tracking {count} images: {reason}" for reason, count in list(r.reasons.items())[:5]]
+    if r.accuracy is not None:
+        a = r.accuracy
+        poses = evaluation_text(a.poses).splitlines()
+        lines += poses[1:-1]
+        lines.append(f"wrong        {a.wrong:.1%} beyond {100 * WRONG_M:.0f} cm")
+        lines.append(f"covariance   normalised error squared {a.mean_nees:.1f} on average (6 is right)")
+        if a.transform_m is not None and a.transform_deg is not None:
+            lines.append(
+                f"map -> odom  median {100 * a.transform_m[0]:.1f} cm, {a.transform_deg[0]:.2f} deg; "
+                f"95 % within {100 * a.transform_m[1]:.1f} cm, {a.transform_deg[1]:.2f} deg"
+            )
+    return "\n".join(lines)
+
+
+def status_lines(log: ReplayLog) -> str:
+    """The states as they changed, one on a line: time, state, reason."""
+    lines, last = [], ("", "")
+    for line in log.statuses:
+        if (line.state, line.reason) != last:
+            last = (line.state, line.reason)
+            lines.append(f"{format_stamp(line.time_ns)} {line.state} {line.reason}".rstrip())
+    return "\n".join(lines) + "\n"

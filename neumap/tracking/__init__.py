@@ -1,0 +1,1 @@
+"""The running localizer: what to believe of a stream of poses."""

@@ -1,0 +1,215 @@
+"""Examples drawn from training scenes: keypoints of images, landmarks of other images, and which belong together.
+
+Scenes are kept on the device that trains, and drawn from there: else a GPU would wait for every example.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from neumap.model.attention import distances
+from neumap.model.codebooks import COARSE_SHARE
+from neumap.model.network import SMALLEST_SIZE_PX, USUAL_SIZE_PX
+from neumap.training.scenes import TrainingScene
+
+# a landmark this near to the one that a keypoint shows is as right an answer
+RIGHT_M = 0.04
+FEWEST_LANDMARKS = 800
+MAX_ROLL_RAD, MAX_LOG_ZOOM = np.deg2rad(25.0), 0.3
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """How much a query differs from how it was seen: relative noise of descriptors, and whether it is rolled and
+    zoomed."""
+
+    noise: float = 0.35
+    turns: bool = True
+
+
+class Example(NamedTuple):
+    """Q keypoints of one image, or of some images of one place, with their ``descriptors`` (Q, 256), ``shape`` (Q, 3)
+    and ``rays`` (Q, 2); the views (L, V) of landmarks, in ``view_descriptors`` (L * V, 256) and ``view_shape``
+    (L * V, 3), of which ``counts`` (L, V) is 1 where a view may be used; the landmarks' ``points`` (L, 3); ``right``
+    (Q, L), which answers are right.
+    """
+
+    descriptors: Tensor
+    shape: Tensor
+    rays: Tensor
+    view_descriptors: Tensor
+    view_shape: Tensor
+    counts: Tensor
+    points: Tensor
+    right: Tensor
+
+
+@dataclass(frozen=True)
+class _Indexed:
+    """A scene on a device, with where each image's keypoints (F + 1,) and each landmark's views (L + 1, in
+    ``by_landmark``) are, and which images ask."""
+
+    descriptors: Tensor
+    coarse: Tensor
+    size: Tensor
+    angle: Tensor
+    rays: Tensor
+    image: Tensor
+    landmark: Tensor
+    points: Tensor
+    mapped: Tensor
+    by_landmark: Tensor
+    landmark_start: Tensor
+    image_start: npt.NDArray[np.int64]
+    queries: npt.NDArray[np.int64]
+
+
+def _index(scene: TrainingScene, device: torch.device) -> _Indexed:
+    by_landmark = np.argsort(scene.landmark, kind="stable")
+    landmark_start = np.searchsorted(scene.landmark[by_landmark], np.arange(len(scene.points) + 1))
+
+    def put(array: npt.NDArray[Any]) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(array)).to(device)
+
+    return _Indexed(
+        descriptors=put(scene.descriptors),
+        coarse=put(scene.coarse),
+        size=put(scene.size),
+        angle=put(scene.angle),
+        rays=put(scene.rays),
+        image=put(scene.image.astype(np.int64)),
+        landmark=put(scene.landmark.astype(np.int64)),
+        points=put(scene.points),
+        mapped=put(scene.mapped),
+        by_landmark=put(by_landmark),
+        landmark_start=put(landmark_start),
+        image_start=np.searchsorted(scene.image, np.arange(len(scene.mapped) + 1)),
+        # where all images were mapped, each is asked about what the others saw
+        queries=np.flatnonzero(~scene.mapped) if (~scene.mapped).any() else np.arange(len(scene.mapped)),
+    )
+
+
+class ExampleSource:
+    """Draws examples from scenes, on ``device``, the same for the same seed and kind of device. Scenes of too few
+    landmarks are left out.
+
+    Raises ValueError where no scene is left.
+    """
+
+    def __init__(
+        self,
+        scenes: Sequence[TrainingScene],
+        seed: int,
+        augmentation: Augmentation,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self._device = torch.device(device)
+        self._scenes = [_index(scene, self._device) for scene in scenes if len(scene.points) >= FEWEST_LANDMARKS]
+        if not self._scenes:
+            raise ValueError(f"no training scene has {FEWEST_LANDMARKS} landmarks")
+        self._augmentation = augmentation
+        self._rng = np.random.default_rng(seed)
+        self.generator = torch.Generator(self._device).manual_seed(seed)
+
+    @property
+    def keypoints(self) -> list[int]:
+        """How many keypoints each scene has, by which to know the same scenes again."""
+        return [len(indexed.image) for indexed in self._scenes]
+
+    def state(self) -> dict[str, Any]:
+        """What :meth:`restore` needs to go on from here."""
+        torch_state = self.generator.get_state()
+        return {"numpy": self._rng.bit_generator.state, "torch": torch_state, "device": self._device.type}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from a :meth:`state`. From that of another kind of device, whose numbers this one cannot draw, with
+        other draws that follow from it."""
+        self._rng.bit_generator.state = state["numpy"]
+        if state["device"] == self._device.type:
+            self.generator.set_state(state["torch"])
+        else:
+            self.generator.manual_seed(int(self._rng.integers(2**62)))
+
+    def begin_anew(self, seed: Sequence[int]) -> None:
+        """Draw as another source of the same scenes, the same for the same ``seed``."""
+        self._rng = np.random.default_rng(seed)
+        self.generator.manual_seed(int(self._rng.integers(2**62)))
+
+    def draw(self, keypoints: int, landmarks: int, views: int, images: int = 1) -> Example:
+        """Up to so many keypoints of up to so many images of one place, and landmarks of so many views each."""
+        scene = self._scenes[self._rng.integers(len(self._scenes))]
+        queries = self._rng.choice(scene.queries, min(images, len(scene.queries)), replace=False)
+        of_queries = np.concatenate([np.arange(*scene.image_start[q : q + 2]) for q in queries])
+        asked = torch.from_numpy(of_queries).to(self._device)[self._order(len(of_queries))[:keypoints]]
+        shown = scene.landmark[asked]
+        chosen = self._choose(len(scene.points), shown, landmarks)
+        # of the images that were mapped, those that ask do not answer
+        counted = scene.mapped.clone()
+        counted[torch.from_numpy(queries).to(self._device)] = False
+        start, end = scene.landmark_start[chosen], scene.landmark_start[chosen + 1]
+        at = start[:, None] + (self._uniform(len(chosen), views) * (end - start)[:, None]).long()
+        view = scene.by_landmark[at.clamp_max(len(scene.by_landmark) - 1)]
+        usable = counted[scene.image[view]] & (end > start)[:, None]
+        kept = usable.any(dim=1).nonzero()[:, 0]
+        chosen, view, usable = chosen[kept], view[kept], usable[kept]
+        points = scene.points[chosen]
+        near = distances(scene.points[shown.clamp_min(0)], points) < RIGHT_M
+        flat = view.flatten()
+        descriptors, shape = self._as_seen_now(scene, asked)
+        return Example(
+            descriptors=descriptors,
+            shape=shape,
+            rays=scene.rays[asked],
+            view_descriptors=joint_of(scene.descriptors[flat].float(), scene.coarse[flat].float()),
+            view_shape=_shape(scene.size[flat], scene.angle[flat]),
+            counts=usable.float(),
+            points=points,
+            right=near & (shown >= 0)[:, None],
+        )
+
+    def _uniform(self, *shape: int) -> Tensor:
+        return torch.rand(*shape, generator=self.generator, device=self._device)
+
+    def _order(self, count: int) -> Tensor:
+        return torch.randperm(count, generator=self.generator, device=self._device)
+
+    def _choose(self, count: int, shown: Tensor, wanted: int) -> Tensor:
+        """``wanted`` of ``count`` landmarks: most of those ``shown`` (-1 for none), and others, as a map would hold."""
+        rank = self._uniform(count)
+        visible = torch.zeros(count + 1, dtype=torch.bool, device=self._device)
+        visible[shown] = True
+        rank = rank - (visible[:count] & (self._uniform(count) < 0.7)).float()
+        return rank.topk(min(wanted, count), largest=False).indices.sort().values
+
+    def _as_seen_now(self, scene: _Indexed, asked: Tensor) -> tuple[Tensor, Tensor]:
+        """The images' keypoints as other cameras might see them: each image rolled and zoomed as a whole."""
+        size, angle = scene.size[asked], scene.angle[asked]
+        if self._augmentation.turns:
+            zoom, roll = (2 * self._uniform(2, len(scene.mapped)) - 1)[:, scene.image[asked]]
+            size, angle = size * (MAX_LOG_ZOOM * zoom).exp(), angle + MAX_ROLL_RAD * roll
+        noisy = [self._noisy(part[asked].float()) for part in (scene.descriptors, scene.coarse)]
+        return joint_of(*noisy), _shape(size, angle)
+
+    def _noisy(self, descriptors: Tensor) -> Tensor:
+        count, width = descriptors.shape
+        strength = self._augmentation.noise * self._uniform(count, 1) / width**0.5
+        noise = strength * torch.randn(count, width, generator=self.generator, device=self._device)
+        return functional.normalize((descriptors + noise).clamp_min(0), dim=1)
+
+
+def joint_of(fine: Tensor, coarse: Tensor) -> Tensor:
+    """As :func:`~neumap.model.codebooks.joint_descriptors`, on any device."""
+    return torch.cat([(1 - COARSE_SHARE) ** 0.5 * fine, COARSE_SHARE**0.5 * coarse], dim=1)
+
+
+def _shape(size: Tensor, angle: Tensor) -> Tensor:
+    """As :func:`~neumap.model.network.keypoint_geometry`, on any device."""
+    return torch.stack([(size.clamp_min(SMALLEST_SIZE_PX) / USUAL_SIZE_PX).log(), angle.sin(), angle.cos()], dim=1)

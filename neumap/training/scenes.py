@@ -1,0 +1,111 @@
+"""A place as material to train a decoder with: all keypoints of its images, and which landmark each of them shows."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from safetensors.numpy import load_file, save_file
+from scipy.spatial import cKDTree
+
+from neumap.arrays import Float32Array, FloatArray, IntArray
+from neumap.features.sift import FeatureSettings
+from neumap.mapping.build import find_tracks
+from neumap.mapping.keyframes import Keyframes, extract_keyframes
+from neumap.mapping.tracks import Tracks
+from neumap.progress import Progress, count_up
+from neumap.records import Frame
+
+UNKNOWN, NOTHING = -2, -1
+# images that ask are left out of their landmarks, which others must then show
+MIN_VIEWS = 3
+# a keypoint whose measured point is this near to a landmark shows it; one further away than REACH_M shows none
+SAME_M, REACH_M = 0.03, 0.08
+
+
+@dataclass(frozen=True)
+class TrainingScene:
+    """N keypoints of F images, ordered by image, of which it is known what they show, and L landmarks.
+
+    ``descriptors`` and ``coarse`` (N, 128) float16; ``size`` and ``angle`` (N,) as in Features; ``rays`` (N, 2);
+    ``image`` (N,); ``landmark`` (N,) is the landmark a keypoint shows, -1 where it shows none;
+    ``points`` (L, 3) in metres; ``mapped`` (F,) tells which images the landmarks were made from.
+    """
+
+    descriptors: npt.NDArray[np.float16]
+    coarse: npt.NDArray[np.float16]
+    size: Float32Array
+    angle: Float32Array
+    rays: Float32Array
+    image: npt.NDArray[np.int32]
+    landmark: npt.NDArray[np.int32]
+    points: Float32Array
+    mapped: npt.NDArray[np.bool_]
+
+
+def make_training_scene(
+    mapping: Sequence[Frame], query: Sequence[Frame], progress: Progress = lambda *_: None
+) -> TrainingScene:
+    """The scene of posed frames with depth; ``query`` frames are not used for landmarks. They may be none.
+
+    Raises :class:`~neumap.errors.MappingError` where the mapping frames share too little.
+    """
+    settings = FeatureSettings()
+    keyframes = extract_keyframes(mapping, settings, True, count_up(progress, "features", len(mapping)))
+    tracks, adjusted = find_tracks(keyframes, progress, MIN_VIEWS)
+    parts = [(keyframes, _label_mapping(keyframes, tracks, adjusted), 0, np.ones(len(mapping), bool))]
+    if query:
+        others = extract_keyframes(query, settings, True, count_up(progress, "queries", len(query)))
+        label = _label_by_point(_measured(others, others.map_from_camera), tracks.points)
+        parts.append((others, label, len(mapping), np.zeros(len(query), bool)))
+    label = np.concatenate([label for _, label, *_ in parts])
+    known = label != UNKNOWN
+    return TrainingScene(
+        descriptors=np.concatenate([k.descriptors for k, *_ in parts])[known],
+        coarse=np.concatenate([k.coarse for k, *_ in parts])[known],
+        size=np.concatenate([k.size for k, *_ in parts]).astype(np.float32)[known],
+        angle=np.concatenate([k.angle for k, *_ in parts]).astype(np.float32)[known],
+        rays=np.concatenate([k.rays for k, *_ in parts]).astype(np.float32)[known],
+        image=np.concatenate([k.image + first for k, _, first, _ in parts]).astype(np.int32)[known],
+        landmark=label[known].astype(np.int32),
+        points=tracks.points.astype(np.float32),
+        mapped=np.concatenate([mapped for *_, mapped in parts]),
+    )
+
+
+def save_scene(path: str | os.PathLike[str], scene: TrainingScene) -> None:
+    """Write a scene, whole or not at all."""
+    temporary = Path(f"{os.fspath(path)}.part")
+    save_file({f.name: np.ascontiguousarray(getattr(scene, f.name)) for f in fields(scene)}, temporary)
+    os.replace(temporary, path)
+
+
+def load_scene(path: str | os.PathLike[str]) -> TrainingScene:
+    """Read a scene that :func:`save_scene` wrote."""
+    return TrainingScene(**load_file(path))
+
+
+def _measured(keyframes: Keyframes, poses: FloatArray) -> FloatArray:
+    """The points (N, 3) of keypoints by their depth, from cameras at ``poses`` (F, 4, 4); NaN where it is not known."""
+    of_image = poses[keyframes.image]
+    points = np.einsum("nij,nj->ni", of_image[:, :3, :3], keyframes.rays3() * keyframes.depth[:, None])
+    return np.asarray(np.where(keyframes.depth[:, None] > 0, points + of_image[:, :3, 3], np.nan))
+
+
+def _label_by_point(points: FloatArray, landmarks: FloatArray) -> IntArray:
+    label = np.full(len(points), UNKNOWN)
+    known = np.flatnonzero(np.isfinite(points).all(axis=1))
+    distance, nearest = cKDTree(landmarks).query(points[known])
+    label[known[distance > REACH_M]] = NOTHING
+    label[known[distance < SAME_M]] = nearest[distance < SAME_M]
+    return label
+
+
+def _label_mapping(keyframes: Keyframes, tracks: Tracks, adjusted: FloatArray) -> IntArray:
+    label = _label_by_point(_measured(keyframes, adjusted), tracks.points)
+    label[tracks.keypoint] = tracks.track
+    return label

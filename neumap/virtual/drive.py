@@ -1,0 +1,254 @@
+"""Drives of a camera through a virtual room: smooth, clear of the furniture, looking where there is much to see."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import scipy.sparse
+import scipy.sparse.csgraph
+
+from neumap.arrays import FloatArray
+from neumap.errors import ConfigError
+from neumap.geometry.se3 import make_pose
+from neumap.virtual.scene import Room
+
+# no pose comes nearer than this to furniture or walls, in metres
+CLEARANCE = 0.4
+_CELL = 0.05
+# a straight line between the middles of two neighbouring cells stays within half a diagonal of one of them
+_PLANNED = CLEARANCE + 0.72 * _CELL
+_HEADROOM = 2.0
+_QUERY_STEP = 0.12
+_YAWS = 72
+_LOOK_STEPS = 60
+_NEIGHBOURS = [(a, b) for a in (-1, 0, 1) for b in (-1, 0, 1) if (a, b) != (0, 0)]
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """Where one can go: ``free`` (rows, columns) are the cells, of ``_CELL`` metres from the room's corner."""
+
+    room: Room
+    clearance: FloatArray
+    free: npt.NDArray[np.bool_]
+
+
+def drive(room: Room, seed: int, count: int, kind: Literal["mapping", "query"]) -> FloatArray:
+    """``count`` poses map_from_camera (N, 4, 4) of the optical frame along a smooth path through the room.
+
+    "mapping" goes round the room twice, once in each direction, looking across and along. "query" is part of another
+    round: kept away from the mapping drive of the same seed where there is space, at another height, with other
+    headings, at most 0.12 m a frame. Heights are 0.5 to 1.6 m; no pose is nearer than ``CLEARANCE`` to furniture or
+    walls.
+
+    Raises :class:`~neumap.errors.ConfigError` for a room without space to move.
+    """
+    if count < 1:
+        raise ConfigError(f"a drive needs at least one pose, not {count}")
+    plan = _plan(room)
+    rng = np.random.default_rng([seed, 1])
+    there, back = _stops(plan, rng), _stops(plan, rng)[::-1]
+    path = _route(plan, np.concatenate([there, there[:1], back, back[:1]]), None)
+    height = 1.15
+    if kind == "query":
+        rng = np.random.default_rng([seed, 2])
+        stops = _stops(plan, rng)
+        path = _route(plan, np.roll(stops, int(rng.integers(len(stops))), axis=0), path)
+        height = float(rng.choice([0.75, 1.5]))
+    path = _clear(room, _smooth(path, 0.35), path)
+    along = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(path, axis=0), axis=1))])
+    length = along[-1] if kind == "mapping" else min(along[-1], _QUERY_STEP * (count - 1))
+    at = np.linspace(0, length, count)
+    position = np.stack([np.interp(at, along, path[:, axis]) for axis in (0, 1)], axis=1)
+    z = np.clip(height + 0.08 * _wander(rng, at, 2.5), 0.55, 1.58)
+    yaw = _look(plan, rng, position, at, kind)
+    pitch = np.deg2rad(-7 + 4 * _wander(rng, at, 2.0))
+    roll = np.deg2rad(2 * _wander(rng, at, 1.5))
+    return make_pose(_optical_axes(yaw, pitch, roll), np.column_stack([position, z]))
+
+
+def clearance(room: Room, points: FloatArray) -> FloatArray:
+    """The horizontal distance in metres of points (..., 2) to the nearest wall or thing below head height."""
+    x, y = points[..., 0], points[..., 1]
+    out = np.minimum(np.minimum(x, room.size[0] - x), np.minimum(y, room.size[1] - y))
+    for solid in room.solids:
+        if solid.centre[2] - solid.size[2] / 2 < _HEADROOM:
+            out = np.minimum(out, solid.distance(points))
+    return np.asarray(out)
+
+
+def _plan(room: Room) -> _Plan:
+    x, y = (np.arange(_CELL / 2, s, _CELL) for s in room.size[:2])
+    room_clearance = clearance(room, np.stack(np.meshgrid(x, y), axis=-1))
+    _, labels, stats, _ = cv2.connectedComponentsWithStats((room_clearance >= _PLANNED).astype(np.uint8))
+    if len(stats) < 2 or stats[1:, cv2.CC_STAT_AREA].max() * _CELL**2 < 1.0:
+        raise ConfigError("the virtual room has no square metre to move in: make it larger or take another seed")
+    largest = 1 + int(np.argmax(stats[1:, cv2.CC_STAT_AREA]))
+    return _Plan(room, room_clearance, labels == largest)
+
+
+def _stops(plan: _Plan, rng: np.random.Generator) -> npt.NDArray[np.intp]:
+    """Eight cells (8, 2) spread over the free space, in their order around the room's middle."""
+    cells = np.argwhere(plan.free)
+    spread = [cells[int(rng.integers(len(cells)))]]
+    nearest = np.full(len(cells), np.inf)
+    for _ in range(8):
+        nearest = np.minimum(nearest, np.linalg.norm(cells - spread[-1], axis=1) + rng.uniform(0, 8, len(cells)))
+        spread.append(cells[int(np.argmax(nearest))])
+    stops = np.array(spread[1:])
+    offset = stops - np.array(plan.free.shape) / 2
+    return np.asarray(stops[np.argsort(np.arctan2(offset[:, 0], offset[:, 1]))])
+
+
+def _route(plan: _Plan, stops: npt.NDArray[np.intp], avoid: FloatArray | None) -> FloatArray:
+    """The cheapest way (N, 2) in metres past all ``stops`` and back to the first.
+
+    Cells near furniture cost more, and so do those near the path ``avoid`` (M, 2), in metres.
+    """
+    cost = 1 + 0.15 / np.maximum(plan.clearance - CLEARANCE + 0.05, 0.05)
+    if avoid is not None:
+        rows, columns = np.indices(plan.free.shape)
+        middles = np.stack([columns, rows], axis=-1) * _CELL + _CELL / 2
+        near = np.full(plan.free.shape, np.inf)
+        for point in avoid[::2]:
+            near = np.minimum(near, np.linalg.norm(middles - point, axis=-1))
+        cost = cost + 8 * np.exp(-((near / 0.35) ** 2))
+    cost = np.where(plan.free, cost, np.inf)
+    way = []
+    for start, total in zip(stops, _costs_to(np.roll(stops, -1, axis=0), cost), strict=True):
+        way += _descend(total, start)
+    return np.asarray((np.array(way)[:, ::-1] + 0.5) * _CELL)
+
+
+def _costs_to(stops: npt.NDArray[np.intp], cost: FloatArray) -> FloatArray:
+    """The cost (S, H + 2, W + 2) of the cheapest way from each cell to each of ``stops`` (S, 2), with a border of
+    cells from which there is none."""
+    rows, columns = cost.shape
+    number = np.arange(cost.size).reshape(cost.shape)
+    entered, left, paid = [], [], []
+    for a, b in _NEIGHBOURS:
+        here = number[max(0, -a) : rows - max(0, a), max(0, -b) : columns - max(0, b)].ravel()
+        entered.append(here)
+        left.append(here + a * columns + b)
+        paid.append(np.hypot(a, b) * cost.ravel()[here])
+    weight = np.concatenate(paid)
+    passable = np.isfinite(weight)
+    ends = np.concatenate(left)[passable], np.concatenate(entered)[passable]
+    graph = scipy.sparse.csr_matrix((weight[passable], ends), shape=(cost.size, cost.size))
+    total = scipy.sparse.csgraph.dijkstra(graph, indices=number[tuple(stops.T)])
+    return np.pad(total.reshape(-1, rows, columns), ((0, 0), (1, 1), (1, 1)), constant_values=np.inf)
+
+
+def _descend(total: FloatArray, start: npt.NDArray[np.intp]) -> list[tuple[int, int]]:
+    """The cells from ``start`` down to, and without, the one of cost zero."""
+    row, column = int(start[0]), int(start[1])
+    way = []
+    while total[row + 1, column + 1] > 0:
+        way.append((row, column))
+        a, b = min(_NEIGHBOURS, key=lambda step: float(total[row + 1 + step[0], column + 1 + step[1]]))
+        row, column = row + a, column + b
+    return way
+
+
+def _smooth(path: FloatArray, sigma_m: float) -> FloatArray:
+    """The path smoothed along its length with a Gaussian; its ends stay."""
+    samples = max(1.0, sigma_m / _CELL)
+    reach = int(3 * samples)
+    kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) / samples) ** 2)
+    # mirrored through the end points
+    before, after = 2 * path[0] - path[reach:0:-1], 2 * path[-1] - path[-2 : -reach - 2 : -1]
+    padded = np.concatenate([before, path, after])
+    return np.stack([np.convolve(padded[:, axis], kernel / kernel.sum(), "valid") for axis in (0, 1)], axis=1)
+
+
+def _clear(room: Room, smooth: FloatArray, safe: FloatArray) -> FloatArray:
+    """``smooth`` (N, 2), drawn towards ``safe`` (N, 2) softly wherever it comes too near to something."""
+    weight = np.zeros(len(smooth))
+    for _ in range(30):
+        path = smooth + weight[:, None] * (safe - smooth)
+        close = clearance(room, path) < CLEARANCE + 0.01
+        if not close.any():
+            return np.asarray(path)
+        grown = np.convolve(close.astype(np.float64), np.hanning(21), "same")
+        weight = np.minimum(1.0, weight + 0.15 * np.minimum(grown, 1.0))
+        weight[close] = np.minimum(1.0, weight[close] + 0.1)
+    return safe
+
+
+def _wander(rng: np.random.Generator, at: FloatArray, period: float) -> FloatArray:
+    """A smooth random function of ``at`` (N,) of about unit deviation and the given shortest period."""
+    out = np.zeros(len(at))
+    for k in range(5):
+        out += np.sin(2 * np.pi * (at / (period * (1 + 0.55 * k)) + rng.random()))
+    return np.asarray(out * np.sqrt(2 / 5))
+
+
+def _look(
+    plan: _Plan, rng: np.random.Generator, position: FloatArray, at: FloatArray, kind: Literal["mapping", "query"]
+) -> FloatArray:
+    """The yaw (N,) in radians: swaying about the way to the room's middle, away from what is too near or blank.
+
+    Of the yaws in steps of 5 degrees the cheapest sequence that turns at most two steps a frame is taken (Viterbi).
+    """
+    middle = np.array(plan.room.size[:2]) / 2 - position
+    sway = np.deg2rad(65) * _wander(rng, at, 6.0 if kind == "mapping" else 4.0)
+    wanted = np.arctan2(middle[:, 1], middle[:, 0]) + sway
+    yaws = np.arange(_YAWS) * 2 * np.pi / _YAWS
+    off = np.abs((yaws - wanted[:, None] + np.pi) % (2 * np.pi) - np.pi)
+    cost = off**2 + 6 * np.maximum(0, 1.6 - _view(plan, position, yaws))
+    turns = np.arange(-2, 3)
+    best, came = cost[0], np.zeros((len(cost), _YAWS), dtype=np.intp)
+    for frame in range(1, len(cost)):
+        options = np.stack([np.roll(best, turn) + 0.05 * turn**2 for turn in turns])
+        chosen = options.argmin(axis=0)
+        came[frame] = (np.arange(_YAWS) - turns[chosen]) % _YAWS
+        best = options.min(axis=0) + cost[frame]
+    state = int(best.argmin())
+    out = np.empty(len(cost))
+    for frame in range(len(cost) - 1, -1, -1):
+        out[frame] = yaws[state]
+        state = int(came[frame, state])
+    out = np.unwrap(out)
+    kernel = np.hanning(9)[1:-1] / np.hanning(9)[1:-1].sum()
+    return np.asarray(np.convolve(np.pad(out, 3, mode="edge"), kernel, "valid"))
+
+
+def _view(plan: _Plan, position: FloatArray, yaws: FloatArray) -> FloatArray:
+    """How far (N, Y) in metres one sees around each direction; the blank wall counts as if it were very near."""
+    rows, columns = plan.free.shape
+    x, y = (np.arange(n) * _CELL + _CELL / 2 for n in (columns, rows))
+    grid = np.stack(np.meshgrid(x, y), axis=-1)
+    tall = [s for s in plan.room.solids if s.centre[2] + s.size[2] / 2 > 1.0 and s.size[0] * s.size[1] > 0.01]
+    blocked = np.zeros((rows, columns), dtype=bool)
+    for solid in tall:
+        blocked |= solid.distance(grid) < 0
+    origin, right, _ = plan.room.blank_wall
+    step = max(plan.room.size[:2]) / _LOOK_STEPS
+    direction = np.stack([np.cos(yaws), np.sin(yaws)], axis=-1)
+    distance = np.full((len(position), len(yaws)), np.inf)
+    for k in range(1, int(1.5 * _LOOK_STEPS)):
+        point = position[:, None] + k * step * direction
+        cell = np.floor(point / _CELL).astype(np.intp)
+        outside = (cell < 0).any(axis=-1) | (cell[..., 0] >= columns) | (cell[..., 1] >= rows)
+        inside = np.clip(cell, 0, (columns - 1, rows - 1))
+        hit = (outside | blocked[inside[..., 1], inside[..., 0]]) & np.isinf(distance)
+        along = (point - origin[:2]) @ right[:2] / (right[:2] @ right[:2])
+        away = np.abs((point - origin[:2]) @ np.array([-right[1], right[0]])) / np.linalg.norm(right[:2])
+        blank = outside & (along > 0) & (along < 1) & (away < 2 * step)
+        distance[hit] = np.where(blank, 0.6, k * step)[hit]
+    distance = np.minimum(distance, 4.0)
+    # the mean over the middle half of a usual lens' field of view
+    return np.asarray(np.mean([np.roll(distance, k, axis=1) for k in range(-3, 4)], axis=0))
+
+
+def _optical_axes(yaw: FloatArray, pitch: FloatArray, roll: FloatArray) -> FloatArray:
+    """Rotations (N, 3, 3) from the optical frame: ``yaw`` left about z, ``pitch`` up, ``roll`` clockwise."""
+    forward = np.stack([np.cos(yaw) * np.cos(pitch), np.sin(yaw) * np.cos(pitch), np.sin(pitch)], axis=-1)
+    level = np.stack([np.sin(yaw), -np.cos(yaw), np.zeros_like(yaw)], axis=-1)
+    below = np.cross(forward, level)
+    c, s = np.cos(roll)[:, None], np.sin(roll)[:, None]
+    return np.stack([c * level + s * below, c * below - s * level, forward], axis=-1)

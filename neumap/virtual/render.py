@@ -1,0 +1,249 @@
+"""Pictures of a virtual room: exact planes in a depth buffer, antialiased textures, and a camera sensor's faults."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import cv2
+import numpy as np
+
+from neumap.arrays import Float32Array, FloatArray, ImageArray
+from neumap.geometry.cameras import normalize
+from neumap.geometry.se3 import invert_pose
+from neumap.records import Camera
+from neumap.virtual.scene import Atlas, Room
+
+_NEAR = 0.05
+# rows worked on at a time: the scratch arrays of one strip stay in the processor's cache
+_STRIP = 48
+
+
+@dataclass(frozen=True)
+class _Rays:
+    """Normalized image coordinates of a grid of samples.
+
+    ``x`` and ``y`` broadcast to (H, W): a lens without distortion needs only (1, W) and (H, 1). The bounds give the
+    least and greatest x of each column and y of each row. ``sample_area`` is that of one sample in the plane z = 1.
+    """
+
+    x: Float32Array
+    y: Float32Array
+    x_bounds: Float32Array
+    y_bounds: Float32Array
+    sample_area: float
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.y.shape[0], self.x.shape[1]
+
+
+@dataclass(frozen=True)
+class _Planes:
+    """The rectangles in view: which, their linear forms and where in the image they may be.
+
+    For a ray r = (x, y, 1), ``forms`` (R, 3, 3) @ r is (1/z, u/z, v/z): the inverse depth, and the texture
+    coordinates (0 to 1 inside the rectangle) times it. ``bounds`` (R, 4): least and greatest x, then y.
+    """
+
+    index: np.ndarray[tuple[int], np.dtype[np.intp]]
+    forms: FloatArray
+    bounds: FloatArray
+
+
+def render(
+    room: Room, camera: Camera, map_from_camera: FloatArray, *, supersample: int = 2
+) -> tuple[ImageArray, Float32Array]:
+    """The (H, W, 3) uint8 BGR image and the (H, W) float32 depth that a camera at ``map_from_camera`` sees.
+
+    The depth is in metres along the optical axis, exact at the pixel centres, 0 where the lens model has no ray.
+    The image is averaged from ``supersample`` x ``supersample`` samples a pixel of textures at a fitting resolution.
+    """
+    planes = _planes_in_view(room.geometry, map_from_camera)
+    inverse, _ = _trace(planes, _rays(*_key(camera), 1), None)
+    depth = np.divide(1, inverse, out=np.zeros_like(inverse), where=inverse > 0)
+    _, place = _trace(planes, _rays(*_key(camera), supersample), room.atlas)
+    image = cv2.remap(room.atlas.image, place[0], place[1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
+    if supersample > 1:
+        image = cv2.resize(image, (camera.width, camera.height), interpolation=cv2.INTER_AREA)
+    return np.asarray(image, dtype=np.uint8), depth
+
+
+def expose(
+    image: ImageArray,
+    rng: np.random.Generator,
+    *,
+    gain: float = 1.0,
+    gamma: float = 1.0,
+    noise_sigma: float = 2.0,
+    motion_px: tuple[float, float] = (0.0, 0.0),
+) -> ImageArray:
+    """What a sensor makes of the light: motion blur, exposure, tone curve and noise, in this order.
+
+    ``image`` is (H, W) or (H, W, 3) uint8; ``motion_px`` is how far (x, y) the scene moves during the exposure;
+    ``noise_sigma`` is the noise's standard deviation in grey levels at middle grey, less in the dark.
+    """
+    moved = image
+    if np.hypot(*motion_px) > 0.3:
+        blurred = cv2.filter2D(image, -1, _motion_kernel(motion_px), borderType=cv2.BORDER_REPLICATE)
+        moved = np.asarray(blurred, dtype=np.uint8)
+    levels = np.arange(256) / 255
+    curve = np.clip(gain * levels, 0, 1) ** gamma * 255
+    toned = np.asarray(cv2.LUT(moved, curve.astype(np.float32)), dtype=np.float32)
+    if noise_sigma > 0:
+        spread = noise_sigma * np.sqrt(0.25 + 1.5 * curve / 255)
+        sigma = np.asarray(cv2.LUT(moved, spread.astype(np.float32)), dtype=np.float32)
+        sigma *= rng.standard_normal(toned.shape, dtype=np.float32)
+        toned += sigma
+    return np.asarray(np.clip(np.rint(toned), 0, 255), dtype=np.uint8)
+
+
+def _motion_kernel(motion_px: tuple[float, float]) -> Float32Array:
+    """A line of weight 1 through the middle of an odd-sized kernel, drawn with linear interpolation."""
+    half = int(np.ceil(max(abs(motion_px[0]), abs(motion_px[1])) / 2)) + 1
+    kernel = np.zeros((2 * half + 1, 2 * half + 1), dtype=np.float32)
+    for t in np.linspace(-0.5, 0.5, 8 * half + 1):
+        x, y = half + t * motion_px[0], half + t * motion_px[1]
+        column, row = int(x), int(y)
+        right, low = x - column, y - row
+        kernel[row : row + 2, column : column + 2] += np.outer([1 - low, low], [1 - right, right]).astype(np.float32)
+    return np.asarray(kernel / kernel.sum(), dtype=np.float32)
+
+
+def _key(camera: Camera) -> tuple[int, int, bytes, str, bytes]:
+    matrix, distortion = np.asarray(camera.matrix, np.float64), np.asarray(camera.distortion, np.float64)
+    return camera.width, camera.height, matrix.tobytes(), camera.distortion_model, distortion.tobytes()
+
+
+@lru_cache(maxsize=8)
+def _rays(width: int, height: int, matrix: bytes, model: str, distortion: bytes, samples: int) -> _Rays:
+    """The rays of ``samples`` x ``samples`` points a pixel; kept, as undistorting a million points takes seconds."""
+    k = np.frombuffer(matrix).reshape(3, 3)
+    camera = Camera(width, height, k, model, np.frombuffer(distortion))
+    columns = (np.arange(width * samples) + 0.5) / samples - 0.5
+    rows = (np.arange(height * samples) + 0.5) / samples - 0.5
+    if k[0, 1] == 0 and model != "equidistant" and not camera.distortion.any():
+        x = normalize(camera, np.stack([columns, np.zeros_like(columns)], axis=1))[:, 0][None, :]
+        y = normalize(camera, np.stack([np.zeros_like(rows), rows], axis=1))[:, 1][:, None]
+    else:
+        grid = np.stack(np.meshgrid(columns, rows), axis=-1).reshape(-1, 2)
+        rays = normalize(camera, grid).reshape(len(rows), len(columns), 2)
+        x, y = rays[..., 0], rays[..., 1]
+    # a column without any valid ray gets bounds that nothing lies between
+    x_bounds = np.stack([np.where(np.isnan(x), np.inf, x).min(0), np.where(np.isnan(x), -np.inf, x).max(0)])
+    y_bounds = np.stack([np.where(np.isnan(y), np.inf, y).min(1), np.where(np.isnan(y), -np.inf, y).max(1)])
+    area = 1 / (k[0, 0] * k[1, 1] * samples**2)
+    return _Rays(
+        x.astype(np.float32), y.astype(np.float32), x_bounds.astype(np.float32), y_bounds.astype(np.float32), area
+    )
+
+
+def _planes_in_view(geometry: FloatArray, map_from_camera: FloatArray) -> _Planes:
+    camera_from_map = invert_pose(map_from_camera)
+    origin = geometry[:, 0] @ camera_from_map[:3, :3].T + camera_from_map[:3, 3]
+    right, down = (geometry[:, k] @ camera_from_map[:3, :3].T for k in (1, 2))
+    away = np.cross(right, down)
+    side = np.einsum("ij,ij->i", away, origin)
+    corners = origin[:, None] + np.stack([0 * right, right, right + down, down], axis=1)
+    facing = side > 1e-6 * np.linalg.norm(away, axis=1)
+    index = np.flatnonzero(facing & (corners[..., 2].max(axis=1) > _NEAR))
+    # nearest first: what they hide needs less work
+    index = index[np.argsort(corners[index, :, 2].mean(axis=1), kind="stable")]
+    origin, right, down, away, side = (a[index] for a in (origin, right, down, away, side))
+    inverse = away / side[:, None]
+    forms = [inverse]
+    for edge in (right, down):
+        unit = edge / np.einsum("ij,ij->i", edge, edge)[:, None]
+        forms.append(unit - np.einsum("ij,ij->i", origin, unit)[:, None] * inverse)
+    return _Planes(index, np.stack(forms, axis=1), _bounds(corners[index]))
+
+
+def _bounds(corners: FloatArray) -> FloatArray:
+    """Least and greatest x/z, then y/z, (R, 4) of the parts of the polygons (R, 4, 3) beyond the near plane."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        image = corners[..., :2] / corners[..., 2:]
+    out = np.stack([image.min(axis=1), image.max(axis=1)], axis=-1).reshape(-1, 4)
+    for k in np.flatnonzero(corners[..., 2].min(axis=1) < _NEAR):
+        polygon = corners[k]
+        z, following = polygon[:, 2], np.roll(polygon, -1, axis=0)
+        crossing = (z < _NEAR) != (following[:, 2] < _NEAR)
+        t = (_NEAR - z[crossing]) / (following[crossing, 2] - z[crossing])
+        cut = polygon[crossing] + t[:, None] * (following[crossing] - polygon[crossing])
+        polygon = np.concatenate([polygon[z >= _NEAR], cut])
+        image = polygon[:, :2] / polygon[:, 2:]
+        out[k] = np.stack([image.min(axis=0), image.max(axis=0)], axis=-1).reshape(4)
+    return out
+
+
+def _trace(planes: _Planes, rays: _Rays, atlas: Atlas | None) -> tuple[Float32Array, Float32Array]:
+    """What each ray meets first: its inverse depth (H, W), 0 for nothing, and where in the atlas its colour is.
+
+    The second is (2, H, W), columns and rows in pixels, far outside for nothing; it stays empty without an atlas.
+    """
+    nearest = np.zeros(rays.shape, dtype=np.float32)
+    place = np.full((2, *rays.shape) if atlas is not None else (2, 0, 0), -9, dtype=np.float32)
+    least_x, greatest_x = rays.x_bounds[0].min(), rays.x_bounds[1].max()
+    least_y, greatest_y = rays.y_bounds[0].min(), rays.y_bounds[1].max()
+    x_low, x_high, y_low, y_high = planes.bounds.T
+    visible = (x_high >= least_x) & (x_low <= greatest_x) & (y_high >= least_y) & (y_low <= greatest_y)
+    all_forms = planes.forms.astype(np.float32)
+    for k in np.flatnonzero(visible):
+        index, forms, bounds = planes.index[k], all_forms[k], planes.bounds[k]
+        columns = np.flatnonzero((rays.x_bounds[1] >= bounds[0]) & (rays.x_bounds[0] <= bounds[1]))
+        rows = np.flatnonzero((rays.y_bounds[1] >= bounds[2]) & (rays.y_bounds[0] <= bounds[3]))
+        if not len(columns) or not len(rows):
+            continue
+        across = slice(columns[0], columns[-1] + 1)
+        for top in range(rows[0], rows[-1] + 1, _STRIP):
+            along = slice(top, min(top + _STRIP, rows[-1] + 1))
+            x = rays.x[along if rays.x.shape[0] > 1 else slice(None), across]
+            y = rays.y[along, across if rays.y.shape[1] > 1 else slice(None)]
+            here = nearest[along, across]
+            w = forms[0, 0] * x + (forms[0, 1] * y + forms[0, 2])
+            seen = w > here
+            if not seen.any():
+                continue
+            u, v = (form[0] * x + (form[1] * y + form[2]) for form in forms[1:])
+            for coordinate in (u, v):
+                seen &= coordinate >= 0
+                seen &= coordinate <= w
+            if not seen.any():
+                continue
+            np.copyto(here, w, where=seen)
+            if atlas is not None:
+                corner, size = _choose_levels(atlas.levels[index], forms, w, rays.sample_area)
+                with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+                    np.reciprocal(w, out=w)
+                    for axis, coordinate in enumerate((u, v)):
+                        coordinate *= w
+                        coordinate *= size[axis]
+                        coordinate += corner[axis]
+                        np.copyto(place[axis, along, across], coordinate, where=seen)
+    return nearest, place
+
+
+def _choose_levels(
+    levels: Float32Array, forms: Float32Array, inverse_depth: Float32Array, sample_area: float
+) -> tuple[list[Float32Array], list[Float32Array]]:
+    """Corner and size (x, y) in the atlas of the mip level for each sample, or one for all where one level does.
+
+    A sample covers an area of the texture that goes with z cubed, and is stretched by 1/cos of the angle to the
+    normal, which goes with z too. The level is taken for a width between the geometric mean of the area's two sides
+    and the longer one, so that it depends on the depth alone.
+    """
+    area = abs(float(np.linalg.det(forms.astype(np.float64)))) * float(levels[0, 2] * levels[0, 3]) * sample_area
+    at_unit_depth = 0.5 * np.log2(area + 1e-30) + 0.25 * np.log2(float(np.linalg.norm(forms[0])))
+    switches = np.exp2((at_unit_depth - (np.arange(1, len(levels)) - 0.5)) / 1.75).astype(np.float32)
+    ends = inverse_depth[:: max(1, len(inverse_depth) - 1), :: max(1, inverse_depth.shape[1] - 1)]
+    if np.isnan(ends).any():
+        first, last = 0, len(switches)
+    else:
+        first, last = int((switches > ends.max()).sum()), int((switches > ends.min()).sum())
+    if first == last:
+        corner, size = levels[first, :2] - np.float32(0.5), levels[first, 2:]
+        return list(corner), list(size)
+    level = np.full(inverse_depth.shape, first, dtype=np.intp)
+    for switch in switches[first:last]:
+        level += inverse_depth < switch
+    corner, size = levels[:, :2] - np.float32(0.5), levels[:, 2:]
+    return [corner[:, axis][level] for axis in (0, 1)], [size[:, axis][level] for axis in (0, 1)]

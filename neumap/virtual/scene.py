@@ -1,0 +1,232 @@
+"""What a virtual room is made of: textured rectangles, solid boxes, the light on them and one atlas of all textures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from neumap.arrays import Float32Array, FloatArray, ImageArray
+from neumap.errors import ConfigError
+
+# cv2.remap addresses its source with 16 bit
+_LARGEST_ATLAS = 32766
+_MAX_LEVELS = 7
+_LIGHT_CELL = 0.1
+
+
+@dataclass(frozen=True)
+class Rectangle:
+    """A textured rectangle in the map frame, in metres, seen from one side only.
+
+    ``origin`` is the corner at the texture's top left; ``right`` and ``down`` are the edges along its columns and
+    rows, at right angles to each other. ``right`` x ``down`` points away from whoever sees it. A ``luminous`` one
+    (lamp, window, screen) is not shaded.
+    """
+
+    name: str
+    origin: FloatArray
+    right: FloatArray
+    down: FloatArray
+    texture: ImageArray
+    luminous: bool = False
+
+    @property
+    def normal(self) -> FloatArray:
+        """The unit vector towards the side it is seen from."""
+        away = np.cross(self.right, self.down)
+        return np.asarray(-away / np.linalg.norm(away))
+
+
+@dataclass(frozen=True)
+class Solid:
+    """A box standing upright, turned by ``yaw`` radians about z: ``centre`` and ``size`` (3,) in metres."""
+
+    name: str
+    centre: FloatArray
+    size: FloatArray
+    yaw: float
+
+    def to_local(self, vectors: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
+        """Map frame vectors (..., 3) in the box's own axes."""
+        c, s = np.cos(self.yaw), np.sin(self.yaw)
+        turn = np.array([[c, -s, 0.0], [s, c, 0.0], [0.0, 0.0, 1.0]], dtype=vectors.dtype)
+        return np.asarray(vectors @ turn)
+
+    def distance(self, points: FloatArray) -> FloatArray:
+        """The horizontal distance in metres of points (..., 2) to the box's footprint, negative inside it."""
+        offset = np.concatenate([points - self.centre[:2], np.zeros((*points.shape[:-1], 1))], axis=-1)
+        beyond = np.abs(self.to_local(offset))[..., :2] - self.size[:2] / 2
+        # two columns by hand: a reduction over so short an axis takes five times as long
+        across, along = np.moveaxis(beyond, -1, 0)
+        outside = np.sqrt(np.maximum(across, 0) ** 2 + np.maximum(along, 0) ** 2)
+        return np.asarray(outside + np.minimum(np.maximum(across, along), 0))
+
+
+@dataclass(frozen=True)
+class Atlas:
+    """All textures and their mip levels in one image, so that a view is sampled by one call.
+
+    ``levels`` (R, L, 4) float32: x, y, width, height in pixels of each rectangle's texture at half the resolution of
+    the level before; a texture with fewer levels repeats its last.
+    """
+
+    image: ImageArray
+    levels: Float32Array
+
+
+@dataclass(frozen=True)
+class Room:
+    """A furnished room: x and y along the walls from one corner, z up from the floor, metres.
+
+    ``geometry`` (R, 3, 3) stacks origin, right and down of the ``rectangles``. ``blank_wall`` (3, 3) holds the same
+    of a stretch of one wall that has nothing on it nor before it.
+    """
+
+    size: tuple[float, float, float]
+    rectangles: tuple[Rectangle, ...]
+    solids: tuple[Solid, ...]
+    blank_wall: FloatArray
+    geometry: FloatArray
+    atlas: Atlas
+
+
+def assemble(
+    size: tuple[float, float, float],
+    rectangles: Sequence[Rectangle],
+    solids: Sequence[Solid],
+    lamps: FloatArray,
+    blank_wall: FloatArray,
+) -> Room:
+    """The room of these parts, with the light of the ``lamps`` (K, 3), map frame, painted into the textures."""
+    geometry = np.stack([np.stack([r.origin, r.right, r.down]) for r in rectangles])
+    atlas = _pack([r.texture for r in _illuminated(rectangles, solids, size, lamps)])
+    lit = []
+    for rectangle, (x, y, width, height) in zip(rectangles, atlas.levels[:, 0].astype(int), strict=True):
+        # a view of the atlas, so that the textures are in memory once
+        lit.append(replace(rectangle, texture=atlas.image[y : y + height, x : x + width]))
+    return Room(size, tuple(lit), tuple(solids), blank_wall, geometry, atlas)
+
+
+def _illuminated(
+    rectangles: Sequence[Rectangle], solids: Sequence[Solid], size: tuple[float, float, float], lamps: FloatArray
+) -> list[Rectangle]:
+    """The rectangles with diffuse light, shadows of the solids included, multiplied into their textures."""
+    grids, points, normals = [], [], []
+    for rectangle in rectangles:
+        rows = max(2, round(float(np.linalg.norm(rectangle.down)) / _LIGHT_CELL))
+        columns = max(2, round(float(np.linalg.norm(rectangle.right)) / _LIGHT_CELL))
+        u = ((np.arange(columns) + 0.5) / columns)[None, :, None]
+        v = ((np.arange(rows) + 0.5) / rows)[:, None, None]
+        cells = rectangle.origin + u * rectangle.right + v * rectangle.down
+        # lifted off its own solid, which would otherwise cast its shadow on it
+        points.append((cells + 2e-3 * rectangle.normal).reshape(-1, 3))
+        normals.append(np.broadcast_to(rectangle.normal, points[-1].shape))
+        grids.append((rows, columns))
+    light = _light(np.concatenate(points), np.concatenate(normals), solids, size, lamps)
+    out, start = [], 0
+    for rectangle, (rows, columns) in zip(rectangles, grids, strict=True):
+        cell = light[start : start + rows * columns].reshape(rows, columns)
+        start += rows * columns
+        if rectangle.luminous:
+            out.append(rectangle)
+            continue
+        height, width = rectangle.texture.shape[:2]
+        gain = cv2.resize(cell, (width, height), interpolation=cv2.INTER_LINEAR)
+        texture = cv2.convertScaleAbs(rectangle.texture * gain[..., None])
+        out.append(replace(rectangle, texture=np.asarray(texture, dtype=np.uint8)))
+    return out
+
+
+def _light(
+    points: FloatArray,
+    normals: FloatArray,
+    solids: Sequence[Solid],
+    size: tuple[float, float, float],
+    lamps: FloatArray,
+) -> Float32Array:
+    """Brightness (N,) around 1 of points (N, 3) with normals (N, 3)."""
+    p, n = points.astype(np.float32), normals.astype(np.float32)
+    # legs and small things are left out: their shadows are narrower than a cell
+    casters = [s for s in solids if float(np.sort(s.size)[1:].prod()) > 0.05]
+    direct = _received(p, n, casters, lamps)
+    # the lit ceiling: what makes it darker under a table and in a corner behind a cupboard
+    across, along = (np.linspace(0.15, 0.85, 3) * s for s in size[:2])
+    ceiling = np.stack(np.meshgrid(across, along, [size[2] - 0.03]), axis=-1).reshape(-1, 3)
+    soft = _received(p, n, casters, ceiling)
+    # what is left comes from all around; the ceiling itself has only what the floor reflects
+    stray = 0.25 + 0.36 * np.maximum(-n[:, 2], 0) + 0.03 * n[:, 0] + 0.05 * n[:, 1]
+    return np.asarray(np.clip(stray + 0.34 * direct + 0.30 * soft, 0.2, 1.2), dtype=np.float32)
+
+
+def _received(points: Float32Array, normals: Float32Array, casters: Sequence[Solid], lamps: FloatArray) -> Float32Array:
+    """The light (N,) of ``lamps`` (K, 3) that shine downwards, shadows included; 1 is the median of what is lit."""
+    out = np.zeros(len(points), dtype=np.float32)
+    for lamp in lamps.astype(np.float32):
+        ray = lamp - points
+        distance = np.linalg.norm(ray, axis=1)
+        # a panel behind a diffuser: strongest straight down, some to the side
+        emitted = np.maximum(ray[:, 2], 0) + 0.3 * distance
+        strength = np.maximum(np.einsum("ij,ij->i", ray, normals), 0) * emitted / (distance**4 + 0.3)
+        reached = np.flatnonzero(strength > 0)
+        for solid in casters:
+            reached = reached[~_blocked(points[reached], ray[reached], solid)]
+        out[reached] += strength[reached]
+    lit = out[out > 0]
+    return np.asarray(np.minimum(out / np.median(lit), 1.7) if len(lit) else out, dtype=np.float32)
+
+
+def _blocked(start: Float32Array, ray: Float32Array, solid: Solid) -> npt.NDArray[np.bool_]:
+    """Whether the segments from ``start`` (N, 3) along ``ray`` (N, 3) pass through the solid (slab test)."""
+    o = solid.to_local(start - solid.centre.astype(np.float32))
+    d = solid.to_local(ray)
+    d = np.where(np.abs(d) < 1e-6, np.float32(1e-6), d)
+    half = (solid.size / 2).astype(np.float32)
+    first, second = (-half - o) / d, (half - o) / d
+    near, far = np.minimum(first, second).T, np.maximum(first, second).T
+    # three columns by hand: a reduction over so short an axis takes five times as long
+    enter = np.maximum(np.maximum(near[0], near[1]), near[2])
+    leave = np.minimum(np.minimum(far[0], far[1]), far[2])
+    return np.asarray((enter < leave) & (leave > 0) & (enter < 1))
+
+
+def _pack(textures: Sequence[ImageArray]) -> Atlas:
+    """Shelf packing of every texture's mip levels, each with a border of one repeated pixel for the interpolation."""
+    pyramids = []
+    for texture in textures:
+        pyramid = [texture]
+        while len(pyramid) < _MAX_LEVELS and min(pyramid[-1].shape[:2]) >= 4:
+            height, width = pyramid[-1].shape[:2]
+            half = cv2.resize(pyramid[-1], ((width + 1) // 2, (height + 1) // 2), interpolation=cv2.INTER_AREA)
+            pyramid.append(np.asarray(half, dtype=np.uint8))
+        pyramids.append(pyramid)
+    pieces = [(k, level, image) for k, pyramid in enumerate(pyramids) for level, image in enumerate(pyramid)]
+    pieces.sort(key=lambda piece: -piece[2].shape[0])
+    levels = np.zeros((len(textures), _MAX_LEVELS, 4), dtype=np.float32)
+    areas, widths = zip(*((image.size / 3, image.shape[1] + 2) for _, _, image in pieces), strict=True)
+    atlas_width = max(int(np.sqrt(1.2 * sum(areas))), *widths)
+    filled: list[int] = []
+    tops: list[int] = []
+    bottom = 0
+    for k, level, image in pieces:
+        height, width = image.shape[:2]
+        shelf = next((n for n, x in enumerate(filled) if x + width + 2 <= atlas_width), len(filled))
+        if shelf == len(filled):
+            filled.append(0)
+            tops.append(bottom)
+            bottom += height + 2
+        levels[k, level] = (filled[shelf] + 1, tops[shelf] + 1, width, height)
+        filled[shelf] += width + 2
+    if max(bottom, atlas_width) > _LARGEST_ATLAS:
+        raise ConfigError("the textures of the virtual room take too much space: give less detail or a smaller room")
+    out = np.zeros((bottom, atlas_width, 3), dtype=np.uint8)
+    for k, level, image in pieces:
+        x, y = int(levels[k, level, 0]) - 1, int(levels[k, level, 1]) - 1
+        bordered = cv2.copyMakeBorder(image, 1, 1, 1, 1, cv2.BORDER_REPLICATE)
+        out[y : y + bordered.shape[0], x : x + bordered.shape[1]] = bordered
+    for k, pyramid in enumerate(pyramids):
+        levels[k, len(pyramid) :] = levels[k, len(pyramid) - 1]
+    return Atlas(out, levels)

@@ -1,1 +1,0 @@
-"""Everything numeric: arrays and tensors in, arrays and tensors out. No files but the map file, no ROS."""

@@ -1,0 +1,55 @@
+"""The node's parameters as ROS 2 has them: declared from the table in ``neumap/tracking/settings.py``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor, SetParametersResult
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+
+from neumap.tracking.settings import SPECS, Settings, Spec, settings_from
+
+
+def declare(node: Node) -> None:
+    """Declare all parameters.
+
+    Raises rclpy's own exceptions for overrides of the wrong type or out of range, which name the parameter.
+    """
+    for spec in SPECS.values():
+        node.declare_parameter(spec.name, spec.default, descriptor(spec))
+
+
+def descriptor(spec: Spec) -> ParameterDescriptor:
+    """Return what ``ros2 param describe`` shows, and the range that rclpy enforces."""
+    unit = f" [{spec.unit}]" if spec.unit else ""
+    described = ParameterDescriptor(
+        description=spec.description + unit,
+        additional_constraints=f"one of {', '.join(spec.choices)}" if spec.choices else "",
+    )
+    if spec.low is not None and spec.high is not None:
+        if isinstance(spec.default, int):
+            described.integer_range = [IntegerRange(from_value=int(spec.low), to_value=int(spec.high), step=1)]
+        else:
+            described.floating_point_range = [
+                FloatingPointRange(from_value=float(spec.low), to_value=float(spec.high), step=0.0)
+            ]
+    return described
+
+
+def read(node: Node) -> Settings:
+    """Return the settings that the node's parameters make now."""
+    return settings_from({name: node.get_parameter(name).value for name in SPECS})
+
+
+def check(node: Node) -> str:
+    """Say what is wrong with the node's parameters, from a parameter file for example; empty where nothing is."""
+    doubts = (spec.doubt(node.get_parameter(name).value) for name, spec in SPECS.items())
+    return next(filter(None, doubts), "")
+
+
+def verdict(changes: Iterable[Parameter], configured: bool) -> SetParametersResult:
+    """Tell whether parameters may be changed so; the reason names the first that may not."""
+    reasons = (SPECS[p.name].doubt(p.value, configured) for p in changes if p.name in SPECS)
+    reason = next(filter(None, reasons), "")
+    return SetParametersResult(successful=not reason, reason=reason)

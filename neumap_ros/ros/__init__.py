@@ -1,1 +1,0 @@
-"""The ROS 2 node. The only place that imports rclpy and its kin."""

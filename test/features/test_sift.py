@@ -1,0 +1,126 @@
+"""Keypoints and descriptors, on made-up textures."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from synthetic_scene import texture
+
+from neumap.arrays import ImageArray
+from neumap.features.sift import DESCRIPTOR_SIZE, FeatureExtractor, Features, FeatureSettings, root_sift
+
+
+@pytest.fixture(scope="module")
+def image() -> ImageArray:
+    return texture(np.random.default_rng(1), 240, 320)
+
+
+@pytest.fixture(scope="module")
+def features(image: ImageArray) -> Features:
+    return FeatureExtractor()(image)
+
+
+def test_shapes_and_types(features: Features) -> None:
+    n = len(features)
+    assert n > 100
+    shapes = {
+        "pixels": (n, 2),
+        "size": (n,),
+        "angle": (n,),
+        "response": (n,),
+        "descriptors": (n, DESCRIPTOR_SIZE),
+        "coarse": (n, DESCRIPTOR_SIZE),
+    }
+    for name, shape in shapes.items():
+        value = getattr(features, name)
+        assert value.shape == shape
+        assert value.dtype == np.float32
+        assert np.isfinite(value).all()
+
+
+def test_descriptors_are_of_unit_length_and_not_negative(features: Features) -> None:
+    for descriptors in (features.descriptors, features.coarse):
+        np.testing.assert_allclose(np.linalg.norm(descriptors, axis=1), 1, atol=1e-5)
+        assert (descriptors >= 0).all()
+
+
+def test_pixels_are_in_the_image_and_angles_in_radians(features: Features) -> None:
+    assert (features.pixels > -0.5).all()
+    assert (features.pixels < [319.5, 239.5]).all()
+    assert 3 < np.ptp(features.angle) <= 2 * np.pi
+
+
+def test_strongest_first(features: Features) -> None:
+    assert (np.diff(features.response) <= 0).all()
+
+
+def test_fewer_keypoints_are_the_strongest_of_all(image: ImageArray, features: Features) -> None:
+    few = FeatureExtractor(FeatureSettings(max_keypoints=50))(image)
+    assert len(few) == 50
+    np.testing.assert_array_equal(few.response, features.response[:50])
+
+
+def test_same_image_same_features(image: ImageArray, features: Features) -> None:
+    again = FeatureExtractor()(image)
+    np.testing.assert_array_equal(again.pixels, features.pixels)
+    np.testing.assert_array_equal(again.descriptors, features.descriptors)
+    np.testing.assert_array_equal(again.coarse, features.coarse)
+
+
+@pytest.mark.parametrize("value", [0, 128, 255])
+def test_blank_image_has_no_features(value: int) -> None:
+    empty = FeatureExtractor()(np.full((120, 160), value, np.uint8))
+    assert len(empty) == 0
+    assert empty.pixels.shape == (0, 2)
+    assert empty.size.shape == empty.angle.shape == empty.response.shape == (0,)
+    assert empty.descriptors.shape == empty.coarse.shape == (0, DESCRIPTOR_SIZE)
+
+
+def test_a_quarter_turn_of_the_image_turns_keypoints_and_keeps_descriptors(
+    image: ImageArray, features: Features
+) -> None:
+    turned = FeatureExtractor()(np.ascontiguousarray(np.rot90(image)))
+    similarity = features.descriptors @ turned.descriptors.T
+    best, back = similarity.argmax(axis=1), similarity.argmax(axis=0)
+    mutual = np.flatnonzero(back[best] == np.arange(len(features)))
+    here, there = features.select(mutual), turned.select(best[mutual])
+    expected = np.stack([here.pixels[:, 1], 319 - here.pixels[:, 0]], axis=1)
+    right = np.linalg.norm(there.pixels - expected, axis=1) < 1.5
+    assert right.mean() > 0.7
+    assert len(mutual) > 0.7 * len(features)
+    turn = (there.angle - here.angle)[right]
+    np.testing.assert_allclose(np.median(np.exp(1j * turn)), np.exp(-0.5j * np.pi), atol=0.1)
+    coarse = (here.coarse * there.coarse).sum(axis=1)[right]
+    assert np.median(coarse) > 0.9
+
+
+def test_the_coarse_descriptor_sees_what_the_fine_one_does_not() -> None:
+    """Two images that differ only away from their middle."""
+    rng = np.random.default_rng(4)
+    first, other = texture(rng, 240, 240), texture(rng, 240, 240)
+    y, x = np.mgrid[:240, :240] - 119.5
+    second = np.where(np.hypot(x, y) < 40, first, other)
+    a, b = FeatureExtractor()(first), FeatureExtractor()(second)
+    distance = np.linalg.norm(a.pixels[:, None] - b.pixels, axis=2)
+    distance += np.abs(a.size[:, None] - b.size) + np.abs(np.sin((a.angle[:, None] - b.angle) / 2))
+    same = (distance.min(axis=1) < 0.1) & (np.linalg.norm(a.pixels - 119.5, axis=1) < 10) & (a.size < 4)
+    twin = distance.argmin(axis=1)
+    assert same.sum() >= 2
+    assert (a.descriptors * b.descriptors[twin]).sum(axis=1)[same].min() > 0.98
+    assert (a.coarse * b.coarse[twin]).sum(axis=1)[same].mean() < 0.95
+
+
+def test_select_takes_indices_and_masks(features: Features) -> None:
+    mask = np.arange(len(features)) % 7 == 3
+    by_mask, by_index = features.select(mask), features.select(np.flatnonzero(mask))
+    assert len(by_mask) == mask.sum()
+    np.testing.assert_array_equal(by_mask.descriptors, by_index.descriptors)
+    np.testing.assert_array_equal(by_mask.angle, features.angle[mask])
+
+
+def test_root_sift_is_the_hellinger_kernel() -> None:
+    sift = np.random.default_rng(2).integers(0, 200, (2, 128)).astype(np.float32)
+    p, q = sift / sift.sum(axis=1, keepdims=True)
+    a, b = root_sift(sift)
+    assert a @ b == pytest.approx(np.sqrt(p * q).sum(), rel=1e-5)
+    assert np.isfinite(root_sift(np.zeros((1, 128), np.float32))).all()

@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from neumap.arrays import FloatArray
+from neumap.errors import ConfigError, DataError, MissingDependencyError
+from neumap.records import PoseEstimate, Status
+from neumap.report.figures import covariance_ellipse, draw_report
+
+
+def circle(count: int, radius: float) -> FloatArray:
+    poses = np.tile(np.eye(4), (count, 1, 1))
+    angle = np.linspace(0, 6, count)
+    poses[:, 0, 3], poses[:, 1, 3] = radius * np.cos(angle), radius * np.sin(angle)
+    poses[:, :3, :3] = [[0, 0, 1], [-1, 0, 0], [0, -1, 0]]
+    return poses
+
+
+def found(pose: FloatArray, sigma: float) -> PoseEstimate:
+    pixels = np.random.default_rng(0).uniform(0, 120, (40, 2)).astype(np.float32)
+    points = np.zeros((40, 3), dtype=np.float32)
+    return PoseEstimate(Status.LOCALIZED, "", pose, sigma**2 * np.eye(6), 40, 0.8, pixels, points, {})
+
+
+def lost() -> PoseEstimate:
+    nothing = np.zeros((0, 2), dtype=np.float32), np.zeros((0, 3), dtype=np.float32)
+    return PoseEstimate(Status.LOST, "too few inliers", None, None, 3, float("nan"), *nothing, {})
+
+
+@pytest.mark.parametrize("with_truth", [True, False])
+@pytest.mark.parametrize("shape", [(120, 160), (120, 160, 3)])
+def test_a_report_is_drawn(tmp_path: Path, with_truth: bool, shape: tuple[int, ...]) -> None:
+    rng = np.random.default_rng(1)
+    truth = circle(12, 2.0)
+    estimates = [lost() if k == 5 else found(pose, 0.004) for k, pose in enumerate(truth)]
+    image = rng.integers(0, 255, shape, dtype=np.uint8)
+    path = tmp_path / "report.png"
+    draw_report(
+        path,
+        mapping_poses=circle(50, 2.4),
+        truth=truth if with_truth else None,
+        estimates=estimates,
+        landmarks=rng.normal(0, 2, (20000, 3)),
+        queries=[(image, estimate) for estimate in estimates],
+        title="A circle",
+    )
+    drawn = cv2.imread(str(path))
+    assert drawn is not None
+    assert drawn.shape[1] == 1320
+    assert drawn.std() > 10
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_report_of_next_to_nothing_is_drawn(tmp_path: Path) -> None:
+    for name, estimates in (("empty.png", []), ("lost.png", [lost()])):
+        draw_report(
+            tmp_path / name,
+            mapping_poses=np.zeros((0, 4, 4)),
+            truth=None,
+            estimates=estimates,
+            landmarks=np.zeros((0, 3)),
+            queries=[(np.zeros((12, 16), dtype=np.uint8), estimate) for estimate in estimates],
+            title="",
+        )
+        assert (tmp_path / name).stat().st_size > 0
+
+
+def test_the_ellipse_holds_ninety_percent() -> None:
+    rng = np.random.default_rng(0)
+    a = rng.normal(size=(6, 6))
+    covariance = a @ a.T
+    major, minor, turn = covariance_ellipse(covariance)
+    assert major >= minor > 0
+    points = rng.multivariate_normal(np.zeros(6), covariance, 20000)[:, :2]
+    c, s = np.cos(np.deg2rad(turn)), np.sin(np.deg2rad(turn))
+    along, across = points @ np.array([c, s]), points @ np.array([-s, c])
+    inside = (2 * along / major) ** 2 + (2 * across / minor) ** 2 < 1
+    assert inside.mean() == pytest.approx(0.9, abs=0.01)
+
+
+def test_without_matplotlib_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("matplotlib", "matplotlib.figure", "matplotlib.backends.backend_agg"):
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(MissingDependencyError, match=r"neumap\[plots\]"):
+        draw_report(
+            tmp_path / "x.png",
+            mapping_poses=circle(3, 1.0),
+            truth=None,
+            estimates=[],
+            landmarks=np.zeros((0, 3)),
+            queries=[],
+            title="",
+        )
+
+
+@pytest.mark.parametrize(("name", "error"), [("nowhere/x.png", DataError), ("x.txt", ConfigError)])
+def test_a_file_that_cannot_be_written_is_reported(tmp_path: Path, name: str, error: type[Exception]) -> None:
+    with pytest.raises(error, match=name):
+        draw_report(
+            tmp_path / name,
+            mapping_poses=circle(3, 1.0),
+            truth=None,
+            estimates=[],
+            landmarks=np.zeros((0, 3)),
+            queries=[],
+            title="",
+        )
