@@ -46,13 +46,16 @@ class Client:
         """Lets time pass."""
         self.until(lambda: False, seconds)
 
-    def ask(self, kind: type, name: str, request: Any = None, **fields: Any) -> Any:
-        """Calls a service as soon as it is there; the future of its response."""
+    def is_served(self, kind: type, name: str) -> bool:
+        """Whether there is such a service."""
         if name not in self._services:
             self._services[name] = self.node.create_client(kind, name)
-        service = self._services[name]
-        assert self.until(service.service_is_ready), f"there is no service {name}"
-        return service.call_async(kind.Request(**fields) if request is None else request)
+        return bool(self._services[name].service_is_ready())
+
+    def ask(self, kind: type, name: str, **fields: Any) -> Any:
+        """Calls a service as soon as it is there; the future of its response."""
+        assert self.until(lambda: self.is_served(kind, name)), f"there is no service {name}"
+        return self._services[name].call_async(kind.Request(**fields))
 
     def answer(self, future: Any, patience_s: float = PATIENCE_S) -> Any:
         """Waits for the response of a service."""

@@ -65,8 +65,8 @@ class NodeProcess:
 
     def is_up(self) -> bool:
         """Waits until it can be asked; whether it lives so long."""
-        state = self.client.ask(GetState, f"{self.name}/get_state") if self.alive else None
-        return state is not None and self.client.until(lambda: state.done() or not self.alive) and self.alive
+        service = f"{self.name}/get_state"
+        return self.client.until(lambda: not self.alive or self.client.is_served(GetState, service)) and self.alive
 
     def stop(self, by: signal.Signals = signal.SIGINT, patience_s: float = 20.0) -> int:
         """Sends a signal; what the process exits with. Raises TimeoutExpired where it does not, and kills it."""
