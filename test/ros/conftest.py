@@ -53,16 +53,16 @@ class World:
 
 def neumap(*arguments: object) -> None:
     """Runs the command in a process of its own."""
-    command = [sys.executable, "-m", "neumap_ros.cli", *map(str, arguments)]
+    command = [sys.executable, "-m", "neumap.cli", *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
 
 
 @pytest.fixture(scope="session")
 def world(tmp_path_factory: pytest.TempPathFactory) -> World:
-    from neumap_ros.io.trajectories import read_trajectory
-    from neumap_ros.io.virtual.recording import record_query
-    from neumap_ros.io.virtual.world import MAPPING, SMALL, write_world
+    from neumap.io.trajectories import read_trajectory
+    from neumap.virtual.recording import record_query
+    from neumap.virtual.world import MAPPING, SMALL, write_world
 
     folder = tmp_path_factory.mktemp("world")
     small = dataclasses.replace(SMALL, query_frames=1, other_room_frames=1)
@@ -80,7 +80,7 @@ def recording(world: World) -> Recording:
     from player import IMAGE, TF_STATIC, Recording, Timed, message_class
     from rosbags.highlevel import AnyReader
 
-    from neumap_ros.io.virtual.recording import IMAGE_TOPIC, INFO_TOPIC, TRUTH_TOPIC
+    from neumap.virtual.recording import IMAGE_TOPIC, INFO_TOPIC, TRUTH_TOPIC
 
     topics = {IMAGE_TOPIC: IMAGE, INFO_TOPIC: "camera_info", "/tf": "tf", "/tf_static": TF_STATIC}
     messages, truth, count = [], {}, 0
@@ -101,9 +101,9 @@ def recording(world: World) -> Recording:
 @pytest.fixture(scope="session")
 def table() -> Any:
     """What parameters there are."""
-    from neumap_ros.ros.parameters import TABLE
+    from neumap.tracking.settings import SPECS
 
-    return TABLE
+    return list(SPECS.values())
 
 
 @pytest.fixture(scope="session")
