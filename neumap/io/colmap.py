@@ -77,9 +77,7 @@ def read_colmap(model_folder: PathLike, image_folder: PathLike | None = None, po
             camera = camera_from_colmap(reconstruction.cameras[image.camera_id])
             cameras[image.camera_id], camera_notes = fit_to_image(camera, directory / image.name)
             notes += [note for note in camera_notes if note not in notes]
-    stamps, from_names = stamps_from_names(names)
-    if not from_names:
-        notes.append("the file names are not stamps: the images are stamped 0 s, 1 s, ... in the order of their names")
+    stamps, stamp_notes = stamps_from_names(names)
     frames = []
     for image, name, stamp in zip(images, names, stamps, strict=True):
         camera = cameras[image.camera_id]
@@ -93,7 +91,7 @@ def read_colmap(model_folder: PathLike, image_folder: PathLike | None = None, po
             )
         )
     frames.sort(key=lambda frame: frame.stamp_ns)
-    return Source(f"COLMAP model {model}", tuple(frames), tuple(notes))
+    return Source(f"COLMAP model {model}", tuple(frames), (*notes, *stamp_notes))
 
 
 def camera_from_colmap(camera: Any) -> Camera:

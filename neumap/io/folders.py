@@ -37,11 +37,9 @@ def read_images(path: PathLike) -> Source:
     files = sorted(filter(is_image, path.iterdir())) if is_folder else [path]
     if not files:
         raise DataError(f"the folder {path} holds no image")
-    stamps, from_names = stamps_from_names([file.name for file in files])
+    stamps, stamp_notes = stamps_from_names([file.name for file in files])
     camera_info = find_camera_info(folder, CALIBRATION_LEVELS)
     camera, notes = fit_to_image(read_camera_info(camera_info), files[0])
-    if not from_names:
-        notes += ("the file names are not stamps: the images are stamped 0 s, 1 s, ... in the order of their names",)
     size = (camera.width, camera.height)
     frames = [
         Frame(file.name, stamp, camera, partial(read_gray, file, size))
@@ -49,4 +47,4 @@ def read_images(path: PathLike) -> Source:
     ]
     frames.sort(key=lambda frame: frame.stamp_ns)
     kind = "folder of images" if is_folder else "image"
-    return Source(f"{kind} {path}", tuple(frames), notes)
+    return Source(f"{kind} {path}", tuple(frames), (*notes, *stamp_notes))

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from neumap.arrays import Float32Array, ImageArray
 from neumap.errors import DataError
 from neumap.geometry.transform_tree import frame_name
+from neumap.io.images import decode
 from neumap.io.stamps import format_stamp, stamp_of
 from neumap.records import Camera, Frame
 
@@ -179,10 +180,7 @@ def _samples(message: Any, kind: str, itemsize: int, channels: int) -> npt.NDArr
 
 def _decode(data: Bytes, flags: int) -> npt.NDArray[Any]:
     content = np.frombuffer(data, np.uint8)
-    try:
-        image = cv2.imdecode(content, flags) if content.size else None
-    except cv2.error:
-        image = None
+    image = decode(content, flags)
     if image is None:
         raise DataError(f"the compressed image of {content.size} bytes cannot be decoded: it is damaged")
-    return np.asarray(image)
+    return image

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
-from neumap.geometry.transform_tree import Row, TransformTree
+from neumap.geometry.transform_tree import Row
 from neumap.io.stamps import stamp_of
 
 
@@ -16,11 +16,7 @@ def row_of(message: Any) -> Row:
     return float(t.x), float(t.y), float(t.z), float(q.x), float(q.y), float(q.z), float(q.w)
 
 
-def add_transforms(tree: TransformTree, transforms: Iterable[Any], static: bool) -> list[str]:
-    """Adds the TransformStamped of a TFMessage to a tree; what :meth:`TransformTree.add` said of those it skipped."""
-    said = []
+def transforms_of(transforms: Iterable[Any]) -> Iterator[tuple[str, str, int, Row]]:
+    """Parent, child, stamp (ns) and numbers of TransformStamped messages, as ``TransformTree.add`` takes them."""
     for each in transforms:
-        row = row_of(each.transform)
-        stamp = stamp_of(each.header)
-        said.append(tree.add(each.header.frame_id, each.child_frame_id, stamp, row[:3], row[3:], static))
-    return [problem for problem in said if problem]
+        yield each.header.frame_id, each.child_frame_id, stamp_of(each.header), row_of(each.transform)

@@ -45,8 +45,8 @@ def format_stamp(stamp_ns: int) -> str:
     return f"{'-' if stamp_ns < 0 else ''}{seconds}.{nanoseconds:09d}"
 
 
-def stamps_from_names(names: Sequence[str]) -> tuple[list[int], bool]:
-    """Stamps in nanoseconds of image files, and whether the names hold them.
+def stamps_from_names(names: Sequence[str]) -> tuple[list[int], tuple[str, ...]]:
+    """Stamps in nanoseconds of image files, and a note for the user where the names do not hold them.
 
     A name (without its extension) that is a number is a stamp in seconds, or in nanoseconds where it is a whole number
     of 18 or 19 digits. Unless every name is one and all differ, the stamps are the index in seconds.
@@ -59,18 +59,14 @@ def stamps_from_names(names: Sequence[str]) -> tuple[list[int], bool]:
         except ValueError:
             break
     if len(set(stamps)) == len(names):
-        return stamps, True
-    return [index * NS_PER_SECOND for index in range(len(names))], False
+        return stamps, ()
+    note = "the file names are not stamps: the images are stamped 0 s, 1 s, ... in the order of their names"
+    return [index * NS_PER_SECOND for index in range(len(names))], (note,)
 
 
 def stamp_of(header: Any) -> int:
     """The stamp of a std_msgs/Header in nanoseconds."""
     return int(header.stamp.sec) * NS_PER_SECOND + int(header.stamp.nanosec)
-
-
-def set_stamp(header: Any, stamp_ns: int) -> None:
-    """Sets the stamp of a std_msgs/Header to nanoseconds."""
-    header.stamp.sec, header.stamp.nanosec = divmod(int(stamp_ns), NS_PER_SECOND)
 
 
 def nearest(sorted_stamps_ns: IntArray, stamps_ns: IntArray) -> tuple[npt.NDArray[np.intp], IntArray]:

@@ -43,6 +43,7 @@ from neumap.geometry.se3 import invert_pose
 from neumap.io.bags import store
 from neumap.io.bags.source import open_bag
 from neumap.io.bags.topics import BagOptions
+from neumap.io.bags.transforms import RecordedTransforms
 from neumap.io.tum import read_tum
 from neumap.records import Source
 
@@ -330,6 +331,20 @@ def test_transforms_that_tf2_skips_are_left_out_and_counted(opened: Open) -> Non
         DataError, match=r"does not connect map with .*: the frames are .*; 23 of 48 .*_NAN_INPUT.*odom"
     ):
         opened(bag)
+
+
+def test_poses_of_a_frame_at_all_stamps() -> None:
+    recorded = RecordedTransforms()
+    recorded.add([transform(START, "base_link", OPTICAL, BASE_FROM_MAST)], is_static=True)
+    for ms in (200, 0, 100, 900):
+        recorded.add([transform(START + ms * MS, "odom", "base_link", odom_from_base(ms / 1000))], is_static=False)
+    recorded.add([transform(START + ms * MS, "map", "odom", np.eye(4)) for ms in (150, 500)], is_static=False)
+    stamps = recorded.stamps_ns
+    assert [(stamp - START) // MS for stamp in stamps] == [0, 100, 150, 200, 500, 900]
+    found = recorded.lookup("odom", OPTICAL, stamps)
+    assert found.known.tolist() == [True, True, True, True, False, True]
+    for stamp, pose in zip(stamps[found.known], found.poses[found.known], strict=True):
+        assert np.allclose(pose, odom_from_base((stamp - START) / 1e9) @ BASE_FROM_MAST)
 
 
 def test_a_static_link_that_changes(opened: Open) -> None:

@@ -13,7 +13,7 @@ from neumap.arrays import FloatArray, IntArray
 from neumap.errors import DataError
 from neumap.geometry.se3 import invert_pose, make_pose, matrix_from_quat
 from neumap.geometry.transform_tree import TransformTree
-from neumap.io.pose_messages import add_transforms
+from neumap.io.pose_messages import transforms_of
 from neumap.io.stamps import LIMIT_NS
 from neumap.io.trajectories import MAX_GAP_NS, poses_at
 from neumap.records import Trajectory
@@ -48,8 +48,8 @@ class RecordedTransforms:
     @property
     def stamps_ns(self) -> IntArray:
         """All stamps (N,) of /tf, in order, each once."""
-        edges = self._tree.edges.values()
-        return np.array(sorted({stamp for edge in edges if not edge.is_static for stamp in edge.stamps}), np.int64)
+        moving = (edge.stamps for edge in self._tree.edges.values() if not edge.is_static)
+        return np.array(sorted({stamp for stamps in moving for stamp in stamps}), dtype=np.int64)
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -65,7 +65,8 @@ class RecordedTransforms:
     def add(self, transforms: Sequence[Any], is_static: bool) -> None:
         """Adds the geometry_msgs/TransformStamped of a tf2_msgs/TFMessage of /tf or /tf_static."""
         self._count += len(transforms)
-        add_transforms(self._tree, transforms, is_static)
+        for parent, child, stamp_ns, row in transforms_of(transforms):
+            self._tree.add(parent, child, stamp_ns, row[:3], row[3:], is_static)
 
     def problem(self, target: str, source: str) -> str:
         """Why the pose of ``source`` in ``target`` cannot be known at any time; empty where it can."""
@@ -131,7 +132,7 @@ class RecordedTransforms:
 
     def _poses(self, parent: str, child: str, stamps_ns: IntArray) -> tuple[FloatArray, npt.NDArray[np.bool_]]:
         is_static = self._tree.edges[child].is_static
-        trajectory = self._trajectory(child)
+        trajectory = self._samples(child)
         if is_static and not _is_constant(trajectory):
             raise DataError(
                 f"the link {parent} -> {child} of /tf_static changes: the bag holds recordings of two robots or of a "
@@ -143,7 +144,7 @@ class RecordedTransforms:
         # between equal samples nothing moved, however far apart they are
         return poses_at(trajectory, stamps_ns, LIMIT_NS if _is_constant(trajectory) else MAX_GAP_NS)
 
-    def _trajectory(self, child: str) -> Trajectory:
+    def _samples(self, child: str) -> Trajectory:
         """The samples of a frame in its parent, of /tf the first of each stamp."""
         if child not in self._trajectories:
             edge = self._tree.edges[child]
