@@ -17,12 +17,12 @@ CALIBRATION_LEVELS = 2
 
 
 def holds_images(path: Path) -> bool:
-    """Whether the path is an image file or a folder with one."""
+    """Tell whether the path is an image file or a folder with one."""
     return any(map(is_image, path.iterdir())) if path.is_dir() else is_image(path)
 
 
 def read_images(path: PathLike) -> Source:
-    """One image file, or the images of a folder, as frames without poses.
+    """Read one image file, or the images of a folder, as frames without poses.
 
     ``camera_info.yaml`` lies beside them or up to two folders above; it is scaled to the first image. The stamps are
     the file names where those are numbers (seconds, or whole nanoseconds), else 0 s, 1 s, ... in the order of the

@@ -17,12 +17,12 @@ SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".pgm", 
 
 
 def is_image(path: Path) -> bool:
-    """Whether the name is that of an image file (hidden files are not)."""
+    """Tell whether the name is that of an image file (hidden files are not)."""
     return path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
 
 
 def read_gray(path: PathLike, size: tuple[int, int] | None = None) -> ImageArray:
-    """An image file as (H, W) uint8 grey, as stored: the calibration knows nothing of an EXIF orientation.
+    """Read an image file as (H, W) uint8 grey, as stored: the calibration knows nothing of an EXIF orientation.
 
     Raises :class:`~neumap.errors.DataError` naming the file where it cannot be read or decoded, or is not of
     ``size`` (width, height) in pixels where one is given.
@@ -33,7 +33,7 @@ def read_gray(path: PathLike, size: tuple[int, int] | None = None) -> ImageArray
 
 
 def read_depth(path: PathLike, units_per_metre: float = 5000.0, size: tuple[int, int] | None = None) -> Float32Array:
-    """A 16-bit depth image as (H, W) float32 metres along the optical axis, 0 where unknown.
+    """Read a 16-bit depth image as (H, W) float32 metres along the optical axis, 0 where unknown.
 
     Raises :class:`~neumap.errors.DataError` naming the file where it cannot be read, is not 16-bit single
     channel, or is not of ``size`` (width, height) in pixels where one is given.
@@ -50,7 +50,7 @@ def read_depth(path: PathLike, units_per_metre: float = 5000.0, size: tuple[int,
 
 
 def decode(data: npt.NDArray[np.uint8], flags: int) -> npt.NDArray[Any] | None:
-    """The pixels of an encoded image, by the flags of cv2.imdecode; None where OpenCV cannot decode it."""
+    """Decode an image by the flags of cv2.imdecode; None where OpenCV cannot."""
     try:
         # of no data OpenCV raises, of damaged data mostly not
         image = cv2.imdecode(data, flags) if data.size else None

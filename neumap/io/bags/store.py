@@ -25,7 +25,7 @@ class Position(NamedTuple):
 
 
 def numbered(messages: Iterable[Message]) -> Iterator[tuple[Position, Message]]:
-    """The messages with their positions."""
+    """Yield the messages with their positions."""
     last: dict[Topic, Position] = {}
     for message in messages:
         before = last.get(message.topic)
@@ -55,7 +55,7 @@ class MessageStore:
         self._passed: dict[Topic, Position] = {}
 
     def read(self, position: Position) -> Message:
-        """The message at a position.
+        """Read the message at a position.
 
         Raises :class:`~neumap.errors.DataError` where it is no longer there.
         """
