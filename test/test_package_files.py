@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
+import neumap
 from neumap_ros.parameters import TABLE
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -83,8 +84,11 @@ def test_package_xml_is_of_an_interface_package_of_format_3() -> None:
 
 
 def test_both_packages_have_the_same_version() -> None:
-    pyproject = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
-    assert re.findall(r'^version = "(.+)"$', pyproject, re.M) == list(texts("version"))
+    changelog = (ROOT / "CHANGELOG.rst").read_text(encoding="utf-8")
+    newest = re.search(r"^(\d+\.\d+\.\d+) \(.+\)\n-+$", changelog, re.M)
+    assert newest
+    # pyproject.toml reads it where we do
+    assert texts("version") == {newest[1]} == {neumap.__version__}
 
 
 def test_cmake_makes_every_interface() -> None:
@@ -126,14 +130,24 @@ def test_what_the_node_imports_from_ros_is_a_dependency() -> None:
     assert ros <= texts("exec_depend") | texts("depend")
 
 
-@pytest.mark.parametrize("path", ["scripts/localizer"])
-def test_executables_can_be_executed(path: str) -> None:
-    assert (ROOT / path).stat().st_mode & 0o111
-    source = (ROOT / path).read_text(encoding="utf-8")
+@pytest.mark.parametrize("path", sorted((ROOT / "scripts").iterdir()), ids=lambda path: path.name)
+def test_executables_can_be_executed(path: Path) -> None:
+    assert path.stat().st_mode & 0o111
+    source = path.read_text(encoding="utf-8")
     # the interpreter of an active virtual environment, where there is one
     assert source.startswith("#!/usr/bin/env python3\n")
     compile(source, path, "exec")
-    assert f"install(PROGRAMS {path} " in CMAKE
+
+
+def test_cmake_installs_both_packages_their_commands_and_the_definitions() -> None:
+    installed = dict(re.findall(r"^install\((?:DIRECTORY|PROGRAMS) (.+?)\s+DESTINATION (\S+?)\)?(?:\s|$)", CMAKE, re.M))
+    assert installed == {
+        "neumap ${PROJECT_NAME}": "${python_install_dir}",
+        # where neumap.interfaces looks for them
+        "msg srv": "${python_install_dir}/neumap/interfaces",
+        "scripts/localizer scripts/neumap": "lib/${PROJECT_NAME}",
+        "launch config": "share/${PROJECT_NAME}",
+    }
 
 
 def test_the_launch_file_declares_the_arguments() -> None:
