@@ -28,9 +28,8 @@ from neumap.geometry import se3
 from neumap.geometry.se3 import make_pose
 from neumap.localization.large_place import voxel_index
 from neumap.localization.localizer import Localizer
-from neumap.localization.query import View
+from neumap.localization.query import Query, Scope
 from neumap.localization.retrieval import MOST_VOXELS, VOTERS
-from neumap.localization.solver import Solver
 from neumap.mapping.build import MappingSettings, map_of, survey
 from neumap.mapping.merge import merge_all
 from neumap.maps.map_file import to_bytes
@@ -50,11 +49,11 @@ ALL_EVERY = 4
 
 @dataclass(frozen=True)
 class Mapped:
-    """A room: its map, its queries' poses and what they look like, and how long both took."""
+    """A room: its map, its queries and their poses, and how long both took."""
 
     neural_map: NeuralMap
     poses: Sequence[FloatArray]
-    views: Sequence[View]
+    queries: Sequence[Query]
     mapping_s: float
     features_ms: float
 
@@ -69,13 +68,13 @@ def map_room(place: Building, index: int) -> Mapped:
     localizer = Localizer(neural_map)
     images = [frame.read_image() for frame in frames.query]
     rendered = time.perf_counter()
-    views = [localizer.look(image, frame.camera) for image, frame in zip(images, frames.query, strict=True)]
+    queries = [localizer.look(image, frame.camera) for image, frame in zip(images, frames.query, strict=True)]
     return Mapped(
         neural_map,
         [frame.map_from_camera for frame in frames.query if frame.map_from_camera is not None],
-        views,
+        queries,
         mapped - started,
-        (time.perf_counter() - rendered) * 1e3 / len(views),
+        (time.perf_counter() - rendered) * 1e3 / len(queries),
     )
 
 
@@ -101,43 +100,42 @@ class Answers:
 Pose = FloatArray | None
 
 
-def by_right_voxels(neural_map: NeuralMap) -> Callable[[View, FloatArray], Pose]:
+def by_right_voxels(neural_map: NeuralMap) -> Callable[[Query, FloatArray], Pose]:
     localizer, grid = Localizer(neural_map, choose_voxels=False), neural_map.grid
-    return lambda view, truth: localizer.localize_view(view, grid.within(truth[:3, 3], NEAR_M)).map_from_camera
+    return lambda query, truth: localizer.locate(query, Scope(grid.within(truth[:3, 3], NEAR_M))).map_from_camera
 
 
-def by_all_voxels(neural_map: NeuralMap) -> Callable[[View, FloatArray], Pose]:
+def by_all_voxels(neural_map: NeuralMap) -> Callable[[Query, FloatArray], Pose]:
     localizer = Localizer(neural_map, choose_voxels=False)
-    return lambda view, _: localizer.localize_view(view).map_from_camera
+    return lambda query, _: localizer.locate(query).map_from_camera
 
 
-def by_chosen_voxels(neural_map: NeuralMap) -> Callable[[View, FloatArray], Pose]:
+def by_chosen_voxels(neural_map: NeuralMap) -> Callable[[Query, FloatArray], Pose]:
     localizer = Localizer(neural_map)
-    return lambda view, _: localizer.localize_view(view).map_from_camera
+    return lambda query, _: localizer.locate(query).map_from_camera
 
 
-def by_pooled_voxels(neural_map: NeuralMap) -> Callable[[View, FloatArray], Pose]:
-    localizer, solver = Localizer(neural_map), Solver(neural_map)
-    index = voxel_index(neural_map)
+def by_pooled_voxels(neural_map: NeuralMap) -> Callable[[Query, FloatArray], Pose]:
+    localizer, index = Localizer(neural_map), voxel_index(neural_map)
 
-    def answer(view: View, _: FloatArray) -> Pose:
-        ranked = index.rank(index.compare(solver.described(view, {}).features.descriptors[:VOTERS]), None)[0]
-        return localizer.localize_view(view, ranked[:MOST_VOXELS]).map_from_camera
+    def answer(query: Query, _: FloatArray) -> Pose:
+        ranked = index.rank(index.compare(query.embeddings[:VOTERS]), None)[0]
+        return localizer.locate(query, Scope(ranked[:MOST_VOXELS])).map_from_camera
 
     return answer
 
 
-def by_claim(neural_map: NeuralMap) -> Callable[[View, FloatArray], Pose]:
+def by_claim(neural_map: NeuralMap) -> Callable[[Query, FloatArray], Pose]:
     localizer, rng = Localizer(neural_map), np.random.default_rng(0)
 
-    def answer(view: View, truth: FloatArray) -> Pose:
+    def answer(query: Query, truth: FloatArray) -> Pose:
         position = truth[:3, 3] + rng.normal(size=3) * [CLAIM_SIGMA_M, CLAIM_SIGMA_M, 0.0]
         prior = Fix(0, make_pose(truth[:3, :3], position), np.diag([CLAIM_SIGMA_M**2] * 3 + [0.0] * 3))
         near = claimed_near(prior, np.eye(4))
-        found = localizer.localize_view(view).map_from_camera
+        found = localizer.locate(query).map_from_camera
         if found is None:
             voxels = neural_map.grid.within(near.position, near.radius_m + SIGHT_M)
-            return localizer.localize_view(replace(view, near=near), voxels).map_from_camera
+            return localizer.locate(query, Scope(voxels, near)).map_from_camera
         return found if np.linalg.norm(found[:3, 3] - near.position) <= near.radius_m else None
 
     return answer
@@ -155,11 +153,11 @@ WAYS = {
 def localize(neural_map: NeuralMap, rooms: Sequence[Mapped], which: str) -> Answers:
     """The answers to the rooms' queries, in one of the :data:`WAYS` (with "all" voxels, to fewer queries)."""
     answer = WAYS[which](neural_map)
-    queries = [(p, v) for room in rooms for p, v in zip(room.poses, room.views, strict=True)]
+    queries = [(p, q) for room in rooms for p, q in zip(room.poses, room.queries, strict=True)]
     rows = []
-    for pose, view in queries[:: ALL_EVERY if which == "all" else 1]:
+    for pose, query in queries[:: ALL_EVERY if which == "all" else 1]:
         started = time.perf_counter()
-        found = answer(view, pose)
+        found = answer(query, pose)
         ms = (time.perf_counter() - started) * 1e3
         if found is None:
             rows.append((np.inf, np.inf, ms))

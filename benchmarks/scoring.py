@@ -80,9 +80,10 @@ def localize_all(
     answers: dict[str, list[Answer]] = {name: [] for name in localizers}
     anyone = next(iter(localizers.values()))
     for i, frame in enumerate(frames):
-        view = anyone.look(frame.read_image(), frame.camera)
+        seen = anyone.look(frame.read_image(), frame.camera)
         for name, localizer in localizers.items():
-            estimate = localizer.localize_view(view)
+            # maps of other decoders compare keypoints by other embeddings
+            estimate = localizer.locate(localizer.query(seen.features, seen.rays, seen.camera))
             answers[name].append((estimate.map_from_camera, estimate.covariance))
         progress(stage, i + 1, len(frames))
     return answers

@@ -39,7 +39,7 @@ class Frame:
 
     ``read_image`` returns (H, W) uint8 grey. ``read_depth`` (None where there is no depth) returns (H, W) float32
     metres along the optical axis, registered to the image, 0 where unknown. ``map_from_camera`` is None where the
-    pose is not known (a query).
+    pose is not known (a query), ``frame_id`` names the camera's optical frame where the source does.
     """
 
     name: str
@@ -48,6 +48,7 @@ class Frame:
     read_image: Callable[[], ImageArray]
     read_depth: Callable[[], Float32Array] | None = None
     map_from_camera: FloatArray | None = None
+    frame_id: str = ""
 
 
 @dataclass(frozen=True)
@@ -89,9 +90,9 @@ class PoseEstimate:
     fallback pose. ``covariance`` is 6x6 float64 in ROS' order and convention (REP-103, PoseWithCovariance):
     x, y, z in metres in the map frame, then the rotation about the map frame's fixed X, Y and Z axes in radians,
     so that the true rotation is ``exp(w) @ R`` with ``w`` of that covariance. ``keypoints_px`` (N, 2) float32 and
-    ``points_map`` (N, 3) float32 are the inliers. ``times_ms`` gives the time per stage. ``evidence`` counts the
-    landmarks that were matched without knowing the pose and agree with it, discounted by what of the image contradicts
-    it; a pose needs some 12.
+    ``points_map`` (N, 3) float32 are the inliers. ``times_ms`` gives the time per stage. ``evidence`` is what speaks
+    for the pose that was found, believed or not: the landmarks that were matched without knowing it and agree with it,
+    discounted by what of the image contradicts it; a pose needs some 12.
     """
 
     status: Status
@@ -108,3 +109,14 @@ class PoseEstimate:
     @property
     def localized(self) -> bool:
         return self.status is Status.LOCALIZED
+
+
+@dataclass(frozen=True)
+class Alternative:
+    """A pose that an image might have been taken from, though too little speaks for it to be believed; pose, covariance
+    and evidence are as of :class:`PoseEstimate`.
+    """
+
+    map_from_camera: FloatArray
+    covariance: FloatArray
+    evidence: int

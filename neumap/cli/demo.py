@@ -65,7 +65,7 @@ def add_parser(subparsers: Subparsers) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Records, maps, localizes, evaluates, draws and replays."""
-    from neumap.cli.replay import check_extras
+    from neumap.replay.run import check_extras
 
     check_extras("the demo")
 
@@ -192,14 +192,10 @@ def _draw(
 
 
 def replay_lines(out: Path, covered: Covered) -> list[str]:
-    """Replays the query bag in ``out`` through the node, where ROS 2 is not in the way, and tells what came of it."""
-    from importlib.util import find_spec
-
-    from neumap.cli.replay import ReplaySettings, replay
+    """Replay the query bag in ``out`` and tell what came of it."""
+    from neumap.replay.run import ReplaySettings, replay
     from neumap.report.replay_report import as_text
 
-    if find_spec("rclpy") is not None:
-        return ["", f"The replay was left out because ROS 2 is there: try localize.launch.py with {out / QUERY_BAG}"]
     with StageProgress() as progress:
         report = replay(out / QUERY_BAG, out / REPLAY, ReplaySettings(map=out / "demo.neumap"), progress)
     lines = as_text(report).splitlines()

@@ -54,20 +54,17 @@ def quat_from_matrix(r: FloatArray) -> FloatArray:
     """
     r = np.asarray(r, dtype=np.float64)
     xx, yy, zz = r[..., 0, 0], r[..., 1, 1], r[..., 2, 2]
-    pivots = np.stack([1 + xx - yy - zz, 1 - xx + yy - zz, 1 - xx - yy + zz, 1 + xx + yy + zz], axis=-1)
     xy, xz, yz = r[..., 1, 0] + r[..., 0, 1], r[..., 2, 0] + r[..., 0, 2], r[..., 2, 1] + r[..., 1, 2]
     xw, yw, zw = r[..., 2, 1] - r[..., 1, 2], r[..., 0, 2] - r[..., 2, 0], r[..., 1, 0] - r[..., 0, 1]
-    candidates = np.stack(
-        [
-            np.stack([pivots[..., 0], xy, xz, xw], axis=-1),
-            np.stack([xy, pivots[..., 1], yz, yw], axis=-1),
-            np.stack([xz, yz, pivots[..., 2], zw], axis=-1),
-            np.stack([xw, yw, zw, pivots[..., 3]], axis=-1),
-        ],
-        axis=-2,
-    )
-    best = np.argmax(pivots, axis=-1)[..., None, None]
-    q = np.take_along_axis(candidates, best, axis=-2)[..., 0, :]
+    c = np.empty((*r.shape[:-2], 4, 4))
+    c[..., 0, 0], c[..., 1, 1] = 1 + xx - yy - zz, 1 - xx + yy - zz
+    c[..., 2, 2], c[..., 3, 3] = 1 - xx - yy + zz, 1 + xx + yy + zz
+    c[..., 0, 1], c[..., 0, 2], c[..., 1, 2] = xy, xz, yz
+    c[..., 1, 0], c[..., 2, 0], c[..., 2, 1] = xy, xz, yz
+    c[..., 0, 3], c[..., 1, 3], c[..., 2, 3] = xw, yw, zw
+    c[..., 3, 0], c[..., 3, 1], c[..., 3, 2] = xw, yw, zw
+    best = np.argmax(np.diagonal(c, axis1=-2, axis2=-1), axis=-1)[..., None, None]
+    q = np.take_along_axis(c, best, axis=-2)[..., 0, :]
     return np.asarray(q / np.linalg.norm(q, axis=-1, keepdims=True))
 
 
@@ -83,6 +80,17 @@ def invert_pose(pose: FloatArray) -> FloatArray:
     """The inverses of rigid transforms (..., 4, 4), without a general matrix inverse."""
     rt = np.swapaxes(pose[..., :3, :3], -1, -2)
     return make_pose(rt, -(rt @ pose[..., :3, 3:])[..., 0])
+
+
+def interpolate(start: FloatArray, end: FloatArray, share: FloatArray | float) -> FloatArray:
+    """Poses (..., 4, 4) at a ``share`` (...) of the way from ``start`` to ``end``, 0 to 1.
+
+    Positions go straight, rotations along the shortest arc at an even rate (slerp), as tf2 interpolates.
+    """
+    share = np.asarray(share, dtype=np.float64)[..., None]
+    turn = rotation_log(np.swapaxes(start[..., :3, :3], -1, -2) @ end[..., :3, :3])
+    rotation = start[..., :3, :3] @ rotation_exp(share * turn)
+    return make_pose(rotation, start[..., :3, 3] + share * (end[..., :3, 3] - start[..., :3, 3]))
 
 
 def transform_points(pose: FloatArray, points: FloatArray) -> FloatArray:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from decimal import ROUND_HALF_EVEN, Context, Decimal, InvalidOperation
 from pathlib import PurePath
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -60,6 +61,16 @@ def stamps_from_names(names: Sequence[str]) -> tuple[list[int], bool]:
     if len(set(stamps)) == len(names):
         return stamps, True
     return [index * NS_PER_SECOND for index in range(len(names))], False
+
+
+def stamp_of(header: Any) -> int:
+    """The stamp of a std_msgs/Header in nanoseconds."""
+    return int(header.stamp.sec) * NS_PER_SECOND + int(header.stamp.nanosec)
+
+
+def set_stamp(header: Any, stamp_ns: int) -> None:
+    """Sets the stamp of a std_msgs/Header to nanoseconds."""
+    header.stamp.sec, header.stamp.nanosec = divmod(int(stamp_ns), NS_PER_SECOND)
 
 
 def nearest(sorted_stamps_ns: IntArray, stamps_ns: IntArray) -> tuple[npt.NDArray[np.intp], IntArray]:

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from neumap.arrays import FloatArray
 from neumap.errors import DataError
-from neumap.geometry.se3 import make_pose, matrix_from_quat, quat_from_matrix, rotation_exp, rotation_log
+from neumap.geometry.se3 import interpolate, make_pose, matrix_from_quat, quat_from_matrix
 from neumap.io.files import PathLike, data_lines, write_atomically
 from neumap.io.stamps import format_stamp, nearest, parse_stamp
 from neumap.records import Trajectory
@@ -105,9 +105,5 @@ def poses_at(
     left, right, wanted = left[valid], right[valid], stamps_ns[valid]
     gap = np.maximum(times[right] - times[left], 1)
     share = np.clip((wanted - times[left]) / gap, 0.0, 1.0)
-    start, end = poses[left], poses[right]
-    turn = rotation_log(np.swapaxes(start[:, :3, :3], -1, -2) @ end[:, :3, :3])
-    rotation = start[:, :3, :3] @ rotation_exp(share[:, None] * turn)
-    translation = start[:, :3, 3] + share[:, None] * (end[:, :3, 3] - start[:, :3, 3])
-    out[valid] = make_pose(rotation, translation)
+    out[valid] = interpolate(poses[left], poses[right], share)
     return out, valid

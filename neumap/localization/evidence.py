@@ -1,6 +1,6 @@
 """What speaks for a pose, and what against it.
 
-For it speak guesses made without knowing it, at how many places of the map and of the image. Against it speak parts of
+For it speak matches made without knowing it, at how many places of the map and of the image. Against it speak parts of
 the image where the map has landmarks, with keypoints in the right places, and none of them is found again: an image of
 another place that has one poster in common with the map.
 """
@@ -14,9 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 from neumap.arrays import BoolArray, FloatArray, IntArray
-from neumap.localization.matching import Hypotheses
+from neumap.localization.matching import Matches
 from neumap.localization.pnp import residuals_px
-from neumap.localization.query import View
+from neumap.localization.query import Query
 
 # of the inliers this share must be matches that are far better than their runner-up: chance rarely makes those
 STRONG_CONFIDENCE, STRONG_SHARE = 0.3, 0.5
@@ -27,7 +27,7 @@ CELLS = CELL_COLUMNS * CELL_ROWS
 NARROW = {MIN_CELLS: 2.5, MIN_CELLS + 1: 2.0}
 # unless, once somebody looked, so many cells confirm: no single poster fills these
 WIDE = 10
-# so far from where a pose projects it to, in pixels as of View.scale, a guess agrees with the pose
+# so far from where a pose projects it to, in pixels as of Query.scale, a match agrees with the pose
 CHECK_RADIUS_PX = 5.0
 # a cell with so many keypoints where landmarks are expected contradicts, if less than this share of them or fewer than
 # so many show one that is found again
@@ -84,57 +84,57 @@ class Evidence:
         return confirmed and self.strong >= STRONG_SHARE * needed
 
 
-def agreeing(camera_from_map: FloatArray, guesses: Hypotheses, view: View) -> BoolArray:
-    """Which of the guesses (M,) a pose projects to where their keypoints are."""
-    error = residuals_px(camera_from_map, view.rays[guesses.keypoint], guesses.points, view.focal_px)
-    return np.asarray(np.linalg.norm(error, axis=1) < view.scale * CHECK_RADIUS_PX)
+def agreeing(camera_from_map: FloatArray, matches: Matches, query: Query) -> BoolArray:
+    """Which of the ``matches`` (M,) a pose projects to where their keypoints are."""
+    error = residuals_px(camera_from_map, query.rays[matches.keypoint], matches.points, query.focal_px)
+    return np.asarray(np.linalg.norm(error, axis=1) < query.scale * CHECK_RADIUS_PX)
 
 
-def count_evidence(camera_from_map: FloatArray, guesses: Hypotheses, view: View) -> Evidence:
-    """What of ``guesses``, made without knowing the pose, agrees with it."""
-    agree = agreeing(camera_from_map, guesses, view)
-    steps = np.rint(guesses.points / SAME_POINT_M).astype(np.int64)
+def count_evidence(camera_from_map: FloatArray, matches: Matches, query: Query) -> Evidence:
+    """What of ``matches``, made without knowing the pose, agrees with it."""
+    agree = agreeing(camera_from_map, matches, query)
+    steps = np.rint(matches.points / SAME_POINT_M).astype(np.int64)
     # one number for each place: rows are slow to compare
     places = (steps[:, 0] << 42) + (steps[:, 1] << 21) + steps[:, 2]
 
     def different(chosen: BoolArray) -> int:
-        return min(len(np.unique(places[chosen])), len(np.unique(guesses.keypoint[chosen])))
+        return min(len(np.unique(places[chosen])), len(np.unique(matches.keypoint[chosen])))
 
-    held = np.bincount(cells_of(guesses.keypoint[agree], view), minlength=1)
+    held = np.bincount(cells_of(matches.keypoint[agree], query), minlength=1)
     return Evidence(
         inliers=different(agree),
-        strong=different(agree & (guesses.confidence > STRONG_CONFIDENCE)),
+        strong=different(agree & (matches.confidence > STRONG_CONFIDENCE)),
         cells=int((held >= 2).sum()),
     )
 
 
-def verdicts(expected: IntArray, found: IntArray, view: View) -> tuple[int, int]:
+def verdicts(expected: IntArray, found: IntArray, query: Query) -> tuple[int, int]:
     """How many cells of the image confirm a pose, and how many contradict it, where landmarks are expected at the
     keypoints ``expected`` (E,) and found again at the keypoints ``found`` (M,), which are different ones.
     """
-    due = np.bincount(cells_of(expected, view), minlength=CELLS)
-    seen = np.bincount(cells_of(found, view), minlength=CELLS)
+    due = np.bincount(cells_of(expected, query), minlength=CELLS)
+    seen = np.bincount(cells_of(found, query), minlength=CELLS)
     right = (seen >= FEWEST_FOUND) & (seen >= FOUND_SHARE * due)
     return int(right.sum()), int(((due >= EXPECTED) & ~right).sum())
 
 
-def support(expected: IntArray, found: IntArray, view: View) -> float:
+def support(expected: IntArray, found: IntArray, query: Query) -> float:
     """How much of the image a pose explains, to compare poses by, from what :func:`verdicts` are made of.
 
     Furniture that stands in two rooms fits both, and often better in the wrong one, which may have been mapped from
     nearer; the walls around it tell. So what counts is how many parts of the image confirm, by a few landmarks each
     however many are found, and the share of them that does.
     """
-    cell = cells_of(np.concatenate([expected, found]), view, COMPARED_COLUMNS, COMPARED_ROWS)
+    cell = cells_of(np.concatenate([expected, found]), query, COMPARED_COLUMNS, COMPARED_ROWS)
     due, seen = (np.bincount(c, minlength=COMPARED_COLUMNS * COMPARED_ROWS) for c in np.split(cell, [len(expected)]))
     right = (seen > 0) & (seen >= FOUND_SHARE * due)
     heard = right | (due >= COMPARED_EXPECTED)
     return float(np.minimum(seen[right], COMPARED_FOUND).sum() * right.sum() / max(heard.sum(), 1))
 
 
-def cells_of(keypoint: IntArray, view: View, columns: int = CELL_COLUMNS, rows: int = CELL_ROWS) -> IntArray:
+def cells_of(keypoint: IntArray, query: Query, columns: int = CELL_COLUMNS, rows: int = CELL_ROWS) -> IntArray:
     """In which cell of the image each keypoint (K,) is."""
-    return cells_at(view.features.pixels[keypoint], view.camera.width, view.camera.height, columns, rows)
+    return cells_at(query.features.pixels[keypoint], query.camera.width, query.camera.height, columns, rows)
 
 
 def cells_at(

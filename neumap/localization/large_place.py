@@ -6,7 +6,6 @@ only if it explains most of the image, no other one explains about as much, and 
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -14,12 +13,13 @@ import numpy as np
 
 from neumap.arrays import Float32Array, FloatArray, IntArray
 from neumap.localization.evidence import Evidence, count_evidence
-from neumap.localization.matching import Hypotheses
-from neumap.localization.query import View
+from neumap.localization.matching import Matches
+from neumap.localization.query import Query, Scope
 from neumap.localization.retrieval import LARGE, MOST_VOXELS, VOTERS, VoxelIndex
 from neumap.localization.rivals import apart, better_of
-from neumap.localization.solver import FEW_ITERATIONS, SETTLED, Solver, add_time
-from neumap.localization.verification import Solution
+from neumap.localization.solver import FEW_ITERATIONS, SETTLED, Solver
+from neumap.localization.timing import stage
+from neumap.localization.verification import Hypothesis
 from neumap.maps.neural_map import NeuralMap
 from neumap.model.decoder import shipped_decoder
 
@@ -49,10 +49,10 @@ def voxel_index(neural_map: NeuralMap) -> VoxelIndex:
 
 @dataclass(frozen=True)
 class Try:
-    """A pose ``camera_from_map`` that guesses from one of the ``voxels`` (1,) lead to."""
+    """A pose ``camera_from_map`` that matches with one of the ``voxels`` (1,) lead to."""
 
     camera_from_map: FloatArray
-    guesses: Hypotheses
+    matches: Matches
     voxels: IntArray
     evidence: Evidence
 
@@ -64,89 +64,85 @@ class LargePlace:
         """``neural_map`` :func:`is_large`; ``solver`` solves in it."""
         self.needed = round(CHOSEN_FROM_MANY * solver.needed)
         self._index = voxel_index(neural_map)
-        self._alike = ALIKE * solver.nearest.min_similarity
+        self._alike = ALIKE * solver.landmarks.min_similarity
         self._grid = neural_map.grid
         self._solver = solver
 
-    def solve(self, view: View, voxels: IntArray | None, times: dict[str, float]) -> Solution | None:
-        """The pose that explains most of the image, of those that the likeliest of many ``voxels`` (None: all) lead to,
+    def solve(self, query: Query, scope: Scope) -> Hypothesis | None:
+        """The pose that explains most of the image, of those that the likeliest of the scope's many voxels lead to,
         each alone; and together, where that is not enough.
         """
-        started = time.perf_counter()
-        alike = self._index.compare(view.features.descriptors[:VOTERS])
-        ranked, votes = self._index.rank(alike, voxels)
-        add_time(times, "decode", started)
-        found, convinces = self._tried(alike, batches(ranked, votes), view, times)
+        with stage("decode"):
+            alike = self._index.compare(query.embeddings[:VOTERS])
+            ranked, votes = self._index.rank(alike, scope.voxels)
+        found, convinces = self._tried(alike, batches(ranked, votes), query, scope)
         if convinces:
             return found
         if found is not None:
             shown, count = np.unique(self._grid.holding(found.points), return_counts=True)
             shown = np.intersect1d(shown[count >= SHOWN], ranked)
-            closer = view.within(shown, beside=self._grid.beside(shown))
-            found = better_of(found, self._solver.solve(closer, times, (found.camera_from_map,)))
+            closer = scope.within(shown, beside=self._grid.beside(shown))
+            found = better_of(found, self._solver.solve(query, closer, (found.camera_from_map,)))
         if found is not None and found.evidence.suffices(self.needed):
             return found
-        return better_of(found, self._solver.solve(view.within(ranked[:MOST_VOXELS]), times))
+        return better_of(found, self._solver.solve(query, scope.within(ranked[:MOST_VOXELS])))
 
-    def likeliest(self, view: View, voxels: IntArray | None) -> tuple[list[Try], IntArray]:
-        """What the likeliest of many ``voxels`` (None: all) lead to, the most promising first, and which these are."""
-        alike = self._index.compare(view.features.descriptors)
-        ranked = self._index.rank(alike, voxels)[0][:MOST_TRIED]
-        return by_promise(self._tries(alike, ranked, view, {})), ranked
+    def likeliest(self, query: Query, scope: Scope) -> tuple[list[Try], IntArray]:
+        """What the likeliest of the scope's many voxels lead to, the most promising first, and which these are."""
+        alike = self._index.compare(query.embeddings)
+        ranked = self._index.rank(alike, scope.voxels)[0][:MOST_TRIED]
+        return by_promise(self._tries(alike, ranked, query, scope)), ranked
 
     def _tried(
-        self, alike: Float32Array, likeliest: Sequence[IntArray], view: View, times: dict[str, float]
-    ) -> tuple[Solution | None, bool]:
+        self, alike: Float32Array, likeliest: Sequence[IntArray], query: Query, scope: Scope
+    ) -> tuple[Hypothesis | None, bool]:
         """The pose that explains most of the image, of those that batches of the likeliest voxels lead to, and whether
         nothing else need be looked at: much speaks for it, little against it, and nothing for another pose.
         """
-        found: Solution | None = None
+        found: Hypothesis | None = None
         shown_by: Try | None = None
         most = 0
         for batch in likeliest:
-            tries = self._tries(alike, batch, view, times)
+            tries = self._tries(alike, batch, query, scope)
             most = max([most, *(one.evidence.inliers for one in tries)])
             for one in worth_comparing(tries, WORTH * most):
-                refined = self._solver.refine(one.camera_from_map, one.guesses, view.within(one.voxels), times)
+                refined = self._solver.refine(one.camera_from_map, one.matches, query, scope.within(one.voxels))
                 found = better_of(found, refined)
                 if refined is not None and found is not None and found.camera_from_map is refined.camera_from_map:
                     # it is the better one
                     shown_by = one
             if found is not None and shown_by is not None and self._convinces(found):
-                found = self._with_beside(found, shown_by, view, times)
+                found = self._with_beside(found, shown_by, query, scope)
                 if self._convinces(found):
                     return found, True
         return found, False
 
-    def _convinces(self, found: Solution) -> bool:
+    def _convinces(self, found: Hypothesis) -> bool:
         much = found.evidence.suffices(round(SETTLED * self._solver.needed))
         return much and found.evidence.confirmed >= CONVINCING and not found.rival_m
 
-    def _with_beside(self, found: Solution, shown_by: Try, view: View, times: dict[str, float]) -> Solution:
+    def _with_beside(self, found: Hypothesis, shown_by: Try, query: Query, scope: Scope) -> Hypothesis:
         """The pose that one voxel showed, held against the landmarks of those beside it, unless that one had something
         to say about enough of the image; and against rivals.
         """
-        here = view.within(shown_by.voxels, beside=self._grid.beside(shown_by.voxels))
+        here = scope.within(shown_by.voxels, beside=self._grid.beside(shown_by.voxels))
         if found.evidence.heard < HEARD:
-            found = self._solver.refine(found.camera_from_map, shown_by.guesses, here, times) or found
-        return self._solver.checked(found, shown_by.guesses, shown_by.guesses, here, times)
+            found = self._solver.refine(found.camera_from_map, shown_by.matches, query, here) or found
+        return self._solver.checked(found, shown_by.matches, shown_by.matches, query, here)
 
-    def _tries(self, alike: Float32Array, voxels: IntArray, view: View, times: dict[str, float]) -> list[Try]:
+    def _tries(self, alike: Float32Array, voxels: IntArray, query: Query, scope: Scope) -> list[Try]:
         """Where the camera may be, by each of some voxels alone. ``alike`` (N, V) says how like each of the first
         keypoints the most similar landmark of each voxel is.
         """
         settings = replace(self._solver.ransac, max_iterations=FEW_ITERATIONS)
         tries = []
         for voxel in voxels:
-            started = time.perf_counter()
+            there = np.array([voxel])
             best = np.argsort(-alike[:, voxel], kind="stable")[:TRIED_KEYPOINTS]
             best = np.sort(best[alike[best, voxel] > self._alike])
-            there = np.array([voxel])
-            guesses = self._solver.nearest.decode(view.features.select(best), there)
-            guesses = replace(guesses, keypoint=best[guesses.keypoint])
-            add_time(times, "decode", started)
-            poses = self._solver.guess(guesses, view, times, settings)
-            tries += [Try(pose, guesses, there, count_evidence(pose, guesses, view)) for pose in poses]
+            matches = self._solver.match(query, best, scope.within(there))
+            poses = self._solver.guess(matches, query, scope, settings)
+            tries += [Try(pose, matches, there, count_evidence(pose, matches, query)) for pose in poses]
         return [one for one in tries if one.evidence.inliers >= TRY_INLIERS]
 
 

@@ -1,12 +1,9 @@
-"""Decoders: from keypoints and a map's codes to hypotheses of where in the map each keypoint is.
-
-All decoders answer through :class:`Hypotheses`, so that one PnP can draw on any of them.
-"""
+"""From keypoints and a map's codes to matches: where in the map each keypoint is."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Protocol
@@ -16,6 +13,7 @@ import torch
 
 from neumap.arrays import BoolArray, Float32Array, FloatArray, IntArray
 from neumap.features.sift import Features
+from neumap.localization.query import Query
 from neumap.maps.neural_map import NeuralMap
 from neumap.model import attention
 from neumap.model.codebooks import joint_descriptors, shipped_codebooks
@@ -40,16 +38,16 @@ MIN_ATTENTION = 0.05
 # what similarities alone must tell apart, summed over keypoints: between two rooms that look the same one keypoint that
 # happens to prefer one would else decide for all
 MIN_SURE = 3.0
-# the transformer's guesses less certain than this only slow PnP down
+# matches of a network that are less certain than this only slow PnP down
 MIN_CONFIDENCE, MAX_SIGMA_M = 0.1, 0.2
 # of a tracked and adjusted point
 LANDMARK_SIGMA_M = 0.01
 
 
 @dataclass(frozen=True)
-class Hypotheses:
-    """H guesses: keypoint ``keypoint`` (H,) is at ``points`` (H, 3) metres in the map, with ``confidence`` (H,) in 0..1
-    that it is right at all, and a standard deviation ``sigma_m`` (H,) of the point where it is.
+class Matches:
+    """M matches: keypoint ``keypoint`` (M,) is at ``points`` (M, 3) metres in the map, with ``confidence`` (M,) in 0..1
+    that it is right at all, and a standard deviation ``sigma_m`` (M,) of the point where it is.
     """
 
     keypoint: IntArray
@@ -60,34 +58,33 @@ class Hypotheses:
     def __len__(self) -> int:
         return len(self.keypoint)
 
-    def select(self, chosen: BoolArray) -> Hypotheses:
-        """Those where ``chosen`` (H,)."""
-        return Hypotheses(self.keypoint[chosen], self.points[chosen], self.confidence[chosen], self.sigma_m[chosen])
+    def select(self, chosen: BoolArray) -> Matches:
+        """Those where ``chosen`` (M,)."""
+        return Matches(self.keypoint[chosen], self.points[chosen], self.confidence[chosen], self.sigma_m[chosen])
 
 
-def pool(parts: Sequence[Hypotheses]) -> Hypotheses:
-    """All hypotheses of several decoders, most confident first."""
+def pool(parts: Sequence[Matches]) -> Matches:
+    """All matches of several matchers, most confident first."""
     keypoint = np.concatenate([p.keypoint for p in parts])
     points = np.concatenate([p.points for p in parts])
     confidence = np.concatenate([p.confidence for p in parts])
     sigma_m = np.concatenate([p.sigma_m for p in parts])
     order = np.argsort(-confidence, kind="stable")
-    return Hypotheses(keypoint[order], points[order], confidence[order], sigma_m[order])
+    return Matches(keypoint[order], points[order], confidence[order], sigma_m[order])
 
 
-def no_hypotheses() -> Hypotheses:
+def no_matches() -> Matches:
     """Of no keypoints, or no codes."""
     line = np.zeros(0, np.float32)
-    return Hypotheses(np.zeros(0, np.int64), np.zeros((0, 3)), line, line)
+    return Matches(np.zeros(0, np.int64), np.zeros((0, 3)), line, line)
 
 
-class Decoder(Protocol):
-    """What turns keypoints into hypotheses with the codes of some voxels."""
+class Matcher(Protocol):
+    """What matches keypoints with places in the map."""
 
-    def decode(self, features: Features, voxels: IntArray | None, rays: FloatArray | None) -> Hypotheses:
-        """Hypotheses of ``features`` from the codes of ``voxels`` (indices into the map's grid; None: all).
-
-        ``rays`` (N, 2) are the keypoints' undistorted normalized coordinates.
+    def match(self, query: Query, asked: IntArray, voxels: IntArray | None = None) -> Matches:
+        """Matches of the query's keypoints ``asked`` (A,) with what some ``voxels`` hold (indices into the map's grid;
+        None: all).
         """
         ...
 
@@ -146,85 +143,81 @@ def has_fast_bfloat16() -> bool:
     return "avx512_bf16" in flags or "amx_bf16" in flags
 
 
-class NearestDecoder:
-    """Nearest landmark with Lowe's ratio test; the landmark's anchor is the coordinate.
+class LandmarkIndex:
+    """The landmarks of one map as keypoints are compared with them, and matching by them: the nearest landmark, with
+    Lowe's ratio test.
 
-    In a map for the frozen decoder, landmarks and keypoints are compared by its embeddings: one head of attention from
-    keypoints to codes. Else by descriptors: a short list is found in the principal subspace of the map's own, and
-    compared in full.
+    In a map for the frozen decoder, landmarks and keypoints are compared by its embeddings. Else by descriptors: a
+    short list is found in the principal subspace of the map's own, and compared in full.
     """
 
     def __init__(self, neural_map: NeuralMap) -> None:
         self.points = neural_map.landmarks.points(neural_map.grid)
         self.offsets = neural_map.landmarks.offsets
-        self.descriptors, coarse = landmark_descriptors(neural_map)
-        self._joint = joint_descriptors(self.descriptors, coarse)
-        _, axes = np.linalg.eigh((self._joint.T @ self._joint).astype(np.float64))
+        self.looks, coarse = landmark_descriptors(neural_map)
+        self._embeddings = joint_descriptors(self.looks, coarse)
+        _, axes = np.linalg.eigh((self._embeddings.T @ self._embeddings).astype(np.float64))
         self._basis = torch.from_numpy(np.ascontiguousarray(axes[:, ::-1][:, :MATCH_DIMENSIONS], dtype=np.float32))
         self._frozen = shipped_decoder() if neural_map.decoder_id else None
         self.min_similarity = self._frozen.min_similarity if self._frozen else MIN_SIMILARITY
         self._type = torch.bfloat16 if has_fast_bfloat16() else torch.float32
-        self._table = (torch.from_numpy(self._joint) @ self._basis).to(self._type)
+        self._table = (torch.from_numpy(self._embeddings) @ self._basis).to(self._type)
 
-    def describe(self, features: Features) -> Features:
-        """The features as this map compares them, which is what :meth:`decode` takes."""
+    def embed(self, features: Features) -> tuple[Float32Array, Float32Array]:
+        """The embeddings (N, D) and looks (N, E) of an image's features, as of :class:`Query`."""
         if self._frozen is None:
-            return features
+            return joint_descriptors(features.descriptors, features.coarse), features.descriptors
         embedded = self._frozen.embed(features.descriptors, features.coarse, features.size, features.angle)
-        return replace(features, descriptors=embedded, coarse=embedded[:, :0])
+        return embedded, embedded
 
     def shortlist(
-        self, features: Features, voxels: IntArray | None, count: int
+        self, embeddings: Float32Array, voxels: IntArray | None, count: int
     ) -> tuple[Float32Array, FloatArray] | None:
-        """Similarities (N, ``count``) of the landmarks most like each keypoint, best first, and their points
-        (N, ``count``, 3); None where there are not so many landmarks, or no keypoints.
+        """Similarities (N, ``count``) of the landmarks most like each of the keypoints ``embeddings`` (N, D), best
+        first, and their points (N, ``count``, 3); None where there are not so many landmarks, or no keypoints.
         """
         rows = rows_of_voxels(self.offsets, voxels)
         table = self._table[rows]
-        if len(table) < count or not len(features):
+        if len(table) < count or not len(embeddings):
             return None
-        query = joint_descriptors(features.descriptors, features.coarse)
         with torch.inference_mode():
             # not with numpy: its own threads and torch's would wait for each other
-            shortened = (torch.from_numpy(query) @ self._basis).to(self._type)
+            shortened = (torch.from_numpy(embeddings) @ self._basis).to(self._type)
             parts = torch.split(shortened, min(AT_ONCE, max(1, MOST_AT_ONCE // len(table))))
             index = torch.cat([top_columns(part @ table.T, count) for part in parts]).numpy()
         index = index + (rows.start or 0) if isinstance(rows, slice) else rows[index]
-        similarity = np.einsum("nd,nkd->nk", query, self._joint[index])
+        similarity = np.einsum("nd,nkd->nk", embeddings, self._embeddings[index])
         order = np.argsort(-similarity, axis=1, kind="stable")
         index = np.take_along_axis(index, order, axis=1)
         return np.take_along_axis(similarity, order, axis=1), self.points[index]
 
-    def decode(self, features: Features, voxels: IntArray | None = None, rays: FloatArray | None = None) -> Hypotheses:
-        """See :class:`Decoder`; the most confident first."""
-        found = self.shortlist(features, voxels, CANDIDATES)
+    def match(self, query: Query, asked: IntArray, voxels: IntArray | None = None) -> Matches:
+        """See :class:`Matcher`; the most confident first."""
+        found = self.shortlist(query.embeddings[asked], voxels, CANDIDATES)
         if found is None:
-            return no_hypotheses()
+            return no_matches()
         similarity, candidates = found
         distance = np.sqrt(np.maximum(2 - 2 * similarity, 1e-9))
         elsewhere = np.linalg.norm(candidates - candidates[:, :1], axis=2) > SAME_PLACE_M
         second = np.where(elsewhere, distance, np.inf).min(axis=1)
         ratio = distance[:, 0] / np.where(np.isfinite(second), second, distance[:, -1])
-        keypoint = np.argsort(ratio, kind="stable")[: int((ratio < MAX_RATIO).sum())]
-        confidence = np.clip(2 * (1 - ratio[keypoint]), 0, 1).astype(np.float32)
-        sigma_m = np.full(len(keypoint), LANDMARK_SIGMA_M, np.float32)
-        return Hypotheses(keypoint, candidates[keypoint, 0], confidence, sigma_m)
+        row = np.argsort(ratio, kind="stable")[: int((ratio < MAX_RATIO).sum())]
+        confidence = np.clip(2 * (1 - ratio[row]), 0, 1).astype(np.float32)
+        return Matches(asked[row], candidates[row, 0], confidence, np.full(len(row), LANDMARK_SIGMA_M, np.float32))
 
 
-class AttentionDecoder:
+class AttentionMatcher:
     """The frozen attention on each keypoint's most similar landmarks: the likeliest one, and by how much it leads."""
 
-    def __init__(self, nearest: NearestDecoder) -> None:
-        self._nearest = nearest
+    def __init__(self, landmarks: LandmarkIndex) -> None:
+        self._landmarks = landmarks
         self._attention = shipped_decoder().attention
 
-    def decode(self, features: Features, voxels: IntArray | None = None, rays: FloatArray | None = None) -> Hypotheses:
-        """See :class:`Decoder`; ``features`` as the nearest decoder describes them. Raises ValueError without rays."""
-        if rays is None:
-            raise ValueError("attention needs the keypoints' rays")
-        found = self._nearest.shortlist(features, voxels, attention.CANDIDATES)
+    def match(self, query: Query, asked: IntArray, voxels: IntArray | None = None) -> Matches:
+        """See :class:`Matcher`."""
+        found = self._landmarks.shortlist(query.embeddings[asked], voxels, attention.CANDIDATES)
         if found is None:
-            return no_hypotheses()
+            return no_matches()
         similarity, candidates = found
         # relative to the scene: far from a map's origin single precision is centimetres
         points = torch.from_numpy((candidates - candidates[0, 0]).astype(np.float32))
@@ -232,20 +225,20 @@ class AttentionDecoder:
             alike = torch.from_numpy(similarity)
             sure, _ = attention.leads(self._attention.start(alike), points)
             if sure.sum() < MIN_SURE:
-                return no_hypotheses()
-            seen = torch.from_numpy(rays.astype(np.float32))
+                return no_matches()
+            seen = torch.from_numpy(query.rays[asked].astype(np.float32))
             lead, best = attention.leads(self._attention(alike, points, seen)[-1], points)
         confidence, choice = lead.numpy(), best.numpy()
         likely = np.flatnonzero(confidence > MIN_ATTENTION)
-        return Hypotheses(
-            keypoint=likely,
+        return Matches(
+            keypoint=asked[likely],
             points=candidates[likely, choice[likely]],
             confidence=confidence[likely],
             sigma_m=np.full(len(likely), LANDMARK_SIGMA_M, np.float32),
         )
 
 
-class TransformerDecoder:
+class SceneMatcher:
     """A transformer trained on this scene: each keypoint's two most likely anchors, moved by the residual."""
 
     def __init__(self, neural_map: NeuralMap) -> None:
@@ -264,12 +257,13 @@ class TransformerDecoder:
         with torch.inference_mode():
             self._codes = self._network.codes(self._descriptors[None], in_voxel[None], latents[None])[0]
 
-    def decode(self, features: Features, voxels: IntArray | None = None, rays: FloatArray | None = None) -> Hypotheses:
-        """See :class:`Decoder`. All voxels are decoded in one batch, the smaller ones padded."""
+    def match(self, query: Query, asked: IntArray, voxels: IntArray | None = None) -> Matches:
+        """See :class:`Matcher`. All voxels are decoded in one batch, the smaller ones padded."""
+        features = query.features.select(asked)
         chosen = np.arange(len(self._offsets) - 1) if voxels is None else np.unique(voxels)
         chosen = chosen[np.diff(self._offsets)[chosen] >= 2]
         if not len(chosen) or not len(features):
-            return no_hypotheses()
+            return no_matches()
         lengths = np.diff(self._offsets)[chosen]
         column = np.arange(lengths.max())
         present = column < lengths[:, None]
@@ -289,8 +283,8 @@ class TransformerDecoder:
             confidence = trust[..., None] * probability / probability.sum(dim=-1, keepdim=True).clamp_min(1e-6)
         keypoint = np.broadcast_to(np.arange(len(features))[None, :, None], confidence.shape)
         useful = (confidence.numpy() > MIN_CONFIDENCE) & (sigma.numpy() < MAX_SIGMA_M)
-        return Hypotheses(
-            np.ascontiguousarray(keypoint[useful]),
+        return Matches(
+            asked[keypoint[useful]],
             points.numpy()[useful].astype(np.float64),
             confidence.numpy()[useful],
             sigma.numpy()[useful],

@@ -1,4 +1,4 @@
-"""An image as the search sees it."""
+"""What is known of an image, and where it is looked for."""
 
 from __future__ import annotations
 
@@ -8,14 +8,49 @@ from functools import cached_property
 import numpy as np
 from scipy.spatial import cKDTree
 
-from neumap.arrays import FloatArray, IntArray
+from neumap.arrays import Float32Array, FloatArray, IntArray
 from neumap.features.sift import Features
 from neumap.geometry import se3
 from neumap.records import Camera
 
-# thresholds are in pixels as of a camera of this focal length: the same angles in any other, but not less than
-# keypoints are exact to
-FOCAL_PX, SMALLEST_SCALE = 525.0, 0.5
+# USUAL_FOCAL_PX: the focal length that thresholds in pixels are meant for; of a VGA camera with a usual lens.
+# SMALLEST_SCALE: what such thresholds are multiplied by at least; keypoints are exact to some pixels in every camera.
+USUAL_FOCAL_PX, SMALLEST_SCALE = 525.0, 0.5
+
+
+@dataclass(frozen=True)
+class Query:
+    """One image, made once however often it is searched for.
+
+    ``features`` of N keypoints; ``rays`` (N, 2), their undistorted normalized coordinates; ``camera`` at the image's
+    size. ``embeddings`` (N, D) and ``looks`` (N, E) are what the map compares keypoints by
+    (:class:`~neumap.localization.matching.LandmarkIndex`): with all its landmarks, and with one landmark where a pose
+    says that it is. So a query belongs to the localizer that made it, and to others whose maps have the same decoder.
+    """
+
+    features: Features
+    rays: FloatArray
+    camera: Camera
+    embeddings: Float32Array
+    looks: Float32Array
+
+    def __len__(self) -> int:
+        return len(self.features)
+
+    @cached_property
+    def focal_px(self) -> float:
+        """The mean focal length in pixels: what turns a normalized coordinate into pixels."""
+        return float(np.sqrt(self.camera.matrix[0, 0] * self.camera.matrix[1, 1]))
+
+    @cached_property
+    def scale(self) -> float:
+        """What thresholds in pixels are multiplied by in this image, so that they are the same angles in any camera."""
+        return max(self.focal_px / USUAL_FOCAL_PX, SMALLEST_SCALE)
+
+    @cached_property
+    def tree(self) -> cKDTree:
+        """The rays, for whoever looks for those around a place in the image."""
+        return cKDTree(self.rays)
 
 
 @dataclass(frozen=True)
@@ -27,35 +62,20 @@ class Near:
 
 
 @dataclass(frozen=True)
-class View:
-    """One image: its features, their undistorted rays (N, 2), the camera at the image's size, the voxels to search
-    (None: all), and others ``beside`` them, whose landmarks are not asked for a pose but must fit it. Poses that are
-    not ``near`` where the camera is said to be are none.
+class Scope:
+    """Where to look for a query: in ``voxels`` (V,), indices into the map's grid (None: in all), and ``near`` where the
+    camera is said to be (None: anywhere). Poses elsewhere are neither answers nor reasons to doubt one.
+
+    ``beside`` is the search's own: voxels whose landmarks are not asked for a pose but must fit it.
     """
 
-    features: Features
-    rays: FloatArray
-    camera: Camera
     voxels: IntArray | None = None
-    beside: IntArray | None = None
     near: Near | None = None
+    beside: IntArray | None = None
 
-    @property
-    def focal_px(self) -> float:
-        """The mean focal length: what turns a normalized coordinate into pixels."""
-        return float(np.sqrt(self.camera.matrix[0, 0] * self.camera.matrix[1, 1]))
-
-    @property
-    def scale(self) -> float:
-        """What thresholds in pixels are multiplied by in this image."""
-        return max(self.focal_px / FOCAL_PX, SMALLEST_SCALE)
-
-    def within(self, voxels: IntArray | None, beside: IntArray | None = None) -> View:
-        """The same image in other voxels."""
-        view = replace(self, voxels=voxels, beside=beside)
-        # made once for an image, however many voxels are tried
-        vars(view)["tree"] = self.tree
-        return view
+    def within(self, voxels: IntArray, beside: IntArray | None = None) -> Scope:
+        """Other voxels, near the same place."""
+        return replace(self, voxels=voxels, beside=beside)
 
     def allows(self, camera_from_map: FloatArray) -> bool:
         """Whether a pose (4, 4) is near where the camera is said to be; so is any, where nothing is said."""
@@ -64,7 +84,5 @@ class View:
         position = se3.invert_pose(camera_from_map)[:3, 3]
         return bool(np.linalg.norm(position - self.near.position) <= self.near.radius_m)
 
-    @cached_property
-    def tree(self) -> cKDTree:
-        """The rays, for whoever looks for those around a place in the image."""
-        return cKDTree(self.rays)
+
+EVERYWHERE = Scope()

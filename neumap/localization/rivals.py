@@ -10,9 +10,9 @@ import numpy as np
 from neumap.arrays import FloatArray
 from neumap.geometry import se3
 from neumap.localization.evidence import count_evidence
-from neumap.localization.matching import Hypotheses
-from neumap.localization.query import View
-from neumap.localization.verification import Solution
+from neumap.localization.matching import Matches
+from neumap.localization.query import Query
+from neumap.localization.verification import Hypothesis
 
 # with less than so many times the inliers needed, another pose may be as good: small or flat things look alike from
 # two sides, and may stand in two places
@@ -27,38 +27,38 @@ def apart(one: FloatArray, other: FloatArray) -> bool:
     return bool(np.linalg.norm(error[:3]) > RIVAL_M or np.linalg.norm(error[3:]) > RIVAL_RAD)
 
 
-def may_rival(camera_from_map: FloatArray, solution: Solution, witness: Hypotheses, view: View) -> bool:
-    """Whether a pose is elsewhere than the ``solution``, with evidence enough among the ``witness`` guesses that it is
+def may_rival(camera_from_map: FloatArray, found: Hypothesis, matches: Matches, query: Query) -> bool:
+    """Whether a pose is elsewhere than what was ``found``, with evidence enough among the ``matches`` that it is
     worth refining.
     """
-    if not apart(camera_from_map, solution.camera_from_map):
+    if not apart(camera_from_map, found.camera_from_map):
         return False
-    return count_evidence(camera_from_map, witness, view).inliers >= RIVAL_SHARE * solution.evidence.weight
+    return count_evidence(camera_from_map, matches, query).inliers >= RIVAL_SHARE * found.evidence.weight
 
 
 @overload
-def better_of(one: Solution, other: Solution | None) -> Solution: ...
+def better_of(one: Hypothesis, other: Hypothesis | None) -> Hypothesis: ...
 @overload
-def better_of(one: Solution | None, other: Solution | None) -> Solution | None: ...
-def better_of(one: Solution | None, other: Solution | None) -> Solution | None:
+def better_of(one: Hypothesis | None, other: Hypothesis | None) -> Hypothesis | None: ...
+def better_of(one: Hypothesis | None, other: Hypothesis | None) -> Hypothesis | None:
     """The one with more support; where they are elsewhere and have about as much, they are rivals. Of the same pose the
-    one that more was guessed for, with the rivals of both that are rivals still. None where neither is there.
+    one that more matches agree with, with the rivals of both that are rivals still. None where neither is there.
     """
     if one is None or other is None:
         return one or other
     if apart(one.camera_from_map, other.camera_from_map):
-        worse, better = sorted((other, one), key=lambda solution: solution.support)
+        worse, better = sorted((other, one), key=lambda each: each.support)
         rivals = [(worse.support, _distance_m(worse, better)), (better.rival_support, better.rival_m)]
     else:
-        better = max(one, other, key=lambda solution: solution.evidence.inliers)
-        rivals = [(solution.rival_support, solution.rival_m) for solution in (one, other)]
+        better = max(one, other, key=lambda each: each.evidence.inliers)
+        rivals = [(each.rival_support, each.rival_m) for each in (one, other)]
     support, distance_m = max(rivals)
     if support <= RIVAL_SHARE * better.support:
         support = distance_m = 0.0
     return replace(better, rival_support=support, rival_m=distance_m)
 
 
-def _distance_m(one: Solution, other: Solution) -> float:
+def _distance_m(one: Hypothesis, other: Hypothesis) -> float:
     """How far apart the cameras are."""
     distance = se3.invert_pose(one.camera_from_map) - se3.invert_pose(other.camera_from_map)
     return float(np.linalg.norm(distance[:3, 3]))

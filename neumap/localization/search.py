@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from neumap.arrays import FloatArray, IntArray
+import numpy as np
+
+from neumap.arrays import FloatArray
 from neumap.localization.evidence import agreeing
 from neumap.localization.large_place import LargePlace, is_large
-from neumap.localization.query import View
+from neumap.localization.matching import LandmarkIndex
+from neumap.localization.query import Query, Scope
 from neumap.localization.retrieval import MOST_VOXELS
 from neumap.localization.rivals import apart
 from neumap.localization.solver import Solver
-from neumap.localization.verification import Solution
+from neumap.localization.verification import Hypothesis
 from neumap.maps.neural_map import NeuralMap
 
 # an alternative has so many inliers: fewer agree by chance with some pose or other
@@ -26,59 +29,57 @@ class PoseSearch:
         self._large = LargePlace(neural_map, self._solver) if choose and is_large(neural_map) else None
         self._voxels = len(neural_map.grid)
 
-    def __call__(self, view: View, voxels: IntArray | None, times: dict[str, float]) -> Solution | None:
-        """The best pose; None where no two guesses agree. ``times`` collects milliseconds per stage.
+    @property
+    def landmarks(self) -> LandmarkIndex:
+        """The map's landmarks, and what keypoints are compared with them by."""
+        return self._solver.landmarks
 
-        Of many ``voxels`` (None: all) those are searched that the image shows most likely.
+    def __call__(self, query: Query, scope: Scope) -> Hypothesis | None:
+        """The best pose; None where no two matches agree.
+
+        Of many voxels those are searched that the image shows most likely.
         """
-        view = self._solver.described(view, times)
-        large = self._chooses(voxels)
-        if large is None:
-            return self._solver.solve(view.within(voxels), times)
-        return large.solve(view, voxels, times)
+        return (self._chooses(scope) or self._solver).solve(query, scope)
 
-    def needed(self, voxels: IntArray | None) -> int:
-        """How many inliers a pose needs that is looked for in ``voxels`` (None: all); more where they are many."""
-        return (self._chooses(voxels) or self._solver).needed
+    def needed(self, scope: Scope) -> int:
+        """How many inliers a pose needs that is looked for there; more where there are many voxels."""
+        return (self._chooses(scope) or self._solver).needed
 
-    def _chooses(self, voxels: IntArray | None) -> LargePlace | None:
-        """What chooses among ``voxels`` (None: all); None where they are few enough that all are searched."""
-        count = self._voxels if voxels is None else len(voxels)
+    def _chooses(self, scope: Scope) -> LargePlace | None:
+        """What chooses among the scope's voxels; None where they are few enough that all are searched."""
+        count = self._voxels if scope.voxels is None else len(scope.voxels)
         return self._large if count > MOST_VOXELS else None
 
-    def alternatives(
-        self, view: View, known: Sequence[FloatArray], voxels: IntArray | None, most: int
-    ) -> list[Solution]:
+    def alternatives(self, query: Query, known: Sequence[FloatArray], scope: Scope, most: int) -> list[Hypothesis]:
         """Up to ``most`` poses other than those ``known`` (``camera_from_map``) that something speaks for: in a large
         map those that single voxels lead to, such as another room with the same furniture; in any map those that agree
         with what of the image does not agree with the poses known, nor with each other.
         """
         solver = self._solver
-        view = solver.described(view, {})
         poses = list(known)
-        found: list[Solution] = []
+        found: list[Hypothesis] = []
 
-        def add(solution: Solution | None) -> bool:
-            enough = solution is not None and solution.evidence.inliers >= MIN_ALTERNATIVE
-            if solution is None or not enough or not all(apart(solution.camera_from_map, pose) for pose in poses):
+        def add(other: Hypothesis | None) -> bool:
+            enough = other is not None and other.evidence.inliers >= MIN_ALTERNATIVE
+            if other is None or not enough or not all(apart(other.camera_from_map, pose) for pose in poses):
                 return False
-            poses.append(solution.camera_from_map)
-            found.append(solution)
+            poses.append(other.camera_from_map)
+            found.append(other)
             return True
 
-        large = self._chooses(voxels)
+        large = self._chooses(scope)
         if large is not None:
-            tries, voxels = large.likeliest(view, voxels)
+            tries, voxels = large.likeliest(query, scope)
             for one in tries:
                 if len(found) < most:
-                    add(solver.refine(one.camera_from_map, one.guesses, view.within(one.voxels), {}))
-        view = view.within(voxels)
-        rest = solver.nearest.decode(view.features, view.voxels)
+                    add(solver.refine(one.camera_from_map, one.matches, query, scope.within(one.voxels)))
+            scope = scope.within(voxels)
+        rest = solver.match(query, np.arange(len(query)), scope)
         for pose in poses:
-            rest = rest.select(~agreeing(pose, rest, view))
+            rest = rest.select(~agreeing(pose, rest, query))
         while len(found) < most:
-            guessed = solver.guess(rest, view, {}, solver.ransac)
-            if not guessed or not add(solver.refine(guessed[0], rest, view, {})):
+            guessed = solver.guess(rest, query, scope, solver.ransac)
+            if not guessed or not add(solver.refine(guessed[0], rest, query, scope)):
                 break
-            rest = rest.select(~agreeing(poses[-1], rest, view))
+            rest = rest.select(~agreeing(poses[-1], rest, query))
         return found

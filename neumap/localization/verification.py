@@ -1,4 +1,4 @@
-"""From a pose that guesses agree on to the one that all landmarks around it agree on."""
+"""From a pose that matches agree on to the one that all landmarks around it agree on."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ import numpy as np
 from neumap.arrays import Float32Array, FloatArray, IntArray
 from neumap.geometry import se3
 from neumap.localization.evidence import CHECK_RADIUS_PX, Evidence, count_evidence, support, verdicts
-from neumap.localization.matching import Hypotheses, NearestDecoder, rows_of_voxels
+from neumap.localization.matching import LandmarkIndex, Matches, rows_of_voxels
 from neumap.localization.pnp import pose_information, refine_pose, residuals_px
-from neumap.localization.query import View
+from neumap.localization.query import Query, Scope
 from neumap.maps.neural_map import VoxelGrid
 
-# so far from its projection a landmark is looked for, in the first round and in the second, in pixels as of View.scale,
-# and so many iterations refine the pose on those found
+# SEARCH_RADII_PX: how far from its projection a landmark is looked for in either round, in pixels times Query.scale;
+# ITERATIONS: how many of them refine the pose on what the round found.
 SEARCH_RADII_PX, ITERATIONS = (12.0, 6.0), (10, 50)
 # among so many keypoints
 SEARCH_CANDIDATES = 4
 # what is nearer to the camera than this is behind it, or as good as
 NEAREST_M = 0.1
-# landmarks are looked for in the voxels of the view, and in those that come so near to the camera
+# landmarks are looked for in the voxels searched, and in those that come so near to the camera
 AROUND_M = 2.5
 
 
 @dataclass(frozen=True)
-class Solution:
+class Hypothesis:
     """A pose in the adjusted map, before it is corrected and judged.
 
     ``information`` (6, 6) as of :func:`~neumap.localization.pnp.pose_information`; ``keypoint`` (M,), ``points`` (M, 3)
@@ -49,93 +49,93 @@ class Solution:
 class Refinement:
     """Refines poses on the landmarks of one map."""
 
-    def __init__(self, grid: VoxelGrid, nearest: NearestDecoder) -> None:
-        """``nearest`` holds the landmarks of the map whose voxels are ``grid``, and how keypoints compare with them."""
+    def __init__(self, grid: VoxelGrid, landmarks: LandmarkIndex) -> None:
+        """``landmarks`` are those of the map whose voxels are ``grid``."""
         self._grid = grid
-        self._nearest = nearest
+        self._landmarks = landmarks
 
-    def __call__(self, camera_from_map: FloatArray, witness: Hypotheses, view: View) -> Solution | None:
+    def __call__(self, camera_from_map: FloatArray, matches: Matches, query: Query, scope: Scope) -> Hypothesis | None:
         """The pose refined on landmarks that are looked for around their projections, in two rounds of narrowing
-        search, with what of the ``witness`` guesses agrees; None where too few landmarks do.
+        search, with what of the ``matches`` agrees; None where too few landmarks do.
         """
-        visible = self._visible(camera_from_map, view)
-        keypoints, landmarks, alike = self._candidates(camera_from_map, visible, view)
+        visible = self._visible(camera_from_map, query, scope)
+        keypoints, landmarks, alike = self._candidates(camera_from_map, visible, query)
         pose = camera_from_map
         keypoint = landmark = np.zeros(0, np.int64)
         for radius, iterations in zip(SEARCH_RADII_PX, ITERATIONS, strict=True):
-            error = self._errors(pose, view, keypoints, landmarks)
-            near = np.flatnonzero(error < view.scale * radius)
-            score = alike[near] - 0.01 * error[near] / (view.scale * radius)
+            error = self._errors(pose, query, keypoints, landmarks)
+            near = np.flatnonzero(error < query.scale * radius)
+            score = alike[near] - 0.01 * error[near] / (query.scale * radius)
             chosen = near[mutual_best(keypoints[near], landmarks[near], score)]
             if len(chosen) < 6:
                 return None
             keypoint, landmark = keypoints[chosen], landmarks[chosen]
-            pose = refine_pose(pose, view.rays[keypoint], self._nearest.points[landmark], view.focal_px, iterations)
-        points = self._nearest.points[landmark]
-        error = self._errors(pose, view, keypoint, landmark)
-        fits = error < view.scale * CHECK_RADIUS_PX
+            pose = refine_pose(pose, query.rays[keypoint], self._landmarks.points[landmark], query.focal_px, iterations)
+        points = self._landmarks.points[landmark]
+        error = self._errors(pose, query, keypoint, landmark)
+        fits = error < query.scale * CHECK_RADIUS_PX
         found = keypoint[fits]
-        expected = self._expected(pose, visible, view)
-        confirming, contradicting = verdicts(expected, found, view)
-        return Solution(
+        expected = self._expected(pose, visible, query)
+        confirming, contradicting = verdicts(expected, found, query)
+        return Hypothesis(
             camera_from_map=pose,
-            information=pose_information(pose, view.rays[keypoint], points, view.focal_px),
-            evidence=replace(count_evidence(pose, witness, view), confirming=confirming, contradicting=contradicting),
+            information=pose_information(pose, query.rays[keypoint], points, query.focal_px),
+            evidence=replace(count_evidence(pose, matches, query), confirming=confirming, contradicting=contradicting),
             keypoint=found,
             points=points[fits],
             error_px=error[fits],
-            support=support(expected, found, view),
+            support=support(expected, found, query),
         )
 
-    def _errors(self, pose: FloatArray, view: View, keypoints: IntArray, landmarks: IntArray) -> FloatArray:
-        points = self._nearest.points[landmarks]
-        return np.asarray(np.linalg.norm(residuals_px(pose, view.rays[keypoints], points, view.focal_px), axis=1))
+    def _errors(self, pose: FloatArray, query: Query, keypoints: IntArray, landmarks: IntArray) -> FloatArray:
+        points = self._landmarks.points[landmarks]
+        return np.asarray(np.linalg.norm(residuals_px(pose, query.rays[keypoints], points, query.focal_px), axis=1))
 
-    def _visible(self, camera_from_map: FloatArray, view: View) -> IntArray:
+    def _visible(self, camera_from_map: FloatArray, query: Query, scope: Scope) -> IntArray:
         """The landmarks that would be in the image if nothing was in their way."""
-        rows = self._rows_around(camera_from_map, view)
+        rows = self._rows_around(camera_from_map, scope)
         if isinstance(rows, slice):
-            rows = np.arange(len(self._nearest.points))[rows]
-        x, y, z = camera_from_map[:3, :3] @ self._nearest.points[rows].T + camera_from_map[:3, 3:]
-        (left, top), (right, bottom) = view.rays.min(axis=0), view.rays.max(axis=0)
+            rows = np.arange(len(self._landmarks.points))[rows]
+        x, y, z = camera_from_map[:3, :3] @ self._landmarks.points[rows].T + camera_from_map[:3, 3:]
+        (left, top), (right, bottom) = query.rays.min(axis=0), query.rays.max(axis=0)
         inside = (z > NEAREST_M) & (x > left * z) & (x < right * z) & (y > top * z) & (y < bottom * z)
         return np.asarray(rows[inside])
 
     def _around(
-        self, camera_from_map: FloatArray, landmarks: IntArray, view: View, radius_px: float, count: int
+        self, camera_from_map: FloatArray, landmarks: IntArray, query: Query, radius_px: float, count: int
     ) -> IntArray:
         """The keypoints (L, ``count``) within a radius of the projections of ``landmarks`` (L,), nearest first; as many
-        as the view has keypoints where there is none.
+        as the query has keypoints where there is none.
         """
-        seen = se3.transform_points(camera_from_map, self._nearest.points[landmarks])
+        seen = se3.transform_points(camera_from_map, self._landmarks.points[landmarks])
         where = seen[:, :2] / np.maximum(seen[:, 2:], NEAREST_M)
-        radius = view.scale * radius_px / view.focal_px
+        radius = query.scale * radius_px / query.focal_px
         ranks = np.arange(1, count + 1)
-        return np.asarray(view.tree.query(where, k=ranks, distance_upper_bound=radius)[1])
+        return np.asarray(query.tree.query(where, k=ranks, distance_upper_bound=radius)[1])
 
     def _candidates(
-        self, camera_from_map: FloatArray, visible: IntArray, view: View
+        self, camera_from_map: FloatArray, visible: IntArray, query: Query
     ) -> tuple[IntArray, IntArray, Float32Array]:
         """Keypoints, landmarks and their similarity, of all pairs that look alike and are close in the image."""
-        near = self._around(camera_from_map, visible, view, SEARCH_RADII_PX[0], SEARCH_CANDIDATES)
-        row, column = np.nonzero(near < len(view.rays))
+        near = self._around(camera_from_map, visible, query, SEARCH_RADII_PX[0], SEARCH_CANDIDATES)
+        row, column = np.nonzero(near < len(query.rays))
         keypoint, landmark = near[row, column], visible[row]
-        alike = np.einsum("ij,ij->i", view.features.descriptors[keypoint], self._nearest.descriptors[landmark])
-        good = alike > self._nearest.min_similarity
+        alike = np.einsum("ij,ij->i", query.looks[keypoint], self._landmarks.looks[landmark])
+        good = alike > self._landmarks.min_similarity
         return keypoint[good], landmark[good], alike[good]
 
-    def _expected(self, camera_from_map: FloatArray, visible: IntArray, view: View) -> IntArray:
+    def _expected(self, camera_from_map: FloatArray, visible: IntArray, query: Query) -> IntArray:
         """The keypoints that are where a landmark projects to, which may be behind a wall."""
-        near = self._around(camera_from_map, visible, view, CHECK_RADIUS_PX, 1)[:, 0]
-        return np.unique(near[near < len(view.rays)])
+        near = self._around(camera_from_map, visible, query, CHECK_RADIUS_PX, 1)[:, 0]
+        return np.unique(near[near < len(query.rays)])
 
-    def _rows_around(self, camera_from_map: FloatArray, view: View) -> slice | IntArray:
+    def _rows_around(self, camera_from_map: FloatArray, scope: Scope) -> slice | IntArray:
         """The landmarks to look for: of a large map only those of the voxels searched, and around the camera."""
-        if view.voxels is None:
+        if scope.voxels is None:
             return slice(None)
         around = self._grid.within(se3.invert_pose(camera_from_map)[:3, 3], AROUND_M)
-        beside = view.voxels[:0] if view.beside is None else view.beside
-        return rows_of_voxels(self._nearest.offsets, np.concatenate([view.voxels, beside, around]))
+        beside = scope.voxels[:0] if scope.beside is None else scope.beside
+        return rows_of_voxels(self._landmarks.offsets, np.concatenate([scope.voxels, beside, around]))
 
 
 def mutual_best(first: IntArray, second: IntArray, score: FloatArray) -> IntArray:

@@ -15,6 +15,7 @@ from neumap.choices import DECODERS
 from neumap.errors import ConfigError, MappingError
 from neumap.features.sift import FeatureSettings
 from neumap.localization.localizer import Localizer
+from neumap.localization.verdict import judge
 from neumap.mapping import bundle, correspondences, landmarks, tracks
 from neumap.mapping.calibration import Parts, fit_calibration, measure, more_cautious, set_aside
 from neumap.mapping.code_fitting import fit_to_images
@@ -347,22 +348,16 @@ def calibrate(
         return neural_map
     localizer = Localizer(neural_map)
     truth = np.array([frame.map_from_camera for frame in frames])
-    views, parts = [], []
+    found, parts = [], []
     for i, (frame, true) in enumerate(zip(frames, truth, strict=True)):
-        view = localizer.look(frame.read_image(), frame.camera)
-        views.append(view)
-        solution = localizer.solve(view)
-        if solution is not None and not localizer.doubt(solution):
-            pose, unit, drift_sigma = localizer.corrected(solution)
+        query = localizer.look(frame.read_image(), frame.camera)
+        found.append(localizer.solve(query))
+        if found[-1] is not None and not localizer.doubt(found[-1]):
+            pose, unit, drift_sigma = localizer.corrected(found[-1])
             parts.append(Parts(drift.deviations_between(pose[None], true[None])[0], unit, drift_sigma))
-        progress("calibrate", i + 1, 2 * len(frames))
+        progress("calibrate", i + 1, len(frames))
     calibration = fit_calibration(parts, neural_map.calibration)
     if least is not None:
         calibration = more_cautious(calibration, least)
-    calibrated = replace(neural_map, calibration=calibration)
-    localizer = Localizer(calibrated)
-    estimates = []
-    for i, view in enumerate(views):
-        estimates.append(localizer.localize_view(view))
-        progress("calibrate", len(frames) + i + 1, 2 * len(frames))
-    return replace(calibrated, expected=measure(estimates, truth))
+    verdicts = [judge(one, localizer.needed(), neural_map.drift, calibration) for one in found]
+    return replace(neural_map, calibration=calibration, expected=measure(verdicts, truth))

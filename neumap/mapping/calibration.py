@@ -10,6 +10,7 @@ import numpy as np
 
 from neumap.arrays import FloatArray, IntArray
 from neumap.geometry import se3
+from neumap.localization.verdict import Verdict
 from neumap.maps.neural_map import Calibration, ExpectedAccuracy
 from neumap.records import PoseEstimate
 
@@ -83,8 +84,8 @@ def more_cautious(first: Calibration, second: Calibration) -> Calibration:
     return Calibration(**{f.name: max(getattr(first, f.name), getattr(second, f.name)) for f in fields(Calibration)})
 
 
-def measure(estimates: Sequence[PoseEstimate], truth: FloatArray) -> ExpectedAccuracy:
-    """The accuracy of estimates against true ``map_from_camera`` (N, 4, 4)."""
+def measure(estimates: Sequence[PoseEstimate | Verdict], truth: FloatArray) -> ExpectedAccuracy:
+    """The accuracy of poses against true ``map_from_camera`` (N, 4, 4)."""
     errors, distances = [], []
     for estimate, true in zip(estimates, truth, strict=True):
         if estimate.map_from_camera is None or estimate.covariance is None:

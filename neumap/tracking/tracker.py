@@ -16,7 +16,7 @@ import numpy as np
 from neumap.arrays import FloatArray
 from neumap.geometry import se3
 from neumap.localization.query import Near
-from neumap.records import PoseEstimate
+from neumap.tracking.settings import Settings
 
 # Of a chi-squared variable with six degrees of freedom one value in 30,000 is larger: consecutive images must all pass.
 GATE = 30.0
@@ -38,22 +38,6 @@ class State(Enum):
     TRACKING = 1
     DEGRADED = 2
     LOST = 3
-
-
-@dataclass(frozen=True)
-class TrackerSettings:
-    """As of the node's parameters of the same names; seconds, metres, radians."""
-
-    image_timeout_s: float = 1.0
-    lost_after_s: float = 3.0
-    lost_distance_m: float = 2.0
-    jump_images: int = 3
-    odom_drift: float = 0.1
-    odom_turn_drift: float = 0.1
-    odom_noise: float = 0.05
-    odom_turn_noise: float = 0.05
-    max_speed: float = 2.0
-    max_turn_rate: float = 3.0
 
 
 @dataclass(frozen=True)
@@ -134,21 +118,20 @@ def moved_covariance(covariance: FloatArray, offset: FloatArray) -> FloatArray:
 
 
 def fix_of(
-    estimate: PoseEstimate,
+    map_from_camera: FloatArray,
+    covariance: FloatArray,
     stamp_ns: int,
     base_from_camera: FloatArray,
     odom_from_base: FloatArray | None,
     sure: bool,
 ) -> Fix:
-    """The base's pose that a localized image gives."""
-    if estimate.map_from_camera is None or estimate.covariance is None:
-        raise ValueError("the image was not localized")
-    pose = estimate.map_from_camera @ se3.invert_pose(base_from_camera)
-    offset = pose[:3, 3] - estimate.map_from_camera[:3, 3]
-    return Fix(stamp_ns, pose, moved_covariance(estimate.covariance, offset), odom_from_base, sure)
+    """Return the base's pose that the camera's (4, 4) gives, with its ``covariance`` (6, 6) of the base."""
+    pose = map_from_camera @ se3.invert_pose(base_from_camera)
+    offset = pose[:3, 3] - map_from_camera[:3, 3]
+    return Fix(stamp_ns, pose, moved_covariance(covariance, offset), odom_from_base, sure)
 
 
-def predict(fix: Fix, stamp_ns: int, odom_from_base: FloatArray | None, settings: TrackerSettings) -> Fix:
+def predict(fix: Fix, stamp_ns: int, odom_from_base: FloatArray | None, settings: Settings) -> Fix:
     """Where ``fix`` leads at another time: moved as odometry says, with the uncertainty that grows on the way."""
     dt = abs(stamp_ns - fix.stamp_ns) * 1e-9
     pose = fix.map_from_base
@@ -167,7 +150,7 @@ def predict(fix: Fix, stamp_ns: int, odom_from_base: FloatArray | None, settings
     return replace(fix, stamp_ns=stamp_ns, map_from_base=pose, covariance=covariance, odom_from_base=odom_from_base)
 
 
-def difference(earlier: Fix, later: Fix, settings: TrackerSettings) -> Difference:
+def difference(earlier: Fix, later: Fix, settings: Settings) -> Difference:
     """How far ``later`` is from where ``earlier`` leads."""
     expected = predict(earlier, later.stamp_ns, later.odom_from_base, settings)
     error = se3.pose_error(later.map_from_base, expected.map_from_base)
@@ -202,7 +185,7 @@ def claim(track: Track, prior: Fix, newer_than: int | None = None) -> Track:
     return replace(track, prior=prior, newer_than=newer_than, reason=WAITS)
 
 
-def settled(prior: Fix | None, fix: Fix | None, near: Fix | None, settings: TrackerSettings) -> Fix | None:
+def settled(prior: Fix | None, fix: Fix | None, near: Fix | None, settings: Settings) -> Fix | None:
     """What an image says: ``fix``, or if it gave none for the whole map, what it gave ``near`` a pose that somebody
     claims; that counts only with the ``prior`` that it confirms.
     """
@@ -211,7 +194,7 @@ def settled(prior: Fix | None, fix: Fix | None, near: Fix | None, settings: Trac
     return near if difference(prior, near, settings).confirms else None
 
 
-def see(track: Track, stamp_ns: int, fix: Fix | None, reason: str, settings: TrackerSettings) -> Track:
+def see(track: Track, stamp_ns: int, fix: Fix | None, reason: str, settings: Settings) -> Track:
     """The track after an image, which gave ``fix`` or, for a ``reason``, none."""
     track = replace(track, image_ns=stamp_ns, believed=False)
     if fix is None:
@@ -243,20 +226,55 @@ def see(track: Track, stamp_ns: int, fix: Fix | None, reason: str, settings: Tra
     return _carried_on(replace(track, candidates=candidates), stamp_ns, fix.odom_from_base, reason, settings)
 
 
-def wait(track: Track, now_ns: int, odom_from_base: FloatArray | None, settings: TrackerSettings) -> Track:
-    """The track at ``now_ns``, as time passes and odometry moves on, whether or not images come."""
-    silent_s = 0.0 if track.image_ns is None else (now_ns - track.image_ns) * 1e-9
-    if silent_s > settings.image_timeout_s:
-        reason = f"no image since {settings.image_timeout_s:g} s"
+@dataclass(frozen=True)
+class Intake:
+    """What is on its way: stamps of the newest image that came (``newest_ns``) and of the one in work
+    (``in_work_ns``), and since when it is (``since_ns``); None where there is none.
+    """
+
+    newest_ns: int | None = None
+    in_work_ns: int | None = None
+    since_ns: int = 0
+
+
+NOTHING = Intake()
+
+
+def wait(
+    track: Track, now_ns: int, odom_from_base: FloatArray | None, settings: Settings, intake: Intake = NOTHING
+) -> Track:
+    """Return the track at ``now_ns``, as time passes and odometry moves on, whether or not images come.
+
+    An image in work is not a missing one: while it is, nothing more can be known than at its stamp, until it takes
+    longer than a pose may go unconfirmed.
+    """
+    if intake.in_work_ns is not None:
+        taking_s = (now_ns - intake.since_ns) * 1e-9
+        known_ns = now_ns if taking_s > settings.lost_after else intake.in_work_ns
+        if taking_s > settings.image_timeout:
+            return _carried_on(track, known_ns, odom_from_base, too_slow(settings), settings)
+        if track.state is State.DEGRADED:
+            return _carried_on(track, known_ns, odom_from_base, track.reason, settings)
+        return track
+    stamps = [stamp for stamp in (track.image_ns, intake.newest_ns) if stamp is not None]
+    silent_s = (now_ns - max(stamps)) * 1e-9 if track.image_ns is not None else 0.0
+    if silent_s > settings.image_timeout:
+        reason = f"no image since {settings.image_timeout:g} s"
         return _carried_on(replace(track, candidates=()), now_ns, odom_from_base, reason, settings)
     if track.state is State.DEGRADED:
         return _carried_on(track, now_ns, odom_from_base, track.reason, settings)
     return track
 
 
-def _carried_on(
-    track: Track, now_ns: int, odom_from_base: FloatArray | None, reason: str, settings: TrackerSettings
-) -> Track:
+def too_slow(settings: Settings) -> str:
+    """Say that the computer is, and what to lower."""
+    return (
+        f"an image takes longer than image_timeout ({settings.image_timeout:g} s): lower the images' resolution or the "
+        "map's size, or raise image_timeout"
+    )
+
+
+def _carried_on(track: Track, now_ns: int, odom_from_base: FloatArray | None, reason: str, settings: Settings) -> Track:
     """The track while nothing confirms it: on odometry for a while, then lost. ``reason`` is why nothing does."""
     if track.fix is None or not track.has_pose:
         return replace(track, reason=reason)
@@ -264,5 +282,5 @@ def _carried_on(
     driven_m = 0.0
     if odom_from_base is not None and track.fix.odom_from_base is not None:
         driven_m = float(np.linalg.norm(odom_from_base[:3, 3] - track.fix.odom_from_base[:3, 3]))
-    lost = unconfirmed_s > settings.lost_after_s or driven_m > settings.lost_distance_m
+    lost = unconfirmed_s > settings.lost_after or driven_m > settings.lost_distance
     return replace(track, state=State.LOST if lost else State.DEGRADED, reason=reason)

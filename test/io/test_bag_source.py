@@ -300,24 +300,36 @@ def test_frames_in_a_loop(opened: Open) -> None:
         opened(bag)
 
 
-def test_transforms_that_are_none(opened: Open) -> None:
-    def broken(index: int, message: Any, what: str) -> Any:
-        inner = message.transforms[0].transform
-        if index == 4 and what == "nan":
-            inner.translation.y = float("nan")
-        if index == 4 and what == "norm":
-            inner.rotation.w, inner.rotation.z = 0.0, 0.0
+def test_transforms_that_tf2_skips_are_left_out_and_counted(opened: Open) -> None:
+    bag = drive()
+    count = sum(name in ("/tf", "/tf_static") for _, name, _, _ in bag.messages)
+    nan, zero = (transform(START + 155 * MS, "odom", "base_link", odom_from_base(0.155)) for _ in range(2))
+    nan.transform.translation.y = float("nan")
+    zero.transform.rotation.w = zero.transform.rotation.z = 0.0
+    bag.replace("/tf", lambda i, m: tf(nan) if i == 9 else m)
+    bag.add("/tf", tf(zero))
+    bag.add("/tf", tf(transform(START, OPTICAL, OPTICAL, np.eye(4))))
+    source = opened(bag)
+    check_poses(source)
+    assert len(source.frames) == 10
+    (note,) = source.notes
+    assert note.startswith(f"3 of {count + 2} transforms are left out, as tf2 does: ")
+    for reason in ("TF_NAN_INPUT", "TF_DENORMALIZED_QUATERNION", "TF_SELF_TRANSFORM"):
+        assert reason in note
+
+    # a link of which nothing is left is none
+    def broken(index: int, message: Any) -> Any:
+        if message.transforms[0].header.frame_id == "map":
+            message.transforms[0].transform.translation.x = float("nan")
         return message
 
-    for what, text in (("nan", "not finite"), ("norm", "a quaternion of norm 0 instead of 1")):
-        bag = drive()
-        bag.replace("/tf", lambda i, m, what=what: broken(i, m, what))
-        with pytest.raises(DataError, match=rf"the link map -> odom of /tf holds .*{text}.*, first at 1700000000\.055"):
-            opened(bag)
-    # nor does a joint that has nothing to do with the camera
     bag = drive()
-    bag.add("/tf", broken(4, tf(transform(START, "base_link", "gripper", np.eye(4))), "nan"))
-    check_poses(opened(bag))
+    bag.drop("/odom")
+    bag.replace("/tf", broken)
+    with pytest.raises(
+        DataError, match=r"does not connect map with .*: the frames are .*; 23 of 48 .*_NAN_INPUT.*odom"
+    ):
+        opened(bag)
 
 
 def test_a_static_link_that_changes(opened: Open) -> None:
@@ -393,6 +405,20 @@ def test_odometry_is_the_last_resort(opened: Open) -> None:
     bag.add("/odom", odometry(START, "odom", "base_footprint", np.eye(4)))
     with pytest.raises(DataError, match=r"/odom tells poses of several frames \(odom -> base_footprint, odom -> base_"):
         opened(bag)
+
+
+@pytest.mark.parametrize(("value", "text"), [(float("nan"), "values that are not finite"), (2.0, "of norm 2")])
+def test_a_topic_with_poses_that_are_none(opened: Open, value: float, text: str) -> None:
+    def broken(index: int, message: Any) -> Any:
+        if index == 4:
+            q = message.pose.pose.orientation
+            q.x, q.y, q.z, q.w = 0.0, 0.0, 0.0, value
+        return message
+
+    bag = drive()
+    bag.replace("/odom", broken)
+    with pytest.raises(DataError, match=rf"/odom holds .*{text}.*, first at 1700000000\.155"):
+        opened(bag, pose_topic="/odom")
 
 
 def test_a_topic_with_gaps(opened: Open) -> None:

@@ -10,20 +10,22 @@ import pytest
 from synthetic_scene import CAMERA, FOCAL_PX, PATCH_M, Scene, features_of, make_map, make_scene, ring
 
 from neumap.arrays import Float32Array, FloatArray, IntArray
+from neumap.features.sift import Features
 from neumap.geometry import se3
 from neumap.localization import large_place, verification
 from neumap.localization.evidence import Evidence
 from neumap.localization.large_place import MOST_TRIED, TRIED_FIRST, LargePlace, Try, batches
 from neumap.localization.localizer import Localizer
 from neumap.localization.matching import landmark_descriptors
-from neumap.localization.query import Near, View
+from neumap.localization.query import EVERYWHERE, Near, Query, Scope
 from neumap.localization.retrieval import MOST_VOXELS
 from neumap.localization.search import PoseSearch
 from neumap.localization.solver import Solver
-from neumap.localization.verification import Solution
+from neumap.localization.verification import Hypothesis
 from neumap.mapping.merge import merge_all
 from neumap.maps.neural_map import VOXEL_M, NeuralMap
 from neumap.model.decoder import shipped_decoder
+from neumap.records import PoseEstimate
 
 ROOMS = 9
 APART_M = 3 * VOXEL_M
@@ -58,12 +60,16 @@ def building() -> NeuralMap:
     return merge_all([latent_map(room(number)) for number in range(ROOMS)])
 
 
+# features and their rays
+View = tuple[Features, FloatArray]
+
+
 def view_of(number: int, seed: int = 0) -> tuple[View, FloatArray]:
     """What a camera sees in the middle of a room, and its pose."""
     pose = ring(8, radius=0.2)[seed]
     pose[:3, 3] += APART_M * np.array([number % 3, number // 3, 0.0])
     features, rays, _ = features_of(room(number), pose, np.random.default_rng(seed), 0.3, 0.1)
-    return View(features, rays, CAMERA), pose
+    return (features, rays), pose
 
 
 class Spy:
@@ -79,15 +85,19 @@ class Spy:
             self.tried.append(voxels)
             return try_voxels(large, alike, voxels, *rest)
 
-        def note_search(solver: Solver, view: View, *rest: Any) -> Solution | None:
-            self.searched.append(view.voxels)
-            return solve(solver, view, *rest)
+        def note_search(solver: Solver, query: Query, scope: Scope, *rest: Any) -> Hypothesis | None:
+            self.searched.append(scope.voxels)
+            return solve(solver, query, scope, *rest)
 
         monkeypatch.setattr(LargePlace, "_tries", note_tries)
         monkeypatch.setattr(Solver, "solve", note_search)
 
-    def __call__(self, view: View) -> Solution | None:
-        return self.search(view, None, {})
+    def __call__(self, view: View) -> Hypothesis | None:
+        return self.search(Query(*view, CAMERA, *self.search.landmarks.embed(view[0])), EVERYWHERE)
+
+
+def locate(localizer: Localizer, view: View, scope: Scope = EVERYWHERE) -> PoseEstimate:
+    return localizer.locate(localizer.query(*view, CAMERA), scope)
 
 
 @pytest.mark.parametrize("number", [0, 4, 8])
@@ -138,9 +148,9 @@ def test_where_no_voxel_does_alone_the_likeliest_are_searched_together(
     foreign = make_scene(np.random.default_rng(99), 900)
     features, rays, _ = features_of(foreign, ring(8, radius=0.2)[0], np.random.default_rng(0))
     spy = Spy(building, monkeypatch)
-    spy(View(features, rays, CAMERA))
+    spy((features, rays))
     assert len(spy.searched[-1]) == MOST_VOXELS  # type: ignore[arg-type]
-    assert Localizer(building).localize_view(View(features, rays, CAMERA)).map_from_camera is None
+    assert locate(Localizer(building), (features, rays)).map_from_camera is None
 
 
 @pytest.mark.parametrize(("inliers", "found"), [(25, True), (15, False)])
@@ -156,26 +166,26 @@ def test_chosen_from_many_voxels_a_pose_needs_more_than_in_one(
         return replace(count_evidence(*args), inliers=inliers, strong=inliers)
 
     monkeypatch.setattr(verification, "count_evidence", count)
-    chosen = localizer.localize_view(view)
+    chosen = locate(localizer, view)
     assert chosen.localized == found
     assert found or f"only {inliers} inliers" in chosen.reason
-    assert localizer.localize_view(view, building.grid.within(pose[:3, 3], 1.0)).localized
+    assert locate(localizer, view, Scope(building.grid.within(pose[:3, 3], 1.0))).localized
 
 
 def test_given_voxels_limit_the_search(building: NeuralMap) -> None:
     view, pose = view_of(4)
     near = building.grid.within(pose[:3, 3], 4.0)
     localizer = Localizer(building)
-    assert localizer.localize_view(view, near).localized
+    assert locate(localizer, view, Scope(near)).localized
     far = np.setdiff1d(np.arange(len(building.grid)), building.grid.within(pose[:3, 3], 10.0))
     assert len(far) > MOST_VOXELS
-    assert not localizer.localize_view(view, far).localized
-    assert not localizer.localize_view(view, far[:2]).localized
+    assert not locate(localizer, view, Scope(far)).localized
+    assert not locate(localizer, view, Scope(far[:2])).localized
 
 
 def test_all_voxels_where_none_are_to_be_chosen(building: NeuralMap) -> None:
     view, pose = view_of(7)
-    chosen, whole = (Localizer(building, choose_voxels=choose).localize_view(view) for choose in (True, False))
+    chosen, whole = (locate(Localizer(building, choose_voxels=choose), view) for choose in (True, False))
     for estimate in (chosen, whole):
         assert estimate.map_from_camera is not None
         assert np.linalg.norm(estimate.map_from_camera[:3, 3] - pose[:3, 3]) < 0.02
@@ -183,8 +193,9 @@ def test_all_voxels_where_none_are_to_be_chosen(building: NeuralMap) -> None:
 
 def test_the_right_place_is_an_alternative_to_nothing(building: NeuralMap) -> None:
     view, pose = view_of(2)
-    found = Localizer(building).alternatives(view)
-    assert np.linalg.norm(found[0].map_from_camera[:3, 3] - pose[:3, 3]) < 0.02  # type: ignore[index]
+    localizer = Localizer(building)
+    found = localizer.alternatives(localizer.query(*view, CAMERA))
+    assert np.linalg.norm(found[0].map_from_camera[:3, 3] - pose[:3, 3]) < 0.02
 
 
 FURNISHED = 600
@@ -212,19 +223,19 @@ def seen_in(scene: Scene, number: int) -> tuple[View, FloatArray]:
     pose = ring(8, radius=0.2)[0]
     pose[:3, 3] += APART_M * np.array([number % 3, number // 3, 0.0])
     features, rays, _ = features_of(scene, pose, np.random.default_rng(0), 0.3, 0.1)
-    return View(features, rays, CAMERA), pose
+    return (features, rays), pose
 
 
 def test_walls_tell_rooms_with_the_same_furniture_apart(twins: NeuralMap) -> None:
     view, pose = seen_in(furnished(4, 300), 4)
-    estimate = Localizer(twins).localize_view(view)
+    estimate = locate(Localizer(twins), view)
     assert estimate.map_from_camera is not None, estimate.reason
     assert np.linalg.norm(estimate.map_from_camera[:3, 3] - pose[:3, 3]) < 0.02
 
 
 def test_furniture_alone_is_in_no_room_rather_than_in_the_wrong_one(twins: NeuralMap) -> None:
     view, _ = seen_in(furnished(7, 0), 7)
-    estimate = Localizer(twins).localize_view(view)
+    estimate = locate(Localizer(twins), view)
     assert estimate.map_from_camera is None
     assert "two poses" in estimate.reason
 
@@ -237,9 +248,9 @@ def test_of_rooms_that_look_alike_it_is_the_one_where_the_camera_is_said_to_be(t
     rooms = [seen_in(furnished(each, 0), each)[1][:3, 3] for each in (7, 8)]
     voxels = np.unique(np.concatenate([twins.grid.within(room, 0.4 * APART_M) for room in rooms]))
     assert len(voxels) > MOST_VOXELS
-    assert not Localizer(twins).localize_view(view, voxels).localized
-    near = replace(view, near=Near(there[:3, 3] + [0.5, 0.5, 0.0], 1.0))
-    estimate = Localizer(twins).localize_view(near, voxels)
+    assert not locate(Localizer(twins), view, Scope(voxels)).localized
+    near = Near(there[:3, 3] + [0.5, 0.5, 0.0], 1.0)
+    estimate = locate(Localizer(twins), view, Scope(voxels, near))
     assert estimate.map_from_camera is not None, estimate.reason
     assert np.linalg.norm(estimate.map_from_camera[:3, 3] - there[:3, 3]) < 0.02
 
@@ -247,20 +258,20 @@ def test_of_rooms_that_look_alike_it_is_the_one_where_the_camera_is_said_to_be(t
 def test_what_is_said_of_the_camera_does_not_make_a_pose(twins: NeuralMap) -> None:
     view, pose = seen_in(furnished(4, 300), 4)
     between = Near(pose[:3, 3] + [APART_M / 2, 0.0, 0.0], APART_M / 2 - 1.0)
-    assert not Localizer(twins).localize_view(replace(view, near=between)).localized
+    assert not locate(Localizer(twins), view, Scope(near=between)).localized
     foreign = make_scene(np.random.default_rng(99), 900)
     features, rays, _ = features_of(foreign, ring(8, radius=0.2)[0], np.random.default_rng(0))
-    assert not Localizer(twins).localize_view(View(features, rays, CAMERA, near=Near(pose[:3, 3], 2.0))).localized
+    assert not locate(Localizer(twins), (features, rays), Scope(near=Near(pose[:3, 3], 2.0))).localized
 
 
 def test_rooms_with_the_same_furniture_are_alternatives(twins: NeuralMap, monkeypatch: pytest.MonkeyPatch) -> None:
     # which of the equal rooms are among the few voxels that are tried is chance
     monkeypatch.setattr(large_place, "MOST_TRIED", len(twins.grid))
     view, pose = seen_in(furnished(4, 300), 4)
-    others = Localizer(twins).alternatives(view, [pose], most=2)
+    localizer = Localizer(twins)
+    others = localizer.alternatives(localizer.query(*view, CAMERA), [pose], most=2)
     assert len(others) == 2
     for other in others:
-        assert other.map_from_camera is not None
         moved = (other.map_from_camera[:3, 3] - pose[:3, 3]) / APART_M
         assert np.abs(moved - np.rint(moved)).max() < 0.01
         assert np.abs(moved).max() > 0.9

@@ -25,8 +25,9 @@ from neumap.errors import CalibrationError, DataError
 from neumap.geometry import se3
 from neumap.geometry.cameras import make_camera
 from neumap.localization.evidence import WIDE, Evidence
-from neumap.localization.localizer import Localizer, as_gray, doubts, pose_covariance
-from neumap.localization.query import View
+from neumap.localization.localizer import Localizer, as_gray
+from neumap.localization.query import Scope
+from neumap.localization.verdict import Corrected, doubts, pose_covariance
 from neumap.maps.drift import DriftField, apply_deviation
 from neumap.maps.neural_map import Calibration, LandmarkCodes, NeuralMap, encode_anchors, group_into_voxels
 from neumap.model.codebooks import shipped_codebooks
@@ -48,7 +49,7 @@ def localizer(scene: Scene) -> Localizer:
 
 def answer(localizer: Localizer, scene: Scene, pose: FloatArray, noise_px: float = 0.0) -> PoseEstimate:
     features, rays, _ = features_of(scene, pose, np.random.default_rng(1), noise_px, 0.1)
-    return localizer.localize_view(View(features, rays, CAMERA))
+    return localizer.locate(localizer.query(features, rays, CAMERA))
 
 
 def error(estimate: PoseEstimate, truth: FloatArray) -> FloatArray:
@@ -71,7 +72,7 @@ def test_the_pose_is_exact_to_the_millimetre(localizer: Localizer, scene: Scene,
 
 def test_inliers_are_keypoints_at_their_landmarks(localizer: Localizer, scene: Scene) -> None:
     features, rays, point = features_of(scene, POSES[0], np.random.default_rng(1))
-    estimate = localizer.localize_view(View(features, rays, CAMERA))
+    estimate = localizer.locate(localizer.query(features, rays, CAMERA))
     assert estimate.inliers == len(estimate.keypoints_px) == len(estimate.points_map) > 100
     where = {tuple(p): i for i, p in enumerate(features.pixels.tolist())}
     seen = point[[where[tuple(p)] for p in estimate.keypoints_px.tolist()]]
@@ -119,7 +120,7 @@ def test_the_covariance_is_a_sum_in_the_camera_frame_turned_into_the_map() -> No
     pose = se3.make_pose(np.array([[0.0, 0, 1], [-1, 0, 0], [0, -1, 0]]), np.array([5.0, 6, 7]))
     unit = np.diag([1, 4, 900, 1, 2, 3.0]) * 1e-6
     calibration = Calibration(pixel_sigma=2.0, floor_m=0.01, floor_rad=0.02, inflation=3.0)
-    covariance = pose_covariance(unit, np.array([0.01, 0, 0, 0, 0, 0.03]), pose, calibration)
+    covariance = pose_covariance(Corrected(pose, unit, np.array([0.01, 0, 0, 0, 0, 0.03])), calibration)
     camera = 9 * (4 * np.diag(unit) + np.array([1e-4, 0, 0, 0, 0, 9e-4]) + np.repeat([1e-4, 4e-4], 3))
     np.testing.assert_allclose(covariance, np.diag(camera[[2, 0, 1, 5, 3, 4]]), atol=1e-12)
 
@@ -154,13 +155,13 @@ def test_right_descriptors_in_wrong_places_are_lost(localizer: Localizer, scene:
     rng = np.random.default_rng(3)
     features, rays, _ = features_of(scene, POSES[0], rng)
     mixed = rng.permutation(len(features))
-    lost(localizer.localize_view(View(replace(features, pixels=features.pixels[mixed]), rays[mixed], CAMERA)))
+    lost(localizer.locate(localizer.query(replace(features, pixels=features.pixels[mixed]), rays[mixed], CAMERA)))
 
 
 def test_too_few_keypoints_are_lost(localizer: Localizer, scene: Scene) -> None:
     features, rays, _ = features_of(scene, POSES[0], np.random.default_rng(1))
     few = np.arange(10)
-    assert "10 keypoints" in lost(localizer.localize_view(View(features.select(few), rays[few], CAMERA)))
+    assert "10 keypoints" in lost(localizer.locate(localizer.query(features.select(few), rays[few], CAMERA)))
 
 
 def test_fewer_inliers_than_calibrated_are_lost(scene: Scene) -> None:
@@ -173,8 +174,9 @@ def test_a_pose_that_hangs_on_one_corner_of_the_image_is_none() -> None:
     features, rays, _ = features_of(dense, POSES[0], np.random.default_rng(1))
     corner = np.flatnonzero((features.pixels < [106, 240]).all(axis=1))
     assert len(corner) > 60
-    estimate = Localizer(make_map(dense)).localize_view(View(features.select(corner), rays[corner], CAMERA))
-    assert "part of the image" in lost(estimate)
+    localizer = Localizer(make_map(dense))
+    query = localizer.query(features.select(corner), rays[corner], CAMERA)
+    assert "part of the image" in lost(localizer.locate(query))
 
 
 def test_a_pose_too_uncertain_to_be_of_use_is_none(scene: Scene) -> None:
@@ -238,10 +240,11 @@ def test_voxels_restrict_the_search(scene: Scene) -> None:
     ]
     localizer = Localizer(neural_map)
     best, none = int(np.argmax(shares)), np.flatnonzero(np.array(shares) == 0)
-    off = error(localizer.localize_view(View(features, rays, CAMERA), np.array([best])), POSES[0])
+    query = localizer.query(features, rays, CAMERA)
+    off = error(localizer.locate(query, Scope(np.array([best]))), POSES[0])
     assert np.linalg.norm(off[:3]) < 1e-3
-    lost(localizer.localize_view(View(features, rays, CAMERA), none))
-    lost(localizer.localize_view(View(features, rays, CAMERA), np.zeros(0, np.int64)))
+    lost(localizer.locate(query, Scope(none)))
+    lost(localizer.locate(query, Scope(np.zeros(0, np.int64))))
 
 
 @pytest.mark.parametrize("only", [False, True])
@@ -277,8 +280,8 @@ def poster(request: pytest.FixtureRequest) -> tuple[ImageArray, NeuralMap]:
     """An image, and the map of a flat poster 2 m ahead that is seen so from the map's origin."""
     image = texture(np.random.default_rng(5), 480, 640)
     extract = Localizer(make_map(make_scene(np.random.default_rng(0), 50)))
-    view = extract.look(image, CAMERA)
-    features, rays = view.features.select(np.arange(800)), view.rays[:800]
+    query = extract.look(image, CAMERA)
+    features, rays = query.features.select(np.arange(800)), query.rays[:800]
     points = 2.0 * np.concatenate([rays, np.ones((800, 1))], axis=1)
     grid, voxel = group_into_voxels(points, 10.0, 1)
     books = shipped_codebooks()
@@ -337,9 +340,9 @@ def test_an_image_of_another_shape_is_refused(localizer: Localizer) -> None:
 def test_keypoints_outside_the_lens_are_dropped(poster: tuple[ImageArray, NeuralMap]) -> None:
     image, neural_map = poster
     folding = make_camera(640, 480, [500, 0, 319.5, 0, 500, 239.5, 0, 0, 1], "plumb_bob", [-0.8, 0, 0, 0, 0])
-    view = Localizer(neural_map).look(image, folding)
-    assert np.isfinite(view.rays).all()
-    assert 0 < len(view.features) == len(view.rays) < 1500
+    query = Localizer(neural_map).look(image, folding)
+    assert np.isfinite(query.rays).all()
+    assert 0 < len(query.features) == len(query.rays) == len(query.embeddings) < 1500
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""From keypoints to hypotheses, in scenes where the answer is known."""
+"""From keypoints to matches, in scenes where the answer is known."""
 
 from __future__ import annotations
 
@@ -7,24 +7,24 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from synthetic_scene import Scene, features_of, make_latent_map, make_map, make_scene, ring, untrained_network
+from synthetic_scene import CAMERA, Scene, features_of, make_latent_map, make_map, make_scene, ring
 
+from neumap.arrays import IntArray
+from neumap.features.sift import Features
 from neumap.localization import matching
 from neumap.localization.matching import (
     SAME_PLACE_M,
-    Hypotheses,
-    NearestDecoder,
-    TransformerDecoder,
+    LandmarkIndex,
+    Matches,
     landmark_descriptors,
     pool,
     rows_of_voxels,
     top_columns,
 )
-from neumap.maps.neural_map import NeuralMap
+from neumap.localization.query import Query
 from neumap.model.codebooks import joint_descriptors
 from neumap.model.decoder import shipped_decoder
 from neumap.model.encoder import EMBEDDING
-from neumap.model.network import NeuMapTransformer, pack_weights
 
 POSE = ring(8)[1]
 
@@ -32,6 +32,11 @@ POSE = ring(8)[1]
 @pytest.fixture(scope="module")
 def scene() -> Scene:
     return make_scene(np.random.default_rng(0), 800)
+
+
+def match(landmarks: LandmarkIndex, features: Features, voxels: IntArray | None = None) -> Matches:
+    query = Query(features, np.zeros((len(features), 2)), CAMERA, *landmarks.embed(features))
+    return landmarks.match(query, np.arange(len(features)), voxels)
 
 
 def join(*scenes: Scene) -> Scene:
@@ -42,7 +47,7 @@ def join(*scenes: Scene) -> Scene:
 
 def test_nearest_finds_landmarks_by_their_descriptors(scene: Scene) -> None:
     features, _, point = features_of(scene, POSE, np.random.default_rng(1), descriptor_noise=0.1)
-    found = NearestDecoder(make_map(scene)).decode(features)
+    found = match(LandmarkIndex(make_map(scene)), features)
     assert len(found) > 0.97 * len(features)
     off = np.linalg.norm(found.points - scene.points[point[found.keypoint]], axis=1)
     assert (off < 1e-3).mean() > 0.99
@@ -53,16 +58,16 @@ def test_nearest_finds_landmarks_by_their_descriptors(scene: Scene) -> None:
 
 
 def test_how_alike_is_alike_is_said_by_what_describes(scene: Scene) -> None:
-    assert NearestDecoder(make_map(scene)).min_similarity == matching.MIN_SIMILARITY
-    assert NearestDecoder(make_latent_map(scene)).min_similarity == shipped_decoder().min_similarity
+    assert LandmarkIndex(make_map(scene)).min_similarity == matching.MIN_SIMILARITY
+    assert LandmarkIndex(make_latent_map(scene)).min_similarity == shipped_decoder().min_similarity
     assert shipped_decoder().min_similarity != matching.MIN_SIMILARITY
 
 
 def test_what_is_like_nothing_in_the_map_is_less_sure(scene: Scene) -> None:
-    decoder = NearestDecoder(make_map(scene))
+    landmarks = LandmarkIndex(make_map(scene))
     own, _, _ = features_of(scene, POSE, np.random.default_rng(1), descriptor_noise=0.1)
     foreign, _, _ = features_of(make_scene(np.random.default_rng(9), 800), POSE, np.random.default_rng(1))
-    known, unknown = decoder.decode(own), decoder.decode(foreign)
+    known, unknown = match(landmarks, own), match(landmarks, foreign)
     assert len(unknown) < 0.7 * len(foreign)
     assert np.median(known.confidence) > 3 * np.median(unknown.confidence)
 
@@ -70,13 +75,13 @@ def test_what_is_like_nothing_in_the_map_is_less_sure(scene: Scene) -> None:
 def test_what_is_in_two_places_is_left_out(scene: Scene) -> None:
     twins = replace(scene, points=scene.points + np.array([0, 0, 2 * SAME_PLACE_M]))
     features, _, _ = features_of(scene, POSE, np.random.default_rng(1))
-    assert len(NearestDecoder(make_map(join(scene, twins))).decode(features)) == 0
+    assert len(match(LandmarkIndex(make_map(join(scene, twins))), features)) == 0
 
 
 def test_what_is_twice_in_one_place_is_kept(scene: Scene) -> None:
     twins = replace(scene, points=scene.points + np.array([0, 0, 0.3 * SAME_PLACE_M]))
     features, _, point = features_of(scene, POSE, np.random.default_rng(1))
-    found = NearestDecoder(make_map(join(scene, twins))).decode(features)
+    found = match(LandmarkIndex(make_map(join(scene, twins))), features)
     assert len(found) > 0.97 * len(features)
     off = np.linalg.norm(found.points - scene.points[point[found.keypoint]], axis=1)
     assert (off < SAME_PLACE_M).mean() > 0.99
@@ -86,35 +91,33 @@ def test_voxels_restrict_the_search(scene: Scene) -> None:
     neural_map = make_map(scene, voxel_m=3.5)
     assert len(neural_map.grid) >= 4
     features, _, point = features_of(scene, POSE, np.random.default_rng(1))
-    decoder = NearestDecoder(neural_map)
+    landmarks = LandmarkIndex(neural_map)
     for voxel, corner in enumerate(neural_map.grid.corners):
-        found = decoder.decode(features, np.array([voxel]))
+        found = match(landmarks, features, np.array([voxel]))
         assert ((found.points >= corner - 1e-6) & (found.points <= corner + 3.5 + 1e-6)).all()
         right = np.linalg.norm(found.points - scene.points[point[found.keypoint]], axis=1) < 1e-3
         inside = ((scene.points[point] >= corner) & (scene.points[point] < corner + 3.5)).all(axis=1)
         assert right.sum() >= 0.97 * inside.sum()
-    everywhere = decoder.decode(features, np.arange(len(neural_map.grid)))
-    np.testing.assert_array_equal(everywhere.points, decoder.decode(features).points)
+    everywhere = match(landmarks, features, np.arange(len(neural_map.grid)))
+    np.testing.assert_array_equal(everywhere.points, match(landmarks, features).points)
 
 
 def test_nothing_in_nothing_out(scene: Scene) -> None:
-    decoder = NearestDecoder(make_map(scene))
+    landmarks = LandmarkIndex(make_map(scene))
     features, _, _ = features_of(scene, POSE, np.random.default_rng(1))
-    assert len(decoder.decode(features.select(np.zeros(0, np.int64)))) == 0
-    assert len(decoder.decode(features, np.zeros(0, np.int64))) == 0
+    assert len(match(landmarks, features.select(np.zeros(0, np.int64)))) == 0
+    assert len(match(landmarks, features, np.zeros(0, np.int64))) == 0
     tiny = Scene(scene.points[:2], scene.fine[:2], scene.coarse[:2])
-    assert len(NearestDecoder(make_map(tiny)).decode(features)) == 0
+    assert len(match(LandmarkIndex(make_map(tiny)), features)) == 0
 
 
 @pytest.mark.parametrize("parts", [6, 8, 12])
 def test_latents_find_their_landmarks(scene: Scene, parts: int) -> None:
     features, _, point = features_of(scene, POSE, np.random.default_rng(1), descriptor_noise=0.1)
-    decoder = NearestDecoder(make_latent_map(scene, parts))
-    described = decoder.describe(features)
-    assert described.descriptors.shape == (len(features), EMBEDDING)
-    assert described.coarse.shape == (len(features), 0)
-    np.testing.assert_array_equal(described.pixels, features.pixels)
-    found = decoder.decode(described)
+    landmarks = LandmarkIndex(make_latent_map(scene, parts))
+    embeddings, looks = landmarks.embed(features)
+    assert embeddings.shape == looks.shape == (len(features), EMBEDDING)
+    found = match(landmarks, features)
     assert len(found) > 0.97 * len(features)
     off = np.linalg.norm(found.points - scene.points[point[found.keypoint]], axis=1)
     # anchors of 12 bits are good to 2 mm
@@ -124,10 +127,10 @@ def test_latents_find_their_landmarks(scene: Scene, parts: int) -> None:
 
 
 def test_latents_are_as_unsure_of_what_is_not_in_the_map(scene: Scene) -> None:
-    decoder = NearestDecoder(make_latent_map(scene))
+    landmarks = LandmarkIndex(make_latent_map(scene))
     own, _, _ = features_of(scene, POSE, np.random.default_rng(1), descriptor_noise=0.1)
     foreign, _, _ = features_of(make_scene(np.random.default_rng(9), 800), POSE, np.random.default_rng(1))
-    known, unknown = decoder.decode(decoder.describe(own)), decoder.decode(decoder.describe(foreign))
+    known, unknown = match(landmarks, own), match(landmarks, foreign)
     assert len(unknown) < 0.8 * len(foreign)
     assert np.median(known.confidence) > 2 * np.median(unknown.confidence)
 
@@ -135,22 +138,21 @@ def test_latents_are_as_unsure_of_what_is_not_in_the_map(scene: Scene) -> None:
 def test_latents_of_some_voxels(scene: Scene) -> None:
     neural_map = make_latent_map(scene, voxel_m=3.5)
     features, _, _ = features_of(scene, POSE, np.random.default_rng(1))
-    decoder = NearestDecoder(neural_map)
-    described = decoder.describe(features)
+    landmarks = LandmarkIndex(neural_map)
     for voxel, corner in enumerate(neural_map.grid.corners):
-        found = decoder.decode(described, np.array([voxel]))
+        found = match(landmarks, features, np.array([voxel]))
         assert ((found.points >= corner - 1e-6) & (found.points <= corner + 3.5 + 1e-6)).all()
-    everywhere = decoder.decode(described, np.arange(len(neural_map.grid)))
-    np.testing.assert_array_equal(everywhere.points, decoder.decode(described).points)
+    everywhere = match(landmarks, features, np.arange(len(neural_map.grid)))
+    np.testing.assert_array_equal(everywhere.points, match(landmarks, features).points)
 
 
 @pytest.mark.parametrize("at_once", [1, 5000])
 def test_keypoints_are_compared_in_parts(scene: Scene, monkeypatch: pytest.MonkeyPatch, at_once: int) -> None:
-    decoder = NearestDecoder(make_latent_map(scene))
-    described = decoder.describe(features_of(scene, POSE, np.random.default_rng(1))[0])
-    together = decoder.shortlist(described, None, 1)
+    landmarks = LandmarkIndex(make_latent_map(scene))
+    embeddings, _ = landmarks.embed(features_of(scene, POSE, np.random.default_rng(1))[0])
+    together = landmarks.shortlist(embeddings, None, 1)
     monkeypatch.setattr(matching, "AT_ONCE", at_once)
-    in_parts = decoder.shortlist(described, None, 1)
+    in_parts = landmarks.shortlist(embeddings, None, 1)
     assert together is not None
     assert in_parts is not None
     # where bfloat16 is used two may be equally like a keypoint
@@ -159,16 +161,17 @@ def test_keypoints_are_compared_in_parts(scene: Scene, monkeypatch: pytest.Monke
 
 
 def test_latents_of_nothing(scene: Scene) -> None:
-    decoder = NearestDecoder(make_latent_map(scene))
+    landmarks = LandmarkIndex(make_latent_map(scene))
     features, _, _ = features_of(scene, POSE, np.random.default_rng(1))
-    nothing = decoder.describe(features.select(np.zeros(0, np.int64)))
-    assert len(decoder.decode(nothing)) == 0
-    assert len(decoder.decode(decoder.describe(features), np.zeros(0, np.int64))) == 0
+    assert len(match(landmarks, features.select(np.zeros(0, np.int64)))) == 0
+    assert len(match(landmarks, features, np.zeros(0, np.int64))) == 0
 
 
 def test_a_map_of_descriptors_compares_features_as_they_are(scene: Scene) -> None:
     features, _, _ = features_of(scene, POSE, np.random.default_rng(1))
-    assert NearestDecoder(make_map(scene)).describe(features) is features
+    embeddings, looks = LandmarkIndex(make_map(scene)).embed(features)
+    np.testing.assert_array_equal(embeddings, joint_descriptors(features.descriptors, features.coarse))
+    assert looks is features.descriptors
 
 
 def test_landmark_descriptors_are_the_latents(scene: Scene) -> None:
@@ -206,73 +209,20 @@ def test_rows_of_voxels() -> None:
 
 
 def test_pool_orders_by_confidence_and_keeps_rows_together() -> None:
-    def hypotheses(confidence: list[float], first: int) -> Hypotheses:
+    def matches(confidence: list[float], first: int) -> Matches:
         keypoint = np.arange(first, first + len(confidence))
-        return Hypotheses(
+        return Matches(
             keypoint=keypoint,
             points=np.repeat(keypoint[:, None], 3, axis=1) * 1.0,
             confidence=np.array(confidence, np.float32),
             sigma_m=keypoint.astype(np.float32),
         )
 
-    pooled = pool([hypotheses([0.3, 0.9, 0.5], 0), hypotheses([], 9), hypotheses([0.5, 0.7], 3)])
+    pooled = pool([matches([0.3, 0.9, 0.5], 0), matches([], 9), matches([0.5, 0.7], 3)])
     np.testing.assert_array_equal(pooled.keypoint, [1, 4, 2, 3, 0])
     np.testing.assert_array_equal(pooled.points[:, 0], pooled.keypoint)
     np.testing.assert_array_equal(pooled.sigma_m, pooled.keypoint)
     np.testing.assert_allclose(pooled.confidence, [0.9, 0.7, 0.5, 0.5, 0.3])
-
-
-@pytest.fixture(scope="module")
-def with_network(scene: Scene) -> NeuralMap:
-    """A map of several voxels of different size, and a network that attends (as it starts, it does not)."""
-    neural_map = make_map(scene, voxel_m=2.0)
-    torch.manual_seed(3)
-    module = NeuMapTransformer()
-    with torch.no_grad():
-        for parameter in module.parameters():
-            parameter += 0.02 * torch.randn(parameter.shape)
-    network = replace(untrained_network(neural_map), weights=pack_weights(module))
-    return replace(neural_map, network=network)
-
-
-def test_transformer_decodes_known_landmarks(scene: Scene) -> None:
-    neural_map = make_map(scene)
-    torch.manual_seed(0)
-    decoder = TransformerDecoder(replace(neural_map, network=untrained_network(neural_map)))
-    features, _, point = features_of(scene, POSE, np.random.default_rng(1))
-    found = decoder.decode(features)
-    order = np.argsort(-found.confidence, kind="stable")
-    _, first = np.unique(found.keypoint[order], return_index=True)
-    best = order[first]
-    assert len(best) > 0.95 * len(features)
-    off = np.linalg.norm(found.points[best] - scene.points[point[found.keypoint[best]]], axis=1)
-    assert (off < 1e-3).mean() > 0.95
-    assert ((found.confidence >= 0) & (found.confidence <= 1)).all()
-    assert np.bincount(found.keypoint).max() <= 2
-
-
-def test_two_voxels_at_once_are_decoded_as_each_alone(scene: Scene, with_network: NeuralMap) -> None:
-    decoder = TransformerDecoder(with_network)
-    features, _, _ = features_of(scene, POSE, np.random.default_rng(1))
-    sizes = np.diff(with_network.landmarks.offsets)
-    pair = np.array([np.argmin(np.where(sizes >= 2, sizes, 9999)), np.argmax(sizes)])
-    assert sizes[pair[0]] < 0.5 * sizes[pair[1]]
-    pair.sort()
-    together = decoder.decode(features, pair)
-    alone = [decoder.decode(features, pair[i : i + 1]) for i in range(2)]
-    assert all(len(a) for a in alone)
-    np.testing.assert_array_equal(together.keypoint, np.concatenate([a.keypoint for a in alone]))
-    np.testing.assert_allclose(together.points, np.concatenate([a.points for a in alone]), atol=1e-4)
-    np.testing.assert_allclose(together.confidence, np.concatenate([a.confidence for a in alone]), atol=1e-4)
-
-
-def test_transformer_without_anything_to_decode(scene: Scene, with_network: NeuralMap) -> None:
-    decoder = TransformerDecoder(with_network)
-    features, _, _ = features_of(scene, POSE, np.random.default_rng(1))
-    assert len(decoder.decode(features.select(np.zeros(0, np.int64)))) == 0
-    assert len(decoder.decode(features, np.zeros(0, np.int64))) == 0
-    with pytest.raises(ValueError, match="network"):
-        TransformerDecoder(make_map(scene))
 
 
 @pytest.mark.parametrize("columns", [3, 64, 1024, 1500, 4099])

@@ -10,12 +10,12 @@ import pytest
 from neumap.geometry import se3
 from neumap.localization.evidence import Evidence
 from neumap.localization.rivals import RIVAL_SHARE, better_of
-from neumap.localization.verification import Solution
+from neumap.localization.verification import Hypothesis
 
 
-def at(x: float, support: float, inliers: int = 50) -> Solution:
+def at(x: float, support: float, inliers: int = 50) -> Hypothesis:
     """A pose at x metres that so much speaks for."""
-    return Solution(
+    return Hypothesis(
         camera_from_map=se3.invert_pose(se3.make_pose(np.eye(3), np.array([x, 0.0, 0.0]))),
         information=np.eye(6),
         evidence=Evidence(inliers, inliers, 10),
@@ -26,7 +26,7 @@ def at(x: float, support: float, inliers: int = 50) -> Solution:
     )
 
 
-def both_ways(one: Solution, other: Solution) -> Solution:
+def both_ways(one: Hypothesis, other: Hypothesis) -> Hypothesis:
     better, same = better_of(one, other), better_of(other, one)
     assert better.camera_from_map is same.camera_from_map
     assert better.rival_m == same.rival_m

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from synthetic_scene import turned
 
 from neumap.arrays import FloatArray
-from neumap.localization.localizer import pose_covariance
+from neumap.localization.verdict import Corrected, pose_covariance
 from neumap.mapping.calibration import BLOCK, CHI2_90, GENERALIZATION, Parts, fit_calibration, measure, set_aside
 from neumap.maps.neural_map import Calibration, ExpectedAccuracy
 from neumap.records import PoseEstimate, Status
@@ -56,7 +56,7 @@ def covered(parts: list[Parts], calibration: Calibration) -> float:
     """The share of errors in the 90 % ellipsoid of the covariance that the localizer would give."""
     inside = 0
     for p in parts:
-        covariance = pose_covariance(p.unit, p.drift_sigma, np.eye(4), calibration)
+        covariance = pose_covariance(Corrected(np.eye(4), p.unit, p.drift_sigma), calibration)
         inside += p.error @ np.linalg.solve(covariance, p.error) < CHI2_90
     return inside / len(parts)
 

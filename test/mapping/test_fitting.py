@@ -7,10 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from synthetic_scene import Scene, features_of, make_keyframes, make_map, make_scene, ring, true_tracks
+from synthetic_scene import CAMERA, Scene, features_of, make_keyframes, make_map, make_scene, ring, true_tracks
 
 from neumap.arrays import IntArray
-from neumap.localization.matching import TransformerDecoder, landmark_descriptors
+from neumap.localization.matching import SceneMatcher, landmark_descriptors
+from neumap.localization.query import Query
 from neumap.mapping.fitting import (
     FitSettings,
     choose_codes,
@@ -57,8 +58,9 @@ def decode(fitted: Fitted, network: SceneNetwork, noise: float) -> tuple[np.ndar
     infinitely off where there is none.
     """
     pose = ring(24)[3] @ np.linalg.inv(ring(24)[0]) @ ring(48)[1]
-    features, _, point = features_of(fitted.scene, pose, np.random.default_rng(7), descriptor_noise=noise)
-    found = TransformerDecoder(replace(fitted.map, network=network)).decode(features)
+    features, rays, point = features_of(fitted.scene, pose, np.random.default_rng(7), descriptor_noise=noise)
+    query = Query(features, rays, CAMERA, features.descriptors, features.descriptors)
+    found = SceneMatcher(replace(fitted.map, network=network)).match(query, np.arange(len(query)))
     off, sure = np.full(len(features), np.inf), np.zeros(len(features))
     for k, where, confidence in zip(found.keypoint, found.points, found.confidence, strict=True):
         if confidence > sure[k]:

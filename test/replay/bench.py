@@ -1,148 +1,139 @@
-"""A node to which a stream is played piece by piece, with somebody beside it who asks, claims and listens."""
+"""A session to which a stream is played piece by piece, with somebody beside it who asks, claims and listens."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-from streams import START_NS, Stream, message, ns, transform_of
+import streams
+from streams import START_NS, Stream, ns
 
 from neumap.arrays import FloatArray
-from neumap.cli.replay import NODE
-from neumap.report.replay_report import STATES
-from neumap_ros.simulator.messages import message_class
-from neumap_ros.simulator.player import Timed
-from neumap_ros.simulator.rclpy.node import Node
-from neumap_ros.simulator.rclpy.parameter import Parameter
-from neumap_ros.simulator.rclpy.qos import DurabilityPolicy, QoSProfile
-from neumap_ros.simulator.recording import decoded, nanoseconds
-from neumap_ros.simulator.rig import Rig
+from neumap.geometry.se3 import quat_from_matrix
+from neumap.replay.recorder import SentTransform
+from neumap.replay.rig import Rig
+from neumap.tracking.ports import LocalizerStatus
+from neumap.tracking.requests import LoadAnswer, PoseClaim, RelocalizeAnswer, RelocalizeRequest
+from neumap.tracking.tracker import Fix
 
-POSE, STATUS = "geometry_msgs/msg/PoseWithCovarianceStamped", "neumap_ros/msg/LocalizationStatus"
+
+class Answer:
+    """What a request was answered, and when, once it is."""
+
+    def __init__(self, bench: Bench) -> None:
+        self._bench = bench
+        self._given: list[tuple[float, Any]] = []
+
+    def __call__(self, answer: RelocalizeAnswer | LoadAnswer) -> None:
+        self._given.append((self._bench.now_s, answer))
+
+    @property
+    def done(self) -> bool:
+        """Whether it is answered; it must not be twice."""
+        assert len(self._given) <= 1
+        return bool(self._given)
+
+    @property
+    def result(self) -> Any:
+        """The answer."""
+        assert self.done, "there is no answer yet"
+        return self._given[0][1]
+
+    @property
+    def at_s(self) -> float:
+        """When it came."""
+        return self._given[0][0]
 
 
 class Bench:
     """Seconds are those of streams. Time begins a moment before the stream."""
 
-    def __init__(self, rig: Rig, stream: Stream = ()) -> None:  # type: ignore[assignment]
-        self.rig, self.node = rig, rig.node
+    def __init__(self, virtual_map: Path, stream: Stream, **parameters: Any) -> None:
         self._rest = list(stream)
-        rig.player.advance_to(min([START_NS - 10**9, *(each.time_ns for each in self._rest)]))
-        self.friend = Node("friend", parameter_overrides=[Parameter("use_sim_time", value=True)])
-        rig.executor.add_node(self.friend)
-        self._claims = self.friend.create_publisher(message_class(POSE), "/initialpose", 10)
+        self.rig = Rig({"map": str(virtual_map)} | parameters, streams.begin_of(stream))
+        self.session, self.out = self.rig.session, self.rig.out
 
     @property
     def now_s(self) -> float:
-        return (self.rig.player.now_ns - START_NS) * 1e-9
+        """The present."""
+        return (self.rig.clock.now_ns() - START_NS) * 1e-9
 
     def until(self, seconds: float) -> None:
-        """Plays the stream, and lets time pass, up to then."""
+        """Play the stream, and let time pass, up to then."""
         end = ns(seconds)
         part = [each for each in self._rest if each.time_ns <= end]
         self._rest = self._rest[len(part) :]
-        self.rig.player.play(part, after_s=0)
-        self.rig.player.advance_to(end)
+        self.rig.play(streams.to_play(part), after_s=0)
+        self.rig.clock.advance_to(end)
 
     def skip(self, seconds: float) -> None:
-        """Leaves out the stream up to then."""
+        """Leave out the stream up to then."""
         self._rest = [each for each in self._rest if each.time_ns > ns(seconds)]
 
     def drop(self, topic: str) -> None:
-        """Leaves out a topic."""
+        """Leave out a topic."""
         self._rest = [each for each in self._rest if each.topic != topic]
 
     # --- what somebody asks for ---------------------------------------------------
 
-    def relocalize(self, **fields: Any) -> Any:
-        return self.rig.call(f"/{NODE}/relocalize", "neumap_ros/srv/Relocalize", **fields)
+    def relocalize(self, prior: PoseClaim | None = None, timeout_s: float = 0.0) -> Answer:
+        """Ask for a search of the whole map."""
+        answer = Answer(self)
+        self.session.relocalize(RelocalizeRequest(prior, timeout_s), answer)
+        return answer
 
-    def load_map(self, path: object) -> Any:
-        return self.rig.call(f"/{NODE}/load_map", "neumap_ros/srv/LoadMap", map_path=str(path))
+    def load_map(self, path: object) -> Answer:
+        """Ask for another map."""
+        answer = Answer(self)
+        self.session.load_map(str(path), answer)
+        return answer
 
-    def reinitialize(self) -> Any:
-        return self.rig.call("/reinitialize_global_localization", "std_srvs/srv/Empty")
+    def reinitialize(self) -> None:
+        """Ask to begin anew."""
+        self.session.start_over("global localization was asked for")
 
-    def claim(self, message_: Any) -> None:
-        """Publishes an initial pose."""
-        self._claims.publish(message_)
-        self.rig.executor.spin_until_idle()
+    # --- what the session says ----------------------------------------------------------
 
-    def set(self, name: str, value: Any) -> Any:
-        """Sets a parameter of the node; the result with its reason."""
-        return self.node.set_parameters([Parameter(name, value=value)])[0]
+    def poses(self, since_s: float = -np.inf) -> list[Fix]:
+        """The poses published after a time."""
+        return [fix for time_ns, fix in self.out.poses if time_ns > _since(since_s)]
 
-    # --- what the node says ----------------------------------------------------------
+    def transforms(self, since_s: float = -np.inf) -> list[SentTransform]:
+        """The transforms published after a time."""
+        return [sent for time_ns, sent in self.out.transforms if time_ns > _since(since_s)]
 
-    def on(self, topic: str, since_s: float = -np.inf) -> list[Any]:
-        """The messages that it has published, after a time."""
-        return [decoded(each) for each in self.timed(topic, since_s)]
+    def statuses(self, since_s: float = -np.inf) -> list[LocalizerStatus]:
+        """The statuses published after a time."""
+        return [status for time_ns, status in self.out.statuses if time_ns > _since(since_s)]
 
-    def timed(self, topic: str, since_s: float = -np.inf) -> list[Timed]:
-        since = -1 if since_s == -np.inf else ns(since_s)
-        return [each for each in self.rig.published if each.topic == topic and each.time_ns > since]
-
-    def statuses(self, since_s: float = -np.inf) -> list[Any]:
-        return self.on(f"/{NODE}/status", since_s)
+    def said(self) -> int:
+        """How much was published so far."""
+        return len(self.out.poses) + len(self.out.transforms) + len(self.out.statuses)
 
     def told(self, since_s: float = -np.inf) -> list[tuple[str, str]]:
         """States and reasons, without repetitions."""
         out: list[tuple[str, str]] = []
         for status in self.statuses(since_s):
-            if not out or out[-1] != (STATES[status.state], status.reason):
-                out.append((STATES[status.state], status.reason))
+            if not out or out[-1] != (status.state.name, status.reason):
+                out.append((status.state.name, status.reason))
         return out
 
     @property
     def state(self) -> str:
-        return STATES[self.statuses()[-1].state]
-
-    @property
-    def reason(self) -> str:
-        reason: str = self.statuses()[-1].reason
-        return reason
-
-    def poses(self, since_s: float = -np.inf) -> list[Any]:
-        return self.on("/pose", since_s)
-
-    def transforms(self, since_s: float = -np.inf) -> list[Any]:
-        """Those of the map."""
-        return [each for tf in self.on("/tf", since_s) for each in tf.transforms]
-
-    def latched(self, topic: str, type_name: str) -> list[Any]:
-        """What somebody hears who subscribes now and wants what was said last."""
-        heard: list[Any] = []
-        qos = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-        subscription = self.friend.create_subscription(message_class(type_name), topic, heard.append, qos)
-        self.rig.executor.spin_until_idle()
-        self.friend.destroy_subscription(subscription)
-        return heard
+        """The last state."""
+        return self.statuses()[-1].state.name
 
     def lines(self, level: str) -> list[str]:
-        return [line for line in self.rig.log_lines if line.startswith(level)]
+        """The lines of the log of a level."""
+        return [line for line in self.out.log_lines if line.startswith(level)]
 
 
-def claimed(pose: FloatArray, frame: str = "map") -> Any:
-    """The message of a claimed pose (4, 4), which says nothing about its covariance."""
-    from streams import pose_message
-
-    out = message(POSE)
-    out.header.frame_id = frame
-    out.pose.pose = pose_message(pose)
-    return out
+def _since(seconds: float) -> int:
+    return -1 if seconds == -np.inf else ns(seconds)
 
 
-def matrix(pose: Any) -> FloatArray:
-    """The transform (4, 4) of a Pose."""
-    transform = message("geometry_msgs/msg/Transform", rotation=pose.orientation)
-    transform.translation.x, transform.translation.y, transform.translation.z = (
-        pose.position.x,
-        pose.position.y,
-        pose.position.z,
-    )
-    return transform_of(transform)
-
-
-def stamps(messages: Sequence[Any]) -> list[int]:
-    return [nanoseconds(each.header.stamp) for each in messages]
+def claimed(pose: FloatArray, frame: str = "map", covariance: Sequence[float] = (0.0,) * 36) -> PoseClaim:
+    """The claim of a pose (4, 4), which says nothing about its covariance unless told."""
+    return PoseClaim(frame, pose[:3, 3].tolist(), quat_from_matrix(pose[:3, :3]).tolist(), covariance)

@@ -1,4 +1,4 @@
-"""Runs streams through the node in the simulator; whatever the stream, what is published must be right."""
+"""Plays streams to the session; whatever the stream, what is published must be right."""
 
 from __future__ import annotations
 
@@ -11,9 +11,7 @@ import streams
 from outcomes import Outcome, assert_alive, assert_right, outcome_of
 from streams import Drive, Stream
 
-from neumap.cli.replay import localizer_rig
-from neumap_ros.simulator.player import Event
-from neumap_ros.simulator.rig import Rig
+from neumap.replay.rig import Event, Rig
 
 Replayed = Callable[..., Outcome]
 
@@ -50,13 +48,13 @@ def replayed(virtual_map: Path) -> Replayed:
         before: Callable[[Rig], object] = lambda _: None,
         **parameters: Any,
     ) -> Outcome:
-        with localizer_rig({"map": str(virtual_map)} | parameters) as rig:
-            before(rig)
-            rig.start()
-            # less than an image's timeout: that they have ended is not to be noticed
-            rig.player.play(stream, events(rig), after_s=0.5)
-            outcome = outcome_of(rig, stream)
-            assert_alive(rig)
+        rig = Rig({"map": str(virtual_map)} | parameters, streams.begin_of(stream))
+        before(rig)
+        rig.start()
+        # less than an image's timeout: that they have ended is not to be noticed
+        rig.play(streams.to_play(stream), events(rig), after_s=0.5)
+        outcome = outcome_of(rig, stream)
+        assert_alive(rig)
         assert_right(outcome)
         return outcome
 

@@ -10,15 +10,12 @@ import streams
 from streams import Stream
 
 from neumap.arrays import FloatArray
-from neumap.cli.replay import NODE
 from neumap.geometry.se3 import pose_error
 from neumap.io.trajectories import poses_at
+from neumap.replay.rig import Rig
 from neumap.report.replay_report import ReplayLog
-from neumap_ros.simulator.recording import decoded, replay_log
-from neumap_ros.simulator.rig import Rig
 
 WRONG_M, WRONG_RAD = 0.1, np.deg2rad(5.0)
-ACTIVE = 3
 
 
 @dataclass(frozen=True)
@@ -89,12 +86,12 @@ def same_poses(first: Outcome, second: Outcome) -> bool:
 
 def outcome_of(rig: Rig, stream: Stream) -> Outcome:
     """What was published so far."""
-    log = replay_log(rig.published, stream[0].time_ns, rig.player.now_ns, None)
+    log = rig.out.replay_log(stream[0].time_ns, rig.clock.now_ns(), None)
     truth, known = poses_at(streams.truth_of(stream), log.poses.stamps_ns)
     assert known.all(), "a pose was published for a time at which there was no image"
     errors = [pose_error(pose, true) for pose, true in zip(log.poses.map_from_camera, truth, strict=True)]
-    children = {decoded(m).transforms[0].child_frame_id for m in rig.published if m.topic == "/tf"}
-    return Outcome(log, tuple(rig.log_lines), frozenset(children), np.array(errors).reshape(-1, 6))
+    children = {sent.child_frame for _, sent in rig.out.transforms}
+    return Outcome(log, tuple(rig.out.log_lines), frozenset(children), np.array(errors).reshape(-1, 6))
 
 
 def assert_right(outcome: Outcome) -> None:
@@ -108,9 +105,6 @@ def assert_right(outcome: Outcome) -> None:
 
 
 def assert_alive(rig: Rig) -> None:
-    """The node answers, is active, and nothing went wrong that it did not expect."""
-    future = rig.call(f"/{NODE}/get_state", "lifecycle_msgs/srv/GetState")
-    rig.executor.spin_until_idle()
-    assert future.done()
-    assert future.result().current_state.id == ACTIVE
-    assert not [line for line in rig.log_lines if line.startswith("ERROR localizing")]
+    """The session is active, and nothing went wrong that it did not expect."""
+    assert rig.session.active
+    assert not [line for line in rig.out.log_lines if line.startswith("ERROR localizing")]

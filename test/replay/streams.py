@@ -1,16 +1,17 @@
 """Streams of recorded messages from a drive through a virtual room, and faults as functions from stream to stream.
 
-A stream is a list of :class:`~neumap_ros.simulator.player.Timed` in the order of arrival. It holds the truth, too, on a
-topic that the node does not know, so that what moves messages in time or joins streams keeps their truth. Seconds are
-those since ``START_NS``.
+A stream is a list of :class:`Recorded` messages in the order of arrival. It holds the truth, too, on a topic that the
+localizer does not know, so that what moves messages in time or joins streams keeps their truth. Seconds are those since
+``START_NS``.
 """
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -19,12 +20,21 @@ from neumap.arrays import FloatArray, ImageArray
 from neumap.geometry.se3 import invert_pose, make_pose, matrix_from_quat, quat_from_matrix, rotation_exp
 from neumap.io.trajectories import poses_at
 from neumap.records import Camera, Trajectory
+from neumap.replay.messages import typestore
+from neumap.replay.rig import Timed
 from neumap.virtual import room as virtual_room
 from neumap.virtual.world import SMALL
-from neumap_ros.simulator.messages import from_cdr, message_class, to_cdr
-from neumap_ros.simulator.player import Timed
 
-Stream = list[Timed]
+
+class Recorded(NamedTuple):
+    """A message as recorded: when it arrived, on which topic, and the message."""
+
+    time_ns: int
+    topic: str
+    message: Any
+
+
+Stream = list[Recorded]
 
 SECOND = 1_000_000_000
 START_NS = 1_800_000_000 * SECOND
@@ -34,6 +44,7 @@ IMAGE_DELAY_NS, TF_DELAY_NS = 30_000_000, 5_000_000
 IMAGE, INFO, TF, TF_STATIC, TRUTH = "/image", "/camera_info", "/tf", "/tf_static", "/ground_truth/pose"
 COMPRESSED = "/image/compressed"
 IMAGE_TYPE, COMPRESSED_TYPE = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
+ROLES = {IMAGE: "image", COMPRESSED: "image", INFO: "camera_info", TF: "tf", TF_STATIC: "tf_static"}
 CAMERA_FRAME = "camera_color_optical_frame"
 BASE_FROM_CAMERA = make_pose(
     np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]]), np.array([0.2, 0.0, 0.45])
@@ -83,7 +94,19 @@ def standing(drive: Drive, index: int, count: int) -> Drive:
 
 
 def message(type_name: str, **fields: Any) -> Any:
-    return message_class(type_name)(**fields)
+    """A message with these fields, and zeros, nothing and empty texts for the others."""
+    from rosbags.interfaces import Nodetype
+
+    def default(kind: Any, about: Any) -> Any:
+        if kind == Nodetype.NAME:
+            return message(about)
+        if kind == Nodetype.BASE:
+            return {"string": "", "bool": False}.get(about[0], 0.0 if about[0].startswith("float") else 0)
+        return [0.0] * (about[1] if kind == Nodetype.ARRAY else 0)
+
+    known = typestore().fielddefs[type_name][1]
+    made = {name: default(*about) for name, about in known if name not in fields}
+    return typestore().types[type_name](**fields, **made)
 
 
 def time_message(stamp_ns: int) -> Any:
@@ -146,12 +169,14 @@ def stamp_of(message_: Any) -> int:
     return int(stamp.sec) * SECOND + int(stamp.nanosec)
 
 
-def decoded(each: Timed) -> Any:
-    return from_cdr(each.cdr, message_class(each.type))
+def decoded(each: Recorded) -> Any:
+    """A copy of the message, to be changed."""
+    return copy.deepcopy(each.message)
 
 
-def timed(time_ns: int, topic: str, message_: Any, type_name: str) -> Timed:
-    return Timed(time_ns, topic, type_name, to_cdr(message_))
+def to_play(stream: Stream) -> list[Timed]:
+    """What of a stream a localizer hears."""
+    return [Timed(each.time_ns, ROLES[each.topic], each.message) for each in stream if each.topic in ROLES]
 
 
 # --- a stream ---------------------------------------------------------------------------------------------------------
@@ -168,16 +193,16 @@ def recorded(drive: Drive, start_s: float = 0.0) -> Stream:
     )
     stream = []
     static = transform_message(start - SECOND // 2, "base_link", CAMERA_FRAME, BASE_FROM_CAMERA)
-    stream.append(timed(start - SECOND // 2, TF_STATIC, static, "tf2_msgs/msg/TFMessage"))
+    stream.append(Recorded(start - SECOND // 2, TF_STATIC, static))
     for stamp, odom, pose in zip(map(int, tf_stamps), drifting(truth), truth, strict=True):
         transform = transform_message(stamp, "odom", "base_link", odom)
-        stream.append(timed(stamp + TF_DELAY_NS, TF, transform, "tf2_msgs/msg/TFMessage"))
+        stream.append(Recorded(stamp + TF_DELAY_NS, TF, transform))
         true = message("geometry_msgs/msg/PoseStamped", header=header(stamp, "map"), pose=pose_message(pose))
-        stream.append(timed(stamp + TF_DELAY_NS, TRUTH, true, "geometry_msgs/msg/PoseStamped"))
+        stream.append(Recorded(stamp + TF_DELAY_NS, TRUTH, true))
     for stamp, pixels in zip(map(int, stamps), drive.images, strict=True):
         info = camera_info_message(stamp, drive.camera)
-        stream.append(timed(stamp + IMAGE_DELAY_NS, INFO, info, "sensor_msgs/msg/CameraInfo"))
-        stream.append(timed(stamp + IMAGE_DELAY_NS, IMAGE, image_message(stamp, pixels), IMAGE_TYPE))
+        stream.append(Recorded(stamp + IMAGE_DELAY_NS, INFO, info))
+        stream.append(Recorded(stamp + IMAGE_DELAY_NS, IMAGE, image_message(stamp, pixels)))
     return in_order(stream)
 
 
@@ -222,6 +247,11 @@ def on(stream: Stream, *topics: str) -> Stream:
     return [each for each in stream if each.topic in topics]
 
 
+def begin_of(stream: Stream) -> int:
+    """A moment before a stream."""
+    return min([START_NS - SECOND, *(each.time_ns for each in stream)])
+
+
 def ns(seconds: float) -> int:
     return START_NS + round(seconds * SECOND)
 
@@ -247,7 +277,7 @@ def changed(
                 message_ = change(message_)
                 if message_ is None:
                     continue
-                each = each._replace(cdr=to_cdr(message_))
+                each = each._replace(message=message_)
         out.append(each)
     return out
 
@@ -290,7 +320,7 @@ def shifted(stream: Stream, by_s: float) -> Stream:
         message_ = decoded(each)
         for stamped in getattr(message_, "transforms", [message_]):
             stamped.header.stamp = time_message(stamp_of(stamped) + by)
-        out.append(each._replace(time_ns=each.time_ns + by, cdr=to_cdr(message_)))
+        out.append(each._replace(time_ns=each.time_ns + by, message=message_))
     return out
 
 
@@ -398,6 +428,6 @@ def compressed(stream: Stream, suffix: str = ".jpg", format_: str = "jpeg") -> S
             gray = np.frombuffer(bytes(image.data), np.uint8).reshape(image.height, image.width)
             data = cv2.imencode(suffix, gray)[1].tobytes()
             packed = compressed_message(stamp_of(image), data, format_, image.header.frame_id)
-            each = timed(each.time_ns, COMPRESSED, packed, COMPRESSED_TYPE)
+            each = Recorded(each.time_ns, COMPRESSED, packed)
         out.append(each)
     return out

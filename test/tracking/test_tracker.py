@@ -11,12 +11,12 @@ from neumap.arrays import FloatArray
 from neumap.geometry import se3
 from neumap.geometry.se3 import make_pose
 from neumap.records import PoseEstimate, Status
+from neumap.tracking.settings import Settings
 from neumap.tracking.tracker import (
     CLAIM_GATE,
     Fix,
     State,
     Track,
-    TrackerSettings,
     claim,
     claimed_near,
     difference,
@@ -28,7 +28,7 @@ from neumap.tracking.tracker import (
     wait,
 )
 
-SETTINGS = TrackerSettings()
+SETTINGS = Settings()
 GOOD = np.diag([0.01**2] * 3 + [0.005**2] * 3)
 
 

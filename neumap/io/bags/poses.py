@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from neumap.arrays import IntArray
 from neumap.errors import ConfigError, DataError
+from neumap.geometry.se3 import make_pose, matrix_from_quat
+from neumap.geometry.transform_tree import Row, frame_name
 from neumap.io.bags.reader import BagReader, Topic
 from neumap.io.bags.topics import (
     ODOMETRY,
@@ -17,8 +22,10 @@ from neumap.io.bags.topics import (
     choose_pose,
     given_pose,
 )
-from neumap.io.bags.transforms import Lookup, TransformTree, checked_trajectory, frame_name, stamp_of
-from neumap.io.trajectories import MAX_GAP_NS, poses_at
+from neumap.io.bags.transforms import Lookup, RecordedTransforms
+from neumap.io.pose_messages import row_of
+from neumap.io.stamps import seconds, stamp_of
+from neumap.io.trajectories import MAX_GAP_NS, QUATERNION_NORM_TOLERANCE, poses_at
 from neumap.records import Trajectory
 
 MAP_FRAME = "map"
@@ -35,7 +42,7 @@ class Track:
 
 
 def camera_poses(
-    bag: BagReader, tree: TransformTree, camera_frame: str, stamps_ns: IntArray, options: BagOptions
+    bag: BagReader, transforms: RecordedTransforms, camera_frame: str, stamps_ns: IntArray, options: BagOptions
 ) -> tuple[Lookup, tuple[str, ...]]:
     """The poses of the camera's optical frame in the map at stamps (N,), and what the user should know of them.
 
@@ -46,18 +53,18 @@ def camera_poses(
     map_frame = options.map_frame or MAP_FRAME
     topic = None if options.pose_topic is None else given_pose(bag, options.pose_topic)
     if topic is None:
-        problem = tree.problem(map_frame, camera_frame)
+        problem = transforms.problem(map_frame, camera_frame)
         if problem:
             topic = choose_pose(bag, map_frame, problem)
     if topic is None or topic.type == TF:
-        return tree.lookup(map_frame, camera_frame, stamps_ns), ()
-    return _by_topic(bag, topic, tree, camera_frame, stamps_ns, options)
+        return transforms.lookup(map_frame, camera_frame, stamps_ns), ()
+    return _by_topic(bag, topic, transforms, camera_frame, stamps_ns, options)
 
 
 def _by_topic(
     bag: BagReader,
     topic: Topic,
-    tree: TransformTree,
+    transforms: RecordedTransforms,
     camera_frame: str,
     stamps_ns: IntArray,
     options: BagOptions,
@@ -72,7 +79,7 @@ def _by_topic(
     notes = [f"the poses are those of {base} on {topic.name}"]
     if track.frame != (options.map_frame or MAP_FRAME):
         notes.append(f"their frame '{track.frame}' is taken for the map's" + _drift(topic))
-    mounted = _mounted(tree, base, camera_frame, stamps_ns, topic)
+    mounted = _mounted(transforms, base, camera_frame, stamps_ns, topic)
     poses, known = poses_at(track.trajectory, stamps_ns)
     gap = f"{topic.name} has no two messages within {MAX_GAP_NS / 1e9:g} s around them"
     if known.sum() > mounted.known.sum():
@@ -84,15 +91,15 @@ def _drift(topic: Topic) -> str:
     return ": odometry drifts, and so will the map" if topic.type == ODOMETRY else ""
 
 
-def _mounted(tree: TransformTree, base: str, camera_frame: str, stamps_ns: IntArray, topic: Topic) -> Lookup:
+def _mounted(transforms: RecordedTransforms, base: str, camera_frame: str, stamps_ns: IntArray, topic: Topic) -> Lookup:
     """The pose of the camera in the frame whose poses the topic tells."""
-    problem = tree.problem(base, camera_frame)
+    problem = transforms.problem(base, camera_frame)
     if problem:
         raise DataError(
             f"where the camera is on {base}, whose poses {topic.name} tells, is not known: {problem}; "
             f"name another frame with --base-frame ({camera_frame} if the poses are the camera's)"
         )
-    return tree.lookup(base, camera_frame, stamps_ns)
+    return transforms.lookup(base, camera_frame, stamps_ns)
 
 
 def read_track(bag: BagReader, topic: Topic) -> Track:
@@ -106,18 +113,32 @@ def read_track(bag: BagReader, topic: Topic) -> Track:
         child = frame_name(decoded.child_frame_id) if topic.type in (ODOMETRY, TRANSFORM) else ""
         frames.add((frame_name(decoded.header.frame_id), child))
         stamps.append(stamp_of(decoded.header))
-        rows.append(_row(topic.type, decoded))
+        rows.append(row_of(_pose(topic.type, decoded)))
     if len(frames) > 1:
         names = ", ".join(sorted({" -> ".join(filter(None, pair)) for pair in frames}))
         raise DataError(f"{topic.name} tells poses of several frames ({names}): give another --pose-topic")
     ((frame, child),) = frames
-    return Track(checked_trajectory(stamps, rows, topic.name), frame, child)
+    return Track(_trajectory(stamps, rows, topic.name), frame, child)
 
 
-def _row(type_: str, message: Any) -> tuple[float, ...]:
+def _pose(type_: str, message: Any) -> Any:
+    """The Pose or Transform in a message of a type."""
     if type_ == TRANSFORM:
-        t, q = message.transform.translation, message.transform.rotation
-    else:
-        pose = message.pose.pose if type_ in (ODOMETRY, POSE_WITH_COVARIANCE) else message.pose
-        t, q = pose.position, pose.orientation
-    return t.x, t.y, t.z, q.x, q.y, q.z, q.w
+        return message.transform
+    return message.pose.pose if type_ in (ODOMETRY, POSE_WITH_COVARIANCE) else message.pose
+
+
+def _trajectory(stamps: Sequence[int], rows: Sequence[Row], what: str) -> Trajectory:
+    """The trajectory of samples, sorted by stamp, the first of each stamp. Errors begin with ``what``."""
+    times, first = np.unique(np.array(stamps, dtype=np.int64), return_index=True)
+    table = np.array(rows, dtype=np.float64).reshape(-1, 7)[first]
+    bad = ~np.isfinite(table).all(axis=1)
+    if bad.any():
+        raise DataError(f"{what} holds values that are not finite, first at {seconds(times[bad][0])} s")
+    norm = np.linalg.norm(table[:, 3:], axis=1)
+    bad = np.abs(norm - 1) > QUATERNION_NORM_TOLERANCE
+    if bad.any():
+        raise DataError(
+            f"{what} holds a quaternion of norm {norm[bad][0]:.4g} instead of 1, first at {seconds(times[bad][0])} s"
+        )
+    return Trajectory(times, make_pose(matrix_from_quat(table[:, 3:]), table[:, :3]))

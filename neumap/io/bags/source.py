@@ -11,6 +11,7 @@ import numpy as np
 from neumap.arrays import Float32Array, FloatArray, ImageArray, IntArray
 from neumap.errors import CalibrationError, DataError
 from neumap.geometry.cameras import scaled_to
+from neumap.geometry.transform_tree import frame_name
 from neumap.io.bags.camera_info import camera_of, same_calibration
 from neumap.io.bags.poses import camera_poses
 from neumap.io.bags.reader import BagReader, Topic
@@ -27,10 +28,10 @@ from neumap.io.bags.topics import (
     look_at_images,
     with_messages,
 )
-from neumap.io.bags.transforms import TransformTree, frame_name, stamp_of
+from neumap.io.bags.transforms import RecordedTransforms
 from neumap.io.files import PathLike
 from neumap.io.image_messages import depth_of_compressed, depth_of_image, gray_of_compressed, gray_of_image
-from neumap.io.stamps import format_stamp, nearest, seconds
+from neumap.io.stamps import format_stamp, nearest, seconds, stamp_of
 from neumap.io.tum import MAX_DEPTH_OFFSET_NS
 from neumap.records import Camera, Frame, Source
 
@@ -69,7 +70,7 @@ def open_bag(path: PathLike, *, poses: bool, depth: bool = True, options: BagOpt
     info = choose_camera_info(bag, image, look.frame, options.camera_info_topic)
     depth_topic, notes = choose_depth(bag, looks, look, options.depth_topic) if depth else (None, ())
 
-    index = _read_index(bag, image, info, depth_topic, with_tree=poses)
+    index = _read_index(bag, image, info, depth_topic, with_transforms=poses)
     camera, camera_notes = _camera(image, index.info, size)
     images, image_notes = _usable(image, index.images)
     stamps = np.array([each.stamp_ns for each in images], dtype=np.int64)
@@ -77,7 +78,7 @@ def open_bag(path: PathLike, *, poses: bool, depth: bool = True, options: BagOpt
 
     known: list[FloatArray | None] = [None] * len(images)
     if poses:
-        known, pose_notes = _poses(bag, index.tree, options.camera_frame or look.frame, stamps, options)
+        known, pose_notes = _poses(bag, index.transforms, options.camera_frame or look.frame, stamps, options)
         notes += pose_notes
     depths: list[_Stamped | None] = [None] * len(images)
     if depth_topic is not None:
@@ -106,13 +107,13 @@ class _Index(NamedTuple):
     images: list[_Stamped]
     depths: list[_Stamped]
     info: Any
-    tree: TransformTree
+    transforms: RecordedTransforms
 
 
-def _read_index(bag: BagReader, image: Topic, info: Topic, depth: Topic | None, with_tree: bool) -> _Index:
-    transforms = with_messages(bag.topics, [TF]) if with_tree else []
+def _read_index(bag: BagReader, image: Topic, info: Topic, depth: Topic | None, with_transforms: bool) -> _Index:
+    transforms = with_messages(bag.topics, [TF]) if with_transforms else []
     topics = {image, info, *transforms} | ({depth} if depth is not None else set())
-    index = _Index([], [], bag.first(info), TransformTree())
+    index = _Index([], [], bag.first(info), RecordedTransforms())
     for position, message in numbered(bag.messages(topics)):
         decoded = bag.decode(message)
         if message.topic == image:
@@ -120,7 +121,7 @@ def _read_index(bag: BagReader, image: Topic, info: Topic, depth: Topic | None, 
         elif message.topic == depth:
             index.depths.append(_Stamped(stamp_of(decoded.header), position))
         elif message.topic in transforms:
-            index.tree.add(decoded.transforms, is_static=message.topic.name.endswith("tf_static"))
+            index.transforms.add(decoded.transforms, is_static=message.topic.name.endswith("tf_static"))
         elif not same_calibration(decoded, index.info):
             raise CalibrationError(
                 f"the calibration on {info.name} changes at {seconds(stamp_of(decoded.header))} s: "
@@ -174,11 +175,12 @@ def _usable(topic: Topic, images: Sequence[_Stamped]) -> tuple[list[_Stamped], t
 
 
 def _poses(
-    bag: BagReader, tree: TransformTree, camera_frame: str, stamps: IntArray, options: BagOptions
+    bag: BagReader, transforms: RecordedTransforms, camera_frame: str, stamps: IntArray, options: BagOptions
 ) -> tuple[list[FloatArray | None], tuple[str, ...]]:
     if not camera_frame:
         raise DataError("the images do not name their frame (header.frame_id is empty): give --camera-frame")
-    found, notes = camera_poses(bag, tree, camera_frame, stamps, options)
+    found, notes = camera_poses(bag, transforms, camera_frame, stamps, options)
+    notes += transforms.notes
     count = int(found.known.sum())
     if count < 2:
         which = "no image has" if not count else f"only one of {len(stamps)} images has"

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from neumap.errors import ConfigError, DataError
+from neumap.geometry.transform_tree import frame_name
 from neumap.io.bags.reader import BagReader, Topic
-from neumap.io.bags.transforms import frame_name
 from neumap.io.image_messages import is_depth_encoding
 
 IMAGE = "sensor_msgs/msg/Image"

@@ -1,0 +1,291 @@
+"""The tree of frames over time, by tf2's rules and with its texts (ros2/geometry2, buffer_core.cpp and cache.cpp).
+
+Mapping, replay and the node keep their transforms here. A transform maps points of the child frame into its parent's,
+in metres. Stamps are integer nanoseconds; 0 asks for the newest, as in tf2.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left, bisect_right
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+import numpy as np
+
+from neumap.arrays import FloatArray
+from neumap.errors import NeumapError
+from neumap.geometry.se3 import interpolate, invert_pose, make_pose, matrix_from_quat
+
+LATEST = 0
+# parents that a frame may have above it, as tf2's MAX_GRAPH_DEPTH: more are a loop
+LONGEST_CHAIN = 1000
+# tf2's cache of a Buffer
+CACHE_NS = 10_000_000_000
+
+Row = tuple[float, float, float, float, float, float, float]
+
+
+class TransformError(NeumapError):
+    """Where one frame is in another is not known; the text is tf2's."""
+
+
+def frame_name(name: str) -> str:
+    """The frame's name as tf2 has it, without the leading slash of old recordings."""
+    return name.removeprefix("/")
+
+
+@dataclass
+class Edge:
+    """What is known of a frame in its parents: samples in the order of their stamps (ns), equal ones as they came.
+
+    ``rows`` hold x y z qx qy qz qw, ``parents`` whose frame they are in. The newest sample of a static edge holds at
+    any time. ``told`` names all parents that the frame ever had.
+    """
+
+    is_static: bool
+    stamps: list[int] = field(default_factory=list)
+    parents: list[str] = field(default_factory=list)
+    rows: list[Row] = field(default_factory=list)
+    told: set[str] = field(default_factory=set)
+
+    def insert(self, stamp_ns: int, parent: str, row: Row) -> None:
+        """Keeps a sample."""
+        index = bisect_right(self.stamps, stamp_ns)
+        self.stamps.insert(index, stamp_ns)
+        self.parents.insert(index, parent)
+        self.rows.insert(index, row)
+
+    def drop(self, count: int | None = None) -> None:
+        """Forgets the ``count`` oldest samples, or all."""
+        del self.stamps[:count], self.parents[:count], self.rows[:count]
+
+    def at(self, stamp_ns: int) -> tuple[str, FloatArray]:
+        """The parent at a stamp and the pose (4, 4) in it, of an edge with samples.
+
+        Raises :class:`TransformError` outside of the samples.
+        """
+        stamps = self.stamps
+        if self.is_static or stamp_ns in (LATEST, stamps[-1]):
+            return self.parents[-1], _pose(self.rows[-1])
+        if stamp_ns == stamps[0]:
+            return self.parents[0], _pose(self.rows[0])
+        if not stamps[0] < stamp_ns < stamps[-1]:
+            raise TransformError(self._beyond(stamp_ns))
+        after = bisect_right(stamps, stamp_ns)
+        before = after - 1
+        pose = _pose(self.rows[before])
+        # no interpolation from one parent to another
+        if stamps[before] != stamp_ns and self.parents[before] == self.parents[after]:
+            share = (stamp_ns - stamps[before]) / (stamps[after] - stamps[before])
+            pose = interpolate(pose, _pose(self.rows[after]), share)
+        return self.parents[before], pose
+
+    def _beyond(self, stamp_ns: int) -> str:
+        wanted, oldest, newest = (f"{stamp / 1e9:.6f}" for stamp in (stamp_ns, self.stamps[0], self.stamps[-1]))
+        if len(self.stamps) == 1:
+            return f"Lookup would require extrapolation at time {wanted}, but only time {newest} is in the buffer"
+        where, end, time = ("future", "latest", newest) if stamp_ns > self.stamps[-1] else ("past", "earliest", oldest)
+        return (
+            f"Lookup would require extrapolation into the {where}.  Requested time {wanted} "
+            f"but the {end} data is at time {time}"
+        )
+
+
+# a node asks for the same few samples again and again
+@lru_cache(maxsize=256)
+def _pose(row: Row) -> FloatArray:
+    pose = make_pose(matrix_from_quat(np.array(row[3:])), np.array(row[:3]))
+    pose.flags.writeable = False
+    return pose
+
+
+class TransformTree:
+    """All frames. Samples older than ``cache_ns`` before their edge's newest are dropped; None keeps everything.
+
+    With None (a recording, where order tells little) what /tf says of a frame over time outweighs what /tf_static
+    says, while tf2 takes the kind that came last; and of a static edge the samples before the newest are kept, too.
+    ``skipped`` counts what was not kept, by the reason that :meth:`add` returned.
+    """
+
+    def __init__(self, cache_ns: int | None = CACHE_NS) -> None:
+        self.skipped: Counter[str] = Counter()
+        self._cache_ns = cache_ns
+        self._edges: dict[str, Edge] = {}
+        self._known: set[str] = set()
+
+    @property
+    def frames(self) -> tuple[str, ...]:
+        """The names of all frames that were ever told of, sorted."""
+        return tuple(sorted(self._known))
+
+    @property
+    def edges(self) -> Mapping[str, Edge]:
+        """What is known of each frame that has a parent. To be read only."""
+        return self._edges
+
+    def add(
+        self,
+        parent: str,
+        child: str,
+        stamp_ns: int,
+        xyz: Sequence[float] | FloatArray,
+        quat_xyzw: Sequence[float] | FloatArray,
+        static: bool = False,
+    ) -> str:
+        """Keeps where ``child`` was in ``parent``; "" or, in tf2's words, why it was skipped as tf2 skips it.
+
+        Skipped are frames without a name or in themselves, values that are not finite (of which tf2 takes an infinite
+        translation), a quaternion of length zero (one of another length is normalized) and what is older than the
+        cache. The reason names no values, so that the same fault has the same text.
+        """
+        parent, child = frame_name(parent), frame_name(child)
+        x, y, z = map(float, xyz)
+        qx, qy, qz, qw = map(float, quat_xyzw)
+        row = (x, y, z, qx, qy, qz, qw)
+        problem = _problem(parent, child, row) or self._keep(parent, child, stamp_ns, row, static)
+        if problem:
+            self.skipped[problem] += 1
+        return problem
+
+    def _keep(self, parent: str, child: str, stamp_ns: int, row: Row, static: bool) -> str:
+        self._known |= {parent, child}
+        edge = self._edges.setdefault(child, Edge(static))
+        edge.told.add(parent)
+        if edge.is_static != static:
+            if static and self._cache_ns is None:
+                return ""
+            edge.drop()
+            edge.is_static = static
+        if self._cache_ns is not None and edge.stamps:
+            # before the new sample counts, not after it: so does tf2
+            limit = edge.stamps[-1] - self._cache_ns
+            edge.drop(None if static else bisect_left(edge.stamps, limit))
+            if not static and stamp_ns < limit:
+                return f"TF_OLD_DATA ignoring data from the past for frame {child}"
+        # the stamp of a static sample says nothing, the last one told holds
+        edge.insert(LATEST if static else stamp_ns, parent, row)
+        return ""
+
+    def clear(self) -> None:
+        """Forgets all samples but static ones, as tf2 does on a jump back in time; names of frames stay known."""
+        for edge in self._edges.values():
+            if not edge.is_static:
+                edge.drop()
+
+    def lookup(self, target: str, source: str, stamp_ns: int = LATEST) -> FloatArray:
+        """The transform (4, 4) of points of ``source`` into ``target`` at a stamp, or at the latest common one.
+
+        Raises :class:`TransformError` where tf2 raises: for frames that are not known or not connected, and for a
+        stamp outside of the samples.
+        """
+        if target == source:
+            return np.eye(4)
+        self._check("lookupTransform argument target_frame", target)
+        self._check("lookupTransform argument source_frame", source)
+        if stamp_ns == LATEST:
+            stamp_ns = self.latest_common(target, source)
+        top, top_from_source, missing = self._climb(source, stamp_ns, (target,))
+        end, end_from_target, problem = self._climb(target, stamp_ns, (top, source))
+        if end == top:
+            return invert_pose(end_from_target) @ top_from_source
+        if end == source:
+            return invert_pose(end_from_target)
+        if problem or missing:
+            raise TransformError(
+                f"{problem or missing}, when looking up transform from frame [{source}] to frame [{target}]"
+            )
+        raise _unconnected(target, source)
+
+    def latest_common(self, target: str, source: str) -> int:
+        """The newest stamp at which all edges between two frames have data; 0 where all of them are static.
+
+        Raises :class:`TransformError` for frames that are not known or not connected.
+        """
+        self._check("get_latest_common_time", target)
+        self._check("get_latest_common_time", source)
+        above_source, above_target = dict(self._upwards(source)), dict(self._upwards(target))
+        common = next((frame for frame in above_source if frame in above_target), None)
+        if common is None:
+            raise _unconnected(target, source)
+        stamps: list[int] = []
+        for above in (above_source, above_target):
+            for frame, stamp in above.items():
+                if frame == common:
+                    break
+                stamps.append(stamp)
+        return min(filter(None, stamps), default=LATEST)
+
+    def _upwards(self, frame: str) -> Iterator[tuple[str, int]]:
+        """A frame and the stamp of its newest sample, then its newest parent with that of its own, and so on."""
+        for _ in range(LONGEST_CHAIN):
+            edge = self._edges.get(frame)
+            if edge is None or not edge.stamps:
+                yield frame, LATEST
+                return
+            yield frame, edge.stamps[-1]
+            frame = edge.parents[-1]
+        raise self._endless()
+
+    def _climb(self, frame: str, stamp_ns: int, ends: tuple[str, ...]) -> tuple[str, FloatArray, str]:
+        """Goes up from a frame to one of ``ends`` or as far as there are samples.
+
+        Returns where that is, the transform (4, 4) of points of the frame into it, and why it went no further.
+        """
+        pose, top = np.eye(4), frame
+        for _ in range(LONGEST_CHAIN):
+            edge = self._edges.get(top)
+            if top in ends or edge is None or not edge.stamps:
+                return top, pose, ""
+            try:
+                top, step = edge.at(stamp_ns)
+            except TransformError as error:
+                return top, pose, str(error)
+            pose = step @ pose
+        raise self._endless()
+
+    def _check(self, argument: str, frame: str) -> None:
+        if frame and not frame.startswith("/"):
+            if frame not in self._known:
+                raise TransformError(f'"{frame}" passed to {argument} does not exist. ')
+            return
+        what = "start with a '/'" if frame else "be empty"
+        raise TransformError(f'Invalid argument "{frame}" passed to {argument} - in tf2 frame_ids cannot {what}')
+
+    def _endless(self) -> TransformError:
+        listing = "".join(
+            f"Frame {child} exists with parent {edge.parents[-1]}.\n"
+            for child, edge in self._edges.items()
+            if edge.stamps
+        )
+        return TransformError(f"The tf tree is invalid because it contains a loop.\n{listing}")
+
+
+def _problem(parent: str, child: str, row: Row) -> str:
+    """Why tf2 does not take a transform, without its values and who sent it."""
+    if not child:
+        return "TF_NO_CHILD_FRAME_ID: Ignoring transform because child_frame_id not set"
+    if not parent:
+        return f'TF_NO_FRAME_ID: Ignoring transform with child_frame_id "{child}" because frame_id not set'
+    if child == parent:
+        return (
+            f'TF_SELF_TRANSFORM: Ignoring transform with frame_id and child_frame_id "{child}" '
+            "because they are the same"
+        )
+    for_child = f'Ignoring transform for child_frame_id "{child}" because of'
+    # tf2 divides by the squared length, which under- and overflows
+    squared = sum(value * value for value in row[3:])
+    if not (all(map(math.isfinite, row)) and math.isfinite(squared)):
+        return f"TF_NAN_INPUT: {for_child} a nan value in the transform"
+    if squared == 0:
+        return f"TF_DENORMALIZED_QUATERNION: {for_child} an invalid quaternion in the transform"
+    return ""
+
+
+def _unconnected(target: str, source: str) -> TransformError:
+    return TransformError(
+        f"Could not find a connection between '{target}' and '{source}' because they are not part of the same "
+        "tree.Tf has two or more unconnected trees."
+    )

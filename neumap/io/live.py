@@ -1,0 +1,62 @@
+"""Live messages as a session takes them: what the node and a replay have in common.
+
+Messages are told by their fields, so that those of rclpy and of rosbags are read alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from neumap.arrays import ImageArray
+from neumap.errors import CalibrationError
+from neumap.io.camera_info import calibration_key, camera_of
+from neumap.io.image_messages import gray_of
+from neumap.io.stamps import stamp_of
+from neumap.tracking.requests import PoseClaim
+from neumap.tracking.session import Session
+from neumap.tracking.transforms import TransformBuffer
+
+
+class LiveInputs:
+    """Hands messages to a session; each method is the callback of a topic."""
+
+    def __init__(
+        self, session: Session, transforms: TransformBuffer, read_gray: Callable[[Any], ImageArray] = gray_of
+    ) -> None:
+        """Feed ``session`` and ``transforms``. ``read_gray`` decodes the pixels of an image message, on the worker."""
+        self._session, self._transforms, self._read_gray = session, transforms, read_gray
+        self._calibration: object = None
+
+    def image(self, message: Any) -> None:
+        """Take a sensor_msgs/Image or CompressedImage."""
+        self._session.see(stamp_of(message.header), message.header.frame_id, lambda: self._read_gray(message))
+
+    def camera_info(self, message: Any) -> None:
+        """Take a sensor_msgs/CameraInfo; the same calibration again is nothing new."""
+        calibration = calibration_key(message)
+        if calibration == self._calibration:
+            return
+        self._calibration = calibration
+        try:
+            self._session.calibrate(camera_of(message))
+        except CalibrationError as error:
+            self._session.calibrate(str(error))
+
+    def tf(self, message: Any) -> None:
+        """Take a tf2_msgs/TFMessage of /tf."""
+        self._transforms.add(message, static=False)
+
+    def tf_static(self, message: Any) -> None:
+        """Take a tf2_msgs/TFMessage of /tf_static."""
+        self._transforms.add(message, static=True)
+
+    def initial_pose(self, message: Any) -> None:
+        """Take a geometry_msgs/PoseWithCovarianceStamped that claims where the robot is."""
+        self._session.claim(claim_of(message))
+
+
+def claim_of(message: Any) -> PoseClaim:
+    """Read the claim of a geometry_msgs/PoseWithCovarianceStamped."""
+    p, q = message.pose.pose.position, message.pose.pose.orientation
+    return PoseClaim(message.header.frame_id, (p.x, p.y, p.z), (q.x, q.y, q.z, q.w), message.pose.covariance)

@@ -1,0 +1,40 @@
+"""How long each stage of a query takes, without a word of it in any signature.
+
+with measured() as times_ms:
+    with stage("pnp"):
+        ...
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+STAGES = ("features", "decode", "pnp", "refine")
+
+_measured: ContextVar[dict[str, float] | None] = ContextVar("measured", default=None)
+
+
+@contextmanager
+def measured() -> Iterator[dict[str, float]]:
+    """Collect the milliseconds that each of the ``STAGES`` takes in this thread, until the block ends."""
+    times_ms = dict.fromkeys(STAGES, 0.0)
+    token = _measured.set(times_ms)
+    try:
+        yield times_ms
+    finally:
+        _measured.reset(token)
+
+
+@contextmanager
+def stage(name: str) -> Iterator[None]:
+    """Count the time of this block for one of the ``STAGES``, if anybody measures."""
+    times_ms = _measured.get()
+    started = time.perf_counter()
+    try:
+        yield
+    finally:
+        if times_ms is not None:
+            times_ms[name] += (time.perf_counter() - started) * 1e3

@@ -1,0 +1,100 @@
+"""The verdict on a pose: where it is in the frame of the mapping poses, how certain that is, and whether to believe it.
+
+The one place that judges poses, for queries as for the images that a map is calibrated on.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from neumap.arrays import FloatArray
+from neumap.geometry import se3
+from neumap.localization.evidence import MIN_CELLS, MIN_CONFIRMED, Evidence
+from neumap.localization.verification import Hypothesis
+from neumap.maps.drift import DriftField, apply_deviation
+from neumap.maps.neural_map import Calibration
+
+# MIN_NOISE_PX: what reprojection errors are taken for at least; fewer or luckier matches do not make a better camera.
+MIN_NOISE_PX = 0.3
+# MAX_SIGMA_M, MAX_SIGMA_RAD: a pose less certain than this is of no use to a robot: of such poses one in ten is more
+# than 25 cm off.
+MAX_SIGMA_M, MAX_SIGMA_RAD = 0.15, 0.2
+
+
+class Corrected(NamedTuple):
+    """A pose ``map_from_camera`` (4, 4) in the frame of the mapping poses, and what its covariance is made of: that of
+    the observed residuals, ``unit`` (6, 6), and the drift's standard deviation ``drift_sigma`` (6,), both in the camera
+    frame.
+    """
+
+    map_from_camera: FloatArray
+    unit: FloatArray
+    drift_sigma: FloatArray
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A pose with its covariance, as of :class:`~neumap.records.PoseEstimate`; or the ``reason`` why there is none."""
+
+    reason: str
+    map_from_camera: FloatArray | None = None
+    covariance: FloatArray | None = None
+
+
+def judge(found: Hypothesis | None, needed: int, drift: DriftField, calibration: Calibration) -> Verdict:
+    """The verdict on what was ``found`` where a pose needs so many inliers."""
+    if found is None:
+        return Verdict("no consistent set of matches with the map")
+    reason = doubts(found.evidence, needed)
+    if not reason and found.rival_m:
+        reason = f"two poses {found.rival_m:.2f} m apart explain the image equally well: it shows too little"
+    if reason:
+        return Verdict(reason)
+    corrected = correct(found, drift)
+    covariance = pose_covariance(corrected, calibration)
+    sigma_m = float(np.sqrt(np.trace(covariance[:3, :3])))
+    sigma_rad = float(np.sqrt(np.trace(covariance[3:, 3:])))
+    if sigma_m > MAX_SIGMA_M or sigma_rad > MAX_SIGMA_RAD:
+        return Verdict(f"the pose is uncertain by {sigma_m:.2f} m, {np.rad2deg(sigma_rad):.0f} deg")
+    return Verdict("", corrected.map_from_camera, covariance)
+
+
+def doubts(evidence: Evidence, needed: int) -> str:
+    """Why ``evidence`` does not suffice where ``needed`` inliers are; empty where it does."""
+    if evidence.suffices(needed):
+        return ""
+    enough = needed * evidence.narrowness
+    if evidence.inliers >= needed and (evidence.cells < MIN_CELLS or evidence.inliers < enough):
+        return f"all {evidence.inliers} inliers are in one small part of the image"
+    if evidence.inliers >= enough and (evidence.weight < enough or evidence.confirmed < MIN_CONFIRMED):
+        against = evidence.contradicting
+        return (
+            f"{evidence.inliers} inliers, but {against} parts of the image contradict: another place, or much changed"
+        )
+    return f"only {evidence.inliers} inliers, {evidence.strong} of them certain: not in the map, or seen badly"
+
+
+def correct(found: Hypothesis, drift: DriftField) -> Corrected:
+    """A pose of the adjusted map in the frame of the mapping poses, that is, with their own drift."""
+    adjusted = se3.invert_pose(found.camera_from_map)
+    deviation, drift_sigma = drift.predict(adjusted)
+    noise = max(float(np.mean(found.error_px**2)) if len(found.error_px) else 1.0, MIN_NOISE_PX**2)
+    information = found.information + 1e-9 * np.trace(found.information) * np.eye(6)
+    return Corrected(apply_deviation(adjusted, deviation), noise * np.linalg.inv(information), drift_sigma)
+
+
+def pose_covariance(corrected: Corrected, calibration: Calibration) -> FloatArray:
+    """The 6x6 covariance of a pose in the convention of :class:`~neumap.records.PoseEstimate`.
+
+    That of the reprojection errors, the drift field's and the calibrated floors add up in the camera frame, which is
+    then turned into the map's axes.
+    """
+    local = calibration.pixel_sigma**2 * corrected.unit + np.diag(corrected.drift_sigma**2)
+    local += np.diag([calibration.floor_m**2] * 3 + [calibration.floor_rad**2] * 3)
+    turn = np.zeros((6, 6))
+    turn[:3, :3] = turn[3:, 3:] = corrected.map_from_camera[:3, :3]
+    covariance = calibration.inflation**2 * turn @ local @ turn.T
+    return np.asarray(0.5 * (covariance + covariance.T))

@@ -1,0 +1,79 @@
+"""The bag that a replay leaves: what the localizer said, beside what of the recording is not large."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from neumap.io.bags.reader import BagReader, Topic
+from neumap.io.bags.writer import BagWriter
+from neumap.replay.messages import (
+    DIAGNOSTICS,
+    POSE,
+    STATUS,
+    TF,
+    diagnostics_message,
+    pose_message,
+    status_message,
+    transform_message,
+    typestore,
+)
+from neumap.replay.recorder import Recorder
+
+# not copied to the output: large, and in the input already
+LARGE = frozenset({"sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage", "sensor_msgs/msg/PointCloud2"})
+
+
+class _Line(NamedTuple):
+    """A message to write: an object of the typestore, or CDR bytes."""
+
+    time_ns: int
+    topic: str
+    type: str
+    message: Any
+
+
+def write_output_bag(
+    path: Path, bag: BagReader, out: Recorder, span_ns: tuple[int, int], link: tuple[str, str], node: str
+) -> None:
+    """Write a bag that replaces an older one. ``span_ns`` is the part of the recording that was played.
+
+    The transform ``link`` (map, child) is the localizer's: where the recording has one too, it is left out.
+    """
+    frame_id, status_topic = link[0], f"/{node}/status"
+    said = heapq.merge(
+        (_Line(t, "/pose", POSE, pose_message(fix, frame_id)) for t, fix in out.poses),
+        (_Line(t, "/tf", TF, transform_message(sent, frame_id)) for t, sent in out.transforms),
+        (_Line(t, status_topic, STATUS, status_message(status, frame_id)) for t, status in out.statuses),
+        (_Line(t, "/diagnostics", DIAGNOSTICS, diagnostics_message(d, t, node)) for t, d in out.diagnoses),
+        key=_time,
+    )
+    small = [topic for topic in bag.topics if topic.type not in LARGE and topic.type in typestore().types]
+    latched = {"/tf_static", "/pose", status_topic}
+    with BagWriter(path, typestore(), overwrite=True) as writer:
+        for line in heapq.merge(_recorded(bag, small, span_ns, link), said, key=_time):
+            writer.write(line.topic, line.type, line.time_ns, line.message, line.topic in latched)
+
+
+def _time(line: _Line) -> int:
+    return line.time_ns
+
+
+def _recorded(
+    bag: BagReader, topics: Iterable[Topic], span_ns: tuple[int, int], link: tuple[str, str]
+) -> Iterator[_Line]:
+    """The part that was played; what is said once and for all counts though it was said before."""
+    start_ns, end_ns = span_ns
+    for message in bag.messages(topics):
+        name, type_name = message.topic.name, message.topic.type
+        if start_ns <= message.time_ns <= end_ns or name == "/tf_static":
+            content: Any = bytes(message.data)
+            if type_name == TF:
+                decoded = bag.decode(message)
+                kept = [t for t in decoded.transforms if (t.header.frame_id, t.child_frame_id) != link]
+                if len(kept) < len(decoded.transforms):
+                    decoded.transforms = kept
+                    content = decoded
+            yield _Line(max(message.time_ns, start_ns), name, type_name, content)

@@ -1,0 +1,210 @@
+"""``neumap replay``: a recording played to the session that runs on a robot, and what came of it, as files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from neumap.errors import ConfigError, DataError, MissingDependencyError
+from neumap.io.bags.poses import read_track
+from neumap.io.bags.reader import BagReader, Topic
+from neumap.io.bags.topics import choose_camera_info, choose_image, look_at_images
+from neumap.io.bags.transforms import TransformTree
+from neumap.io.files import write_atomically
+from neumap.io.stamps import stamp_of
+from neumap.io.trajectories import read_trajectory, write_trajectory
+from neumap.progress import Progress
+from neumap.records import Trajectory
+from neumap.replay.output_bag import write_output_bag
+from neumap.replay.parameter_file import NODE, read_parameters
+from neumap.replay.rig import Event, Rig, Timed
+from neumap.report.replay_figure import draw_replay
+from neumap.report.replay_report import Report, as_dict, as_text, report, status_lines
+from neumap.tracking.requests import LoadAnswer, RelocalizeAnswer, RelocalizeRequest
+
+# INFERENCE_S: what a small computer takes for an image, near enough, seconds; a fixed time makes every replay the same.
+INFERENCE_S = 0.1
+OUTPUT_BAG = "replay"
+CALLS = ("relocalize", "reinitialize", "load_map")
+EXTRAS = ("evo", "matplotlib", "rosbags")
+# topics that are played beside images and camera_info, and what takes them
+PLAYED = {"/tf": "tf", "/tf_static": "tf_static", "/initialpose": "initial_pose"}
+TRUTH_TYPES = frozenset(
+    {"geometry_msgs/msg/PoseStamped", "geometry_msgs/msg/PoseWithCovarianceStamped", "nav_msgs/msg/Odometry"}
+)
+
+
+class Call(NamedTuple):
+    """A service of :data:`CALLS` to call ``at_s`` seconds into the recording."""
+
+    name: str
+    argument: str
+    at_s: float
+
+
+@dataclass(frozen=True)
+class ReplaySettings:
+    """What a replay can be told. ``inference_s`` None: as long as it takes."""
+
+    map: Path
+    params: Path | None = None
+    rate: float = 1.0
+    start_s: float = 0.0
+    duration_s: float | None = None
+    calls: Sequence[Call] = ()
+    inference_s: float | None = INFERENCE_S
+    image_topic: str | None = None
+    camera_info_topic: str | None = None
+    ground_truth: str | None = None
+
+
+def replay(bag_path: Path, out: Path, settings: ReplaySettings, progress: Progress) -> Report:
+    """Play a bag and write all outputs to the folder ``out``, which is made where it is not there.
+
+    Raises :class:`~neumap.errors.DataError` and its kin for a bag, a map or parameters that cannot be used.
+    """
+    check_extras("a replay")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise DataError(f"{out} is not a folder: give another one to write to") from None
+    parameters, unknown = ({}, ()) if settings.params is None else read_parameters(settings.params)
+    with BagReader(bag_path) as bag:
+        played = _choose_topics(bag, settings)
+        truth = _truth(bag, settings.ground_truth)
+        parameters |= {"map": str(settings.map), "image_transport": played.transport}
+        rig = Rig(parameters, played.start_ns, settings.inference_s, settings.rate)
+        for name in unknown:
+            rig.out.log("warning", f"{settings.params} has a parameter {name}, which the localizer does not")
+        rig.start()
+        events = [_event(rig, call, played.start_ns) for call in settings.calls]
+        rig.play(_messages(bag, played, progress), events)
+        log = rig.out.replay_log(played.start_ns, rig.last_ns, played.first_image_ns)
+        now = rig.settings
+        odometry = _odometry(bag, played, now.odom_frame_id, now.base_frame_id)
+        link = now.global_frame_id, now.odom_frame_id or now.base_frame_id
+        write_output_bag(out / OUTPUT_BAG, bag, rig.out, (played.start_ns, played.end_ns), link, NODE)
+    result = report(log, truth, odometry)
+    write_trajectory(out / "poses.txt", log.poses)
+    measured = (f"{time_ns * 1e-9:.3f} {1e3 * took_s:.1f}\n" for time_ns, took_s in rig.worker.measured)
+    for name, text in (
+        ("states.txt", status_lines(log)),
+        ("report.txt", as_text(result) + "\n"),
+        ("report.json", json.dumps(as_dict(result), indent=1) + "\n"),
+        ("log.txt", "".join(line + "\n" for line in rig.out.log_lines)),
+        ("times.txt", "# begin of search (s), measured (ms): differs from run to run\n" + "".join(measured)),
+    ):
+        write_atomically(out / name, text.encode())
+    draw_replay(out / "replay.png", log, result, truth)
+    return result
+
+
+def check_extras(what: str) -> None:
+    """Raise MissingDependencyError now where ``what`` would have to end without an extra."""
+    if any(find_spec(name) is None for name in EXTRAS):
+        raise MissingDependencyError(
+            f"{what} needs evo, matplotlib and rosbags: pip install 'neumap[evaluate,plots,bags]'"
+        )
+
+
+@dataclass(frozen=True)
+class _Played:
+    """What of a bag is played: topics with what takes them, from ``start_ns`` to ``end_ns`` of recording time."""
+
+    roles: dict[Topic, str]
+    transport: str
+    start_ns: int
+    end_ns: int
+    first_image_ns: int
+
+
+def _choose_topics(bag: BagReader, settings: ReplaySettings) -> _Played:
+    looks = look_at_images(bag)
+    image = choose_image(bag, looks, settings.image_topic)
+    info = choose_camera_info(bag, image, looks[image].frame, settings.camera_info_topic)
+    first = next(bag.messages(bag.topics)).time_ns
+    start_ns = first + round(settings.start_s * 1e9)
+    end_ns = 2**63 - 1 if settings.duration_s is None else start_ns + round(settings.duration_s * 1e9)
+    images = (message for message in bag.messages([image], start_ns) if message.time_ns <= end_ns)
+    first_image = next(images, None)
+    if first_image is None:
+        raise DataError(f"no image on {image.name} is within the part of {bag.path} that is to be played")
+    roles = {topic: PLAYED[topic.name] for topic in bag.topics if topic.name in PLAYED}
+    return _Played(
+        roles=roles | {image: "image", info: "camera_info"},
+        transport="compressed" if image.type == "sensor_msgs/msg/CompressedImage" else "raw",
+        start_ns=start_ns,
+        end_ns=end_ns,
+        first_image_ns=stamp_of(bag.decode(first_image).header),
+    )
+
+
+def _messages(bag: BagReader, played: _Played, progress: Progress) -> Iterator[Timed]:
+    """The messages to play. What is said once and for all is played even where it was said before the start."""
+    total = sum(topic.count for topic in played.roles)
+    for done, message in enumerate(bag.messages(played.roles), start=1):
+        progress("replay", done, total)
+        early = message.time_ns < played.start_ns
+        if message.time_ns > played.end_ns or (early and message.topic.name != "/tf_static"):
+            continue
+        yield Timed(max(message.time_ns, played.start_ns), played.roles[message.topic], bag.decode(message))
+
+
+def _truth(bag: BagReader, given: str | None) -> Trajectory | None:
+    """True poses of the base in the map, from a topic or a file."""
+    topics = [t for t in bag.topics if t.type in TRUTH_TYPES and t.count]
+    chosen = [t for t in topics if t.name == given or (given is None and "ground_truth" in t.name)]
+    if len(chosen) == 1:
+        return read_track(bag, chosen[0]).trajectory
+    if given is None:
+        return None
+    if not Path(given).is_file():
+        names = ", ".join(t.name for t in topics) or "none"
+        raise ConfigError(f"'{given}' is neither a file nor a topic of poses; those of the bag are: {names}")
+    return read_trajectory(given)
+
+
+def _odometry(bag: BagReader, played: _Played, odom: str, base: str) -> Trajectory | None:
+    """Poses of the base in the odometry's frame, as /tf tells them; None where it does not."""
+    tree = TransformTree()
+    stamps: set[int] = set()
+    for message in bag.messages([topic for topic, role in played.roles.items() if role in ("tf", "tf_static")]):
+        transforms = bag.decode(message).transforms
+        tree.add(transforms, is_static=message.topic.name == "/tf_static")
+        stamps.update(stamp_of(each.header) for each in transforms if message.topic.name == "/tf")
+    if not odom or tree.problem(odom, base):
+        return None
+    times = np.array(sorted(stamps), dtype=np.int64)
+    found = tree.lookup(odom, base, times)
+    return Trajectory(times[found.known], found.poses[found.known])
+
+
+def _event(rig: Rig, call: Call, start_ns: int) -> Event:
+    """The event of a call of the command line; its answer goes to the log."""
+
+    def answered(text: str) -> None:
+        rig.out.log_lines.append(f"ANSWER {call.name}: {text}")
+
+    def relocalized(answer: RelocalizeAnswer) -> None:
+        found = f"success {answer.success}, inliers {answer.inliers}, latency {answer.latency_s}"
+        answered(", ".join(filter(None, [found, answer.reason, f"map_id {answer.map_id}"])))
+
+    def loaded(answer: LoadAnswer) -> None:
+        answered(", ".join(filter(None, [f"success {answer.success}", answer.reason, f"map_id {answer.map_id}"])))
+
+    def ask() -> None:
+        if call.name == "reinitialize":
+            rig.session.start_over("global localization was asked for")
+            answered("done")
+        elif call.name == "load_map":
+            rig.session.load_map(call.argument, loaded)
+        else:
+            rig.session.relocalize(RelocalizeRequest(), relocalized)
+
+    return Event(start_ns + round(call.at_s * 1e9), ask)

@@ -1,0 +1,37 @@
+"""What /diagnostics says of a localizer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from neumap.tracking.session import Session
+from neumap.tracking.tracker import State
+
+# of diagnostic_msgs/DiagnosticStatus
+OK, WARN, ERROR = 0, 1, 2
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """One diagnostic_msgs/DiagnosticStatus: ``level`` OK, WARN or ERROR, and ``values`` as pairs of key and value."""
+
+    level: int
+    message: str
+    values: tuple[tuple[str, str], ...] = ()
+
+
+def diagnose(session: Session | None) -> Diagnosis:
+    """Tell how a session does; None: it is not configured."""
+    if session is None or not session.active:
+        return Diagnosis(WARN, "not configured" if session is None else "not active")
+    status = session.status()
+    level = {State.TRACKING: OK, State.LOST: ERROR}.get(status.state, WARN)
+    values = (
+        ("map", str(session.map.path)),
+        ("map id", status.map_id),
+        ("seconds since last fix", f"{status.age_s:.2f}"),
+        ("latency of the last image in seconds", f"{session.latency_s:.2f}"),
+        ("images processed", str(status.images_processed)),
+        ("images dropped", str(status.images_dropped)),
+    )
+    return Diagnosis(level, f"{status.state.name}: {status.reason}" if status.reason else status.state.name, values)

@@ -1,0 +1,136 @@
+"""What is done with one image, away from the session's thread."""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from neumap.arrays import ImageArray, IntArray
+from neumap.errors import MapFileError
+from neumap.localization.localizer import Alternative, Localizer
+from neumap.localization.query import Near, Scope
+from neumap.maps.map_file import load_map
+from neumap.maps.neural_map import NeuralMap
+from neumap.records import Camera, Frame, PoseEstimate
+
+# SURE: with so many times the inliers that a pose needs, one image is enough to begin with.
+SURE = 3.0
+# SIGHT_M: a camera sees voxels so far away, metres.
+SIGHT_M = 8.0
+
+
+@dataclass(frozen=True)
+class OpenMap:
+    """A map in use: where it came from, and who searches it."""
+
+    path: Path
+    localizer: Localizer
+
+    @property
+    def map(self) -> NeuralMap:
+        """The map itself."""
+        return self.localizer.map
+
+    def is_sure(self, evidence: int) -> bool:
+        """Tell whether an image with so much evidence is enough to begin with."""
+        return evidence >= SURE * self.map.calibration.min_inliers
+
+    def __str__(self) -> str:
+        held = f"{len(self.map.landmarks)} landmarks in {len(self.map.grid)} voxels"
+        return f"map {self.path}, id {self.map.map_id}: {held}, decoder {self.map.decoder}"
+
+
+def open_map(path: str) -> OpenMap:
+    """Load a map. Raises :class:`~neumap.errors.MapFileError` that says what is wrong with it."""
+    if not path:
+        raise MapFileError("no map is given: set the parameter 'map' to the path of a .neumap file")
+    # of an unknown user it leaves ~user as it is, where Path.expanduser raises
+    expanded = Path(os.path.expanduser(path))
+    return OpenMap(expanded, Localizer(load_map(expanded)))
+
+
+def open_warm_map(path: str) -> OpenMap:
+    """Load a map and search it once, so that the first image of the camera does not pay for what is made on first use.
+
+    In a thread that ends with this: OpenMP keeps a team of threads for each thread that ever asked for one, and a team
+    of the caller's, beside that of the worker, would be more threads than cores. Raises as :func:`open_map`.
+    """
+
+    def make() -> OpenMap:
+        opened = open_map(path)
+        noise = np.random.default_rng(0).integers(0, 255, (240, 320), dtype=np.uint8)
+        opened.localizer.localize(noise, Camera(320, 240, np.array([[300.0, 0, 160], [0, 300, 120], [0, 0, 1]])))
+        return opened
+
+    with ThreadPoolExecutor(1) as passing:
+        return passing.submit(make).result()
+
+
+@dataclass(frozen=True)
+class Where:
+    """Where to look for a camera that is ``tracked`` near somewhere and ``claimed`` to be near somewhere, if it is.
+
+    Where somebody ``asks``, it is looked for in the whole map, whatever is believed, else where it is tracked.
+    """
+
+    tracked: Near | None = None
+    claimed: Near | None = None
+    asks: bool = False
+
+    @property
+    def first(self) -> Near | None:
+        """Near where it is looked for first; None: anywhere."""
+        return None if self.asks else self.tracked
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one image gave: its pixels (H, W), the estimate, and other places that it might show, where somebody asks.
+
+    An image that looks like several places is not localized in the whole map; then it may be ``by_claim``, in that one
+    of them where somebody claims that the camera is, or ``by_track``.
+    """
+
+    pixels: ImageArray
+    estimate: PoseEstimate
+    by_claim: PoseEstimate | None = None
+    by_track: PoseEstimate | None = None
+    alternatives: tuple[Alternative, ...] = ()
+
+    @property
+    def best(self) -> PoseEstimate:
+        """The pose with the fewest conditions."""
+        return self.by_claim or self.by_track or self.estimate
+
+
+def inspect(opened: OpenMap, frame: Frame, where: Where) -> Finding:
+    """Search the map for a frame.
+
+    Raises :class:`~neumap.errors.DataError` for an image that is damaged or does not fit its calibration.
+    """
+    localizer = opened.localizer
+    pixels = frame.read_image()
+    query = localizer.look(pixels, frame.camera)
+    finding = Finding(pixels, localizer.locate(query, Scope(voxels_near(opened.map, where.first))))
+    in_doubt = where.asks and not finding.estimate.localized
+    if in_doubt and where.claimed is not None:
+        seen_from_there = replace(where.claimed, radius_m=where.claimed.radius_m + SIGHT_M)
+        found = localizer.locate(query, Scope(voxels_near(opened.map, seen_from_there), near=where.claimed))
+        finding = replace(finding, by_claim=found if found.localized else None)
+    if in_doubt and where.tracked is not None:
+        found = localizer.locate(query, Scope(voxels_near(opened.map, where.tracked)))
+        finding = replace(finding, by_track=found if found.localized else None)
+    if where.asks:
+        known = [] if finding.best.map_from_camera is None else [finding.best.map_from_camera]
+        finding = replace(finding, alternatives=tuple(localizer.alternatives(query, known)))
+    return finding
+
+
+def voxels_near(neural_map: NeuralMap, near: Near | None) -> IntArray | None:
+    """Return the voxels near somewhere; None where these are all."""
+    voxels = None if near is None else neural_map.grid.within(near.position, near.radius_m)
+    return None if voxels is None or len(voxels) == len(neural_map.grid) else voxels

@@ -1,0 +1,438 @@
+"""The running localizer: images, transforms and requests in, poses and answers out, by events and four ports.
+
+Everything that decides is here or in the pure rules of :mod:`~neumap.tracking.tracker`; nothing here knows ROS. All
+events come on one thread, but what is handed to the worker. Of several images the newest is taken; one is in work at a
+time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+
+from neumap.arrays import ImageArray
+from neumap.errors import DataError, NeumapError
+from neumap.localization.query import Near
+from neumap.records import Camera, Frame, PoseEstimate
+from neumap.tracking.inspection import Finding, OpenMap, Where, inspect, open_map, voxels_near
+from neumap.tracking.ports import Clock, Inspected, LocalizerStatus, Outputs, RobotPose, Transforms, Worker
+from neumap.tracking.relocalization import Relocalization, Seen
+from neumap.tracking.requests import LoadAnswer, PoseClaim, RelocalizeAnswer, RelocalizeRequest, planar_claim
+from neumap.tracking.settings import Settings
+from neumap.tracking.tracker import (
+    Fix,
+    Intake,
+    State,
+    Track,
+    claim,
+    claimed_near,
+    fix_of,
+    predict,
+    see,
+    settled,
+    wait,
+)
+from neumap.tracking.transforms import LapGuard
+
+# RATE_SLACK: images a camera takes at 5 Hz are not exactly 0.2 s apart; share of the period that is enough.
+RATE_SLACK = 0.8
+# OTHER_CLOCK_S: stamps this far from the clock are of another clock, seconds: somebody forgot use_sim_time.
+OTHER_CLOCK_S = 10.0
+# WARN_EVERY_S: dropped images are told about so often, seconds.
+WARN_EVERY_S = 5.0
+# MAX_TIMEOUT_S: the longest a request may wait, seconds.
+MAX_TIMEOUT_S = 600.0
+DEACTIVATED = "the localizer was deactivated"
+
+
+@dataclass(frozen=True)
+class _Image:
+    """A live image that nobody has looked at yet: its pixels are decoded by the worker."""
+
+    stamp_ns: int
+    frame_id: str
+    read_image: Callable[[], ImageArray]
+
+
+class Session:
+    """One localizer between configure and cleanup. ``settings`` is asked anew each time, for parameters may change."""
+
+    def __init__(
+        self,
+        opened: OpenMap,
+        settings: Callable[[], Settings],
+        clock: Clock,
+        transforms: Transforms,
+        worker: Worker,
+        outputs: Outputs,
+    ) -> None:
+        self._map, self._settings = opened, settings
+        self._clock, self._transforms, self._worker, self._outputs = clock, transforms, worker, outputs
+        self._requests = Relocalization(clock)
+        self._active = False
+        self._camera: Camera | str = "no camera_info yet"
+        self._loading: Callable[[LoadAnswer], None] | None = None
+        self._guard = LapGuard()
+        self._warned_ns: int | None = None
+        self._latency_s = 0.0
+        self.images_processed = self.images_dropped = 0
+        # results that are on their way when everything starts over belong to the generation before
+        self._generation = 0
+        self._forget("not active")
+        self._report_map()
+
+    # --- what is known ------------------------------------------------------------
+
+    @property
+    def active(self) -> bool:
+        """Whether images are searched."""
+        return self._active
+
+    @property
+    def track(self) -> Track:
+        """What is believed at present."""
+        return self._track
+
+    @property
+    def map(self) -> OpenMap:
+        """The map in use."""
+        return self._map
+
+    @property
+    def map_id(self) -> str:
+        """The id of the map in use."""
+        return self._map.map.map_id
+
+    def status(self) -> LocalizerStatus:
+        """Return the status as of now."""
+        return self._status_of(self._clock.now_ns(), None, 0.0)
+
+    @property
+    def latency_s(self) -> float:
+        """Seconds from the stamp of the last image that was looked at to its verdict; 0 before the first."""
+        return self._latency_s
+
+    # --- from the lifecycle ---------------------------------------------------------
+
+    def activate(self) -> None:
+        """Start: from now on images are searched."""
+        settings = self._settings()
+        self._worker.start()
+        self._active = True
+        topic = "image/compressed" if settings.image_transport == "compressed" else "image"
+        self._forget(f"no image on '{topic}' yet")
+        self.images_processed = self.images_dropped = 0
+        self._latency_s = 0.0
+        if settings.set_initial_pose:
+            x, y, z = settings.initial_pose_x, settings.initial_pose_y, settings.initial_pose_z
+            self.claim(planar_claim(settings.global_frame_id, x, y, z, settings.initial_pose_yaw))
+        self._publish_status()
+
+    def deactivate(self) -> None:
+        """Stop the worker and the transform; nothing is published after this, and all requests are answered."""
+        if self._loading is not None:
+            self._loaded(self._loading, "", DataError(DEACTIVATED), 0.0)
+        self._requests.abandon(DEACTIVATED, self.map_id)
+        if self._active:
+            self._worker.stop()
+        self._active = False
+        self._forget("not active")
+
+    # --- events ------------------------------------------------------------------------
+
+    def calibrate(self, camera: Camera | str) -> None:
+        """Take the camera's calibration, or why there is none."""
+        if isinstance(camera, str):
+            camera = f"camera_info cannot be used: {camera}"
+            self._outputs.log("warning", camera)
+        self._camera = camera
+
+    def see(self, stamp_ns: int, frame_id: str, read_image: Callable[[], ImageArray]) -> None:
+        """Take an image; ``read_image`` returns its grey pixels (H, W), and is called on the worker.
+
+        ``frame_id`` is that of the camera's optical frame, as the image's header has it.
+        """
+        if not self._active:
+            return
+        if self._newest is not None:
+            self.images_dropped += 1
+        self._newest = _Image(stamp_ns, frame_id, read_image)
+        self._next_image()
+
+    def claim(self, claimed: PoseClaim) -> None:
+        """Take a pose that somebody claims for now, to be checked against the next image."""
+        if not self._active:
+            self._outputs.log("warning", "initial pose ignored: the localizer is not active")
+            return
+        try:
+            prior = self._prior(claimed)
+        except DataError as error:
+            refusal = f"initial pose refused: {error}"
+            self._track = replace(self._track, reason=refusal)
+            self._outputs.log("warning", refusal)
+        else:
+            self._track = claim(self._track, prior, self._taken_ns)
+        self._publish_status()
+
+    def relocalize(self, request: RelocalizeRequest, done: Callable[[RelocalizeAnswer], None]) -> None:
+        """Search the whole map in images that come from now on; ``done`` is called once, with the answer."""
+        reason, prior = "" if self._active else "the localizer is not active", None
+        timeout_s = request.timeout_s or self._settings().relocalize_timeout
+        if not reason and request.prior is not None:
+            try:
+                prior = self._prior(request.prior)
+            except DataError as error:
+                reason = f"prior refused: {error}"
+        if not reason and not 0 < timeout_s <= MAX_TIMEOUT_S:
+            reason = f"a timeout of {timeout_s:g} s: give 0 to {MAX_TIMEOUT_S:g}"
+        if reason:
+            done(RelocalizeAnswer(None, reason, self.map_id))
+        else:
+            self._requests.begin(prior, self._taken_ns, timeout_s, lambda: self.map_id, done)
+
+    def load_map(self, path: str, done: Callable[[LoadAnswer], None]) -> None:
+        """Load another map and use it; ``done`` is called once. Where it cannot be loaded the old one stays."""
+        if self._loading is not None:
+            done(LoadAnswer(False, "another map is being loaded", self.map_id, path))
+            return
+        self._loading = done
+        if self._active:
+            self._worker.submit(partial(open_map, path), partial(self._loaded, done, path))
+            return
+        result: OpenMap | Exception
+        try:
+            result = open_map(path)
+        except NeumapError as error:
+            result = error
+        self._loaded(done, path, result, 0.0)
+
+    def use(self, opened: OpenMap) -> None:
+        """Switch to another map: nothing that was found in the old one counts any more."""
+        self._map = opened
+        self._report_map()
+        self.start_over("a new map was loaded")
+
+    def start_over(self, reason: str) -> None:
+        """Forget where the robot is, and what is in work."""
+        if self._active:
+            self._forget(reason)
+            self._publish_status()
+
+    def time_jumped_back(self) -> None:
+        """Forget what belongs to a time that is yet to come."""
+        if self._newest_ns is not None:
+            self._guard.begin(self._newest_ns)
+        self._transforms.time_jumped_back()
+        self._warned_ns = None
+        if self._active:
+            self._outputs.log("warning", "time jumped back: starting over")
+            self.start_over("time jumped back")
+
+    def tick(self) -> None:
+        """Let time pass: to be called at ``tf_publish_rate`` while active."""
+        if not self._active:
+            return
+        settings, track = self._settings(), self._track
+        odom = self._transforms.odom_from_base() if track.state is State.DEGRADED else None
+        intake = Intake(self._newest_ns, self._taken_ns if self._busy else None, self._busy_since_ns)
+        self._set_track(wait(track, self._clock.now_ns(), odom, settings, intake))
+        self._publish_transform(settings)
+
+    # --- images ------------------------------------------------------------------------
+
+    def _next_image(self) -> None:
+        """Take on the newest image, if none is in work."""
+        image = self._newest
+        if self._busy or image is None:
+            return
+        self._newest = None
+        now_ns, settings = self._clock.now_ns(), self._settings()
+        refusal = self._refusal(image.stamp_ns, now_ns)
+        if refusal:
+            self._drop(refusal, now_ns)
+            return
+        self._newest_ns = image.stamp_ns
+        rate = settings.max_image_rate
+        too_early = (
+            self._taken_ns is not None and rate > 0 and (image.stamp_ns - self._taken_ns) * 1e-9 < RATE_SLACK / rate
+        )
+        if too_early and not self._requests.pending:
+            return
+        self._taken_ns = image.stamp_ns
+        if isinstance(self._camera, str):
+            self._conclude(Seen(image.stamp_ns, None, self._camera), None)
+            return
+        self._busy, self._busy_since_ns = True, now_ns
+        frame_id = (settings.camera_frame_id or image.frame_id).lstrip("/")
+        frame = Frame(str(image.stamp_ns), image.stamp_ns, self._camera, image.read_image, frame_id=frame_id)
+        where = self._where_to_search(frame_id, settings)
+        self._outputs.searched(image.stamp_ns, self._map.map.grid, voxels_near(self._map.map, where.first))
+        self._worker.submit(partial(inspect, self._map, frame, where), partial(self._found, self._generation, frame))
+
+    def _refusal(self, stamp_ns: int, now_ns: int) -> str:
+        """Why an image of this stamp is not looked at; empty if it is."""
+        if self._guard.is_stale(stamp_ns, now_ns):
+            return "it was taken before time jumped back"
+        ahead_s = (stamp_ns - now_ns) * 1e-9
+        if abs(ahead_s) > OTHER_CLOCK_S:
+            return f"the images are stamped {ahead_s:+.0f} s from this clock: is use_sim_time right?"
+        if self._taken_ns is not None and stamp_ns <= self._taken_ns:
+            return "its stamp is not after that of the image before"
+        return ""
+
+    def _drop(self, refusal: str, now_ns: int) -> None:
+        self.images_dropped += 1
+        if self._warned_ns is None or (now_ns - self._warned_ns) * 1e-9 >= WARN_EVERY_S:
+            self._warned_ns = now_ns
+            self._outputs.log("warning", f"image dropped: {refusal}")
+        if self._track.image_ns is None:
+            self._set_track(replace(self._track, reason=refusal))
+
+    def _where_to_search(self, camera_frame: str, settings: Settings) -> Where:
+        """Near where the robot is tracked to be, and near where somebody claims that it is."""
+        track, odom_from_base, now_ns = self._track, self._transforms.odom_from_base(), self._clock.now_ns()
+        tracked = claimed = None
+        if track.state is State.TRACKING and track.fix is not None and settings.voxel_radius > 0:
+            expected = predict(track.fix, now_ns, odom_from_base, settings)
+            tracked = Near(expected.map_from_base[:3, 3], settings.voxel_radius)
+        prior = self._requests.prior or track.prior
+        base_from_camera = self._transforms.base_from_camera(camera_frame) if prior and camera_frame else None
+        if prior is not None and base_from_camera is not None:
+            claimed = claimed_near(predict(prior, now_ns, odom_from_base, settings), base_from_camera)
+        return Where(tracked, claimed, asks=self._requests.pending or prior is not None)
+
+    def _found(self, generation: int, frame: Frame, finding: Finding | Exception, cost_s: float) -> None:
+        """The worker is done with an image, which cost it ``cost_s`` seconds."""
+        if generation != self._generation:
+            return
+        self.images_processed += 1
+        self._outputs.log("debug", f"an image took {1e3 * cost_s:.0f} ms")
+        if isinstance(finding, Exception):
+            if not isinstance(finding, NeumapError):
+                self._outputs.log("error", f"localizing an image failed: {finding!r}")
+            self._conclude(Seen(frame.stamp_ns, None, str(finding) or repr(finding)), None)
+            return
+        self._outputs.inspected(Inspected(frame, finding.pixels, finding.best))
+        if not finding.best.localized:
+            self._conclude(Seen(frame.stamp_ns, None, finding.estimate.reason), finding)
+        elif not frame.frame_id:
+            unnamed = "the images have no frame_id: set the parameter camera_frame_id"
+            self._conclude(Seen(frame.stamp_ns, None, unnamed), finding)
+        else:
+            located = partial(self._located, generation, frame.stamp_ns, finding)
+            self._transforms.when_known(frame.stamp_ns, frame.frame_id, self._settings().transform_timeout, located)
+
+    def _located(self, generation: int, stamp_ns: int, finding: Finding, robot: RobotPose | str) -> None:
+        """The transforms at the image's stamp are known, or will not be."""
+        if generation != self._generation:
+            return
+        if isinstance(robot, str):
+            self._conclude(Seen(stamp_ns, None, robot), finding)
+            return
+
+        def fix(estimate: PoseEstimate | None) -> Fix | None:
+            if estimate is None or estimate.map_from_camera is None or estimate.covariance is None:
+                return None
+            sure = self._map.is_sure(estimate.evidence)
+            return fix_of(estimate.map_from_camera, estimate.covariance, stamp_ns, *at, sure)
+
+        at = robot.base_from_camera, robot.odom_from_base
+        others = tuple(
+            (fix_of(other.map_from_camera, other.covariance, stamp_ns, *at, sure=False), other.evidence)
+            for other in finding.alternatives
+        )
+        found, near, by_track = fix(finding.estimate), fix(finding.by_claim), fix(finding.by_track)
+        seen = Seen(stamp_ns, found, finding.estimate.reason, near, finding.best.evidence, others)
+        self._conclude(seen, finding, by_track)
+
+    def _conclude(self, seen: Seen, finding: Finding | None, by_track: Fix | None = None) -> None:
+        """Decide what to believe after an image, and publish it. What it says of where the robot is tracked counts for
+        the track only, not for those who ask.
+        """
+        settings = self._settings()
+        says = settled(self._track.prior, seen.fix, seen.near, settings) or by_track
+        track = see(self._track, seen.stamp_ns, says, seen.reason, settings)
+        track = self._requests.see(seen, self.map_id, settings) or track
+        self._set_track(track, publish=False)
+        if track.believed and track.fix is not None:
+            self._outputs.pose(track.fix)
+            self._publish_transform(settings)
+        self._latency_s = (self._clock.now_ns() - seen.stamp_ns) * 1e-9
+        self._outputs.status(self._status_of(seen.stamp_ns, finding, self._latency_s))
+        self._busy = False
+        self._next_image()
+
+    # --- the rest --------------------------------------------------------------------------
+
+    def _prior(self, claimed: PoseClaim) -> Fix:
+        """A claimed pose as of now. Raises :class:`~neumap.errors.DataError` for one that cannot be."""
+        pose, covariance = claimed.checked(self._settings().global_frame_id)
+        return Fix(self._clock.now_ns(), pose, covariance, self._transforms.odom_from_base())
+
+    def _loaded(
+        self, done: Callable[[LoadAnswer], None], path: str, result: OpenMap | Exception, cost_s: float
+    ) -> None:
+        """A map was loaded, or was not."""
+        if self._loading is not done:
+            return
+        self._loading = None
+        if isinstance(result, OpenMap):
+            self.use(result)
+            done(LoadAnswer(True, "", self.map_id, str(result.path)))
+            return
+        reason = str(result) or repr(result)
+        self._outputs.log("error", f"map not loaded, the old one stays: {reason}")
+        done(LoadAnswer(False, reason, self.map_id, path))
+
+    def _report_map(self) -> None:
+        self._outputs.log("info", str(self._map))
+        made_in, used_as = self._map.map.frame_id, self._settings().global_frame_id
+        if made_in != used_as:
+            self._outputs.log("warning", f"the map was made in the frame '{made_in}' and is used as '{used_as}'")
+
+    def _publish_transform(self, settings: Settings) -> None:
+        track = self._track
+        if not settings.tf_broadcast or not track.has_pose or track.fix is None:
+            return
+        child = settings.odom_frame_id or settings.base_frame_id
+        ahead_ns = round(settings.transform_tolerance * 1e9)
+        self._outputs.transform(self._clock.now_ns() + ahead_ns, child, track.fix.map_from_odom)
+
+    def _set_track(self, track: Track, publish: bool = True) -> None:
+        """Take over a track; a change of state is logged and, unless ``publish`` is off, published."""
+        before, self._track = self._track, track
+        if (before.state, before.reason) == (track.state, track.reason):
+            return
+        if before.state is not track.state:
+            text = f"{before.state.name} -> {track.state.name}: {track.reason or 'the image agrees'}"
+            self._outputs.log("warning" if track.state is State.LOST else "info", text)
+        if publish:
+            self._publish_status()
+
+    def _publish_status(self) -> None:
+        if self._active:
+            self._outputs.status(self.status())
+
+    def _status_of(self, stamp_ns: int, finding: Finding | None, latency_s: float) -> LocalizerStatus:
+        track, fix = self._track, self._track.fix
+        return LocalizerStatus(
+            stamp_ns=stamp_ns,
+            state=track.state,
+            reason=track.reason,
+            inliers=finding.best.evidence if finding else 0,
+            reprojection_error_px=float(finding.best.reprojection_error_px) if finding else float("nan"),
+            age_s=(stamp_ns - fix.stamp_ns) * 1e-9 if fix else -1.0,
+            latency_s=latency_s,
+            map_id=self.map_id,
+            images_processed=self.images_processed,
+            images_dropped=self.images_dropped,
+        )
+
+    def _forget(self, reason: str) -> None:
+        self._generation += 1
+        self._track = Track(reason=reason)
+        self._newest: _Image | None = None
+        self._newest_ns: int | None = None
+        self._taken_ns: int | None = None
+        self._busy, self._busy_since_ns = False, 0

@@ -1,0 +1,183 @@
+"""The parameters of the running localizer: each is declared once, here.
+
+What follows from a declaration: the ROS 2 parameter with its description and range (``neumap_ros/parameters.py``), what
+``neumap replay --params`` takes, ``config/localize.yaml`` and the table in ``docs/parameters.md``
+(``tools/parameter_files.py`` writes both). Names are those of nav2_amcl where the meaning is the same.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+Value = bool | int | float | str
+
+
+@dataclass(frozen=True)
+class Spec:
+    """One parameter as users see it.
+
+    Numbers lie from ``low`` to ``high``, strings are one of ``choices`` where there are any. ``fixed`` ones are read
+    when the node is configured and can be changed only while it is not. ``field`` is that of
+    :class:`Settings`.
+    """
+
+    name: str
+    field: str
+    default: Value
+    description: str
+    unit: str
+    low: float | None
+    high: float | None
+    choices: tuple[str, ...]
+    fixed: bool
+    group: str
+
+    def doubt(self, value: Any, configured: bool = False) -> str:
+        """Say why ``value`` cannot be set; empty where it can. ``configured``: whether the node is."""
+        if self.fixed and configured:
+            return f"{self.name} is read when the node is configured: clean it up, set {self.name}, configure it again"
+        if type(value) is not type(self.default):
+            return f"{self.name} is {value!r} instead of a {_TYPE_NAMES[type(self.default)]}"
+        if self.choices and value not in self.choices:
+            return f"{self.name} is '{value}' instead of one of {', '.join(self.choices)}"
+        if isinstance(value, float) and not math.isfinite(value):
+            return f"{self.name} must be a finite number"
+        if self.low is not None and self.high is not None and not self.low <= value <= self.high:
+            return f"{self.name} is {value} instead of a number from {self.low:g} to {self.high:g}"
+        if self.name.endswith("frame_id"):
+            if not value and self.default and self.name != "odom_frame_id":
+                return f"{self.name} must not be empty"
+            if value.startswith("/") or " " in value:
+                return f"{self.name} is '{value}': frames of tf2 have no leading slash and no spaces"
+        return ""
+
+
+_TYPE_NAMES: Mapping[type, str] = {bool: "bool", int: "whole number", float: "number with a decimal point", str: "text"}
+
+
+def _parameter(
+    default: Value,
+    description: str,
+    unit: str = "",
+    low: float | None = None,
+    high: float | None = None,
+    *,
+    name: str = "",
+    choices: tuple[str, ...] = (),
+    fixed: bool = False,
+    group: str = "",
+) -> Any:
+    """Declare a parameter; ``name`` where it is not that of the field, ``group`` where a new group begins."""
+    about = {
+        "name": name,
+        "description": description,
+        "unit": unit,
+        "low": low,
+        "high": high,
+        "choices": choices,
+        "fixed": fixed,
+        "group": group,
+    }
+    return dataclasses.field(default=default, metadata=about)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All parameters, as of one moment. Metres, radians, seconds, hertz."""
+
+    map: str = _parameter(
+        "", "path of the .neumap file to localize in", fixed=True, group="What to localize in, and with which frames"
+    )
+    global_frame_id: str = _parameter("map", "frame of the map", fixed=True)
+    odom_frame_id: str = _parameter(
+        "odom", "frame of the odometry; empty: there is none, map -> base is published", fixed=True
+    )
+    base_frame_id: str = _parameter("base_link", "frame of the robot's base, whose pose is published", fixed=True)
+    camera_frame_id: str = _parameter("", "optical frame of the camera; empty: the frame_id of the images", fixed=True)
+
+    image_transport: str = _parameter(
+        "raw",
+        "which image topic is subscribed: image, or image/compressed",
+        choices=("raw", "compressed"),
+        fixed=True,
+        group="Images",
+    )
+    max_image_rate: float = _parameter(
+        5.0, "images searched per second, up to a quarter more; 0: as many as there is time for", "Hz", 0.0, 100.0
+    )
+    threads: int = _parameter(0, "threads for one image; 0: as many as the machine has cores", "", 0, 256, fixed=True)
+
+    tf_broadcast: bool = _parameter(
+        True, "publish map -> odom (or map -> base); false where an EKF does it", group="Transforms"
+    )
+    tf_publish_rate: float = _parameter(20.0, "how often that transform is published", "Hz", 1.0, 200.0)
+    transform_tolerance: float = _parameter(0.2, "how far ahead of now it is stamped", "s", 0.0, 10.0)
+    transform_timeout: float = _parameter(0.3, "how long an image waits for transforms at its stamp", "s", 0.0, 5.0)
+
+    set_initial_pose: bool = _parameter(
+        False,
+        "begin with initial_pose as a claim, which an image confirms or refuses",
+        group="When to begin, doubt and give up",
+    )
+    initial_pose_x: float = _parameter(0.0, "base in map", "m", -1e6, 1e6, name="initial_pose.x")
+    initial_pose_y: float = _parameter(0.0, "base in map", "m", -1e6, 1e6, name="initial_pose.y")
+    initial_pose_z: float = _parameter(0.0, "base in map", "m", -1e6, 1e6, name="initial_pose.z")
+    initial_pose_yaw: float = _parameter(0.0, "base in map", "rad", -2 * math.pi, 2 * math.pi, name="initial_pose.yaw")
+    image_timeout: float = _parameter(1.0, "without an image for so long the state is DEGRADED", "s", 0.1, 60.0)
+    lost_after: float = _parameter(
+        3.0, "without an image that confirms the pose for so long the state is LOST", "s", 0.1, 600.0
+    )
+    lost_distance: float = _parameter(
+        2.0,
+        "so far, in a straight line, from the last image that confirmed the pose the state is LOST",
+        "m",
+        0.05,
+        100.0,
+    )
+    jump_images: int = _parameter(3, "so many images must agree before a jump is believed", "", 2, 20)
+    relocalize_timeout: float = _parameter(
+        5.0, "how long ~/relocalize searches unless its request says", "s", 0.1, 60.0
+    )
+    voxel_radius: float = _parameter(
+        8.0, "while tracking, search only so near to the prediction; 0: the whole map", "m", 0.0, 1000.0
+    )
+
+    odom_drift: float = _parameter(
+        0.1,
+        "error of odometry per distance driven",
+        "m/m",
+        0.0,
+        1.0,
+        group="How far odometry may be wrong: one standard deviation",
+    )
+    odom_turn_drift: float = _parameter(0.1, "error of odometry per angle turned", "rad/rad", 0.0, 1.0)
+    odom_noise: float = _parameter(0.05, "error of odometry that grows with time alone", "m/sqrt(s)", 0.0, 1.0)
+    odom_turn_noise: float = _parameter(
+        0.05, "error of odometry's heading that grows with time alone", "rad/sqrt(s)", 0.0, 1.0
+    )
+
+    max_speed: float = _parameter(
+        2.0, "how fast the robot may be", "m/s", 0.01, 50.0, group="How the robot may move where there is no odometry"
+    )
+    max_turn_rate: float = _parameter(3.0, "how fast it may turn", "rad/s", 0.01, 50.0)
+
+    diagnostics_period: float = _parameter(
+        1.0, "how often /diagnostics is published", "s", 0.05, 60.0, group="Diagnostics"
+    )
+
+
+def _spec(field: dataclasses.Field[Any]) -> Spec:
+    about = dict(field.metadata)
+    return Spec(**about | {"name": about["name"] or field.name, "field": field.name, "default": field.default})
+
+
+SPECS: Mapping[str, Spec] = {spec.name: spec for spec in map(_spec, dataclasses.fields(Settings))}
+
+
+def settings_from(values: Mapping[str, Any]) -> Settings:
+    """Make settings of parameter values by name; those left out have their defaults."""
+    return Settings(**{SPECS[name].field: value for name, value in values.items()})

@@ -1,0 +1,142 @@
+"""The robot's own frames as /tf and /tf_static tell them: the port ``Transforms``, for node and replay alike."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from neumap.arrays import FloatArray
+from neumap.geometry.transform_tree import LATEST, TransformError, TransformTree
+from neumap.tracking.ports import Cancellable, Clock, RobotPose
+
+# CACHE_NS: how long transforms are kept, nanoseconds. An image may wait for its search for seconds.
+CACHE_NS = 30_000_000_000
+# POSTDATED_NS: transforms and images may be stamped so far ahead of the clock, nanoseconds. EKFs and AMCL date their
+# transforms ahead by tenths of a second.
+POSTDATED_NS = 500_000_000
+
+
+class LapGuard:
+    """Tells what is still of the lap before, after time jumped back.
+
+    When a bag starts again or a simulator is reset, messages of the old lap are still on their way, stamped far ahead
+    of the clock. Until the clock has passed the old lap's end they are told by that; then nothing is.
+    """
+
+    def __init__(self) -> None:
+        self._end_ns: int | None = None
+
+    def begin(self, end_ns: int) -> None:
+        """Begin a new lap; the newest stamp of the old one is ``end_ns``."""
+        self._end_ns = end_ns
+
+    def is_stale(self, stamp_ns: int, now_ns: int) -> bool:
+        """Tell whether a message of this stamp is of the lap before."""
+        if self._end_ns is None:
+            return False
+        if now_ns > self._end_ns:
+            self._end_ns = None
+            return False
+        return stamp_ns > now_ns + POSTDATED_NS
+
+
+@dataclass(eq=False)
+class _Waiting:
+    """An image that waits for the poses at its stamp."""
+
+    stamp_ns: int
+    camera_frame: str
+    done: Callable[[RobotPose | str], None]
+    timer: Cancellable | None = None
+
+
+class TransformBuffer:
+    """Keeps transforms and answers where base and camera were. Implements the port ``Transforms``."""
+
+    def __init__(self, clock: Clock, base_frame: str, odom_frame: str) -> None:
+        """Listen for frames by these names; ``odom_frame`` is empty where there is no odometry."""
+        self._clock, self._base, self._odom = clock, base_frame, odom_frame
+        self.tree = TransformTree(CACHE_NS)
+        self._guard = LapGuard()
+        self._waiting: list[_Waiting] = []
+        self._newest_ns = 0
+
+    def add(self, message: Any, static: bool) -> None:
+        """Take in the transforms of a tf2_msgs/TFMessage."""
+        now_ns = self._clock.now_ns()
+        for each in message.transforms:
+            stamp_ns = int(each.header.stamp.sec) * 1_000_000_000 + int(each.header.stamp.nanosec)
+            if not static:
+                if self._guard.is_stale(stamp_ns, now_ns):
+                    continue
+                self._newest_ns = max(self._newest_ns, stamp_ns)
+            t, q = each.transform.translation, each.transform.rotation
+            self.tree.add(
+                each.header.frame_id,
+                each.child_frame_id,
+                stamp_ns,
+                (t.x, t.y, t.z),
+                (q.x, q.y, q.z, q.w),
+                static,
+            )
+        for waiting in tuple(self._waiting):
+            self._finish(waiting, only_if_known=True)
+
+    def at(self, stamp_ns: int, camera_frame: str) -> RobotPose | str:
+        """Return the poses at a stamp, or say what is missing, in tf2's words."""
+        try:
+            base_from_camera = self.tree.lookup(self._base, camera_frame, stamp_ns)
+            odom_from_base = self.tree.lookup(self._odom, self._base, stamp_ns) if self._odom else None
+        except TransformError as error:
+            return f"no transform for the image: {error}"
+        return RobotPose(base_from_camera, odom_from_base)
+
+    def odom_from_base(self) -> FloatArray | None:
+        """See :class:`~neumap.tracking.ports.Transforms`."""
+        return self._latest(self._odom, self._base) if self._odom else None
+
+    def base_from_camera(self, camera_frame: str) -> FloatArray | None:
+        """See :class:`~neumap.tracking.ports.Transforms`."""
+        return self._latest(self._base, camera_frame)
+
+    def when_known(
+        self, stamp_ns: int, camera_frame: str, timeout_s: float, done: Callable[[RobotPose | str], None]
+    ) -> None:
+        """See :class:`~neumap.tracking.ports.Transforms`."""
+        found = self.at(stamp_ns, camera_frame)
+        if isinstance(found, RobotPose) or timeout_s <= 0:
+            done(found)
+            return
+        waiting = _Waiting(stamp_ns, camera_frame, done)
+        waiting.timer = self._clock.call_after(timeout_s, lambda: self._finish(waiting))
+        self._waiting.append(waiting)
+
+    def time_jumped_back(self) -> None:
+        """See :class:`~neumap.tracking.ports.Transforms`; what is known once and for all stays."""
+        self._guard.begin(self._newest_ns)
+        self._newest_ns = 0
+        self.tree.clear()
+        self.forget_waiting()
+
+    def forget_waiting(self) -> None:
+        """Call nobody back who waits."""
+        for waiting in self._waiting:
+            if waiting.timer is not None:
+                waiting.timer.cancel()
+        self._waiting.clear()
+
+    def _finish(self, waiting: _Waiting, only_if_known: bool = False) -> None:
+        found = self.at(waiting.stamp_ns, waiting.camera_frame)
+        if waiting not in self._waiting or (only_if_known and isinstance(found, str)):
+            return
+        self._waiting.remove(waiting)
+        if waiting.timer is not None:
+            waiting.timer.cancel()
+        waiting.done(found)
+
+    def _latest(self, target: str, source: str) -> FloatArray | None:
+        try:
+            return self.tree.lookup(target, source, LATEST)
+        except TransformError:
+            return None

@@ -1,0 +1,198 @@
+"""The session's ports on rclpy: clock, worker and outputs."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from geometry_msgs.msg import PoseWithCovarianceStamped
+from rclpy.clock import Clock, ClockType
+from rclpy.lifecycle import LifecycleNode
+from rclpy.node import Node
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import Image, PointCloud2
+from sensor_msgs_py.point_cloud2 import create_cloud_xyz32
+from tf2_msgs.msg import TFMessage
+from visualization_msgs.msg import MarkerArray
+
+from neumap.arrays import FloatArray
+from neumap.maps.neural_map import VoxelGrid
+from neumap.tracking.ports import Inspected, LocalizerStatus, Result
+from neumap.tracking.tracker import Fix
+from neumap_ros.conversions import debug_image, header, stamped_pose, stamped_transform, status_message, voxel_markers
+from neumap_ros.msg import LocalizationStatus
+
+# LATCHED: the newest message is kept for those who subscribe later
+LATCHED = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+# TF_QUEUE: messages of /tf that may wait, as tf2_ros has it
+TF_QUEUE = 100
+# WORKER_NICENESS: of the thread that searches and of its helpers, above that of the node: callbacks, services and
+# transforms come first where all cores are busy
+WORKER_NICENESS = 5
+
+
+class DelayedCall:
+    """A call by a timer of the node's clock; by a steady one where that clock stands still."""
+
+    def __init__(self, node: Node, delay_s: float, callback: Callable[[], None]) -> None:
+        self._node, self._callback = node, callback
+        self._seen_ns = node.get_clock().now().nanoseconds
+        self._timers = [
+            node.create_timer(delay_s, self._call),
+            node.create_timer(delay_s, self._watch, clock=Clock(clock_type=ClockType.STEADY_TIME)),
+        ]
+
+    def cancel(self) -> None:
+        """Keep it from happening."""
+        while self._timers:
+            self._node.destroy_timer(self._timers.pop())
+
+    def _call(self) -> None:
+        # timers made before the first /clock fire with it; they are periodic, so that the next time is the right one
+        if self._seen_ns == 0 and (now_ns := self._node.get_clock().now().nanoseconds):
+            self._seen_ns = now_ns
+        elif self._timers:
+            self.cancel()
+            self._callback()
+
+    def _watch(self) -> None:
+        now_ns = self._node.get_clock().now().nanoseconds
+        if now_ns == self._seen_ns and self._timers:
+            self.cancel()
+            self._callback()
+        self._seen_ns = now_ns
+
+
+class RosClock:
+    """The node's clock as the port ``Clock``."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+
+    def now_ns(self) -> int:
+        """See :class:`~neumap.tracking.ports.Clock`."""
+        return int(self._node.get_clock().now().nanoseconds)
+
+    def call_after(self, delay_s: float, callback: Callable[[], None]) -> DelayedCall:
+        """See :class:`~neumap.tracking.ports.Clock`."""
+        return DelayedCall(self._node, delay_s, callback)
+
+
+class ThreadWorker:
+    """The port ``Worker`` with a thread of its own. A guard condition wakes the executor for its results."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """See :class:`~neumap.tracking.ports.Worker`."""
+        self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._results: deque[Callable[[], None]] = deque()
+        self._stopped = False
+        self._wake = self._node.create_guard_condition(self._hand_back)
+        self._thread = threading.Thread(target=self._work, name="neumap_worker", daemon=True)
+        self._thread.start()
+
+    def submit(self, job: Callable[[], Result], done: Callable[[Result | Exception, float], None]) -> None:
+        """See :class:`~neumap.tracking.ports.Worker`."""
+
+        def run() -> None:
+            started = time.perf_counter()
+            result: Result | Exception
+            try:
+                result = job()
+            except Exception as error:  # whatever it is, it belongs to who asked for the job
+                result = error
+            cost_s = time.perf_counter() - started
+            self._results.append(lambda: done(result, cost_s))
+            if not self._stopped:
+                self._wake.trigger()
+
+        self._jobs.put(run)
+
+    def stop(self) -> None:
+        """See :class:`~neumap.tracking.ports.Worker`."""
+        if self._thread is None:
+            return
+        self._stopped = True
+        self._jobs.put(None)
+        self._thread.join()
+        self._thread = None
+        self._results.clear()
+        self._node.destroy_guard_condition(self._wake)
+
+    def _work(self) -> None:
+        # Linux has a niceness for each thread; threads that this one starts inherit it
+        with contextlib.suppress(OSError, AttributeError):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), WORKER_NICENESS)
+        while (run := self._jobs.get()) is not None and not self._stopped:
+            run()
+
+    def _hand_back(self) -> None:
+        # triggers that come close together wake the executor once
+        while self._results and not self._stopped:
+            self._results.popleft()()
+
+
+class RosOutputs:
+    """The port ``Outputs``: publishers, made when the node is configured and gone after :meth:`close`."""
+
+    def __init__(self, node: LifecycleNode, map_frame: str) -> None:
+        self._node, self._map_frame = node, map_frame
+        self._pose = node.create_lifecycle_publisher(PoseWithCovarianceStamped, "pose", LATCHED)
+        self._status = node.create_lifecycle_publisher(LocalizationStatus, "~/status", LATCHED)
+        self._inliers = node.create_lifecycle_publisher(PointCloud2, "~/inliers", 1)
+        self._debug_image = node.create_lifecycle_publisher(Image, "~/debug_image", 1)
+        self._voxels = node.create_lifecycle_publisher(MarkerArray, "~/voxels", LATCHED)
+        self._tf = node.create_lifecycle_publisher(TFMessage, "/tf", TF_QUEUE)
+
+    def close(self) -> None:
+        """Destroy the publishers."""
+        for publisher in (self._pose, self._status, self._inliers, self._debug_image, self._voxels, self._tf):
+            self._node.destroy_lifecycle_publisher(publisher)
+
+    def pose(self, fix: Fix) -> None:
+        """See :class:`~neumap.tracking.ports.Outputs`."""
+        self._pose.publish(stamped_pose(fix, self._map_frame))
+
+    def transform(self, stamp_ns: int, child_frame: str, map_from_child: FloatArray) -> None:
+        """See :class:`~neumap.tracking.ports.Outputs`."""
+        stamped = stamped_transform(stamp_ns, self._map_frame, child_frame, map_from_child)
+        self._tf.publish(TFMessage(transforms=[stamped]))
+
+    def status(self, status: LocalizerStatus) -> None:
+        """See :class:`~neumap.tracking.ports.Outputs`."""
+        self._status.publish(status_message(status, self._map_frame))
+
+    def inspected(self, inspected: Inspected) -> None:
+        """See :class:`~neumap.tracking.ports.Outputs`; made only while someone listens."""
+        frame, estimate = inspected.frame, inspected.estimate
+        if self._inliers.get_subscription_count():
+            self._inliers.publish(create_cloud_xyz32(header(frame.stamp_ns, self._map_frame), estimate.points_map))
+        if self._debug_image.get_subscription_count():
+            self._debug_image.publish(debug_image(inspected.pixels, estimate, frame.stamp_ns, frame.frame_id))
+
+    def searched(self, stamp_ns: int, grid: VoxelGrid, voxels: Any) -> None:
+        """See :class:`~neumap.tracking.ports.Outputs`; made only while someone listens."""
+        if self._voxels.get_subscription_count():
+            self._voxels.publish(voxel_markers(grid, voxels, stamp_ns, self._map_frame))
+
+    def log(self, level: str, text: str) -> None:
+        """See :class:`~neumap.tracking.ports.Outputs`."""
+        # rclpy keeps the severity of each call site, so there is one for each
+        logger = self._node.get_logger()
+        if level == "debug":
+            logger.debug(text)
+        elif level == "info":
+            logger.info(text)
+        elif level == "warning":
+            logger.warning(text)
+        else:
+            logger.error(text)

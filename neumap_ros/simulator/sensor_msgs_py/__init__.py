@@ -1,1 +1,0 @@
-"""sensor_msgs_py: of it, point_cloud2."""

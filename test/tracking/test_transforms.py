@@ -1,0 +1,129 @@
+"""The robot's frames: waiting for a stamp, and what is left of the lap before when time jumps back."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from neumap.replay.clock import VirtualClock
+from neumap.tracking.ports import RobotPose
+from neumap.tracking.transforms import TransformBuffer
+
+SECOND = 1_000_000_000
+START_NS = 1000 * SECOND
+
+
+def message(stamp_s: float, x: float, parent: str = "odom", child: str = "base_link") -> Any:
+    """A TFMessage of one transform, ``stamp_s`` seconds after the start."""
+    stamp = START_NS + round(stamp_s * SECOND)
+    header = SimpleNamespace(frame_id=parent, stamp=SimpleNamespace(sec=stamp // SECOND, nanosec=stamp % SECOND))
+    transform = SimpleNamespace(
+        translation=SimpleNamespace(x=x, y=0.0, z=0.0), rotation=SimpleNamespace(x=0.0, y=0.0, z=0.0, w=1.0)
+    )
+    return SimpleNamespace(transforms=[SimpleNamespace(header=header, child_frame_id=child, transform=transform)])
+
+
+class Buffer(TransformBuffer):
+    """A buffer on virtual time that knows where the camera is; ``found`` is what those who wait were told."""
+
+    def __init__(self) -> None:
+        self.time = VirtualClock(START_NS)
+        super().__init__(self.time, "base_link", "odom")
+        self.add(message(0.0, 0.2, "base_link", "camera"), static=True)
+        self.found: list[RobotPose | str] = []
+
+    def odom(self, stamp_s: float, x: float) -> None:
+        """Hear odometry."""
+        self.add(message(stamp_s, x), static=False)
+
+    def wait_for(self, stamp_s: float, timeout_s: float = 1.0) -> None:
+        """Wait for the poses at a stamp."""
+        self.when_known(START_NS + round(stamp_s * SECOND), "camera", timeout_s, self.found.append)
+
+    def at_s(self, seconds: float) -> None:
+        """Let time pass up to then."""
+        self.time.advance_to(START_NS + round(seconds * SECOND))
+
+    @property
+    def x(self) -> float | None:
+        """Where the newest odometry is."""
+        pose = self.odom_from_base()
+        return None if pose is None else float(pose[0, 3])
+
+
+@pytest.fixture
+def buffer() -> Buffer:
+    return Buffer()
+
+
+def test_poses_known_are_told_at_once(buffer: Buffer) -> None:
+    buffer.odom(0.0, 1.0)
+    buffer.odom(0.1, 2.0)
+    buffer.wait_for(0.05)
+    (pose,) = buffer.found
+    assert isinstance(pose, RobotPose)
+    assert pose.odom_from_base is not None
+    assert pose.odom_from_base[0, 3] == pytest.approx(1.5)
+    assert pose.base_from_camera[0, 3] == pytest.approx(0.2)
+
+
+def test_poses_to_come_are_told_once_when_they_are_there(buffer: Buffer) -> None:
+    buffer.odom(0.0, 1.0)
+    buffer.wait_for(0.05)
+    assert buffer.found == []
+    buffer.odom(0.1, 2.0)
+    buffer.odom(0.2, 3.0)
+    buffer.at_s(5.0)
+    assert len(buffer.found) == 1
+    assert isinstance(buffer.found[0], RobotPose)
+
+
+def test_what_is_missing_is_told_when_the_time_is_up(buffer: Buffer) -> None:
+    buffer.odom(0.0, 1.0)
+    buffer.wait_for(0.5, timeout_s=0.3)
+    buffer.at_s(0.29)
+    assert buffer.found == []
+    buffer.at_s(0.31)
+    (reason,) = buffer.found
+    assert isinstance(reason, str)
+    assert reason.startswith("no transform for the image: ")
+
+
+def test_who_waits_when_time_jumps_back_hears_nothing_more(buffer: Buffer) -> None:
+    buffer.wait_for(0.5)
+    buffer.time_jumped_back()
+    buffer.odom(0.4, 1.0)
+    buffer.odom(0.6, 1.0)
+    buffer.at_s(9.0)
+    assert buffer.found == []
+
+
+def test_late_transforms_of_the_old_lap_are_not_of_the_new_one(buffer: Buffer) -> None:
+    buffer.at_s(20.0)
+    buffer.odom(20.0, 7.0)
+    buffer.time.jump_back_to(START_NS + SECOND)
+    buffer.time_jumped_back()
+    assert buffer.x is None
+    # still queued when everything was forgotten
+    buffer.odom(19.9, 6.9)
+    buffer.odom(20.0, 7.0)
+    assert buffer.x is None
+    buffer.odom(1.0, 0.1)
+    buffer.odom(19.95, 6.95)
+    # small post-dating is normal
+    buffer.odom(1.3, 0.3)
+    assert buffer.x == pytest.approx(0.3)
+    # once the clock has passed the old lap's end nothing is told from it any more
+    buffer.at_s(20.5)
+    buffer.odom(21.2, 9.0)
+    assert buffer.x == pytest.approx(9.0)
+
+
+def test_what_is_said_once_and_for_all_stays(buffer: Buffer) -> None:
+    buffer.time_jumped_back()
+    pose = buffer.base_from_camera("camera")
+    assert pose is not None
+    assert pose[:3, 3] == pytest.approx(np.array([0.2, 0.0, 0.0]))
