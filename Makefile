@@ -10,17 +10,20 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format clean
+.PHONY: help setup demo test test-ros lint format clean
 
 help: ## this text
 	@echo "usage: make TARGET [PYTHON=python3.12] [VENV=.venv]"
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(READY) ## map a virtual room, localize in it and replay a robot's drive; needs no data
 	$(BIN)/neumap demo
 
-test: lint ## lint, then all tests
+test: lint ## lint, then all tests that need no ROS 2
 	$(BIN)/python -m pytest
+
+test-ros: $(READY) ## tests of the node on real ROS 2, of which the core is installed into .ros; needs no ROS installation
+	$(BIN)/python tools/ros_core.py pytest test/ros
 
 lint: $(READY) ## ruff and mypy
 	$(BIN)/ruff check .
@@ -34,7 +37,7 @@ format: $(READY) ## let ruff rewrite what it can
 setup: $(READY) ## make the virtual environment only
 
 clean: ## remove the virtual environment, builds and caches
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .ros build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # What is on PyPI for Linux as torch is the CUDA build, gigabytes that nothing here needs. So the CPU build is asked

@@ -1,4 +1,4 @@
-"""Camera calibrations as the ROS ``camera_calibration`` package writes them."""
+"""Camera calibrations: files as ROS' ``camera_calibration`` writes them, and sensor_msgs/CameraInfo."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
 
 from neumap.errors import CalibrationError
@@ -87,19 +88,60 @@ def find_camera_info(folder: Path, levels: int = 1) -> Path:
     )
 
 
+def camera_of(info: Any, rectified: bool = False) -> Camera:
+    """The camera of a sensor_msgs/CameraInfo: of its region of interest, before binning.
+
+    ``rectified`` images have the intrinsics of P and no distortion (image_proc). Raises
+    :class:`~neumap.errors.CalibrationError` for a calibration that cannot be used.
+    """
+    k = np.array(info.k, dtype=np.float64)
+    model, distortion = info.distortion_model, np.array(info.d, dtype=np.float64)
+    p = np.array(info.p, dtype=np.float64).reshape(3, 4)
+    if rectified and np.any(distortion):
+        if not p[0, 0] > 0:
+            raise CalibrationError("the images are rectified, but the calibration has no P: rectify them again")
+        k, model, distortion = p[:, :3].reshape(-1), "plumb_bob", np.zeros(0)
+    width, height, region = int(info.width), int(info.height), info.roi
+    # all zero is the whole image
+    if region.width and region.height:
+        width, height = int(region.width), int(region.height)
+        k = k - np.array([0, 0, region.x_offset, 0, 0, region.y_offset, 0, 0, 0], dtype=np.float64)
+    return make_camera(width, height, k, model, distortion)
+
+
+def calibration_key(info: Any) -> tuple[Any, ...]:
+    """All that a sensor_msgs/CameraInfo says of the lens and the image, to be compared or hashed; not its header.
+
+    Messages themselves are of no use for that: before 2025 their arrays were equal where any number in them was
+    (rosidl_python issue 223).
+    """
+    region = info.roi
+    numbers = (np.asarray(values, dtype=np.float64).tobytes() for values in (info.k, info.d, info.p))
+    sizes = (info.width, info.height, info.binning_x, info.binning_y)
+    return *sizes, region.x_offset, region.y_offset, region.width, region.height, info.distortion_model, *numbers
+
+
+def fit_to_size(camera: Camera, width: int, height: int) -> tuple[Camera, tuple[str, ...]]:
+    """The camera scaled to images of this size in pixels, and a note for the user where that changed it.
+
+    Raises :class:`~neumap.errors.CalibrationError` where their shape is another than the calibration's.
+    """
+    fitted = scaled_to(camera, width, height)
+    if fitted is camera:
+        return camera, ()
+    return fitted, (
+        f"the images are {width}x{height}, the calibration is for {camera.width}x{camera.height}: scaled to fit",
+    )
+
+
 def fit_to_image(camera: Camera, image: Path) -> tuple[Camera, tuple[str, ...]]:
-    """The camera scaled to the size of an image file, and a note for the user where that changed it.
+    """As :func:`fit_to_size`, of an image file.
 
     Raises :class:`~neumap.errors.CalibrationError` naming the image where its shape is another than the
     calibration's, :class:`~neumap.errors.DataError` where it cannot be read.
     """
     height, width = read_gray(image).shape
     try:
-        fitted = scaled_to(camera, width, height)
+        return fit_to_size(camera, width, height)
     except CalibrationError as error:
         raise CalibrationError(f"{image}: {error}") from None
-    if fitted is camera:
-        return camera, ()
-    return fitted, (
-        f"the images are {width}x{height}, the calibration is for {camera.width}x{camera.height}: scaled to fit",
-    )

@@ -16,6 +16,11 @@ from neumap.records import Frame, Source
 CALIBRATION_LEVELS = 2
 
 
+def holds_images(path: Path) -> bool:
+    """Whether the path is an image file or a folder with one."""
+    return any(map(is_image, path.iterdir())) if path.is_dir() else is_image(path)
+
+
 def read_images(path: PathLike) -> Source:
     """One image file, or the images of a folder, as frames without poses.
 

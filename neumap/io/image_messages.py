@@ -1,8 +1,13 @@
-"""Pixels of sensor_msgs/Image and CompressedImage as arrays; the fields of the message go in, whoever read it."""
+"""Pixels of sensor_msgs Image and CompressedImage as arrays, be they of rosbags or rclpy and whatever holds the data.
+
+Bags, replay and the node decode here; what cv_bridge says of the same message was recorded from ROS 2 Jazzy and is
+compared in the tests.
+"""
 
 from __future__ import annotations
 
 import struct
+from functools import partial
 from typing import Any, NamedTuple
 
 import cv2
@@ -11,6 +16,9 @@ import numpy.typing as npt
 
 from neumap.arrays import Float32Array, ImageArray
 from neumap.errors import DataError
+from neumap.geometry.transform_tree import frame_name
+from neumap.io.stamps import format_stamp, stamp_of
+from neumap.records import Camera, Frame
 
 Bytes = bytes | memoryview | npt.NDArray[np.uint8]
 
@@ -42,6 +50,8 @@ _GRAY: dict[str, _Layout] = {
     "rgba8": _Layout(1, 4, cv2.COLOR_RGBA2GRAY),
     "bgr16": _Layout(2, 3, cv2.COLOR_BGR2GRAY),
     "rgb16": _Layout(2, 3, cv2.COLOR_RGB2GRAY),
+    "bgra16": _Layout(2, 4, cv2.COLOR_BGRA2GRAY),
+    "rgba16": _Layout(2, 4, cv2.COLOR_RGBA2GRAY),
     "8UC3": _Layout(1, 3, cv2.COLOR_BGR2GRAY),
     "8UC4": _Layout(1, 4, cv2.COLOR_BGRA2GRAY),
     **{f"bayer_{name}8": _Layout(1, 1, code) for name, code in _BAYER.items()},
@@ -64,61 +74,69 @@ def is_depth_encoding(encoding: str) -> bool:
     return encoding in ("16UC1", "32FC1")
 
 
-def gray_of_image(encoding: str, height: int, width: int, step: int, is_bigendian: bool, data: Bytes) -> ImageArray:
-    """The (H, W) uint8 grey values of a sensor_msgs/Image; of 16-bit samples the upper byte.
+def frame_of(message: Any, camera: Camera) -> Frame:
+    """A sensor_msgs Image or CompressedImage as a frame without a pose, decoded when its pixels are asked for."""
+    stamp_ns = stamp_of(message.header)
+    return Frame(
+        name=format_stamp(stamp_ns),
+        stamp_ns=stamp_ns,
+        camera=camera,
+        read_image=partial(gray_of, message),
+        frame_id=frame_name(message.header.frame_id),
+    )
 
-    Where the samples are grey bytes already this is a view of ``data``. Raises
-    :class:`~neumap.errors.DataError` for an encoding that is not known and for data that are too short.
+
+def gray_of(message: Any) -> ImageArray:
+    """The (H, W) uint8 grey values of a sensor_msgs Image or CompressedImage.
+
+    They are those of cv_bridge for what it converts to mono8: 16 bits are scaled by 255/65535 and rounded, of YUV the
+    luma is taken. What says nothing of colours (8UC3, 16UC1) is taken for BGR or grey. Padded rows and either byte
+    order are read right, which cv_bridge does not in all cases; the last row may come without its padding. Where the
+    samples are grey bytes already the result is a view of the message's data.
+
+    Compressed images are decoded straight to grey, as files are: JPEG then skips the colours, and an EXIF orientation
+    is not applied. Raises :class:`~neumap.errors.DataError` for an encoding that is not known, a size that cannot be,
+    and data that are too short or damaged.
     """
-    layout = _GRAY.get(encoding)
+    if not hasattr(message, "encoding"):
+        return np.asarray(_decode(message.data, cv2.IMREAD_GRAYSCALE | cv2.IMREAD_IGNORE_ORIENTATION), dtype=np.uint8)
+    layout = _GRAY.get(message.encoding)
     if layout is None:
-        raise DataError(f"images of encoding '{encoding}' cannot be read; known are {', '.join(_GRAY)}")
-    kind = np.dtype(f"{'>' if is_bigendian else '<'}u{layout.itemsize}")
-    samples = _samples(encoding, height, width, step, kind, layout.channels, data)
+        raise DataError(f"images of the encoding '{message.encoding}' are not understood: {', '.join(_GRAY)} are")
+    samples = _samples(message, "u", layout.itemsize, layout.channels)
     if layout.conversion is not None:
         # OpenCV wants its own byte order and rows that begin at whole samples
-        samples = np.asarray(samples, dtype=kind.newbyteorder("="))
-        if step % layout.itemsize:
+        samples = np.asarray(samples, dtype=samples.dtype.newbyteorder("="))
+        if message.step % layout.itemsize:
             samples = np.ascontiguousarray(samples)
         gray: npt.NDArray[Any] = cv2.cvtColor(samples[:, :, 0] if layout.channels == 1 else samples, layout.conversion)
     else:
         gray = samples[:, :, layout.channel]
     if layout.itemsize == 2:
-        gray = gray >> 8
+        native = np.ascontiguousarray(gray, dtype=np.uint16)
+        return np.asarray(cv2.convertScaleAbs(native, alpha=255 / 65535), dtype=np.uint8)
     return np.ascontiguousarray(gray, dtype=np.uint8)
 
 
-def depth_of_image(encoding: str, height: int, width: int, step: int, is_bigendian: bool, data: Bytes) -> Float32Array:
-    """The (H, W) float32 metres of a sensor_msgs/Image of depth, 0 where unknown.
+def depth_of(message: Any) -> Float32Array:
+    """The (H, W) float32 metres of a sensor_msgs Image or CompressedImage of depth, 0 where unknown.
 
-    16-bit samples are millimetres, 32-bit floats metres. Raises :class:`~neumap.errors.DataError` for another
-    encoding and for data that are too short.
+    16-bit samples are millimetres, 32-bit floats metres. Of compressed ones PNG of 16-bit millimetres is read, and
+    what compressed_depth_image_transport makes of 16UC1 and 32FC1 as PNG. Raises
+    :class:`~neumap.errors.DataError` for anything else and for data that are too short or damaged.
     """
-    if encoding not in _DEPTH:
-        raise DataError(f"depth of encoding '{encoding}' cannot be read; known are {', '.join(_DEPTH)}")
-    itemsize, metres = _DEPTH[encoding]
-    kind = np.dtype(f"{'>' if is_bigendian else '<'}{'u' if itemsize == 2 else 'f'}{itemsize}")
-    samples = _samples(encoding, height, width, step, kind, 1, data)[:, :, 0]
+    if not hasattr(message, "encoding"):
+        return _depth_of_compressed(message.format, message.data)
+    if message.encoding not in _DEPTH:
+        raise DataError(f"depth of the encoding '{message.encoding}' is not understood: {', '.join(_DEPTH)} are")
+    itemsize, metres = _DEPTH[message.encoding]
+    samples = _samples(message, "u" if itemsize == 2 else "f", itemsize, 1)[:, :, 0]
     if itemsize == 2:
         return np.asarray(samples * np.float32(metres), dtype=np.float32)
     return _known(samples.astype(np.float32))
 
 
-def gray_of_compressed(data: Bytes) -> ImageArray:
-    """The (H, W) uint8 grey values of a sensor_msgs/CompressedImage, as stored: an EXIF orientation is not applied.
-
-    Raises :class:`~neumap.errors.DataError` for data that OpenCV cannot decode.
-    """
-    return np.asarray(_decode(data, cv2.IMREAD_GRAYSCALE | cv2.IMREAD_IGNORE_ORIENTATION), dtype=np.uint8)
-
-
-def depth_of_compressed(format_: str, data: Bytes) -> Float32Array:
-    """The (H, W) float32 metres of a sensor_msgs/CompressedImage of depth, 0 where unknown.
-
-    ``format_`` is the message's ``format``. Read are PNG of 16-bit millimetres, and what
-    compressed_depth_image_transport makes of 16UC1 and 32FC1 as PNG. Raises
-    :class:`~neumap.errors.DataError` for anything else and for damaged data.
-    """
+def _depth_of_compressed(format_: str, data: Bytes) -> Float32Array:
     content = np.frombuffer(data, np.uint8)
     offset = _DEPTH_HEADER.size
     if content[offset : offset + len(_PNG)].tobytes() != _PNG:
@@ -141,24 +159,21 @@ def _known(depth: Float32Array) -> Float32Array:
     return np.where(np.isfinite(depth) & (depth > 0), depth, np.float32(0))
 
 
-def _samples(
-    encoding: str, height: int, width: int, step: int, kind: np.dtype[Any], channels: int, data: Bytes
-) -> npt.NDArray[Any]:
-    """The samples (H, W, C) as a view of ``data``."""
-    pixel = kind.itemsize * channels
-    if height <= 0 or width <= 0:
-        raise DataError(f"the image is empty: {width}x{height} pixels")
-    if step < width * pixel:
-        raise DataError(
-            f"a row of {width} pixels of {encoding} takes {width * pixel} bytes, the image's step is {step}"
-        )
+def _samples(message: Any, kind: str, itemsize: int, channels: int) -> npt.NDArray[Any]:
+    """The samples (H, W, C) of an Image as a view of its data."""
+    height, width, step, pixel = int(message.height), int(message.width), int(message.step), itemsize * channels
+    if not (height and width) or step < width * pixel:
+        raise DataError(f"an image of {width}x{height} pixels with rows of {step} bytes is none")
+    size = np.frombuffer(message.data, np.uint8).size
     # the last row may come without its padding
-    needed = (height - 1) * step + width * pixel
-    size = np.frombuffer(data, np.uint8).size
-    if size < needed:
-        raise DataError(f"the image is cut off: {size} bytes instead of {height * step} ({width}x{height} {encoding})")
-    shape, strides = (height, width, channels), (step, pixel, kind.itemsize)
-    samples: npt.NDArray[Any] = np.ndarray(shape, kind, buffer=data, strides=strides)
+    if size < (height - 1) * step + width * pixel:
+        raise DataError(f"the image holds {size} bytes instead of {height * step}")
+    samples: npt.NDArray[Any] = np.ndarray(
+        (height, width, channels),
+        f"{'>' if message.is_bigendian else '<'}{kind}{itemsize}",
+        buffer=message.data,
+        strides=(step, pixel, itemsize),
+    )
     return samples
 
 
@@ -169,5 +184,5 @@ def _decode(data: Bytes, flags: int) -> npt.NDArray[Any]:
     except cv2.error:
         image = None
     if image is None:
-        raise DataError("the image cannot be decoded: it is damaged, or of a format that OpenCV does not know")
+        raise DataError(f"the compressed image of {content.size} bytes cannot be decoded: it is damaged")
     return np.asarray(image)

@@ -10,8 +10,7 @@ from typing import Any
 
 from neumap.arrays import ImageArray
 from neumap.errors import CalibrationError
-from neumap.io.camera_info import calibration_key, camera_of
-from neumap.io.image_messages import gray_of
+from neumap.io._shim import calibration_key, camera_of, gray_of
 from neumap.io.stamps import stamp_of
 from neumap.tracking.requests import PoseClaim
 from neumap.tracking.session import Session

@@ -1,8 +1,11 @@
-"""Opens a source of images, whatever it is."""
+"""Opens a source of images, whatever it is. Another kind of source is a module beside this one and a row of KINDS."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from neumap.errors import ConfigError, DataError
 from neumap.io.bags.reader import is_bag
@@ -10,10 +13,56 @@ from neumap.io.bags.source import open_bag
 from neumap.io.bags.topics import BagOptions
 from neumap.io.colmap import find_model, read_colmap
 from neumap.io.files import PathLike
-from neumap.io.folders import read_images
-from neumap.io.images import is_image
-from neumap.io.tum import read_tum
+from neumap.io.folders import holds_images, read_images
+from neumap.io.tum import is_tum, read_tum
 from neumap.records import Source
+
+
+@dataclass(frozen=True)
+class SourceOptions:
+    """What :func:`open_source` is told; ``images`` and ``bag`` are understood by one kind of source only."""
+
+    poses: bool
+    depth: bool = True
+    images: PathLike | None = None
+    bag: BagOptions | None = None
+
+
+class Kind(NamedTuple):
+    """A kind of source: as the user is told of it, whether a path that exists is one, and its reader.
+
+    ``option`` is the one of :class:`SourceOptions` that only this kind understands.
+    """
+
+    name: str
+    recognise: Callable[[Path], bool]
+    open: Callable[[Path, SourceOptions], Source]
+    option: str = ""
+    has_poses: bool = True
+
+
+# the first that recognises a path takes it
+KINDS = (
+    Kind("a TUM RGB-D folder (with rgb.txt)", is_tum, lambda p, o: read_tum(p, depth=o.depth, poses=o.poses)),
+    Kind(
+        "a COLMAP model (cameras and images, .bin or .txt)",
+        lambda p: find_model(p) is not None,
+        lambda p, o: read_colmap(p, o.images, poses=o.poses),
+        option="images",
+    ),
+    Kind(
+        "a rosbag2 (its folder, .mcap or .db3)",
+        is_bag,
+        lambda p, o: open_bag(p, poses=o.poses, depth=o.depth, options=o.bag),
+        option="bag",
+    ),
+    Kind("a folder of images or an image", holds_images, lambda p, o: read_images(p), has_poses=False),
+)
+# what is said where an option is given with another kind of source
+_MISPLACED = {
+    "bag": "topics or frames of a bag were given, but {} is not a rosbag2: leave these options out",
+    "images": "an image folder was given, but {} is not a COLMAP model: leave that option out",
+}
 
 
 def open_source(
@@ -36,37 +85,31 @@ def open_source(
     path = Path(path)
     if not path.exists():
         raise DataError(f"{path} does not exist: check the path")
-    is_tum = (path / "rgb.txt").exists()
-    is_model = path.is_dir() and find_model(path) is not None
-    is_recording = not is_tum and not is_model and is_bag(path)
-    if bag not in (None, BagOptions()) and not is_recording:
-        raise ConfigError(f"topics or frames of a bag were given, but {path} is not a rosbag2: leave these options out")
-    if is_model and (images is not None or not is_tum):
-        return read_colmap(path, images, poses=poses)
-    if images is not None:
-        raise ConfigError(f"an image folder was given, but {path} is not a COLMAP model: leave that option out")
-    if is_tum:
-        return read_tum(path, depth=depth, poses=poses)
-    if is_recording:
-        return open_bag(path, poses=poses, depth=depth, options=bag)
-    if is_image(path) if path.is_file() else any(is_image(file) for file in path.iterdir()):
-        if poses:
-            raise DataError(
-                f"{path} holds images without poses: a map needs a TUM RGB-D folder (rgb.txt and groundtruth.txt), "
-                "a COLMAP model or a rosbag2"
-            )
-        return read_images(path)
-    raise DataError(f"{path} is no source of images: {_understood(path, poses)}")
+    options = SourceOptions(poses, depth, images, None if bag == BagOptions() else bag)
+    given = [name for name in _MISPLACED if getattr(options, name) is not None]
+    found = [kind for kind in KINDS if kind.recognise(path)]
+    for option in given:
+        found = [kind for kind in found if kind.option == option]
+        if not found:
+            raise ConfigError(_MISPLACED[option].format(path))
+    if not found:
+        raise DataError(f"{path} is no source of images: {_understood(path, poses)}")
+    if poses and not found[0].has_poses:
+        raise DataError(f"{path} holds images without poses: a map needs {_listed()}")
+    return found[0].open(path, options)
 
 
 def _understood(path: Path, poses: bool) -> str:
     if path.is_dir():
-        names = ("rgb.txt", "metadata.yaml")
-        inside = sorted(child for child in path.iterdir() if any((child / name).is_file() for name in names))
-        if inside:
-            return f"did you mean {inside[0]}?"
-    kinds = (
-        "give a TUM RGB-D folder (with rgb.txt), a COLMAP model (cameras and images, .bin or .txt) or a rosbag2 "
-        "(its folder, .mcap or .db3)"
-    )
-    return kinds if poses else f"{kinds}, a folder of images or an image"
+        with_poses = [kind for kind in KINDS if kind.has_poses]
+        children = sorted(child for child in path.iterdir() if child.is_dir())
+        inside = next((child for child in children if any(kind.recognise(child) for kind in with_poses)), None)
+        if inside is not None:
+            return f"did you mean {inside}?"
+    others = [] if poses else [kind.name for kind in KINDS if not kind.has_poses]
+    return f"give {', '.join([_listed(), *others])}"
+
+
+def _listed() -> str:
+    *names, last = (kind.name for kind in KINDS if kind.has_poses)
+    return f"{', '.join(names)} or {last}"

@@ -20,6 +20,11 @@ from neumap.records import Frame, Source, Trajectory
 MAX_DEPTH_OFFSET_NS = 20_000_000
 
 
+def is_tum(path: Path) -> bool:
+    """Whether the path is a folder in this layout: one with ``rgb.txt``."""
+    return (path / "rgb.txt").exists()
+
+
 def read_tum(folder: PathLike, depth: bool = True, poses: bool = True) -> Source:
     """The frames of a TUM RGB-D folder, sorted by stamp; ``camera_info.yaml`` lies in it or in its parent.
 

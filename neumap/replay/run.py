@@ -9,13 +9,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-
 from neumap.errors import ConfigError, DataError, MissingDependencyError
 from neumap.io.bags.poses import read_track
 from neumap.io.bags.reader import BagReader, Topic
 from neumap.io.bags.topics import choose_camera_info, choose_image, look_at_images
-from neumap.io.bags.transforms import TransformTree
+from neumap.io.bags.transforms import RecordedTransforms
 from neumap.io.files import write_atomically
 from neumap.io.stamps import stamp_of
 from neumap.io.trajectories import read_trajectory, write_trajectory
@@ -172,17 +170,13 @@ def _truth(bag: BagReader, given: str | None) -> Trajectory | None:
 
 def _odometry(bag: BagReader, played: _Played, odom: str, base: str) -> Trajectory | None:
     """Poses of the base in the odometry's frame, as /tf tells them; None where it does not."""
-    tree = TransformTree()
-    stamps: set[int] = set()
+    tree = RecordedTransforms()
     for message in bag.messages([topic for topic, role in played.roles.items() if role in ("tf", "tf_static")]):
-        transforms = bag.decode(message).transforms
-        tree.add(transforms, is_static=message.topic.name == "/tf_static")
-        stamps.update(stamp_of(each.header) for each in transforms if message.topic.name == "/tf")
+        tree.add(bag.decode(message).transforms, is_static=message.topic.name == "/tf_static")
     if not odom or tree.problem(odom, base):
         return None
-    times = np.array(sorted(stamps), dtype=np.int64)
-    found = tree.lookup(odom, base, times)
-    return Trajectory(times[found.known], found.poses[found.known])
+    found = tree.lookup(odom, base, tree.stamps_ns)
+    return Trajectory(tree.stamps_ns[found.known], found.poses[found.known])
 
 
 def _event(rig: Rig, call: Call, start_ns: int) -> Event:

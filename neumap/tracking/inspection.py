@@ -11,11 +11,11 @@ import numpy as np
 
 from neumap.arrays import ImageArray, IntArray
 from neumap.errors import MapFileError
-from neumap.localization.localizer import Alternative, Localizer
+from neumap.localization.localizer import Localizer
 from neumap.localization.query import Near, Scope
 from neumap.maps.map_file import load_map
 from neumap.maps.neural_map import NeuralMap
-from neumap.records import Camera, Frame, PoseEstimate
+from neumap.records import Alternative, Camera, Frame, PoseEstimate
 
 # SURE: with so many times the inliers that a pose needs, one image is enough to begin with.
 SURE = 3.0

@@ -55,6 +55,19 @@ class _Image:
     read_image: Callable[[], ImageArray]
 
 
+@dataclass
+class _OnTheWay:
+    """Images that came: the ``newest`` that waits, the stamps of the newest that came and of the newest taken into
+    work, and whether that one is ``busy``, since when.
+    """
+
+    newest: _Image | None = None
+    newest_ns: int | None = None
+    taken_ns: int | None = None
+    busy: bool = False
+    busy_since_ns: int = 0
+
+
 class Session:
     """One localizer between configure and cleanup. ``settings`` is asked anew each time, for parameters may change."""
 
@@ -79,7 +92,8 @@ class Session:
         self.images_processed = self.images_dropped = 0
         # results that are on their way when everything starts over belong to the generation before
         self._generation = 0
-        self._forget("not active")
+        self._track = Track(reason="not active")
+        self._images = _OnTheWay()
         self._report_map()
 
     # --- what is known ------------------------------------------------------------
@@ -155,9 +169,9 @@ class Session:
         """
         if not self._active:
             return
-        if self._newest is not None:
+        if self._images.newest is not None:
             self.images_dropped += 1
-        self._newest = _Image(stamp_ns, frame_id, read_image)
+        self._images.newest = _Image(stamp_ns, frame_id, read_image)
         self._next_image()
 
     def claim(self, claimed: PoseClaim) -> None:
@@ -172,7 +186,7 @@ class Session:
             self._track = replace(self._track, reason=refusal)
             self._outputs.log("warning", refusal)
         else:
-            self._track = claim(self._track, prior, self._taken_ns)
+            self._track = claim(self._track, prior, self._images.taken_ns)
         self._publish_status()
 
     def relocalize(self, request: RelocalizeRequest, done: Callable[[RelocalizeAnswer], None]) -> None:
@@ -189,7 +203,7 @@ class Session:
         if reason:
             done(RelocalizeAnswer(None, reason, self.map_id))
         else:
-            self._requests.begin(prior, self._taken_ns, timeout_s, lambda: self.map_id, done)
+            self._requests.begin(prior, self._images.taken_ns, timeout_s, lambda: self.map_id, done)
 
     def load_map(self, path: str, done: Callable[[LoadAnswer], None]) -> None:
         """Load another map and use it; ``done`` is called once. Where it cannot be loaded the old one stays."""
@@ -221,8 +235,8 @@ class Session:
 
     def time_jumped_back(self) -> None:
         """Forget what belongs to a time that is yet to come."""
-        if self._newest_ns is not None:
-            self._guard.begin(self._newest_ns)
+        if self._images.newest_ns is not None:
+            self._guard.begin(self._images.newest_ns)
         self._transforms.time_jumped_back()
         self._warned_ns = None
         if self._active:
@@ -235,7 +249,8 @@ class Session:
             return
         settings, track = self._settings(), self._track
         odom = self._transforms.odom_from_base() if track.state is State.DEGRADED else None
-        intake = Intake(self._newest_ns, self._taken_ns if self._busy else None, self._busy_since_ns)
+        images = self._images
+        intake = Intake(images.newest_ns, images.taken_ns if images.busy else None, images.busy_since_ns)
         self._set_track(wait(track, self._clock.now_ns(), odom, settings, intake))
         self._publish_transform(settings)
 
@@ -243,27 +258,25 @@ class Session:
 
     def _next_image(self) -> None:
         """Take on the newest image, if none is in work."""
-        image = self._newest
-        if self._busy or image is None:
+        image = self._images.newest
+        if self._images.busy or image is None:
             return
-        self._newest = None
+        self._images.newest = None
         now_ns, settings = self._clock.now_ns(), self._settings()
         refusal = self._refusal(image.stamp_ns, now_ns)
         if refusal:
             self._drop(refusal, now_ns)
             return
-        self._newest_ns = image.stamp_ns
-        rate = settings.max_image_rate
-        too_early = (
-            self._taken_ns is not None and rate > 0 and (image.stamp_ns - self._taken_ns) * 1e-9 < RATE_SLACK / rate
-        )
+        self._images.newest_ns = image.stamp_ns
+        rate, taken_ns = settings.max_image_rate, self._images.taken_ns
+        too_early = taken_ns is not None and rate > 0 and (image.stamp_ns - taken_ns) * 1e-9 < RATE_SLACK / rate
         if too_early and not self._requests.pending:
             return
-        self._taken_ns = image.stamp_ns
+        self._images.taken_ns = image.stamp_ns
         if isinstance(self._camera, str):
             self._conclude(Seen(image.stamp_ns, None, self._camera), None)
             return
-        self._busy, self._busy_since_ns = True, now_ns
+        self._images.busy, self._images.busy_since_ns = True, now_ns
         frame_id = (settings.camera_frame_id or image.frame_id).lstrip("/")
         frame = Frame(str(image.stamp_ns), image.stamp_ns, self._camera, image.read_image, frame_id=frame_id)
         where = self._where_to_search(frame_id, settings)
@@ -277,7 +290,7 @@ class Session:
         ahead_s = (stamp_ns - now_ns) * 1e-9
         if abs(ahead_s) > OTHER_CLOCK_S:
             return f"the images are stamped {ahead_s:+.0f} s from this clock: is use_sim_time right?"
-        if self._taken_ns is not None and stamp_ns <= self._taken_ns:
+        if self._images.taken_ns is not None and stamp_ns <= self._images.taken_ns:
             return "its stamp is not after that of the image before"
         return ""
 
@@ -360,7 +373,7 @@ class Session:
             self._publish_transform(settings)
         self._latency_s = (self._clock.now_ns() - seen.stamp_ns) * 1e-9
         self._outputs.status(self._status_of(seen.stamp_ns, finding, self._latency_s))
-        self._busy = False
+        self._images.busy = False
         self._next_image()
 
     # --- the rest --------------------------------------------------------------------------
@@ -432,7 +445,4 @@ class Session:
     def _forget(self, reason: str) -> None:
         self._generation += 1
         self._track = Track(reason=reason)
-        self._newest: _Image | None = None
-        self._newest_ns: int | None = None
-        self._taken_ns: int | None = None
-        self._busy, self._busy_since_ns = False, 0
+        self._images = _OnTheWay()

@@ -40,15 +40,17 @@ class Spec:
         """Say why ``value`` cannot be set; empty where it can. ``configured``: whether the node is."""
         if self.fixed and configured:
             return f"{self.name} is read when the node is configured: clean it up, set {self.name}, configure it again"
-        if type(value) is not type(self.default):
-            return f"{self.name} is {value!r} instead of a {_TYPE_NAMES[type(self.default)]}"
+        expected = type(self.default)
+        if expected is not type(value):
+            return f"{self.name} is {value!r} instead of a {_TYPE_NAMES[expected]}"
         if self.choices and value not in self.choices:
             return f"{self.name} is '{value}' instead of one of {', '.join(self.choices)}"
         if isinstance(value, float) and not math.isfinite(value):
             return f"{self.name} must be a finite number"
-        if self.low is not None and self.high is not None and not self.low <= value <= self.high:
-            return f"{self.name} is {value} instead of a number from {self.low:g} to {self.high:g}"
-        if self.name.endswith("frame_id"):
+        in_range = isinstance(value, str) or self.low is None or self.high is None or self.low <= value <= self.high
+        if not in_range:
+            return f"{self.name} is {value} instead of a number from {self.low:.7g} to {self.high:.7g}"
+        if isinstance(value, str) and self.name.endswith("frame_id"):
             if not value and self.default and self.name != "odom_frame_id":
                 return f"{self.name} must not be empty"
             if value.startswith("/") or " " in value:

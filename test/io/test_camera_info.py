@@ -2,6 +2,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,7 +11,7 @@ import yaml
 
 from neumap.errors import CalibrationError, DataError
 from neumap.geometry.cameras import make_camera
-from neumap.io.camera_info import find_camera_info, fit_to_image, read_camera_info
+from neumap.io.camera_info import calibration_key, camera_of, find_camera_info, fit_to_image, read_camera_info
 
 
 def test_block_and_flow_style(tmp_path: Path, camera_info: Callable[..., str]) -> None:
@@ -109,3 +111,70 @@ def test_fit_to_image(tmp_path: Path, write_image: Callable[..., Path]) -> None:
     assert fit_to_image(camera, write_image(tmp_path / "same.png", 64, 48)) == (camera, ())
     with pytest.raises(CalibrationError, match=r"other\.png: the image is 48x64"):
         fit_to_image(camera, write_image(tmp_path / "other.png", 48, 64))
+
+
+def info(**changes: Any) -> Any:
+    """A sensor_msgs/CameraInfo, as far as its fields go."""
+    values = {
+        "header": None,
+        "width": 640,
+        "height": 480,
+        "distortion_model": "plumb_bob",
+        "d": [0.1, 0.0, 0.0, 0.0, 0.0],
+        "k": [500.0, 0.0, 320.0, 0.0, 510.0, 240.0, 0.0, 0.0, 1.0],
+        "p": [400.0, 0.0, 310.0, 0.0, 0.0, 410.0, 230.0, 0.0, 0.0, 0.0, 1.0, 0.0],
+        "binning_x": 0,
+        "binning_y": 0,
+        "roi": region(),
+    }
+    return SimpleNamespace(**values | changes)
+
+
+def region(**changes: int) -> Any:
+    return SimpleNamespace(**{"x_offset": 0, "y_offset": 0, "width": 0, "height": 0} | changes)
+
+
+def test_a_message() -> None:
+    camera = camera_of(info())
+    assert (camera.width, camera.height) == (640, 480)
+    np.testing.assert_array_equal(camera.matrix, [[500, 0, 320], [0, 510, 240], [0, 0, 1]])
+    np.testing.assert_array_equal(camera.distortion, [0.1, 0, 0, 0, 0])
+    with pytest.raises(CalibrationError, match="not calibrated"):
+        camera_of(info(k=[0.0] * 9))
+
+
+def test_a_message_of_rectified_images() -> None:
+    camera = camera_of(info(), rectified=True)
+    np.testing.assert_array_equal(camera.matrix, [[400, 0, 310], [0, 410, 230], [0, 0, 1]])
+    assert not camera.distortion.any()
+    # without distortion they are what they were
+    assert camera_of(info(d=[]), rectified=True).matrix[0, 0] == 500
+    with pytest.raises(CalibrationError, match="the calibration has no P"):
+        camera_of(info(p=[0.0] * 12), rectified=True)
+
+
+def test_a_message_of_a_part_of_the_sensor() -> None:
+    camera = camera_of(info(roi=region(x_offset=100, y_offset=40, width=320, height=240)))
+    assert (camera.width, camera.height) == (320, 240)
+    np.testing.assert_array_equal(camera.matrix, [[500, 0, 220], [0, 510, 200], [0, 0, 1]])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"width": 320},
+        {"height": 240},
+        {"distortion_model": "equidistant"},
+        {"d": [0.1]},
+        {"k": [501.0, *([0.0] * 8)]},
+        {"p": [401.0, *([0.0] * 11)]},
+        {"binning_x": 2},
+        {"roi": region(width=320, height=240)},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_what_makes_another_calibration(change: dict[str, Any]) -> None:
+    """Not the header nor what holds the numbers; and a single number of an array does."""
+    key = calibration_key(info(d=[np.nan]))
+    assert key == calibration_key(info(header="later", d=np.array([np.nan]), k=tuple(info().k)))
+    assert len({key, calibration_key(info(**{"d": [np.nan]} | change))}) == 2

@@ -372,7 +372,7 @@ def test_reinitialize_starts_over_and_finds_again(bench: Callable[..., Bench]) -
     b.until(0.55)
     b.reinitialize()
     b.until(0.56)
-    assert b.told(0.55) == [("UNINITIALIZED", "global localization was asked for")]
+    assert b.told(0.549) == [("UNINITIALIZED", "global localization was asked for")]
     count = len(b.transforms())
     b.until(0.6)
     assert len(b.transforms()) == count, "the transform is published though nothing is known"

@@ -1,59 +1,203 @@
-"""A client, processes that end with the test, and a map. Only used where ROS 2 is."""
+"""A virtual world, its map and a recording of a drive; the localizer in another process; and who asks and plays.
+
+All that is imported of the product is imported here.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import importlib.util
 import itertools
-import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from localizer_client import Client, Process
 
-NEEDED_FOR_A_MAP = ("torch", "poselib", "safetensors", "scipy", "tqdm")
-
-# Each test has a domain of its own: a process that was killed is remembered in its domain for a while.
-_domains = itertools.count(os.getpid())
-
-
-@pytest.fixture
-def client() -> Iterator[Client]:
-    os.environ["ROS_DOMAIN_ID"] = str(1 + next(_domains) % 100)
-    client = Client()
-    yield client
-    client.close()
+if TYPE_CHECKING:
+    from client import Client
+    from node_process import NodeProcess
+    from player import Player, Recording
 
 
-@pytest.fixture
-def start(tmp_path: Path, client: Client) -> Iterator[Callable[..., Process]]:
-    """Starts a command in the client's domain; it ends with the test."""
-    processes: list[Process] = []
+def is_here(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ImportError:
+        return False
 
-    def run(*command: object) -> Process:
-        process = Process([str(part) for part in command], tmp_path / f"output{len(processes)}.txt")
-        processes.append(process)
-        return process
 
-    yield run
-    for process in processes:
-        process.end()
+# `make test-ros` brings these; elsewhere there is nothing to collect
+if not all(map(is_here, ("rclpy", "neumap_ros.msg", "tf2_msgs"))):
+    collect_ignore_glob = ["test_*.py"]
+
+# each localizer but the one that most tests share has a namespace of its own
+NUMBERS = itertools.count(1)
+# of 10 images a second every other one is played: so many does the localizer search anyway
+EVERY = 2
+# the drive; the lens is covered for four seconds in its middle, from 3 s to 7 s
+SECONDS = 10.0
+
+
+@dataclasses.dataclass(frozen=True)
+class World:
+    """Two maps of the same room, and the bag of a drive through it."""
+
+    map: Path
+    other_map: Path
+    bag: Path
+
+
+def neumap(*arguments: object) -> None:
+    """Runs the command in a process of its own."""
+    command = [sys.executable, "-m", "neumap_ros.cli", *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.fixture(scope="session")
-def room_map(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A map of a virtual room."""
-    missing = [name for name in NEEDED_FOR_A_MAP if importlib.util.find_spec(name) is None]
-    if missing:
-        pytest.skip(f"no map can be made without {', '.join(missing)}: see docs/ros.md")
-    from neumap.virtual.world import MAPPING, SMALL, write_world
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    from neumap_ros.io.trajectories import read_trajectory
+    from neumap_ros.io.virtual.recording import record_query
+    from neumap_ros.io.virtual.world import MAPPING, SMALL, write_world
 
-    folder = tmp_path_factory.mktemp("virtual_world")
-    write_world(folder, SMALL, seed=0)
-    path = folder / "room.neumap"
-    command = [sys.executable, "-m", "neumap.cli", "map", str(folder / MAPPING), "--out", str(path), "--quick"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=400, check=False)
-    assert done.returncode == 0, done.stderr
-    return path
+    folder = tmp_path_factory.mktemp("world")
+    small = dataclasses.replace(SMALL, query_frames=1, other_room_frames=1)
+    room = write_world(folder, small, seed=0)
+    mapped = read_trajectory(folder / MAPPING / "groundtruth.txt").map_from_camera
+    world = World(folder / "room.neumap", folder / "other.neumap", folder / "bag")
+    record_query(world.bag, room, small.camera, mapped, SECONDS, seed=0)
+    for seed, path in enumerate((world.map, world.other_map)):
+        neumap("map", folder / MAPPING, "--out", path, "--quick", "--seed", seed)
+    return world
+
+
+@pytest.fixture(scope="session")
+def recording(world: World) -> Recording:
+    from player import IMAGE, TF_STATIC, Recording, Timed, message_class
+    from rosbags.highlevel import AnyReader
+
+    from neumap_ros.io.virtual.recording import IMAGE_TOPIC, INFO_TOPIC, TRUTH_TOPIC
+
+    topics = {IMAGE_TOPIC: IMAGE, INFO_TOPIC: "camera_info", "/tf": "tf", "/tf_static": TF_STATIC}
+    messages, truth, count = [], {}, 0
+    with AnyReader([world.bag]) as reader:
+        for connection, time_ns, data in reader.messages():
+            kind = message_class(connection.msgtype)
+            timed = Timed(time_ns, topics.get(connection.topic, ""), kind, bytes(data))
+            if connection.topic == TRUTH_TOPIC:
+                truth[time_ns] = timed.message.pose
+            elif timed.topic == IMAGE:
+                messages += [timed] * (count % EVERY == 0)
+                count += 1
+            elif timed.topic:
+                messages.append(timed)
+    return Recording(messages, truth)
+
+
+@pytest.fixture(scope="session")
+def table() -> Any:
+    """What parameters there are."""
+    from neumap_ros.ros.parameters import TABLE
+
+    return TABLE
+
+
+@pytest.fixture(scope="session")
+def client() -> Iterator[Client]:
+    from client import Client
+
+    made = Client()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def start(client: Client, tmp_path: Path) -> Iterator[Callable[..., NodeProcess]]:
+    """Starts a localizer in a namespace of its own; it ends with the test."""
+    from node_process import NodeProcess
+
+    started: list[NodeProcess] = []
+
+    def run(*ros_arguments: str, up: bool = True) -> NodeProcess:
+        log = tmp_path / f"output{len(started)}.txt"
+        node = NodeProcess(client, log, *ros_arguments, namespace=f"/robot{next(NUMBERS)}")
+        started.append(node)
+        assert not up or node.is_up(), node.output
+        return node
+
+    yield run
+    for node in started:
+        end(node)
+        print(node.output)
+
+
+def end(node: NodeProcess) -> None:
+    """Ends a localizer, whatever it says to that."""
+    if node.alive:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            node.stop()
+
+
+@pytest.fixture(scope="session")
+def shared(client: Client, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], NodeProcess]]:
+    """Gives one localizer after the other: the next when one has ended."""
+    from ament_index_python.packages import get_package_share_directory
+    from node_process import NodeProcess
+
+    folder = tmp_path_factory.mktemp("node")
+    defaults = Path(get_package_share_directory("neumap_ros"), "config", "localize.yaml")
+    running: list[NodeProcess] = []
+
+    def give() -> NodeProcess:
+        if not running or not running[-1].alive:
+            arguments = ("--params-file", str(defaults), "-p", "use_sim_time:=true")
+            running.append(NodeProcess(client, folder / f"output{len(running)}.txt", *arguments))
+            assert running[-1].is_up(), running[-1].output
+        return running[-1]
+
+    yield give
+    for node in running:
+        end(node)
+
+
+@pytest.fixture
+def node(shared: Callable[[], NodeProcess], world: World, table: Any) -> Iterator[NodeProcess]:
+    """The localizer that most tests share: unconfigured, on simulated time, its parameters as if it was new but for the
+    map and compressed images.
+    """
+    from node_process import CLEANUP, DEACTIVATE
+
+    node = shared()
+    said = len(node.output)
+    for state, transition in (("active", DEACTIVATE), ("inactive", CLEANUP)):
+        if node.state == state:
+            assert node.change(transition), node.output
+    values = {spec.name: spec.default for spec in table} | {"map": str(world.map), "image_transport": "compressed"}
+    assert node.set(values) == {}
+    node.forget()
+    yield node
+    print(node.output[said:])
+
+
+@pytest.fixture
+def player(client: Client, recording: Recording, node: NodeProcess) -> Iterator[Player]:
+    """A robot for :func:`node`, at the beginning of its drive."""
+    from player import Player
+
+    made = Player(client, recording, node)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def tracking(node: NodeProcess, player: Player) -> Player:
+    """The player, after the first second of the drive; the localizer is tracking."""
+    player.seek(0)
+    node.activate()
+    player.step_to(1.0)
+    assert node.belief == "TRACKING", node.told
+    return player

@@ -29,7 +29,7 @@ def test_defaults_are_allowed_and_described(spec: Any) -> None:
     ("name", "value", "said"),
     [
         ("tf_publish_rate", 0.0, "from 1 to 200"),
-        ("initial_pose.x", 1_000_001.0, "from -1e+06 to 1e+06"),
+        ("initial_pose.x", 1_000_001.0, "from -1000000 to 1000000"),
         ("voxel_radius", float("nan"), "finite"),
         ("lost_after", 3, "decimal point"),
         ("jump_images", 1, "from 2 to 20"),

@@ -37,7 +37,7 @@ class Message(NamedTuple):
 
 def is_bag(path: Path) -> bool:
     """Whether the path is a rosbag2 recording: a storage file, or a folder with one or with ``metadata.yaml``."""
-    if path.is_file():
+    if not path.is_dir():
         return path.suffix.lower() in SUFFIXES
     return (path / "metadata.yaml").is_file() or bool(_storage_files(path))
 

@@ -10,14 +10,11 @@ import numpy as np
 
 from neumap.arrays import Float32Array, FloatArray, ImageArray, IntArray
 from neumap.errors import CalibrationError, DataError
-from neumap.geometry.cameras import scaled_to
 from neumap.geometry.transform_tree import frame_name
-from neumap.io.bags.camera_info import camera_of, same_calibration
 from neumap.io.bags.poses import camera_poses
 from neumap.io.bags.reader import BagReader, Topic
 from neumap.io.bags.store import MessageStore, Position, numbered
 from neumap.io.bags.topics import (
-    IMAGE,
     TF,
     BagOptions,
     Look,
@@ -29,8 +26,9 @@ from neumap.io.bags.topics import (
     with_messages,
 )
 from neumap.io.bags.transforms import RecordedTransforms
+from neumap.io.camera_info import calibration_key, camera_of, fit_to_size
 from neumap.io.files import PathLike
-from neumap.io.image_messages import depth_of_compressed, depth_of_image, gray_of_compressed, gray_of_image
+from neumap.io.image_messages import depth_of, gray_of
 from neumap.io.stamps import format_stamp, nearest, seconds, stamp_of
 from neumap.io.tum import MAX_DEPTH_OFFSET_NS
 from neumap.records import Camera, Frame, Source
@@ -91,9 +89,10 @@ def open_bag(path: PathLike, *, poses: bool, depth: bool = True, options: BagOpt
             name=format_stamp(each.stamp_ns),
             stamp_ns=each.stamp_ns,
             camera=camera,
-            read_image=partial(_read, bag, store, each, size, _gray),
-            read_depth=None if measured is None else partial(_read, bag, store, measured, size, _depth),
+            read_image=partial(_read, bag, store, each, size, gray_of),
+            read_depth=None if measured is None else partial(_read, bag, store, measured, size, depth_of),
             map_from_camera=pose,
+            frame_id=look.frame,
         )
         for each, pose, measured in zip(images, known, depths, strict=True)
         if pose is not None or not poses
@@ -114,6 +113,7 @@ def _read_index(bag: BagReader, image: Topic, info: Topic, depth: Topic | None, 
     transforms = with_messages(bag.topics, [TF]) if with_transforms else []
     topics = {image, info, *transforms} | ({depth} if depth is not None else set())
     index = _Index([], [], bag.first(info), RecordedTransforms())
+    calibration = calibration_key(index.info)
     for position, message in numbered(bag.messages(topics)):
         decoded = bag.decode(message)
         if message.topic == image:
@@ -122,7 +122,7 @@ def _read_index(bag: BagReader, image: Topic, info: Topic, depth: Topic | None, 
             index.depths.append(_Stamped(stamp_of(decoded.header), position))
         elif message.topic in transforms:
             index.transforms.add(decoded.transforms, is_static=message.topic.name.endswith("tf_static"))
-        elif not same_calibration(decoded, index.info):
+        elif calibration_key(decoded) != calibration:
             raise CalibrationError(
                 f"the calibration on {info.name} changes at {seconds(stamp_of(decoded.header))} s: "
                 "record every setting of the camera in a bag of its own"
@@ -132,7 +132,7 @@ def _read_index(bag: BagReader, image: Topic, info: Topic, depth: Topic | None, 
 
 def _size(bag: BagReader, image: Topic, message: Any) -> tuple[int, int]:
     try:
-        height, width = _gray(image, message).shape
+        height, width = gray_of(message).shape
     except DataError as error:
         raise DataError(f"the first image on {image.name} of the bag {bag.path}: {error}") from None
     return width, height
@@ -140,15 +140,9 @@ def _size(bag: BagReader, image: Topic, message: Any) -> tuple[int, int]:
 
 def _camera(image: Topic, info: Any, size: tuple[int, int]) -> tuple[Camera, tuple[str, ...]]:
     try:
-        camera = camera_of(info, is_rectified(image))
-        fitted = scaled_to(camera, *size)
+        return fit_to_size(camera_of(info, is_rectified(image)), *size)
     except CalibrationError as error:
         raise CalibrationError(f"the calibration of {image.name}: {error}") from None
-    if fitted is camera:
-        return camera, ()
-    return fitted, (
-        f"the images are {size[0]}x{size[1]}, the calibration is for {camera.width}x{camera.height}: scaled to fit",
-    )
 
 
 def _names(look: Look, topic: Topic, info: Any) -> tuple[str, ...]:
@@ -206,30 +200,16 @@ def _depths(
     return found, (text,)
 
 
-def _gray(topic: Topic, message: Any) -> ImageArray:
-    if topic.type == IMAGE:
-        m = message
-        return gray_of_image(m.encoding, m.height, m.width, m.step, bool(m.is_bigendian), m.data)
-    return gray_of_compressed(message.data)
-
-
-def _depth(topic: Topic, message: Any) -> Float32Array:
-    if topic.type == IMAGE:
-        m = message
-        return depth_of_image(m.encoding, m.height, m.width, m.step, bool(m.is_bigendian), m.data)
-    return depth_of_compressed(message.format, message.data)
-
-
 def _read(
     bag: BagReader,
     store: MessageStore,
     each: _Stamped,
     size: tuple[int, int],
-    pixels: Callable[[Topic, Any], Pixels],
+    pixels: Callable[[Any], Pixels],
 ) -> Pixels:
     topic = each.position.topic
     try:
-        image = pixels(topic, bag.decode(store.read(each.position)))
+        image = pixels(bag.decode(store.read(each.position)))
     except DataError as error:
         raise DataError(f"the image on {topic.name} at {seconds(each.stamp_ns)} s of {bag.path}: {error}") from None
     height, width = image.shape

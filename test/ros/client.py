@@ -1,0 +1,70 @@
+"""A ROS node of the tests, which asks, publishes and listens from outside as the `ros2` commands do."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import rclpy
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.qos import QoSProfile
+
+PATIENCE_S = 30.0
+
+
+class Client:
+    """Everything happens in the thread of the test, within :meth:`until`."""
+
+    def __init__(self) -> None:
+        """Joins the domain of the environment."""
+        rclpy.init()
+        self.node = rclpy.create_node("tester")
+        self._executor = SingleThreadedExecutor()
+        self._executor.add_node(self.node)
+        self._services: dict[str, Any] = {}
+        # done again and again while something is waited for
+        self.meanwhile: Callable[[], object] = lambda: None
+
+    def close(self) -> None:
+        """Leaves the domain."""
+        self._executor.shutdown()
+        self.node.destroy_node()
+        rclpy.try_shutdown()
+
+    def until(self, holds: Callable[[], object], patience_s: float = PATIENCE_S) -> bool:
+        """Waits until something holds; whether it came to in time."""
+        end = time.monotonic() + patience_s
+        while not holds():
+            if time.monotonic() > end:
+                return False
+            self._executor.spin_once(timeout_sec=0.005)
+            self.meanwhile()
+        return True
+
+    def wait(self, seconds: float) -> None:
+        """Lets time pass."""
+        self.until(lambda: False, seconds)
+
+    def ask(self, kind: type, name: str, request: Any = None, **fields: Any) -> Any:
+        """Calls a service as soon as it is there; the future of its response."""
+        if name not in self._services:
+            self._services[name] = self.node.create_client(kind, name)
+        service = self._services[name]
+        assert self.until(service.service_is_ready), f"there is no service {name}"
+        return service.call_async(kind.Request(**fields) if request is None else request)
+
+    def answer(self, future: Any, patience_s: float = PATIENCE_S) -> Any:
+        """Waits for the response of a service."""
+        assert self.until(future.done, patience_s), f"no answer within {patience_s:g} s"
+        return future.result()
+
+    def call(self, kind: type, name: str, *, patience_s: float = PATIENCE_S, **fields: Any) -> Any:
+        """Calls a service and waits for its response."""
+        return self.answer(self.ask(kind, name, **fields), patience_s)
+
+    def listen(self, kind: type, topic: str, qos: QoSProfile | int = 1000) -> list[Any]:
+        """Subscribes to a topic; the list to which its messages will be added."""
+        heard: list[Any] = []
+        self.node.create_subscription(kind, topic, heard.append, qos)
+        return heard

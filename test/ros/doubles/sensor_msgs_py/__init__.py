@@ -1,0 +1,1 @@
+"""Stands for sensor_msgs_py, which no wheel has."""
