@@ -19,7 +19,6 @@ ROOMS = (
     "errors",
     "arrays",
     "records",
-    "choices",
     "progress",
     "process",
     "geometry",
