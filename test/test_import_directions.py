@@ -21,7 +21,6 @@ ROOMS = (
     "interfaces",
     "arrays",
     "records",
-    "choices",
     "progress",
     "process",
     "geometry",
