@@ -172,7 +172,7 @@ def node(shared: Callable[[], NodeProcess], world: World, table: Any) -> Iterato
     from node_process import CLEANUP, DEACTIVATE
 
     node = shared()
-    said = len(node.output)
+    node.turn_page()
     for state, transition in (("active", DEACTIVATE), ("inactive", CLEANUP)):
         if node.state == state:
             assert node.change(transition), node.output
@@ -180,7 +180,7 @@ def node(shared: Callable[[], NodeProcess], world: World, table: Any) -> Iterato
     assert node.set(values) == {}
     node.forget()
     yield node
-    print(node.output[said:])
+    print(node.output)
 
 
 @pytest.fixture

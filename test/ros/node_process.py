@@ -32,6 +32,7 @@ class NodeProcess:
     def __init__(self, client: Client, log: Path, *ros_arguments: str, namespace: str = "") -> None:
         """Starts it with arguments that follow --ros-args. In a namespace ("/robot"), tf is the robot's own."""
         self.client, self.namespace, self._log = client, namespace, log
+        self._read_from = 0
         self.name = f"{namespace}/neumap_localizer"
         executable = Path(get_package_prefix("neumap_ros"), "lib", "neumap_ros", "localizer")
         own = ["-r", f"__ns:={namespace}", "-r", "/tf:=tf", "-r", "/tf_static:=tf_static"] if namespace else []
@@ -50,8 +51,12 @@ class NodeProcess:
 
     @property
     def output(self) -> str:
-        """What it has printed."""
-        return self._log.read_text(errors="replace")
+        """What it has printed since :meth:`turn_page`."""
+        return self._log.read_text(errors="replace")[self._read_from :]
+
+    def turn_page(self) -> None:
+        """Begins a new page of what it prints."""
+        self._read_from += len(self.output)
 
     @property
     def alive(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import importlib
 import time
 from collections.abc import Iterator, Sequence
@@ -74,10 +75,8 @@ class Recording:
         stamp = max(each for each in self.truth if each <= time_ns)
         claim = PoseWithCovarianceStamped()
         claim.header.frame_id = "map"
-        for field in ("x", "y", "z"):
-            setattr(claim.pose.pose.position, field, getattr(self.truth[stamp].position, field))
+        claim.pose.pose = copy.deepcopy(self.truth[stamp])
         claim.pose.pose.position.x += x
-        claim.pose.pose.orientation = self.truth[stamp].orientation
         return claim
 
 
