@@ -7,7 +7,6 @@ compared in the tests.
 from __future__ import annotations
 
 import struct
-from functools import partial
 from typing import Any, NamedTuple
 
 import cv2
@@ -16,10 +15,7 @@ import numpy.typing as npt
 
 from neumap.arrays import Float32Array, ImageArray
 from neumap.errors import DataError
-from neumap.geometry.transform_tree import frame_name
 from neumap.io.images import decode
-from neumap.io.stamps import format_stamp, stamp_of
-from neumap.records import Camera, Frame
 
 Bytes = bytes | memoryview | npt.NDArray[np.uint8]
 
@@ -73,18 +69,6 @@ _DEPTH_HEADER = struct.Struct("<iff")
 def is_depth_encoding(encoding: str) -> bool:
     """Tell whether images of an encoding hold distances, not light; mono16 may be either and is taken as light."""
     return encoding in ("16UC1", "32FC1")
-
-
-def frame_of(message: Any, camera: Camera) -> Frame:
-    """Make a frame without a pose of an Image or CompressedImage, decoded when its pixels are asked for."""
-    stamp_ns = stamp_of(message.header)
-    return Frame(
-        name=format_stamp(stamp_ns),
-        stamp_ns=stamp_ns,
-        camera=camera,
-        read_image=partial(gray_of, message),
-        frame_id=frame_name(message.header.frame_id),
-    )
 
 
 def gray_of(message: Any) -> ImageArray:

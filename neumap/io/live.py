@@ -12,7 +12,7 @@ from neumap.arrays import ImageArray
 from neumap.errors import CalibrationError
 from neumap.io.camera_info import calibration_key, camera_of
 from neumap.io.image_messages import gray_of
-from neumap.io.pose_messages import row_of
+from neumap.io.pose_messages import row_of, transforms_of
 from neumap.io.stamps import stamp_of
 from neumap.tracking.requests import PoseClaim
 from neumap.tracking.session import Session
@@ -53,10 +53,8 @@ class LiveInputs:
         self._add(message, static=True)
 
     def _add(self, message: Any, static: bool) -> None:
-        for each in message.transforms:
-            row = row_of(each.transform)
-            stamp_ns = stamp_of(each.header)
-            self._transforms.add(each.header.frame_id, each.child_frame_id, stamp_ns, row[:3], row[3:], static)
+        for each in transforms_of(message.transforms):
+            self._transforms.add(*each, static)
 
     def initial_pose(self, message: Any) -> None:
         """Take a geometry_msgs/PoseWithCovarianceStamped that claims where the robot is."""
