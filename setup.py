@@ -2,10 +2,8 @@
 
 from setuptools import find_packages, setup
 
-# the simulator reads the definitions of our messages and services, which ROS 2 wants at the top
-DEFINITIONS = {f"neumap_ros.simulator.{kind}": kind for kind in ("msg", "srv")}
+# neumap.interfaces reads the definitions of our messages and services, which ROS 2 wants at the top
+DEFINITIONS = {f"neumap.interfaces.{kind}": kind for kind in ("msg", "srv")}
 
-setup(
-    packages=[*find_packages(include=["neumap", "neumap.*", "neumap_ros", "neumap_ros.*"]), *DEFINITIONS],
-    package_dir=DEFINITIONS,
-)
+# neumap_ros is colcon's: see CMakeLists.txt
+setup(packages=[*find_packages(include=["neumap", "neumap.*"]), *DEFINITIONS], package_dir=DEFINITIONS)

@@ -144,13 +144,11 @@ def variants(decoders: Mapping[str, Path]) -> dict[str, Variant]:
     """All rows by name, the product itself first."""
     return {
         "default": Variant(),
-        "without attention": Variant(lambda: searching(_learned=None)),
-        "attention bears no witness": Variant(lambda: searching(_trusted=False)),
-        "attention alone, not pooled": Variant(lambda: searching(_only_learned=True)),
+        "without attention": Variant(lambda: searching(_attention=None)),
         **{f"latents of {count} bytes": Variant(latents_of(count)) for count in LATENT_BYTES},
         **{f"anchors of {bits} bits": Variant(anchors_of(bits)) for bits in ANCHOR_BITS},
         "codes fitted to all images": Variant(settings={"fit": True}),
-        "product-quantized descriptors": Variant(settings={"decoder": "nearest"}),
+        "product-quantized descriptors": Variant(settings={"decoder": "descriptor"}),
         "random landmarks": Variant(lambda: mock.patch.object(landmarks, "choose_by_coverage", choose_randomly)),
         "landmarks by gates under an L1 term": Variant(
             lambda: mock.patch.object(landmarks, "choose_by_coverage", choose_by_gates)

@@ -31,6 +31,7 @@ from torch.nn import functional
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from benchmarks.paper_decoder import WIDTH, Block
 from benchmarks.scoring import markdown
 from neumap.arrays import Float32Array, FloatArray
 from neumap.cli import options
@@ -40,7 +41,6 @@ from neumap.localization.pnp import RansacSettings, ransac_pose
 from neumap.model.attention import CANDIDATES, SAME_PLACE_M, GeometricAttention, leads
 from neumap.model.decoder import FrozenDecoder, load_decoder, save_decoder, shipped_decoder
 from neumap.model.encoder import EMBEDDING
-from neumap.model.network import WIDTH, Block
 from neumap.process import set_up
 from neumap.training import examples
 from neumap.training.examples import FEWEST_LANDMARKS, Augmentation, Example, ExampleSource, joint_of

@@ -22,11 +22,11 @@ from neumap.errors import MappingError
 from neumap.geometry import se3
 from neumap.localization.localizer import Localizer
 from neumap.mapping.build import MappingSettings, map_of, survey
+from neumap.maps import DECODERS
 from neumap.process import set_up
 from neumap.virtual.curriculum import random_place
 
 FIRST = {"training places": 0, "unseen places": 1_000_000}
-DECODERS = ("transformer", "nearest")
 
 
 def errors_in(seed: int, size_bytes: int) -> dict[str, list[tuple[float, float]]] | None:

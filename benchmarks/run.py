@@ -1,18 +1,18 @@
 #!/usr/bin/env python3
 """Map a scene and localize its queries with neumap and with a classic pipeline, side by side in one run.
 
-    python benchmarks/run.py SCENE [SCENE ...] [--rows classic transformer quick ...] [--json FILE]
+    python benchmarks/run.py SCENE [SCENE ...] [--rows classic latent quick ...] [--json FILE]
 
 SCENE is a folder with mapping/ and query/ in the TUM RGB-D layout and a camera_info.yaml. With several scenes the
 queries of the others are also given to each map; each of them that gets a pose is an error. Every row runs in a process
 of its own, one after the other, so that memory and time are its own. The rows:
 
     classic       RootSIFT, VLAD, ratio test, PnP (classic.py)
-    transformer   the default: the frozen decoder of the package
-    nearest       product-quantized descriptors
+    latent        the default: the frozen decoder of the package
+    descriptor    product-quantized descriptors
     quick         the default in at most 100 KB
     no-depth      the default without depth images
-    scratch       a network trained on the scene, for minutes; both: pooled with nearest
+    paper         NeuMap's own decoder, trained on the scene for minutes (paper_decoder.py)
 """
 
 from __future__ import annotations
@@ -32,24 +32,24 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.classic import ClassicMap
+from benchmarks.paper_decoder import PaperMap
 from benchmarks.scoring import ellipsoid_text, foreign_text, markdown, median_text, score
 from neumap.arrays import FloatArray, ImageArray
 from neumap.io.sources import open_source
 from neumap.localization.localizer import Localizer
-from neumap.mapping.build import MappingSettings, build_map
+from neumap.localization.timing import measured
+from neumap.mapping.build import MappingSettings, build_map, map_of, survey
 from neumap.maps.map_file import to_bytes
 from neumap.process import set_up
 from neumap.records import Camera, Frame
 
 SETTINGS = {
-    "transformer": MappingSettings(),
-    "nearest": MappingSettings(decoder="nearest"),
+    "latent": MappingSettings(),
+    "descriptor": MappingSettings(decoder="descriptor"),
     "quick": MappingSettings(quick=True),
     "no-depth": MappingSettings(use_depth=False),
-    "scratch": MappingSettings(decoder="scratch"),
-    "both": MappingSettings(decoder="both"),
 }
-ROWS = ("classic", *SETTINGS)
+ROWS = ("classic", *SETTINGS, "paper")
 # a pose with a covariance, or neither, and milliseconds per stage
 TimedAnswer = tuple[FloatArray | None, FloatArray | None, dict[str, float]]
 HEAD = (
@@ -81,11 +81,31 @@ def map_classically(frames: Sequence[Frame]) -> tuple[Callable[[ImageArray, Came
     return localize, classic.size_bytes
 
 
+def map_as_in_the_paper(frames: Sequence[Frame]) -> tuple[Callable[[ImageArray, Camera], TimedAnswer], int]:
+    settings = MappingSettings(decoder="descriptor")
+    place = survey(frames, settings)
+    paper = PaperMap(place, map_of(place, settings))
+
+    def localize(image: ImageArray, camera: Camera) -> TimedAnswer:
+        with measured() as times_ms:
+            pose = paper.localize(image, camera)
+        return pose, None, dict(times_ms)
+
+    return localize, paper.size_bytes
+
+
+def make_map(row: str, frames: Sequence[Frame]) -> tuple[Callable[[ImageArray, Camera], TimedAnswer], int]:
+    """What a row localizes with, and the bytes of its map."""
+    if row == "classic":
+        return map_classically(frames)
+    return map_as_in_the_paper(frames) if row == "paper" else map_with_neumap(SETTINGS[row], frames)
+
+
 def measure(row: str, scene: Path, others: Sequence[Path]) -> dict[str, Any]:
     """One row of one scene's table."""
     frames = open_source(scene / "mapping", poses=True).frames
     started = time.perf_counter()
-    localize, size = map_classically(frames) if row == "classic" else map_with_neumap(SETTINGS[row], frames)
+    localize, size = make_map(row, frames)
     mapped_s = time.perf_counter() - started
     memory_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     queries = open_source(scene / "query", poses=True).frames

@@ -28,12 +28,12 @@ from neumap.errors import ConfigError
 from neumap.io.sources import open_source
 from neumap.localization.localizer import Localizer
 from neumap.mapping.build import MappingSettings, map_of, survey
+from neumap.maps import DECODERS
 from neumap.maps.map_file import to_bytes
 from neumap.maps.neural_map import NeuralMap
 from neumap.process import set_up
 from neumap.progress import Progress
 
-DECODERS = ("transformer", "nearest")
 SIZES = ("25KB", "50KB", "100KB", "200KB", "best")
 HEAD = (
     *("decoder", "asked", "map", "landmarks", "5 cm, 5°", "25 cm, 10°", "median", "wrong"),

@@ -18,9 +18,10 @@ from launch.actions import (
     OpaqueFunction,
     RegisterEventHandler,
     SetEnvironmentVariable,
+    Shutdown,
     TimerAction,
 )
-from launch.event_handlers import OnProcessStart
+from launch.event_handlers import OnProcessExit, OnProcessStart
 from launch.events import matches_action
 from launch_ros.actions import LifecycleNode
 from launch_ros.event_handlers import OnStateTransition
@@ -92,6 +93,42 @@ class Autostart:
         return EmitEvent(event=event)
 
 
+class EndWithoutStart:
+    """Ends the launch, with status 1, where the node dies before it was active: of a parameter of a wrong type, say.
+
+    Launch would wait for the services of the dead node for ever. A node that dies later leaves alone what else was
+    launched with it.
+    """
+
+    def __init__(self, node):
+        self._node = node
+        self._was_active = False
+
+    def handlers(self):
+        """The actions that watch the node; to be executed before the node itself."""
+        return [
+            RegisterEventHandler(
+                OnStateTransition(
+                    target_lifecycle_node=self._node,
+                    goal_state="active",
+                    entities=[OpaqueFunction(function=self._on_active)],
+                )
+            ),
+            RegisterEventHandler(OnProcessExit(target_action=self._node, on_exit=self._on_exit)),
+        ]
+
+    def _on_active(self, _context):
+        self._was_active = True
+
+    def _on_exit(self, event, context):
+        if self._was_active or context.is_shutdown:
+            return []
+        if event.returncode == 0:
+            return [Shutdown(reason="the localizer has ended")]
+        # launch knows no other way to a status that is not 0
+        raise RuntimeError(f"the localizer has died with exit code {event.returncode}")
+
+
 def localizer(context):
     """The node as the arguments want it, and what starts it."""
     given = context.launch_configurations
@@ -103,16 +140,19 @@ def localizer(context):
     if given["image_transport"]:
         overrides["image_transport"] = ParameterValue(given["image_transport"], value_type=str)
 
+    # of the node's own logger: at debug the middleware's would bury it
+    logger = ".".join([*filter(None, given["namespace"].split("/")), "neumap_localizer"])
+    respawn = given["use_respawn"].lower() == "true"
     node = LifecycleNode(
         package="neumap_ros",
         executable="localizer",
         name="neumap_localizer",
         namespace=given["namespace"],
         output="screen",
-        respawn=given["use_respawn"].lower() == "true",
+        respawn=respawn,
         respawn_delay=RESPAWN_DELAY_S,
         parameters=[os.path.expanduser(given["params_file"]), *([overrides] if overrides else [])],
-        arguments=["--ros-args", "--log-level", given["log_level"]],
+        arguments=["--ros-args", "--log-level", f"{logger}:={given['log_level']}"],
         remappings=[
             # tf2 uses absolute names; relative ones let several robots each have their own.
             ("/tf", "tf"),
@@ -123,7 +163,11 @@ def localizer(context):
         ],
     )
     autostart = given["autostart"].lower() == "true"
-    return [*(Autostart(node).handlers() if autostart else []), node]
+    return [
+        *(Autostart(node).handlers() if autostart else []),
+        *([] if respawn else EndWithoutStart(node).handlers()),
+        node,
+    ]
 
 
 def generate_launch_description():

@@ -10,6 +10,8 @@ import rclpy
 from rclpy.exceptions import NameValidationException, ParameterException
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 
+from neumap.installation import missing, other_versions
+
 if TYPE_CHECKING:
     from neumap_ros.node import LocalizerNode
 
@@ -31,14 +33,21 @@ def main(args: Sequence[str] | None = None) -> str | None:
 
 def run(args: Sequence[str] | None) -> str | None:
     """As :func:`main`, but leaves what a Ctrl-C while starting raises, and the context, to it."""
-    # takes seconds
-    from neumap_ros.node import LocalizerNode
-
     try:
+        # takes seconds
+        from neumap_ros.node import LocalizerNode
+
         rclpy.init(args=None if args is None else list(args))
         node = LocalizerNode()
+    except ImportError as error:
+        lacking = missing(error)
+        if lacking is None:
+            raise
+        return f"neumap_localizer cannot start: {lacking}"
     except (RuntimeError, NameValidationException, ParameterException) as error:
         return f"neumap_localizer cannot start: {' '.join(str(error).split())}"
+    if others := other_versions():
+        node.get_logger().warning(others)
     executor = SingleThreadedExecutor()
     executor.add_node(node)
     try:

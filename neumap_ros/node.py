@@ -89,7 +89,7 @@ class LocalizerNode(LifecycleNode):
             self.get_logger().error(f"not configured: {error}")
             return FAILURE
         clock = RosClock(self)
-        transforms = TransformBuffer(clock, settings.base_frame_id, settings.odom_frame_id)
+        transforms = TransformBuffer(clock, settings.base_frame_id, settings.odom_frame_id, self.get_logger().warning)
         self._outputs = RosOutputs(self, settings.global_frame_id)
         self._session = Session(opened, self._current_settings, clock, transforms, ThreadWorker(self), self._outputs)
         self._subscribe(LiveInputs(self._session, transforms, gray_by_cv_bridge(CvBridge())), settings)
@@ -301,7 +301,7 @@ def gray_by_cv_bridge(bridge: CvBridge) -> Callable[[Any], ImageArray]:
         if not plain or message.is_bigendian or message.step != width or len(message.data) != width * message.height:
             return gray_of(message)
         try:
-            return bridge.imgmsg_to_cv2(message, "mono8")  # type: ignore[no-any-return]
+            return bridge.imgmsg_to_cv2(message, "mono8")
         except CvBridgeError:
             return gray_of(message)
 

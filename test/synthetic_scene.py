@@ -19,7 +19,6 @@ from neumap.maps.drift import DriftField
 from neumap.maps.neural_map import LandmarkCodes, NeuralMap, encode_anchors, group_into_voxels
 from neumap.model.codebooks import Codes, shipped_codebooks
 from neumap.model.decoder import shipped_decoder
-from neumap.model.network import LATENT, NetworkCodes, NeuMapTransformer, SceneNetwork, pack_weights
 from neumap.records import Camera
 
 CAMERA = cameras.make_camera(640, 480, [500, 0, 319.5, 0, 500, 239.5, 0, 0, 1])
@@ -122,18 +121,6 @@ def make_latent_map(scene: Scene, parts: int = 8, anchor_bits: int = 12, voxel_m
         anchor_bits=anchor_bits,
     )
     return replace(neural_map, landmarks=codes, decoder_id=frozen.decoder_id)
-
-
-def untrained_network(neural_map: NeuralMap) -> SceneNetwork:
-    """A network as it starts, with every landmark a code."""
-    count = len(neural_map.landmarks)
-    codes = NetworkCodes(
-        offsets=neural_map.landmarks.offsets,
-        landmark=np.arange(count),
-        latent=np.zeros((count, LATENT), np.int8),
-        scale=np.full(LATENT, 0.01, np.float32),
-    )
-    return SceneNetwork(pack_weights(NeuMapTransformer()), codes)
 
 
 def visible(points: FloatArray, map_from_camera: FloatArray, camera: Camera = CAMERA) -> tuple[IntArray, FloatArray]:

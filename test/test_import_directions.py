@@ -17,9 +17,10 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 # The rooms of the library from the bottom up: each may import itself and those before it.
 ROOMS = (
     "errors",
+    "installation",
+    "interfaces",
     "arrays",
     "records",
-    "choices",
     "progress",
     "process",
     "geometry",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import sys
 import xml.etree.ElementTree as ET
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,9 @@ from typing import Any
 import pytest
 import yaml
 
-from neumap_ros.parameters import TABLE
+import neumap
+from neumap.tracking.settings import SPECS
+from tools import parameter_files
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE_XML = ET.parse(ROOT / "package.xml").getroot()
@@ -48,8 +51,8 @@ TOPICS = {
     "~/voxels",
 }
 SERVICES = {"~/relocalize", "~/load_map", "reinitialize_global_localization", "set_initial_pose"}
-# Declared by ROS 2 and by diagnostic_updater.
-NOT_OURS = {"use_sim_time": False, "diagnostic_updater.period": 1.0, "diagnostic_updater.use_fqn": False}
+# use_sim_time is declared by ROS 2
+PARAMETERS: dict[str, Any] = {"use_sim_time": False} | {name: spec.default for name, spec in SPECS.items()}
 
 
 def texts(tag: str) -> set[str]:
@@ -83,8 +86,11 @@ def test_package_xml_is_of_an_interface_package_of_format_3() -> None:
 
 
 def test_both_packages_have_the_same_version() -> None:
-    pyproject = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
-    assert re.findall(r'^version = "(.+)"$', pyproject, re.M) == list(texts("version"))
+    changelog = (ROOT / "CHANGELOG.rst").read_text(encoding="utf-8")
+    newest = re.search(r"^(\d+\.\d+\.\d+) \(.+\)\n-+$", changelog, re.M)
+    assert newest
+    # pyproject.toml reads it where we do
+    assert texts("version") == {newest[1]} == {neumap.__version__}
 
 
 def test_cmake_makes_every_interface() -> None:
@@ -105,35 +111,47 @@ def test_what_cmake_finds_is_a_dependency() -> None:
     assert found <= texts("depend") | texts("buildtool_depend") | texts("test_depend")
 
 
-def test_what_the_node_imports_from_ros_is_a_dependency() -> None:
-    # keys where the package does not have the module's name, and what is optional
-    packages = {"tf2_ros": "tf2_ros_py"}
-    optional = {"nav2_msgs"}
+def test_what_is_imported_is_a_dependency_and_nothing_else() -> None:
     modules = set()
-    for path in (ROOT / "neumap_ros").glob("*.py"):
+    for path in (*(ROOT / "neumap_ros").glob("*.py"), LAUNCH_FILE):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.ImportFrom) and node.module and not node.level:
                 modules.add(node.module.partition(".")[0])
             elif isinstance(node, ast.Import):
                 modules |= {alias.name.partition(".")[0] for alias in node.names}
-    ros = {
-        packages.get(module, module)
-        for module in modules - optional
-        if module.endswith(("_msgs", "_srvs", "_interfaces", "_py"))
-        or module in {"rclpy", "tf2_ros", "cv_bridge", "tf_transformations", "diagnostic_updater"}
-    }
-    assert "rclpy" in ros
-    assert ros <= texts("exec_depend") | texts("depend")
+    # those of ROS; nav2_msgs is optional
+    modules -= sys.stdlib_module_names | {"neumap", "neumap_ros", "numpy", "cv2", "nav2_msgs"}
+    declared = {name for name in texts("exec_depend") if not name.startswith("python3-")}
+    assert declared - {"rosidl_default_runtime"} == modules - texts("depend")
 
 
-@pytest.mark.parametrize("path", ["scripts/localizer"])
-def test_executables_can_be_executed(path: str) -> None:
-    assert (ROOT / path).stat().st_mode & 0o111
-    source = (ROOT / path).read_text(encoding="utf-8")
+def test_what_the_library_needs_is_a_dependency() -> None:
+    # by the names of pip's packages; the others pip installs on a robot too
+    keys = {"numpy": "python3-numpy", "scipy": "python3-scipy", "pyyaml": "python3-yaml", "tqdm": "python3-tqdm"}
+    from_pip = {"torch", "poselib", "safetensors"}
+    table = (ROOT / "pyproject.toml").read_text(encoding="utf-8").partition("\ndependencies = [")[2].partition("]")[0]
+    assert set(re.findall(r'"(\w+)', table)) == keys.keys() | from_pip
+    assert {*keys.values(), "python3-opencv"} <= texts("exec_depend")
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "scripts").iterdir()), ids=lambda path: path.name)
+def test_executables_can_be_executed(path: Path) -> None:
+    assert path.stat().st_mode & 0o111
+    source = path.read_text(encoding="utf-8")
     # the interpreter of an active virtual environment, where there is one
     assert source.startswith("#!/usr/bin/env python3\n")
     compile(source, path, "exec")
-    assert f"install(PROGRAMS {path} " in CMAKE
+
+
+def test_cmake_installs_both_packages_their_commands_and_the_definitions() -> None:
+    installed = dict(re.findall(r"^install\((?:DIRECTORY|PROGRAMS) (.+?)\s+DESTINATION (\S+?)\)?(?:\s|$)", CMAKE, re.M))
+    assert installed == {
+        "neumap ${PROJECT_NAME}": "${python_install_dir}",
+        # where neumap.interfaces looks for them
+        "msg srv": "${python_install_dir}/neumap/interfaces",
+        "scripts/localizer scripts/neumap": "lib/${PROJECT_NAME}",
+        "launch config": "share/${PROJECT_NAME}",
+    }
 
 
 def test_the_launch_file_declares_the_arguments() -> None:
@@ -152,29 +170,22 @@ def test_the_launch_file_uses_no_argument_that_is_not_declared() -> None:
     assert used == LAUNCH_ARGUMENTS
 
 
+def test_the_files_that_follow_from_the_parameters_do() -> None:
+    remedy = "run tools/parameter_files.py"
+    assert parameter_files.CONFIG.read_text(encoding="utf-8") == parameter_files.config(), remedy
+    assert parameter_files.TABLE.read_text(encoding="utf-8") == parameter_files.table(), remedy
+
+
 def test_the_parameter_file_has_every_parameter_with_its_default() -> None:
-    text = (ROOT / "config" / "localize.yaml").read_text(encoding="utf-8")
-    (key, node), *others = yaml.safe_load(text).items()
+    (key, node), *others = yaml.safe_load(parameter_files.config()).items()
     assert key == "/**"
     assert not others
     written = flat(node["ros__parameters"])
-    expected = NOT_OURS | {spec.name: spec.default for spec in TABLE}
-    assert written == expected
+    assert written == PARAMETERS
     # ROS 2 refuses an int where a double is declared, and takes null for a string
     assert {name: type(value) for name, value in written.items()} == {
-        name: type(value) for name, value in expected.items()
+        name: type(value) for name, value in PARAMETERS.items()
     }
-
-
-def test_the_parameter_file_says_the_ranges() -> None:
-    text = (ROOT / "config" / "localize.yaml").read_text(encoding="utf-8")
-    for spec in TABLE:
-        if spec.high is None or spec.unit == "rad":
-            continue
-        (line,) = re.findall(rf"^ +{spec.name.rpartition('.')[2]}: .*$", text, re.M)
-        number = type(spec.default)
-        assert f"{number(spec.low)} to {number(spec.high)}" in line
-        assert spec.unit in line
 
 
 def test_the_rviz_file_shows_what_the_node_publishes() -> None:
@@ -185,30 +196,19 @@ def test_the_rviz_file_shows_what_the_node_publishes() -> None:
     assert tools["rviz_default_plugins/SetInitialPose"]["Topic"]["Value"] == "/initialpose"
 
 
-@pytest.mark.parametrize("name", sorted({spec.name for spec in TABLE} | TOPICS | SERVICES | LAUNCH_ARGUMENTS))
+@pytest.mark.parametrize("name", sorted(TOPICS | SERVICES | LAUNCH_ARGUMENTS))
 def test_the_reference_names_it(name: str) -> None:
     assert f"`{name}`" in DOCS["ros.md"]
 
 
-def test_the_reference_says_defaults_and_which_parameters_are_fixed() -> None:
-    section = DOCS["ros.md"].partition("## Parameters")[2].partition("\n## ")[0]
-    rows = [row.split("|")[1:3] for row in section.splitlines() if row.startswith("| `")]
-    defaults = {name: default.strip().strip("`") for names, default in rows for name in re.findall(r"`(.+?)`", names)}
-    fixed = {name for names, _ in rows if "*" in names for name in re.findall(r"`(.+?)`", names)}
-    for spec in TABLE:
-        assert yaml.safe_load(defaults[spec.name]) == spec.default
-        assert (spec.name in fixed) == spec.fixed
-
-
 @pytest.mark.parametrize("text", snippets("yaml"))
 def test_yaml_to_paste_can_be_read(text: str) -> None:
-    known = {spec.name: spec.default for spec in TABLE} | NOT_OURS
     for key, node in yaml.safe_load(text).items():
         parameters = flat(node["ros__parameters"])
         assert None not in parameters.values()
         if key == "/**":
             assert {name: type(value) for name, value in parameters.items()} == {
-                name: type(known[name]) for name in parameters
+                name: type(PARAMETERS[name]) for name in parameters
             }
 
 

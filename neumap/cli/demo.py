@@ -9,10 +9,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from neumap.choices import DECODERS
 from neumap.cli import options
 from neumap.cli.progress import StageProgress
 from neumap.errors import DataError, MappingError
+from neumap.maps import DECODERS
 
 if TYPE_CHECKING:
     from neumap.arrays import FloatArray
@@ -58,7 +58,7 @@ def add_parser(subparsers: Subparsers) -> None:
         "--decoder",
         choices=DECODERS,
         default=DECODERS[0],
-        help=f"as of neumap map; scratch and both take minutes more (default: {DECODERS[0]})",
+        help=f"as of neumap map (default: {DECODERS[0]})",
     )
     parser.set_defaults(run=run)
 

@@ -11,9 +11,10 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
 
+from neumap import __version__
 from neumap.errors import NeumapError
+from neumap.installation import missing
 
 # modules of this package, in the order of the help
 VERBS = ("map", "merge", "localize", "evaluate", "info", "replay", "demo", "pretrain")
@@ -26,18 +27,11 @@ def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="neumap", description="Where is the camera? Localization in a neural map, from images alone."
     )
-    parser.add_argument("--version", action="version", version=f"neumap {_version()}")
+    parser.add_argument("--version", action="version", version=f"neumap {__version__}")
     subparsers = parser.add_subparsers(title="verbs", dest="verb", metavar="VERB", required=True)
     for verb in VERBS:
         import_module(f"neumap.cli.{verb}").add_parser(subparsers)
     return parser
-
-
-def _version() -> str:
-    try:
-        return version("neumap")
-    except PackageNotFoundError:  # a checkout, or a ROS 2 installation
-        return "(not installed by pip)"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -49,6 +43,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _run(argv)
     except NeumapError as error:
         return _fail(str(error))
+    except ImportError as error:
+        lacking = missing(error)
+        if lacking is None:
+            raise
+        return _fail(str(lacking))
     except KeyboardInterrupt:
         _fail("interrupted")
         return INTERRUPTED

@@ -7,10 +7,10 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from neumap.choices import DECODERS
 from neumap.cli import options
 from neumap.cli.progress import StageProgress
 from neumap.errors import ConfigError
+from neumap.maps import DECODERS
 
 if TYPE_CHECKING:
     from neumap.io.bags.topics import BagOptions
@@ -48,8 +48,8 @@ def add_parser(subparsers: Subparsers) -> None:
     parser.add_argument(
         "--decoder",
         choices=DECODERS,
-        help="what finds the coordinates of keypoints. transformer: the frozen one of the package; nearest: "
-        f"descriptors; scratch, both: trained on this scene, for minutes (default: {DECODERS[0]})",
+        help="what finds the coordinates of keypoints. latent: the frozen decoder of the package; descriptor: plain "
+        f"descriptors, in larger maps (default: {DECODERS[0]})",
     )
     parser.add_argument(
         "--size",
@@ -60,7 +60,7 @@ def add_parser(subparsers: Subparsers) -> None:
     parser.add_argument(
         "--quick",
         action=argparse.BooleanOptionalAction,
-        help="a map of at most 100KB; never trains on the scene",
+        help="a map of at most 100KB",
     )
     parser.add_argument(
         "--fit",

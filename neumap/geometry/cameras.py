@@ -22,7 +22,7 @@ def make_camera(
     distortion_model: str = "plumb_bob",
     distortion: npt.ArrayLike = (),
 ) -> Camera:
-    """A checked :class:`~neumap.records.Camera`.
+    """Make a checked :class:`~neumap.records.Camera`.
 
     Raises :class:`~neumap.errors.CalibrationError` for a size, focal length or coefficient that cannot be, or a
     lens model other than plumb_bob, rational_polynomial and equidistant.
@@ -54,7 +54,7 @@ def make_camera(
 
 
 def scaled_to(camera: Camera, width: int, height: int) -> Camera:
-    """The camera of an image resized to ``width`` x ``height`` pixels.
+    """Return the camera of an image resized to ``width`` x ``height`` pixels.
 
     Raises :class:`~neumap.errors.CalibrationError` where the aspect ratio differs by more than the rounding of
     both sides to whole pixels: such an image was cropped or is another camera's.
@@ -79,7 +79,7 @@ def scaled_to(camera: Camera, width: int, height: int) -> Camera:
 
 
 def normalize(camera: Camera, pixels: npt.NDArray[np.floating]) -> FloatArray:
-    """Undistorted normalized coordinates (N, 2) (x/z, y/z in the optical frame) of pixels (N, 2).
+    """Return undistorted normalized coordinates (N, 2) (x/z, y/z in the optical frame) of pixels (N, 2).
 
     NaN where the lens model has no inverse (outside its valid field of view).
     """
@@ -104,7 +104,7 @@ def normalize(camera: Camera, pixels: npt.NDArray[np.floating]) -> FloatArray:
 
 
 def project(camera: Camera, points: npt.NDArray[np.floating]) -> FloatArray:
-    """Pixels (N, 2) of points (N, 3) in the optical frame, lens included; NaN for points behind the camera."""
+    """Project points (N, 3) in the optical frame to pixels (N, 2), lens included; NaN for points behind the camera."""
     points = np.asarray(points, dtype=np.float64)
     front = points[:, 2] > 1e-6
     out = np.full((len(points), 2), np.nan)

@@ -8,7 +8,7 @@ from neumap.arrays import FloatArray
 
 
 def skew(v: FloatArray) -> FloatArray:
-    """The matrices (..., 3, 3) of the cross product with the vectors (..., 3)."""
+    """Return the matrices (..., 3, 3) of the cross product with the vectors (..., 3)."""
     v = np.asarray(v, dtype=np.float64)
     out = np.zeros((*v.shape[:-1], 3, 3))
     out[..., 0, 1], out[..., 0, 2], out[..., 1, 2] = -v[..., 2], v[..., 1], -v[..., 0]
@@ -17,7 +17,7 @@ def skew(v: FloatArray) -> FloatArray:
 
 
 def rotation_exp(w: FloatArray) -> FloatArray:
-    """Rotation matrices (..., 3, 3) of rotation vectors (..., 3) in radians (Rodrigues' formula)."""
+    """Return rotation matrices (..., 3, 3) of rotation vectors (..., 3) in radians (Rodrigues' formula)."""
     w = np.asarray(w, dtype=np.float64)
     angle = np.linalg.norm(w, axis=-1)[..., None, None]
     k = skew(w)
@@ -28,7 +28,7 @@ def rotation_exp(w: FloatArray) -> FloatArray:
 
 
 def rotation_log(r: FloatArray) -> FloatArray:
-    """Rotation vectors (..., 3) in radians, of norm at most pi, of rotation matrices (..., 3, 3)."""
+    """Return rotation vectors (..., 3) in radians, of norm at most pi, of rotation matrices (..., 3, 3)."""
     q = quat_from_matrix(r)
     q = np.where(q[..., 3:] < 0, -q, q)
     sine = np.linalg.norm(q[..., :3], axis=-1, keepdims=True)
@@ -38,7 +38,7 @@ def rotation_log(r: FloatArray) -> FloatArray:
 
 
 def matrix_from_quat(quat_xyzw: FloatArray) -> FloatArray:
-    """Rotation matrices (..., 3, 3) of quaternions (..., 4) in xyzw order; they are normalized first."""
+    """Return rotation matrices (..., 3, 3) of quaternions (..., 4), xyzw; they are normalized first."""
     q = np.asarray(quat_xyzw, dtype=np.float64)
     q = q / np.linalg.norm(q, axis=-1, keepdims=True)
     v, w = q[..., :3], q[..., 3]
@@ -47,7 +47,7 @@ def matrix_from_quat(quat_xyzw: FloatArray) -> FloatArray:
 
 
 def quat_from_matrix(r: FloatArray) -> FloatArray:
-    """Unit quaternions (..., 4) in xyzw order of rotation matrices (..., 3, 3); the sign is arbitrary.
+    """Return unit quaternions (..., 4) in xyzw order of rotation matrices (..., 3, 3); the sign is arbitrary.
 
     Of the four expressions for the quaternion the one with the largest pivot is taken (Shepperd 1978), which is
     stable for every angle.
@@ -69,7 +69,7 @@ def quat_from_matrix(r: FloatArray) -> FloatArray:
 
 
 def make_pose(rotation: FloatArray, translation: FloatArray) -> FloatArray:
-    """4x4 matrices (..., 4, 4) of rotations (..., 3, 3) and translations (..., 3)."""
+    """Make 4x4 matrices (..., 4, 4) of rotations (..., 3, 3) and translations (..., 3)."""
     rotation, translation = np.asarray(rotation, dtype=np.float64), np.asarray(translation, dtype=np.float64)
     out = np.zeros((*translation.shape[:-1], 4, 4))
     out[..., :3, :3], out[..., :3, 3], out[..., 3, 3] = rotation, translation, 1.0
@@ -77,13 +77,13 @@ def make_pose(rotation: FloatArray, translation: FloatArray) -> FloatArray:
 
 
 def invert_pose(pose: FloatArray) -> FloatArray:
-    """The inverses of rigid transforms (..., 4, 4), without a general matrix inverse."""
+    """Invert rigid transforms (..., 4, 4), without a general matrix inverse."""
     rt = np.swapaxes(pose[..., :3, :3], -1, -2)
     return make_pose(rt, -(rt @ pose[..., :3, 3:])[..., 0])
 
 
 def interpolate(start: FloatArray, end: FloatArray, share: FloatArray | float) -> FloatArray:
-    """Poses (..., 4, 4) at a ``share`` (...) of the way from ``start`` to ``end``, 0 to 1.
+    """Return poses (..., 4, 4) at a ``share`` (...) of the way from ``start`` to ``end``, 0 to 1.
 
     Positions go straight, rotations along the shortest arc at an even rate (slerp), as tf2 interpolates.
     """
@@ -94,12 +94,12 @@ def interpolate(start: FloatArray, end: FloatArray, share: FloatArray | float) -
 
 
 def transform_points(pose: FloatArray, points: FloatArray) -> FloatArray:
-    """Points (N, 3) moved by one rigid transform (4, 4)."""
+    """Move points (N, 3) by one rigid transform (4, 4)."""
     return np.asarray(points @ pose[:3, :3].T + pose[:3, 3])
 
 
 def pose_error(estimate: FloatArray, truth: FloatArray) -> FloatArray:
-    """The 6-vectors (..., 6) that :class:`~neumap.records.PoseEstimate` gives a covariance for.
+    """Return the 6-vectors (..., 6) that :class:`~neumap.records.PoseEstimate` gives a covariance for.
 
     Translation difference in metres, then the rotation vector in radians of ``R_estimate @ R_truth^T``, that is
     about the map frame's fixed axes (REP-103).

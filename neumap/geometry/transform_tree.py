@@ -33,7 +33,7 @@ class TransformError(NeumapError):
 
 
 def frame_name(name: str) -> str:
-    """The frame's name as tf2 has it, without the leading slash of old recordings."""
+    """Return the frame's name as tf2 has it, without the leading slash of old recordings."""
     return name.removeprefix("/")
 
 
@@ -52,18 +52,18 @@ class Edge:
     told: set[str] = field(default_factory=set)
 
     def insert(self, stamp_ns: int, parent: str, row: Row) -> None:
-        """Keeps a sample."""
+        """Keep a sample."""
         index = bisect_right(self.stamps, stamp_ns)
         self.stamps.insert(index, stamp_ns)
         self.parents.insert(index, parent)
         self.rows.insert(index, row)
 
     def drop(self, count: int | None = None) -> None:
-        """Forgets the ``count`` oldest samples, or all."""
+        """Forget the ``count`` oldest samples, or all."""
         del self.stamps[:count], self.parents[:count], self.rows[:count]
 
     def at(self, stamp_ns: int) -> tuple[str, FloatArray]:
-        """The parent at a stamp and the pose (4, 4) in it, of an edge with samples.
+        """Return the parent at a stamp and the pose (4, 4) in it, of an edge with samples.
 
         Raises :class:`TransformError` outside of the samples.
         """
@@ -118,12 +118,12 @@ class TransformTree:
 
     @property
     def frames(self) -> tuple[str, ...]:
-        """The names of all frames that were ever told of, sorted."""
+        """Return the names of all frames that were ever told of, sorted."""
         return tuple(sorted(self._known))
 
     @property
     def edges(self) -> Mapping[str, Edge]:
-        """What is known of each frame that has a parent. To be read only."""
+        """Return what is known of each frame that has a parent. To be read only."""
         return self._edges
 
     def add(
@@ -135,7 +135,7 @@ class TransformTree:
         quat_xyzw: Sequence[float] | FloatArray,
         static: bool = False,
     ) -> str:
-        """Keeps where ``child`` was in ``parent``; "" or, in tf2's words, why it was skipped as tf2 skips it.
+        """Keep where ``child`` was in ``parent``; return "" or, in tf2's words, why it was skipped as tf2 skips it.
 
         Skipped are frames without a name or in themselves, values that are not finite (of which tf2 takes an infinite
         translation), a quaternion of length zero (one of another length is normalized) and what is older than the
@@ -170,13 +170,13 @@ class TransformTree:
         return ""
 
     def clear(self) -> None:
-        """Forgets all samples but static ones, as tf2 does on a jump back in time; names of frames stay known."""
+        """Forget all samples but static ones, as tf2 does on a jump back in time; names of frames stay known."""
         for edge in self._edges.values():
             if not edge.is_static:
                 edge.drop()
 
     def lookup(self, target: str, source: str, stamp_ns: int = LATEST) -> FloatArray:
-        """The transform (4, 4) of points of ``source`` into ``target`` at a stamp, or at the latest common one.
+        """Return the transform (4, 4) of points of ``source`` into ``target`` at a stamp or the latest common one.
 
         Raises :class:`TransformError` where tf2 raises: for frames that are not known or not connected, and for a
         stamp outside of the samples.
@@ -200,7 +200,7 @@ class TransformTree:
         raise _unconnected(target, source)
 
     def latest_common(self, target: str, source: str) -> int:
-        """The newest stamp at which all edges between two frames have data; 0 where all of them are static.
+        """Return the newest stamp at which all edges between two frames have data; 0 where all are static.
 
         Raises :class:`TransformError` for frames that are not known or not connected.
         """
@@ -219,7 +219,7 @@ class TransformTree:
         return min(filter(None, stamps), default=LATEST)
 
     def _upwards(self, frame: str) -> Iterator[tuple[str, int]]:
-        """A frame and the stamp of its newest sample, then its newest parent with that of its own, and so on."""
+        """Yield a frame and the stamp of its newest sample, then its newest parent with that of its own, and so on."""
         for _ in range(LONGEST_CHAIN):
             edge = self._edges.get(frame)
             if edge is None or not edge.stamps:
@@ -230,7 +230,7 @@ class TransformTree:
         raise self._endless()
 
     def _climb(self, frame: str, stamp_ns: int, ends: tuple[str, ...]) -> tuple[str, FloatArray, str]:
-        """Goes up from a frame to one of ``ends`` or as far as there are samples.
+        """Go up from a frame to one of ``ends`` or as far as there are samples.
 
         Returns where that is, the transform (4, 4) of points of the frame into it, and why it went no further.
         """
@@ -264,7 +264,7 @@ class TransformTree:
 
 
 def _problem(parent: str, child: str, row: Row) -> str:
-    """Why tf2 does not take a transform, without its values and who sent it."""
+    """Say why tf2 does not take a transform, without its values and who sent it."""
     if not child:
         return "TF_NO_CHILD_FRAME_ID: Ignoring transform because child_frame_id not set"
     if not parent:

@@ -19,7 +19,7 @@ CAMERA_INFO = "camera_info.yaml"
 
 
 def read_camera_info(path: PathLike) -> Camera:
-    """The camera of a ``camera_info.yaml``.
+    """Read the camera of a ``camera_info.yaml``.
 
     Raises :class:`~neumap.errors.CalibrationError` naming the file and the key that is missing or wrong,
     :class:`~neumap.errors.DataError` where the file cannot be read.
@@ -73,7 +73,7 @@ def _values(content: Mapping[Any, Any], key: str) -> list[float]:
 
 
 def find_camera_info(folder: Path, levels: int = 1) -> Path:
-    """The ``camera_info.yaml`` in a folder or in one of the ``levels`` folders above it, the nearest one.
+    """Find the ``camera_info.yaml`` in a folder or in one of the ``levels`` folders above it, the nearest one.
 
     Raises :class:`~neumap.errors.CalibrationError` where there is none.
     """
@@ -89,7 +89,7 @@ def find_camera_info(folder: Path, levels: int = 1) -> Path:
 
 
 def camera_of(info: Any, rectified: bool = False) -> Camera:
-    """The camera of a sensor_msgs/CameraInfo: of its region of interest, before binning.
+    """Read the camera of a sensor_msgs/CameraInfo: of its region of interest, before binning.
 
     ``rectified`` images have the intrinsics of P and no distortion (image_proc). Raises
     :class:`~neumap.errors.CalibrationError` for a calibration that cannot be used.
@@ -110,7 +110,7 @@ def camera_of(info: Any, rectified: bool = False) -> Camera:
 
 
 def calibration_key(info: Any) -> tuple[Any, ...]:
-    """All that a sensor_msgs/CameraInfo says of the lens and the image, to be compared or hashed; not its header.
+    """Return all that a sensor_msgs/CameraInfo says of lens and image, to be compared or hashed; not its header.
 
     Messages themselves are of no use for that: before 2025 their arrays were equal where any number in them was
     (rosidl_python issue 223).
@@ -122,7 +122,7 @@ def calibration_key(info: Any) -> tuple[Any, ...]:
 
 
 def fit_to_size(camera: Camera, width: int, height: int) -> tuple[Camera, tuple[str, ...]]:
-    """The camera scaled to images of this size in pixels, and a note for the user where that changed it.
+    """Scale the camera to images of this size in pixels, with a note for the user where that changed it.
 
     Raises :class:`~neumap.errors.CalibrationError` where their shape is another than the calibration's.
     """
@@ -135,7 +135,7 @@ def fit_to_size(camera: Camera, width: int, height: int) -> tuple[Camera, tuple[
 
 
 def fit_to_image(camera: Camera, image: Path) -> tuple[Camera, tuple[str, ...]]:
-    """As :func:`fit_to_size`, of an image file.
+    """Scale the camera to an image file, as :func:`fit_to_size` does.
 
     Raises :class:`~neumap.errors.CalibrationError` naming the image where its shape is another than the
     calibration's, :class:`~neumap.errors.DataError` where it cannot be read.

@@ -40,7 +40,7 @@ SCALE_NOTE = (
 
 
 def find_model(folder: Path) -> Path | None:
-    """The COLMAP model in a folder: itself, ``sparse/0`` or ``sparse`` in it; None where there is none."""
+    """Find the COLMAP model in a folder: itself, ``sparse/0`` or ``sparse`` in it; None where there is none."""
     for candidate in (folder, folder / "sparse" / "0", folder / "sparse"):
         for suffix in (".bin", ".txt"):
             if all((candidate / f"{name}{suffix}").is_file() for name in ("cameras", "images")):
@@ -49,7 +49,7 @@ def find_model(folder: Path) -> Path | None:
 
 
 def read_colmap(model_folder: PathLike, image_folder: PathLike | None = None, poses: bool = True) -> Source:
-    """The registered images of a COLMAP model, sorted by stamp, with their poses unless ``poses`` is false.
+    """Read the registered images of a COLMAP model, sorted by stamp, with their poses if ``poses``.
 
     Each frame has the camera that COLMAP gave it. The images are searched in ``image_folder``, else in ``images/``
     in and above the model, else beside the model. Stamps are the file names where those are numbers, else 0 s, 1 s,
@@ -77,9 +77,7 @@ def read_colmap(model_folder: PathLike, image_folder: PathLike | None = None, po
             camera = camera_from_colmap(reconstruction.cameras[image.camera_id])
             cameras[image.camera_id], camera_notes = fit_to_image(camera, directory / image.name)
             notes += [note for note in camera_notes if note not in notes]
-    stamps, from_names = stamps_from_names(names)
-    if not from_names:
-        notes.append("the file names are not stamps: the images are stamped 0 s, 1 s, ... in the order of their names")
+    stamps, stamp_notes = stamps_from_names(names)
     frames = []
     for image, name, stamp in zip(images, names, stamps, strict=True):
         camera = cameras[image.camera_id]
@@ -93,11 +91,11 @@ def read_colmap(model_folder: PathLike, image_folder: PathLike | None = None, po
             )
         )
     frames.sort(key=lambda frame: frame.stamp_ns)
-    return Source(f"COLMAP model {model}", tuple(frames), tuple(notes))
+    return Source(f"COLMAP model {model}", tuple(frames), (*notes, *stamp_notes))
 
 
 def camera_from_colmap(camera: Any) -> Camera:
-    """The :class:`~neumap.records.Camera` of a ``pycolmap.Camera``.
+    """Make the :class:`~neumap.records.Camera` of a ``pycolmap.Camera``.
 
     COLMAP puts the centre of the first pixel at (0.5, 0.5), this package and OpenCV at (0, 0). Raises
     :class:`~neumap.errors.CalibrationError` for a lens model that ROS does not have.
@@ -142,7 +140,7 @@ def _load(model: Path) -> Any:
 
 
 def _whole(model: Path) -> bool:
-    """Whether no binary file is cut off: COLMAP would read such a one for ever, filling the memory."""
+    """Tell whether no binary file is cut off: COLMAP would read such a one for ever, filling the memory."""
     for name, skip in (("images.bin", _skip_image), ("points3D.bin", _skip_point)):
         path = model / name
         if not path.is_file():

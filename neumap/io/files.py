@@ -11,7 +11,7 @@ PathLike = str | os.PathLike[str]
 
 
 def read_text(path: PathLike, what: str) -> str:
-    """The text of a UTF-8 file; ``what`` names it in errors ("the trajectory").
+    """Read the text of a UTF-8 file; ``what`` names it in errors ("the trajectory").
 
     Raises :class:`~neumap.errors.DataError` where it is missing, a folder, not readable or not text.
     """
@@ -29,7 +29,7 @@ def read_text(path: PathLike, what: str) -> str:
 
 
 def data_lines(path: PathLike, what: str) -> list[tuple[int, str]]:
-    """Line number (from 1) and stripped text of the lines that are neither empty nor a ``#`` comment.
+    """Read the lines that are neither empty nor a ``#`` comment: their number (from 1) and stripped text.
 
     Raises as :func:`read_text` does.
     """
@@ -38,7 +38,7 @@ def data_lines(path: PathLike, what: str) -> list[tuple[int, str]]:
 
 
 def check_output(path: PathLike, device: bool = True) -> None:
-    """Raises, before the work that makes its content, what would keep ``path`` from being written after it.
+    """Raise, before the work that makes its content, what would keep ``path`` from being written after it.
 
     ``device`` allows devices and pipes. Raises :class:`~neumap.errors.DataError`.
     """
@@ -61,7 +61,7 @@ def _check_place(path: Path) -> None:
 
 
 def write_atomically(path: PathLike, data: bytes) -> None:
-    """Writes a file through a temporary one beside it, so that readers see the old content or the new, never a part.
+    """Write a file through a temporary one beside it, so that readers see the old content or the new, not a part.
 
     A device or pipe (``/dev/stdout``) is written to directly. Raises :class:`~neumap.errors.DataError` where the
     folder does not exist or the path is a folder; other failures (permissions, a full disk) stay ``OSError``.

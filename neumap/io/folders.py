@@ -17,12 +17,12 @@ CALIBRATION_LEVELS = 2
 
 
 def holds_images(path: Path) -> bool:
-    """Whether the path is an image file or a folder with one."""
+    """Tell whether the path is an image file or a folder with one."""
     return any(map(is_image, path.iterdir())) if path.is_dir() else is_image(path)
 
 
 def read_images(path: PathLike) -> Source:
-    """One image file, or the images of a folder, as frames without poses.
+    """Read one image file, or the images of a folder, as frames without poses.
 
     ``camera_info.yaml`` lies beside them or up to two folders above; it is scaled to the first image. The stamps are
     the file names where those are numbers (seconds, or whole nanoseconds), else 0 s, 1 s, ... in the order of the
@@ -37,11 +37,9 @@ def read_images(path: PathLike) -> Source:
     files = sorted(filter(is_image, path.iterdir())) if is_folder else [path]
     if not files:
         raise DataError(f"the folder {path} holds no image")
-    stamps, from_names = stamps_from_names([file.name for file in files])
+    stamps, stamp_notes = stamps_from_names([file.name for file in files])
     camera_info = find_camera_info(folder, CALIBRATION_LEVELS)
     camera, notes = fit_to_image(read_camera_info(camera_info), files[0])
-    if not from_names:
-        notes += ("the file names are not stamps: the images are stamped 0 s, 1 s, ... in the order of their names",)
     size = (camera.width, camera.height)
     frames = [
         Frame(file.name, stamp, camera, partial(read_gray, file, size))
@@ -49,4 +47,4 @@ def read_images(path: PathLike) -> Source:
     ]
     frames.sort(key=lambda frame: frame.stamp_ns)
     kind = "folder of images" if is_folder else "image"
-    return Source(f"{kind} {path}", tuple(frames), notes)
+    return Source(f"{kind} {path}", tuple(frames), (*notes, *stamp_notes))

@@ -7,7 +7,6 @@ compared in the tests.
 from __future__ import annotations
 
 import struct
-from functools import partial
 from typing import Any, NamedTuple
 
 import cv2
@@ -16,9 +15,7 @@ import numpy.typing as npt
 
 from neumap.arrays import Float32Array, ImageArray
 from neumap.errors import DataError
-from neumap.geometry.transform_tree import frame_name
-from neumap.io.stamps import format_stamp, stamp_of
-from neumap.records import Camera, Frame
+from neumap.io.images import decode
 
 Bytes = bytes | memoryview | npt.NDArray[np.uint8]
 
@@ -70,24 +67,12 @@ _DEPTH_HEADER = struct.Struct("<iff")
 
 
 def is_depth_encoding(encoding: str) -> bool:
-    """Whether images of this encoding hold distances, not light; mono16 may be either and is taken as light."""
+    """Tell whether images of an encoding hold distances, not light; mono16 may be either and is taken as light."""
     return encoding in ("16UC1", "32FC1")
 
 
-def frame_of(message: Any, camera: Camera) -> Frame:
-    """A sensor_msgs Image or CompressedImage as a frame without a pose, decoded when its pixels are asked for."""
-    stamp_ns = stamp_of(message.header)
-    return Frame(
-        name=format_stamp(stamp_ns),
-        stamp_ns=stamp_ns,
-        camera=camera,
-        read_image=partial(gray_of, message),
-        frame_id=frame_name(message.header.frame_id),
-    )
-
-
 def gray_of(message: Any) -> ImageArray:
-    """The (H, W) uint8 grey values of a sensor_msgs Image or CompressedImage.
+    """Decode a sensor_msgs Image or CompressedImage to (H, W) uint8 grey values.
 
     They are those of cv_bridge for what it converts to mono8: 16 bits are scaled by 255/65535 and rounded, of YUV the
     luma is taken. What says nothing of colours (8UC3, 16UC1) is taken for BGR or grey. Padded rows and either byte
@@ -119,7 +104,7 @@ def gray_of(message: Any) -> ImageArray:
 
 
 def depth_of(message: Any) -> Float32Array:
-    """The (H, W) float32 metres of a sensor_msgs Image or CompressedImage of depth, 0 where unknown.
+    """Decode a sensor_msgs Image or CompressedImage of depth to (H, W) float32 metres, 0 where unknown.
 
     16-bit samples are millimetres, 32-bit floats metres. Of compressed ones PNG of 16-bit millimetres is read, and
     what compressed_depth_image_transport makes of 16UC1 and 32FC1 as PNG. Raises
@@ -155,12 +140,12 @@ def _depth_of_compressed(format_: str, data: Bytes) -> Float32Array:
 
 
 def _known(depth: Float32Array) -> Float32Array:
-    """Zero where it is not a distance."""
+    """Put zero where it is not a distance."""
     return np.where(np.isfinite(depth) & (depth > 0), depth, np.float32(0))
 
 
 def _samples(message: Any, kind: str, itemsize: int, channels: int) -> npt.NDArray[Any]:
-    """The samples (H, W, C) of an Image as a view of its data."""
+    """Return the samples (H, W, C) of an Image as a view of its data."""
     height, width, step, pixel = int(message.height), int(message.width), int(message.step), itemsize * channels
     if not (height and width) or step < width * pixel:
         raise DataError(f"an image of {width}x{height} pixels with rows of {step} bytes is none")
@@ -179,10 +164,7 @@ def _samples(message: Any, kind: str, itemsize: int, channels: int) -> npt.NDArr
 
 def _decode(data: Bytes, flags: int) -> npt.NDArray[Any]:
     content = np.frombuffer(data, np.uint8)
-    try:
-        image = cv2.imdecode(content, flags) if content.size else None
-    except cv2.error:
-        image = None
+    image = decode(content, flags)
     if image is None:
         raise DataError(f"the compressed image of {content.size} bytes cannot be decoded: it is damaged")
-    return np.asarray(image)
+    return image

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
 from neumap.arrays import Float32Array, ImageArray
 from neumap.errors import DataError
@@ -15,28 +17,28 @@ SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".pgm", 
 
 
 def is_image(path: Path) -> bool:
-    """Whether the name is that of an image file (hidden files are not)."""
+    """Tell whether the name is that of an image file (hidden files are not)."""
     return path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
 
 
 def read_gray(path: PathLike, size: tuple[int, int] | None = None) -> ImageArray:
-    """An image file as (H, W) uint8 grey, as stored: the calibration knows nothing of an EXIF orientation.
+    """Read an image file as (H, W) uint8 grey, as stored: the calibration knows nothing of an EXIF orientation.
 
     Raises :class:`~neumap.errors.DataError` naming the file where it cannot be read or decoded, or is not of
     ``size`` (width, height) in pixels where one is given.
     """
-    image = _decode(path, cv2.IMREAD_GRAYSCALE | cv2.IMREAD_IGNORE_ORIENTATION)
+    image = _decode_file(path, cv2.IMREAD_GRAYSCALE | cv2.IMREAD_IGNORE_ORIENTATION)
     _check_size(path, image, size)
     return np.asarray(image, dtype=np.uint8)
 
 
 def read_depth(path: PathLike, units_per_metre: float = 5000.0, size: tuple[int, int] | None = None) -> Float32Array:
-    """A 16-bit depth image as (H, W) float32 metres along the optical axis, 0 where unknown.
+    """Read a 16-bit depth image as (H, W) float32 metres along the optical axis, 0 where unknown.
 
     Raises :class:`~neumap.errors.DataError` naming the file where it cannot be read, is not 16-bit single
     channel, or is not of ``size`` (width, height) in pixels where one is given.
     """
-    depth = _decode(path, cv2.IMREAD_UNCHANGED)
+    depth = _decode_file(path, cv2.IMREAD_UNCHANGED)
     if depth.dtype != np.uint16 or depth.ndim != 2:
         channels = 1 if depth.ndim == 2 else depth.shape[2]
         raise DataError(
@@ -47,23 +49,30 @@ def read_depth(path: PathLike, units_per_metre: float = 5000.0, size: tuple[int,
     return np.asarray(depth / np.float32(units_per_metre), dtype=np.float32)
 
 
-def _decode(path: PathLike, flags: int) -> np.ndarray:
+def decode(data: npt.NDArray[np.uint8], flags: int) -> npt.NDArray[Any] | None:
+    """Decode an image by the flags of cv2.imdecode; None where OpenCV cannot."""
+    try:
+        # of no data OpenCV raises, of damaged data mostly not
+        image = cv2.imdecode(data, flags) if data.size else None
+    except cv2.error:
+        image = None
+    return None if image is None else np.asarray(image)
+
+
+def _decode_file(path: PathLike, flags: int) -> npt.NDArray[Any]:
     try:
         data = np.fromfile(path, dtype=np.uint8)
     except FileNotFoundError:
         raise DataError(f"the image {path} does not exist") from None
     except OSError as error:
         raise DataError(f"the image {path} cannot be read: {error.strerror or error}") from None
-    try:
-        image = cv2.imdecode(data, flags) if data.size else None
-    except cv2.error:
-        image = None
+    image = decode(data, flags)
     if image is None:
         raise DataError(f"the image {path} cannot be decoded: it is damaged, or of a format that OpenCV does not know")
-    return np.asarray(image)
+    return image
 
 
-def _check_size(path: PathLike, image: np.ndarray, size: tuple[int, int] | None) -> None:
+def _check_size(path: PathLike, image: npt.NDArray[Any], size: tuple[int, int] | None) -> None:
     height, width = image.shape[:2]
     if size is not None and (width, height) != size:
         raise DataError(

@@ -10,7 +10,9 @@ from typing import Any
 
 from neumap.arrays import ImageArray
 from neumap.errors import CalibrationError
-from neumap.io._shim import calibration_key, camera_of, gray_of
+from neumap.io.camera_info import calibration_key, camera_of
+from neumap.io.image_messages import gray_of
+from neumap.io.pose_messages import row_of, transforms_of
 from neumap.io.stamps import stamp_of
 from neumap.tracking.requests import PoseClaim
 from neumap.tracking.session import Session
@@ -44,11 +46,15 @@ class LiveInputs:
 
     def tf(self, message: Any) -> None:
         """Take a tf2_msgs/TFMessage of /tf."""
-        self._transforms.add(message, static=False)
+        self._add(message, static=False)
 
     def tf_static(self, message: Any) -> None:
         """Take a tf2_msgs/TFMessage of /tf_static."""
-        self._transforms.add(message, static=True)
+        self._add(message, static=True)
+
+    def _add(self, message: Any, static: bool) -> None:
+        for each in transforms_of(message.transforms):
+            self._transforms.add(*each, static)
 
     def initial_pose(self, message: Any) -> None:
         """Take a geometry_msgs/PoseWithCovarianceStamped that claims where the robot is."""
@@ -57,5 +63,5 @@ class LiveInputs:
 
 def claim_of(message: Any) -> PoseClaim:
     """Read the claim of a geometry_msgs/PoseWithCovarianceStamped."""
-    p, q = message.pose.pose.position, message.pose.pose.orientation
-    return PoseClaim(message.header.frame_id, (p.x, p.y, p.z), (q.x, q.y, q.z, q.w), message.pose.covariance)
+    row = row_of(message.pose.pose)
+    return PoseClaim(message.header.frame_id, row[:3], row[3:], message.pose.covariance)

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from neumap.geometry.transform_tree import Row, TransformTree
+from neumap.geometry.transform_tree import Row
 from neumap.io.stamps import stamp_of
 
 
 def row_of(message: Any) -> Row:
-    """The numbers x y z qx qy qz qw of a geometry_msgs Pose or Transform, as they are."""
+    """Read the numbers x y z qx qy qz qw of a geometry_msgs Pose or Transform, as they are."""
     is_pose = hasattr(message, "orientation")
     t, q = (message.position, message.orientation) if is_pose else (message.translation, message.rotation)
     return float(t.x), float(t.y), float(t.z), float(q.x), float(q.y), float(q.z), float(q.w)
 
 
-def add_transforms(tree: TransformTree, transforms: Iterable[Any], static: bool) -> list[str]:
-    """Adds the TransformStamped of a TFMessage to a tree; what :meth:`TransformTree.add` said of those it skipped."""
-    said = []
+def transforms_of(transforms: Iterable[Any]) -> Iterator[tuple[str, str, int, Sequence[float], Sequence[float]]]:
+    """Yield parent, child, stamp (ns), xyz and quaternion of TransformStamped messages, for a transform tree."""
     for each in transforms:
         row = row_of(each.transform)
-        stamp = stamp_of(each.header)
-        said.append(tree.add(each.header.frame_id, each.child_frame_id, stamp, row[:3], row[3:], static))
-    return [problem for problem in said if problem]
+        yield each.header.frame_id, each.child_frame_id, stamp_of(each.header), row[:3], row[3:]

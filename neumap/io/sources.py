@@ -73,7 +73,7 @@ def open_source(
     images: PathLike | None = None,
     bag: BagOptions | None = None,
 ) -> Source:
-    """The frames of a TUM RGB-D folder, a COLMAP model or a rosbag2 or, without ``poses``, of images.
+    """Open the frames of a TUM RGB-D folder, a COLMAP model or a rosbag2 or, without ``poses``, of images.
 
     With ``poses`` every frame has one; without, none has, and ground truth is not looked at. ``depth`` allows depth
     images; ``images`` is the image folder of a COLMAP model; ``bag`` names topics and frames of a rosbag2.

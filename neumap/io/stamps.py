@@ -23,7 +23,7 @@ _EXACT = Context(prec=60, rounding=ROUND_HALF_EVEN)
 
 
 def parse_stamp(text: str) -> int:
-    """Nanoseconds of decimal seconds such as ``1305031229.528748`` or ``1.305e9``, by decimal arithmetic.
+    """Read decimal seconds such as ``1305031229.528748`` or ``1.305e9`` as nanoseconds, by decimal arithmetic.
 
     Digits beyond the ninth decimal are rounded. Raises ``ValueError`` for text that is no finite number and for a
     number too large to be seconds (nanoseconds or milliseconds, mostly).
@@ -40,13 +40,13 @@ def parse_stamp(text: str) -> int:
 
 
 def format_stamp(stamp_ns: int) -> str:
-    """Decimal seconds with nine decimals; :func:`parse_stamp` gives the same nanoseconds back."""
+    """Write a stamp as seconds with nine decimals; :func:`parse_stamp` gives the same nanoseconds back."""
     seconds, nanoseconds = divmod(abs(int(stamp_ns)), NS_PER_SECOND)
     return f"{'-' if stamp_ns < 0 else ''}{seconds}.{nanoseconds:09d}"
 
 
-def stamps_from_names(names: Sequence[str]) -> tuple[list[int], bool]:
-    """Stamps in nanoseconds of image files, and whether the names hold them.
+def stamps_from_names(names: Sequence[str]) -> tuple[list[int], tuple[str, ...]]:
+    """Return stamps in nanoseconds of image files, and a note for the user where the names do not hold them.
 
     A name (without its extension) that is a number is a stamp in seconds, or in nanoseconds where it is a whole number
     of 18 or 19 digits. Unless every name is one and all differ, the stamps are the index in seconds.
@@ -59,22 +59,18 @@ def stamps_from_names(names: Sequence[str]) -> tuple[list[int], bool]:
         except ValueError:
             break
     if len(set(stamps)) == len(names):
-        return stamps, True
-    return [index * NS_PER_SECOND for index in range(len(names))], False
+        return stamps, ()
+    note = "the file names are not stamps: the images are stamped 0 s, 1 s, ... in the order of their names"
+    return [index * NS_PER_SECOND for index in range(len(names))], (note,)
 
 
 def stamp_of(header: Any) -> int:
-    """The stamp of a std_msgs/Header in nanoseconds."""
+    """Read the stamp of a std_msgs/Header in nanoseconds."""
     return int(header.stamp.sec) * NS_PER_SECOND + int(header.stamp.nanosec)
 
 
-def set_stamp(header: Any, stamp_ns: int) -> None:
-    """Sets the stamp of a std_msgs/Header to nanoseconds."""
-    header.stamp.sec, header.stamp.nanosec = divmod(int(stamp_ns), NS_PER_SECOND)
-
-
 def nearest(sorted_stamps_ns: IntArray, stamps_ns: IntArray) -> tuple[npt.NDArray[np.intp], IntArray]:
-    """For each of ``stamps_ns`` (N,) the index of the nearest of ``sorted_stamps_ns`` (M > 0,), and how far it is."""
+    """Find for each of ``stamps_ns`` (N,) the nearest of ``sorted_stamps_ns`` (M > 0,): its index and how far."""
     right = np.clip(np.searchsorted(sorted_stamps_ns, stamps_ns), 0, len(sorted_stamps_ns) - 1)
     left = np.maximum(right - 1, 0)
     to_left, to_right = np.abs(stamps_ns - sorted_stamps_ns[left]), np.abs(stamps_ns - sorted_stamps_ns[right])
@@ -82,5 +78,5 @@ def nearest(sorted_stamps_ns: IntArray, stamps_ns: IntArray) -> tuple[npt.NDArra
 
 
 def seconds(stamp_ns: int) -> Decimal:
-    """The stamp in seconds, exactly, for messages."""
+    """Return the stamp in seconds, exactly, for messages."""
     return Decimal(int(stamp_ns)).scaleb(-9)

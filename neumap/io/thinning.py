@@ -13,7 +13,7 @@ from neumap.records import Source
 
 
 def thin(source: Source, every_m: float | None = None, every_deg: float | None = None) -> Source:
-    """The source with the frames that moved ``every_m`` metres or turned ``every_deg`` degrees since the last kept.
+    """Keep the frames that moved ``every_m`` metres or turned ``every_deg`` degrees since the last one kept.
 
     Either is enough where both are given; without both the source stays as it is. A note tells how many were kept.
     Raises :class:`~neumap.errors.DataError` where fewer than two frames are left, or one has no pose.
@@ -35,7 +35,7 @@ def thin(source: Source, every_m: float | None = None, every_deg: float | None =
 
 
 def kept_by_motion(poses: FloatArray, every_m: float | None, every_deg: float | None) -> npt.NDArray[np.int64]:
-    """The indices, of poses (N, 4, 4) in order, of the first and of each that moved or turned enough since the last.
+    """Return the indices of poses (N, 4, 4) in order: the first, and each that moved or turned enough since.
 
     ``every_m`` in metres, ``every_deg`` in degrees; None: motion of that kind does not count.
     """

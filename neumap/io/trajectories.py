@@ -24,7 +24,7 @@ QUATERNION_NORM_TOLERANCE = 1e-2
 
 
 def read_trajectory(path: PathLike) -> Trajectory:
-    """The trajectory of a TUM file, sorted by stamp; of samples with the same stamp the first is kept.
+    """Read the trajectory of a TUM file, sorted by stamp; of samples with the same stamp the first is kept.
 
     Stamps are exact to the nanosecond and quaternions are normalized. Raises
     :class:`~neumap.errors.DataError` for a file that is missing, empty or not text, and for a line that does not
@@ -62,7 +62,7 @@ def _parse(line: str) -> tuple[int, list[float]]:
 
 
 def write_trajectory(path: PathLike, trajectory: Trajectory) -> None:
-    """Writes a TUM file atomically: metres, unit quaternions with qw >= 0, all with nine decimals.
+    """Write a TUM file atomically: metres, unit quaternions with qw >= 0, all with nine decimals.
 
     Raises :class:`~neumap.errors.DataError` where the folder does not exist, ``ValueError`` for poses that are
     not finite.
@@ -85,7 +85,7 @@ def poses_at(
     max_gap_ns: int = MAX_GAP_NS,
     tolerance_ns: int = TOLERANCE_NS,
 ) -> tuple[FloatArray, npt.NDArray[np.bool_]]:
-    """Poses (N, 4, 4) at ``stamps_ns`` (N,) and whether each is known (N,); unknown ones are NaN.
+    """Return poses (N, 4, 4) at ``stamps_ns`` (N,) and whether each is known (N,); unknown ones are NaN.
 
     Between two samples positions are interpolated linearly and rotations along the shortest arc; beyond the ends the
     end is held. A pose is known where the two samples around it are at most ``max_gap_ns`` apart or the nearest

@@ -21,12 +21,12 @@ MAX_DEPTH_OFFSET_NS = 20_000_000
 
 
 def is_tum(path: Path) -> bool:
-    """Whether the path is a folder in this layout: one with ``rgb.txt``."""
+    """Tell whether the path is a folder in this layout: one with ``rgb.txt``."""
     return (path / "rgb.txt").exists()
 
 
 def read_tum(folder: PathLike, depth: bool = True, poses: bool = True) -> Source:
-    """The frames of a TUM RGB-D folder, sorted by stamp; ``camera_info.yaml`` lies in it or in its parent.
+    """Read the frames of a TUM RGB-D folder, sorted by stamp; ``camera_info.yaml`` is in it or in its parent.
 
     With ``poses`` each frame gets its pose from ``groundtruth.txt`` (the camera's optical frame in the map) and
     frames without one are left out; else that file is not looked at. With ``depth`` a frame gets the depth image of
@@ -69,7 +69,7 @@ def read_tum(folder: PathLike, depth: bool = True, poses: bool = True) -> Source
 
 
 def read_image_list(path: PathLike) -> list[tuple[int, str]]:
-    """Stamp in nanoseconds and file name, as written, of each line ``timestamp filename``, sorted by stamp.
+    """Read stamp (ns) and file name, as written, of each line ``timestamp filename``, sorted by stamp.
 
     Raises :class:`~neumap.errors.DataError` for a list that is missing, empty or has other lines.
     """

@@ -128,7 +128,7 @@ class LargePlace:
         here = scope.within(shown_by.voxels, beside=self._grid.beside(shown_by.voxels))
         if found.evidence.heard < HEARD:
             found = self._solver.refine(found.camera_from_map, shown_by.matches, query, here) or found
-        return self._solver.checked(found, shown_by.matches, shown_by.matches, query, here)
+        return self._solver.checked(found, shown_by.matches, query, here)
 
     def _tries(self, alike: Float32Array, voxels: IntArray, query: Query, scope: Scope) -> list[Try]:
         """Where the camera may be, by each of some voxels alone. ``alike`` (N, V) says how like each of the first

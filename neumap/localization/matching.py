@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -18,7 +17,6 @@ from neumap.maps.neural_map import NeuralMap
 from neumap.model import attention
 from neumap.model.codebooks import joint_descriptors, shipped_codebooks
 from neumap.model.decoder import shipped_decoder
-from neumap.model.network import token_geometry, unpack_weights
 
 MATCH_DIMENSIONS = 96
 # where a pose says that a landmark is, a keypoint at least so much like it is that landmark; a frozen decoder brings a
@@ -38,29 +36,24 @@ MIN_ATTENTION = 0.05
 # what similarities alone must tell apart, summed over keypoints: between two rooms that look the same one keypoint that
 # happens to prefer one would else decide for all
 MIN_SURE = 3.0
-# matches of a network that are less certain than this only slow PnP down
-MIN_CONFIDENCE, MAX_SIGMA_M = 0.1, 0.2
-# of a tracked and adjusted point
-LANDMARK_SIGMA_M = 0.01
 
 
 @dataclass(frozen=True)
 class Matches:
     """M matches: keypoint ``keypoint`` (M,) is at ``points`` (M, 3) metres in the map, with ``confidence`` (M,) in 0..1
-    that it is right at all, and a standard deviation ``sigma_m`` (M,) of the point where it is.
+    that it is right.
     """
 
     keypoint: IntArray
     points: FloatArray
     confidence: Float32Array
-    sigma_m: Float32Array
 
     def __len__(self) -> int:
         return len(self.keypoint)
 
     def select(self, chosen: BoolArray) -> Matches:
         """Those where ``chosen`` (M,)."""
-        return Matches(self.keypoint[chosen], self.points[chosen], self.confidence[chosen], self.sigma_m[chosen])
+        return Matches(self.keypoint[chosen], self.points[chosen], self.confidence[chosen])
 
 
 def pool(parts: Sequence[Matches]) -> Matches:
@@ -68,25 +61,13 @@ def pool(parts: Sequence[Matches]) -> Matches:
     keypoint = np.concatenate([p.keypoint for p in parts])
     points = np.concatenate([p.points for p in parts])
     confidence = np.concatenate([p.confidence for p in parts])
-    sigma_m = np.concatenate([p.sigma_m for p in parts])
     order = np.argsort(-confidence, kind="stable")
-    return Matches(keypoint[order], points[order], confidence[order], sigma_m[order])
+    return Matches(keypoint[order], points[order], confidence[order])
 
 
 def no_matches() -> Matches:
     """Of no keypoints, or no codes."""
-    line = np.zeros(0, np.float32)
-    return Matches(np.zeros(0, np.int64), np.zeros((0, 3)), line, line)
-
-
-class Matcher(Protocol):
-    """What matches keypoints with places in the map."""
-
-    def match(self, query: Query, asked: IntArray, voxels: IntArray | None = None) -> Matches:
-        """Matches of the query's keypoints ``asked`` (A,) with what some ``voxels`` hold (indices into the map's grid;
-        None: all).
-        """
-        ...
+    return Matches(np.zeros(0, np.int64), np.zeros((0, 3)), np.zeros(0, np.float32))
 
 
 def rows_of_voxels(offsets: IntArray, voxels: IntArray | None) -> slice | IntArray:
@@ -155,13 +136,13 @@ class LandmarkIndex:
         self.points = neural_map.landmarks.points(neural_map.grid)
         self.offsets = neural_map.landmarks.offsets
         self.looks, coarse = landmark_descriptors(neural_map)
-        self._embeddings = joint_descriptors(self.looks, coarse)
-        _, axes = np.linalg.eigh((self._embeddings.T @ self._embeddings).astype(np.float64))
+        self.embeddings = joint_descriptors(self.looks, coarse)
+        _, axes = np.linalg.eigh((self.embeddings.T @ self.embeddings).astype(np.float64))
         self._basis = torch.from_numpy(np.ascontiguousarray(axes[:, ::-1][:, :MATCH_DIMENSIONS], dtype=np.float32))
         self._frozen = shipped_decoder() if neural_map.decoder_id else None
         self.min_similarity = self._frozen.min_similarity if self._frozen else MIN_SIMILARITY
         self._type = torch.bfloat16 if has_fast_bfloat16() else torch.float32
-        self._table = (torch.from_numpy(self._embeddings) @ self._basis).to(self._type)
+        self._table = (torch.from_numpy(self.embeddings) @ self._basis).to(self._type)
 
     def embed(self, features: Features) -> tuple[Float32Array, Float32Array]:
         """The embeddings (N, D) and looks (N, E) of an image's features, as of :class:`Query`."""
@@ -186,13 +167,15 @@ class LandmarkIndex:
             parts = torch.split(shortened, min(AT_ONCE, max(1, MOST_AT_ONCE // len(table))))
             index = torch.cat([top_columns(part @ table.T, count) for part in parts]).numpy()
         index = index + (rows.start or 0) if isinstance(rows, slice) else rows[index]
-        similarity = np.einsum("nd,nkd->nk", embeddings, self._embeddings[index])
+        similarity = np.einsum("nd,nkd->nk", embeddings, self.embeddings[index])
         order = np.argsort(-similarity, axis=1, kind="stable")
         index = np.take_along_axis(index, order, axis=1)
         return np.take_along_axis(similarity, order, axis=1), self.points[index]
 
     def match(self, query: Query, asked: IntArray, voxels: IntArray | None = None) -> Matches:
-        """See :class:`Matcher`; the most confident first."""
+        """The nearest landmarks of the query's keypoints ``asked`` (A,), most confident first, among those of some
+        ``voxels`` (indices into the map's grid; None: all).
+        """
         found = self.shortlist(query.embeddings[asked], voxels, CANDIDATES)
         if found is None:
             return no_matches()
@@ -203,7 +186,7 @@ class LandmarkIndex:
         ratio = distance[:, 0] / np.where(np.isfinite(second), second, distance[:, -1])
         row = np.argsort(ratio, kind="stable")[: int((ratio < MAX_RATIO).sum())]
         confidence = np.clip(2 * (1 - ratio[row]), 0, 1).astype(np.float32)
-        return Matches(asked[row], candidates[row, 0], confidence, np.full(len(row), LANDMARK_SIGMA_M, np.float32))
+        return Matches(asked[row], candidates[row, 0], confidence)
 
 
 class AttentionMatcher:
@@ -214,7 +197,7 @@ class AttentionMatcher:
         self._attention = shipped_decoder().attention
 
     def match(self, query: Query, asked: IntArray, voxels: IntArray | None = None) -> Matches:
-        """See :class:`Matcher`."""
+        """The likeliest landmarks of the query's keypoints ``asked`` (A,), as of :meth:`LandmarkIndex.match`."""
         found = self._landmarks.shortlist(query.embeddings[asked], voxels, attention.CANDIDATES)
         if found is None:
             return no_matches()
@@ -230,62 +213,4 @@ class AttentionMatcher:
             lead, best = attention.leads(self._attention(alike, points, seen)[-1], points)
         confidence, choice = lead.numpy(), best.numpy()
         likely = np.flatnonzero(confidence > MIN_ATTENTION)
-        return Matches(
-            keypoint=asked[likely],
-            points=candidates[likely, choice[likely]],
-            confidence=confidence[likely],
-            sigma_m=np.full(len(likely), LANDMARK_SIGMA_M, np.float32),
-        )
-
-
-class SceneMatcher:
-    """A transformer trained on this scene: each keypoint's two most likely anchors, moved by the residual."""
-
-    def __init__(self, neural_map: NeuralMap) -> None:
-        if neural_map.network is None:
-            raise ValueError("the map holds no network")
-        codes = neural_map.network.codes
-        self._network = unpack_weights(neural_map.network.weights)
-        self._offsets = codes.offsets
-        fine, coarse = landmark_descriptors(neural_map)
-        self._descriptors = torch.from_numpy(joint_descriptors(fine[codes.landmark], coarse[codes.landmark]))
-        points = neural_map.landmarks.points(neural_map.grid)[codes.landmark]
-        self._anchors = torch.from_numpy(points.astype(np.float32))
-        corners = np.repeat(neural_map.grid.corners, np.diff(codes.offsets), axis=0)
-        in_voxel = torch.from_numpy(((points - corners) / neural_map.grid.size_m).astype(np.float32))
-        latents = torch.from_numpy(codes.latent.astype(np.float32) * codes.scale)
-        with torch.inference_mode():
-            self._codes = self._network.codes(self._descriptors[None], in_voxel[None], latents[None])[0]
-
-    def match(self, query: Query, asked: IntArray, voxels: IntArray | None = None) -> Matches:
-        """See :class:`Matcher`. All voxels are decoded in one batch, the smaller ones padded."""
-        features = query.features.select(asked)
-        chosen = np.arange(len(self._offsets) - 1) if voxels is None else np.unique(voxels)
-        chosen = chosen[np.diff(self._offsets)[chosen] >= 2]
-        if not len(chosen) or not len(features):
-            return no_matches()
-        lengths = np.diff(self._offsets)[chosen]
-        column = np.arange(lengths.max())
-        present = column < lengths[:, None]
-        rows = torch.from_numpy(np.where(present, self._offsets[chosen][:, None] + column, 0))
-        descriptors = torch.from_numpy(joint_descriptors(features.descriptors, features.coarse))
-        with torch.inference_mode():
-            codes = self._codes[rows]
-            padding = None if present.all() else torch.from_numpy(present)
-            choice = self._network(
-                descriptors, torch.from_numpy(token_geometry(features)), codes, self._descriptors[rows], padding
-            )
-            probability, best = choice.logits[..., :-1].softmax(dim=-1).topk(2, dim=-1)
-            trust = self._network.confidence_logit(choice.tokens, probability).sigmoid()
-            v = torch.arange(len(chosen))[:, None, None]
-            offset, sigma = self._network.offset(choice.tokens[:, :, None].expand(-1, -1, 2, -1), codes[v, best])
-            points = self._anchors[rows[v, best]] + offset
-            confidence = trust[..., None] * probability / probability.sum(dim=-1, keepdim=True).clamp_min(1e-6)
-        keypoint = np.broadcast_to(np.arange(len(features))[None, :, None], confidence.shape)
-        useful = (confidence.numpy() > MIN_CONFIDENCE) & (sigma.numpy() < MAX_SIGMA_M)
-        return Matches(
-            asked[keypoint[useful]],
-            points.numpy()[useful].astype(np.float64),
-            confidence.numpy()[useful],
-            sigma.numpy()[useful],
-        )
+        return Matches(asked[likely], candidates[likely, choice[likely]], confidence[likely])

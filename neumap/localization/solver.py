@@ -15,7 +15,7 @@ import numpy as np
 
 from neumap.arrays import FloatArray, IntArray
 from neumap.localization.evidence import agreeing, count_evidence
-from neumap.localization.matching import AttentionMatcher, LandmarkIndex, Matcher, Matches, SceneMatcher, pool
+from neumap.localization.matching import AttentionMatcher, LandmarkIndex, Matches, pool
 from neumap.localization.pnp import RansacSettings, ransac_pose
 from neumap.localization.query import Query, Scope
 from neumap.localization.rivals import RIVALRY, better_of, may_rival
@@ -44,50 +44,35 @@ class Solver:
         self.landmarks = LandmarkIndex(neural_map)
         self.needed = neural_map.calibration.min_inliers
         self.ransac = RansacSettings()
-        self._learned = _learned_matcher(neural_map, self.landmarks)
+        self._attention = AttentionMatcher(self.landmarks) if neural_map.decoder_id else None
         self._refinement = Refinement(neural_map.grid, self.landmarks)
-        self._only_learned = neural_map.only_network
-        self._frozen = self._trusted = bool(neural_map.decoder_id)
 
     def solve(self, query: Query, scope: Scope, proposed: Sequence[FloatArray] = ()) -> Hypothesis | None:
         """The pose with the most evidence in the scope's voxels; None where no two matches agree. Poses
         ``camera_from_map`` that were ``proposed`` stand for the first guess.
-
-        A network trained on one scene is sure of itself in any other, so that only the nearest landmarks bear witness
-        there. The frozen decoder's attention was trained where most keypoints show nothing of the map.
         """
         count = len(query)
         split = min(FIRST_KEYPOINTS, count)
         first, rest = np.arange(split), np.arange(split, count)
         settled, enough = round(SETTLED * self.needed), round(ENOUGH * self.needed)
-        witness = matches = self.match(query, first, scope)
-        if self._learned is not None and self._only_learned:
-            matches = self._match(self._learned, query, first, scope)
+        matches = self.match(query, first, scope)
         # what is not found soon among the strongest is looked for among all
         soon = replace(self.ransac, max_iterations=FEW_ITERATIONS if split < count else self.ransac.max_iterations)
         poses = list(proposed) or self.guess(matches, query, scope, soon)
-        more = split < count or (self._learned is not None and not self._only_learned)
-        if more and not any_suffices(poses, settled, witness, query):
+        if not any_suffices(poses, settled, matches, query):
             if split < count:
-                witness = pool([witness, self.match(query, rest, scope)])
-                if not self._only_learned:
-                    matches = witness
-                    poses += self.guess(matches, query, scope, self.ransac)
-            nearest_do = any_suffices(poses, enough, witness, query)
-            if self._learned is not None and (self._only_learned or not nearest_do):
-                asked = witness.keypoint[:ATTENDED] if self._frozen else np.arange(count)
-                learned = self._match(self._learned, query, asked, scope)
-                matches = learned if self._only_learned else pool([witness, learned])
-                if self._trusted:
-                    witness = matches
+                matches = pool([matches, self.match(query, rest, scope)])
+                poses += self.guess(matches, query, scope, self.ransac)
+            if self._attention is not None and not any_suffices(poses, enough, matches, query):
+                matches = pool([matches, self._attend(query, matches.keypoint[:ATTENDED], scope)])
                 poses += self.guess(matches, query, scope, self.ransac)
         if not poses:
             return None
-        best = max(poses, key=lambda pose: count_evidence(pose, witness, query).inliers)
-        found = self.refine(best, witness, query, scope)
-        return None if found is None else self.checked(found, matches, witness, query, scope)
+        best = max(poses, key=lambda pose: count_evidence(pose, matches, query).inliers)
+        found = self.refine(best, matches, query, scope)
+        return None if found is None else self.checked(found, matches, query, scope)
 
-    def checked(self, found: Hypothesis, matches: Matches, witness: Matches, query: Query, scope: Scope) -> Hypothesis:
+    def checked(self, found: Hypothesis, matches: Matches, query: Query, scope: Scope) -> Hypothesis:
         """The better of what was ``found`` and of what other samples lead to, or what does not agree with it, with how
         far away the other one is; what was found as it is where it is no pose, or beyond all rivalry.
         """
@@ -101,7 +86,7 @@ class Solver:
         )
         for asked, settings in searches:
             for pose in self.guess(asked, query, scope, settings):
-                rival = self.refine(pose, witness, query, scope) if may_rival(pose, found, witness, query) else None
+                rival = self.refine(pose, matches, query, scope) if may_rival(pose, found, matches, query) else None
                 found = better_of(found, rival)
         return found
 
@@ -127,20 +112,15 @@ class Solver:
 
     def match(self, query: Query, asked: IntArray, scope: Scope) -> Matches:
         """The nearest landmarks, in the scope's voxels, of the keypoints ``asked`` about."""
-        return self._match(self.landmarks, query, asked, scope)
-
-    def _match(self, matcher: Matcher, query: Query, asked: IntArray, scope: Scope) -> Matches:
         with stage("decode"):
-            return matcher.match(query, asked, scope.voxels)
+            return self.landmarks.match(query, asked, scope.voxels)
+
+    def _attend(self, query: Query, asked: IntArray, scope: Scope) -> Matches:
+        assert self._attention is not None
+        with stage("decode"):
+            return self._attention.match(query, asked, scope.voxels)
 
 
 def any_suffices(poses: Sequence[FloatArray], needed: int, matches: Matches, query: Query) -> bool:
     """Whether the ``matches`` speak for one of the ``poses`` with the weight of ``needed`` inliers."""
     return any(count_evidence(pose, matches, query).suffices(needed) for pose in poses)
-
-
-def _learned_matcher(neural_map: NeuralMap, landmarks: LandmarkIndex) -> Matcher | None:
-    """What matches besides the nearest landmarks, where the map has it."""
-    if neural_map.decoder_id:
-        return AttentionMatcher(landmarks)
-    return SceneMatcher(neural_map) if neural_map.network is not None else None

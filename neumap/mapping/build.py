@@ -11,7 +11,6 @@ import scipy.sparse
 import torch
 
 from neumap.arrays import FloatArray, IntArray
-from neumap.choices import DECODERS
 from neumap.errors import ConfigError, MappingError
 from neumap.features.sift import FeatureSettings
 from neumap.localization.localizer import Localizer
@@ -19,12 +18,11 @@ from neumap.localization.verdict import judge
 from neumap.mapping import bundle, correspondences, landmarks, tracks
 from neumap.mapping.calibration import Parts, fit_calibration, measure, more_cautious, set_aside
 from neumap.mapping.code_fitting import fit_to_images
-from neumap.mapping.fitting import FitSettings, fit_network
 from neumap.mapping.keyframes import Keyframes, extract_keyframes
 from neumap.mapping.landmarks import Landmarks, mean_descriptors
 from neumap.mapping.tracks import Tracks
 from neumap.mapping.triangulation import with_triangulated_depth
-from neumap.maps import drift
+from neumap.maps import DECODERS, LATENT, drift
 from neumap.maps.map_file import to_bytes
 from neumap.maps.neural_map import (
     ANCHOR_BITS,
@@ -55,10 +53,10 @@ FEWEST_ADDED = 1500
 BYTES_PER_VIEWPOINT, FEWEST_VIEWPOINTS, MOST_VIEWPOINTS = 800, 32, 128
 # bytes of a latent, by the size of the map from which on it has so many
 LATENT_BYTES = ((0, 6), (75_000, 12), (SMALL_BYTES, 16))
+# FEWEST_LANDMARKS: a map of fewer is of no use, and a size for no more is refused
+FEWEST_LANDMARKS = 200
 # what the calibration, and more voxels than a hundred landmarks show, may add to the file
 RESERVED_BYTES = 500
-# what a network and its codes take, at most
-NETWORK_BYTES = 500_000
 
 
 @dataclass(frozen=True)
@@ -67,7 +65,7 @@ class MappingSettings:
     ``fit``: codes are fitted to all mapping images, by :func:`~neumap.mapping.code_fitting.fit_to_images`.
     """
 
-    decoder: str = DECODERS[0]
+    decoder: str = LATENT
     size_bytes: int | None = None
     quick: bool = False
     fit: bool = False
@@ -83,13 +81,8 @@ class MappingSettings:
             raise ConfigError(f"a map of {self.size_bytes} bytes holds too little: give at least 15KB")
         if self.fit and self.quick:
             raise ConfigError("a quick map is not fitted: give a size instead of quick, or do not fit")
-        if self.fit and self.decoder != DECODERS[0]:
-            raise ConfigError(f"codes are fitted under the frozen decoder: fit with decoder {DECODERS[0]} only")
-
-    @property
-    def trains(self) -> bool:
-        """Whether a network is trained on the scene itself."""
-        return self.decoder in ("scratch", "both") and not self.quick
+        if self.fit and self.decoder != LATENT:
+            raise ConfigError(f"codes are fitted under the frozen decoder: fit with decoder {LATENT} only")
 
     @property
     def budget(self) -> int | None:
@@ -141,12 +134,7 @@ def survey(frames: Sequence[Frame], settings: MappingSettings, progress: Progres
 
 def map_of(place: Survey, settings: MappingSettings, progress: Progress = lambda *_: None) -> NeuralMap:
     """The map of a surveyed place, calibrated."""
-    neural_map = _compose(place, settings, progress)
-    if settings.trains:
-        keyframes = replace(place.keyframes, map_from_camera=place.adjusted)
-        network = fit_network(neural_map, keyframes, place.tracks, FitSettings(seed=settings.seed), progress)
-        neural_map = replace(neural_map, network=network, only_network=settings.decoder == "scratch")
-    return calibrate(neural_map, place.aside, progress)
+    return calibrate(_compose(place, settings, progress), place.aside, progress)
 
 
 def map_like(
@@ -238,7 +226,7 @@ class _Form:
 def _form_for(settings: MappingSettings) -> _Form:
     size = settings.budget
     small = size is not None and size < SMALL_BYTES
-    if settings.decoder != "transformer":
+    if settings.decoder != LATENT:
         return _Form(False, *((16, 8) if small else (32, 16)), ANCHOR_BITS)
     parts = next(count for least, count in reversed(LATENT_BYTES) if (size or SMALL_BYTES) >= least)
     return _Form(True, parts, 0, SMALL_ANCHOR_BITS if small else ANCHOR_BITS)
@@ -319,22 +307,19 @@ def _compose(place: Survey, settings: MappingSettings, progress: Progress = lamb
 
     if size is None:
         return compose(len(chosen))
-    reserve = RESERVED_BYTES + (NETWORK_BYTES if settings.trains else 0)
     few = compose(min(100, len(chosen)))
     # in a large place few landmarks leave most voxels out, and themselves with them
     empty = len(to_bytes(few)) - len(few.landmarks) * per_landmark
-    count = int((size - empty - reserve) / per_landmark)
-    if count < 200:
-        raise ConfigError(
-            f"{size} bytes are too few for this map: give at least {int(empty + reserve + 500 * per_landmark)}"
-        )
-    count = min(count, len(chosen))
-    composed = compose(count)
-    # each voxel that only many landmarks show takes a few bytes more
-    while (excess := len(to_bytes(composed)) + reserve - size) > 0:
-        count -= int(np.ceil(excess / per_landmark))
-        composed = compose(count)
-    return composed
+    count = int((size - empty - RESERVED_BYTES) / per_landmark)
+    while count >= FEWEST_LANDMARKS:
+        composed = compose(min(count, len(chosen)))
+        excess = len(to_bytes(composed)) + RESERVED_BYTES - size
+        if excess <= 0:
+            return composed
+        # each voxel that only many landmarks show takes a few bytes more
+        count = min(count, len(chosen)) - int(np.ceil(excess / per_landmark))
+    enough = size + (2.5 * FEWEST_LANDMARKS - count) * per_landmark
+    raise ConfigError(f"{size} bytes are too few for this map: give at least {int(enough)}")
 
 
 def calibrate(

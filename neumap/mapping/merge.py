@@ -106,10 +106,6 @@ def extend_map(
 
 def check_alike(first: NeuralMap, second: NeuralMap) -> None:
     """Raises :class:`~neumap.errors.ConfigError` that says why two maps cannot be merged, if they cannot."""
-    if first.network is not None or second.network is not None:
-        raise ConfigError(
-            "a map with a network that was trained on its scene cannot be merged: map with --decoder transformer"
-        )
     if first.frame_id != second.frame_id:
         raise ConfigError(
             f"the maps are in the frames '{first.frame_id}' and '{second.frame_id}': map both in one frame, and name "

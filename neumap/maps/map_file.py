@@ -18,18 +18,15 @@ from safetensors.numpy import save
 from neumap.errors import MapFileError
 from neumap.features.sift import FeatureSettings
 from neumap.geometry import se3
+from neumap.maps import DECODERS, LATENT
 from neumap.maps.drift import DriftField
 from neumap.maps.neural_map import ANCHOR_BITS, Calibration, ExpectedAccuracy, LandmarkCodes, NeuralMap, VoxelGrid
 from neumap.model.codebooks import shipped_codebooks
 from neumap.model.decoder import shipped_decoder
-from neumap.model.network import LATENT, NetworkCodes, SceneNetwork, unpack_weights
 
 FORMAT = "neumap"
-VERSION = 2
+VERSION = 3
 HEADER_KEY = "neumap"
-# what a decoder trained on the scene is called, by version of the file
-SCRATCH_NAMES = {1: ("transformer", "both"), 2: ("scratch", "both")}
-NETWORK_PREFIX = "network."
 # numbers beyond these are no map's, and would overflow what is computed from them
 TINY, ABSURD = 1e-9, 1e9
 MOST_VIEWPOINTS = 100_000
@@ -49,12 +46,6 @@ LAYOUT: dict[str, tuple[str, tuple[int | str, ...]]] = {
     "drift.deviations": ("float32", ("S", 6)),
     "drift.scale": ("float32", (6,)),
 }
-CODES_LAYOUT: dict[str, tuple[str, tuple[int | str, ...]]] = {
-    "codes.offsets": ("int32", ("V+1",)),
-    "codes.landmark": ("int32", ("K",)),
-    "codes.latent": ("int8", ("K", LATENT)),
-    "codes.scale": ("float32", (LATENT,)),
-}
 
 
 def to_bytes(neural_map: NeuralMap) -> bytes:
@@ -72,15 +63,6 @@ def to_bytes(neural_map: NeuralMap) -> bytes:
         "drift.deviations": m.drift.deviations.astype(np.float32),
         "drift.scale": m.drift.scale.astype(np.float32),
     }
-    if m.network is not None:
-        codes = m.network.codes
-        tensors |= {
-            "codes.offsets": codes.offsets.astype(np.int32),
-            "codes.landmark": codes.landmark.astype(np.int32),
-            "codes.latent": codes.latent,
-            "codes.scale": codes.scale,
-        }
-        tensors |= {NETWORK_PREFIX + name: value for name, value in m.network.weights.items()}
     header: dict[str, Any] = {
         "format": FORMAT,
         "version": VERSION,
@@ -203,8 +185,13 @@ def _header(path: Path, metadata: dict[str, str]) -> dict[str, Any]:
         raise MapFileError(f"{path} is a safetensors file, but not a neumap map")
     if header["version"] > VERSION:
         raise MapFileError(
-            f"{path} was made by a newer neumap (map format {header['version']}, this one reads up to {VERSION}): "
+            f"{path} was made by a newer neumap (map format {header['version']}, this one reads {VERSION}): "
             "upgrade neumap"
+        )
+    if header["version"] < VERSION:
+        raise MapFileError(
+            f"{path} was made by an older neumap (map format {header['version']}, this one reads {VERSION}): "
+            "make the map again"
         )
     return dict(header)
 
@@ -269,12 +256,12 @@ def _assemble(tensors: Tensors, header: dict[str, Any]) -> NeuralMap:
         raise ValueError(f"its frame_id is {header['frame_id']!r}")
     if not isinstance(header["seed"], int):
         raise ValueError(f"its seed is {header['seed']!r}")
+    if unknown := set(tensors) - set(LAYOUT) - {"landmark.anchors"}:
+        raise ValueError(f"it holds {min(unknown)} besides")
     if lengths["V"] < 1 or lengths["L"] < 1:
         raise ValueError("it holds no landmarks")
     decoder_id = _check_decoder(header, lengths)
     _check_offsets("landmark.offsets", tensors["landmark.offsets"], lengths["L"])
-    has_network = header["decoder"] in SCRATCH_NAMES[header["version"]]
-    network = _assemble_network(tensors, lengths) if has_network else None
     return NeuralMap(
         features=_record(FeatureSettings, header["features"]),
         grid=VoxelGrid(
@@ -290,8 +277,6 @@ def _assemble(tensors: Tensors, header: dict[str, Any]) -> NeuralMap:
             anchor_bits=bits,
         ),
         drift=_assemble_drift(tensors, header["drift"]),
-        network=network,
-        only_network=has_network and header["decoder"] != "both",
         calibration=_record(Calibration, header["calibration"], TINY),
         expected=_record(ExpectedAccuracy, header["expected"]),
         frame_id=header["frame_id"],
@@ -306,9 +291,6 @@ def _assemble_anchors(
     tensors: Tensors, header: dict[str, Any], lengths: dict[str, int]
 ) -> tuple[int, npt.NDArray[np.uint16]]:
     """How many bits an anchor's coordinate has, and the anchors (L, 3)."""
-    if header["version"] == 1:
-        _check_layout(tensors, {"landmark.anchors": ("uint16", ("L", 3))}, lengths)
-        return ANCHOR_BITS, tensors["landmark.anchors"]
     bits = header["anchor_bits"]
     if not isinstance(bits, int) or not 4 <= bits <= ANCHOR_BITS:
         raise ValueError(f"its anchor_bits are {bits!r}")
@@ -318,13 +300,12 @@ def _assemble_anchors(
 
 def _check_decoder(header: dict[str, Any], lengths: dict[str, int]) -> str:
     """The id of the frozen decoder that the map needs, empty where it needs none."""
-    known = ("nearest", "both", *SCRATCH_NAMES[header["version"]], *(["transformer"] if header["version"] > 1 else []))
-    if header["decoder"] not in known:
+    decoder_id = header["decoder_id"]
+    if header["decoder"] not in DECODERS:
         raise ValueError(f"its decoder {header['decoder']!r} is unknown")
-    decoder_id = header["decoder_id"] if header["version"] > 1 else ""
     if not isinstance(decoder_id, str):
         raise ValueError(f"its decoder id is {decoder_id!r}")
-    if (header["decoder"] == "transformer" and header["version"] > 1) != bool(decoder_id):
+    if (header["decoder"] == LATENT) != bool(decoder_id):
         raise ValueError(f"its decoder {header['decoder']!r} does not go with the decoder id {decoder_id!r}")
     if decoder_id:
         frozen = shipped_decoder()
@@ -356,23 +337,4 @@ def _assemble_drift(tensors: Tensors, header: dict[str, Any]) -> DriftField:
         length_m=float(_number("drift.length_m", header["length_m"], TINY)),
         angle_rad=float(_number("drift.angle_rad", header["angle_rad"], TINY)),
         noise=float(_number("drift.noise", header["noise"], TINY)),
-    )
-
-
-def _assemble_network(tensors: Tensors, lengths: dict[str, int]) -> SceneNetwork:
-    _check_layout(tensors, CODES_LAYOUT, lengths)
-    _check_offsets("codes.offsets", tensors["codes.offsets"], lengths["K"])
-    offsets, landmark = tensors["codes.offsets"].astype(np.int64), tensors["codes.landmark"].astype(np.int64)
-    voxel = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
-    first = tensors["landmark.offsets"]
-    if ((landmark < first[voxel]) | (landmark >= first[voxel + 1])).any():
-        raise ValueError("a code is anchored at a landmark that is not in its voxel")
-    weights = {n[len(NETWORK_PREFIX) :]: t for n, t in tensors.items() if n.startswith(NETWORK_PREFIX)}
-    # made only to see that it can be
-    unpack_weights(weights)
-    return SceneNetwork(
-        weights=weights,
-        codes=NetworkCodes(
-            offsets=offsets, landmark=landmark, latent=tensors["codes.latent"], scale=tensors["codes.scale"]
-        ),
     )

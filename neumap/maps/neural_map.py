@@ -9,9 +9,9 @@ import numpy.typing as npt
 
 from neumap.arrays import FloatArray, IntArray
 from neumap.features.sift import FeatureSettings
+from neumap.maps import DESCRIPTOR, LATENT
 from neumap.maps.drift import DriftField
 from neumap.model.codebooks import Codes
-from neumap.model.network import SceneNetwork
 
 # a room is a few voxels, which are few enough to look at all of them; emptier voxels are left out
 VOXEL_M = 5.0
@@ -170,15 +170,12 @@ class NeuralMap:
     """Everything a query needs. ``map_id`` is the hash of the content, set when the map is saved or loaded.
 
     ``decoder_id`` names the frozen decoder that its codes are latents of; it is empty where they are descriptors.
-    ``network`` is one trained on this scene.
     """
 
     features: FeatureSettings
     grid: VoxelGrid
     landmarks: LandmarkCodes
     drift: DriftField
-    network: SceneNetwork | None = None
-    only_network: bool = False
     calibration: Calibration = field(default_factory=Calibration)
     expected: ExpectedAccuracy = field(default_factory=ExpectedAccuracy)
     frame_id: str = "map"
@@ -189,12 +186,8 @@ class NeuralMap:
 
     @property
     def decoder(self) -> str:
-        """What answers a query: "transformer" (the frozen decoder), "nearest", "scratch" (a network trained on this
-        scene) or "both" of the latter.
-        """
-        if self.network is None:
-            return "transformer" if self.decoder_id else "nearest"
-        return "scratch" if self.only_network else "both"
+        """What the codes are decoded by, one of :data:`~neumap.maps.DECODERS`."""
+        return LATENT if self.decoder_id else DESCRIPTOR
 
     @property
     def bounds(self) -> FloatArray:

@@ -22,8 +22,7 @@ from neumap.arrays import Float32Array
 from neumap.errors import MapFileError
 from neumap.model.attention import GeometricAttention
 from neumap.model.codebooks import WORDS, ResidualCodebook, joint_descriptors
-from neumap.model.encoder import EMBEDDING, KeypointEncoder
-from neumap.model.network import keypoint_geometry
+from neumap.model.encoder import EMBEDDING, KeypointEncoder, keypoint_shape
 
 DECODER_FILE = Path(__file__).with_name("decoder.safetensors")
 ENCODER_PREFIX, ATTENTION_PREFIX, WORDS_NAME = "encoder.", "attention.", "words"
@@ -57,7 +56,7 @@ class FrozenDecoder:
             some = slice(first, first + ROWS_AT_ONCE)
             fine, wide = (part[some].astype(np.float32, copy=False) for part in (descriptors, coarse))
             joint = joint_descriptors(fine, wide)
-            shape = torch.from_numpy(keypoint_geometry(size[some], angle[some]))
+            shape = torch.from_numpy(keypoint_shape(size[some], angle[some]))
             with torch.inference_mode():
                 out[some] = self.encoder(torch.from_numpy(joint), shape).numpy()
         return out

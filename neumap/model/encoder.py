@@ -11,14 +11,20 @@ are trained once, on many places (``pretraining.py``), and ship with the package
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-DESCRIPTOR = 256
-SHAPE = 3
-EMBEDDING = 64
-HIDDEN = 256
+from neumap.arrays import Float32Array
+
+# DESCRIPTOR, SHAPE: numbers that describe a keypoint; EMBEDDING: numbers it is embedded in; HIDDEN: width of the MLP.
+DESCRIPTOR, SHAPE, EMBEDDING, HIDDEN = 256, 3, 64, 256
+# USUAL_SIZE_PX: diameters of keypoints are told relative to it; SMALLEST_SIZE_PX: smaller ones count as of this one.
+USUAL_SIZE_PX, SMALLEST_SIZE_PX = 4.0, 0.5
 
 
 class KeypointEncoder(nn.Module):
@@ -53,3 +59,13 @@ class KeypointEncoder(nn.Module):
         """Embeddings (N, 64) of unit length."""
         linear = self.linear(descriptors)
         return functional.normalize(linear + self.mlp(torch.cat([descriptors, shape], dim=1)), dim=1)
+
+
+def keypoint_shape(size: npt.NDArray[Any], angle: npt.NDArray[Any]) -> Float32Array:
+    """What the encoder knows of keypoints besides descriptors (N, 3): the logarithm of the size and the direction, of
+    diameters in pixels (N,) and angles in radians (N,).
+
+    Not the position in the image: learned by heart, positions do harm on a new view.
+    """
+    scale = np.log(np.maximum(size, SMALLEST_SIZE_PX) / USUAL_SIZE_PX)
+    return np.stack([scale, np.sin(angle), np.cos(angle)], axis=1).astype(np.float32)

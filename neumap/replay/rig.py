@@ -56,7 +56,12 @@ class Rig:
         self.clock = VirtualClock(start_ns)
         self.out = Recorder(self.clock)
         self.worker = ModelledWorker(self.clock, inference_s, rate)
-        self.transforms = TransformBuffer(self.clock, self.settings.base_frame_id, self.settings.odom_frame_id)
+        self.transforms = TransformBuffer(
+            self.clock,
+            self.settings.base_frame_id,
+            self.settings.odom_frame_id,
+            warn=lambda text: self.out.log("warning", text),
+        )
         self.session = Session(
             open_map(self.settings.map), lambda: self.settings, self.clock, self.transforms, self.worker, self.out
         )

@@ -164,7 +164,8 @@ def _finish_map(axes: Any) -> None:
     legend = axes.legend(
         loc="upper left", bbox_to_anchor=(1.02, 1.0), fontsize=9, frameon=False, borderaxespad=0, markerscale=1.6
     )
-    for handle in legend.legend_handles:
+    # matplotlib before 3.7, as Ubuntu 22.04 and 24.04 have it, calls them otherwise
+    for handle in getattr(legend, "legend_handles", None) or legend.legendHandles:
         handle.set_alpha(0.8)
 
 

@@ -29,13 +29,6 @@ def as_dict(neural_map: NeuralMap, path: PathLike) -> dict[str, Any]:
     deviations = np.linalg.norm(m.drift.deviations.reshape(-1, 2, 3), axis=2)
     largest_m, largest_rad = deviations.max(axis=0) if len(deviations) else (0.0, 0.0)
     low, high = m.bounds
-    network = None
-    if m.network is not None:
-        network = {
-            "codes": len(m.network.codes.landmark),
-            "codes_per_voxel": np.diff(m.network.codes.offsets).tolist(),
-            "weights": sum(weight.size for weight in m.network.weights.values()),
-        }
     return {
         "id": m.map_id,
         "format_version": _version(path),
@@ -49,7 +42,6 @@ def as_dict(neural_map: NeuralMap, path: PathLike) -> dict[str, Any]:
         "landmarks": len(m.landmarks),
         "landmarks_per_voxel": np.diff(m.landmarks.offsets).tolist(),
         "voxel": voxel_dicts(m),
-        "network": network,
         "bounds": {"low": low.tolist(), "high": high.tolist()},
         "features": asdict(m.features),
         "calibration": asdict(m.calibration),
@@ -100,7 +92,7 @@ def as_text(neural_map: NeuralMap, path: PathLike) -> str:
     low, high = info["bounds"]["low"], info["bounds"]["high"]
     per_voxel = info["landmarks_per_voxel"]
     listed = ", ".join(map(str, per_voxel[:_LISTED_VOXELS])) + (", ..." if len(per_voxel) > _LISTED_VOXELS else "")
-    network, drift, calibration = info["network"], info["drift"], info["calibration"]
+    drift, calibration = info["drift"], info["calibration"]
     rows = [
         ("map", f"{path}, {size_text(info['size_bytes'])}, format {info['format_version']}"),
         ("id", info["id"]),
@@ -109,7 +101,6 @@ def as_text(neural_map: NeuralMap, path: PathLike) -> str:
         ("decoder", info["decoder"]),
         ("voxels", f"{info['voxels']} of {info['voxel_size_m']:g} m"),
         ("landmarks", f"{info['landmarks']}" + (f" ({listed} a voxel)" if len(per_voxel) > 1 else "")),
-        ("network", "none" if network is None else f"{network['codes']} codes, {network['weights']} weights"),
         ("bounds", ", ".join(f"{axis} {a:.2f} to {b:.2f} m" for axis, a, b in zip("xyz", low, high, strict=True))),
         ("features", ", ".join(f"{name} {value:g}" for name, value in info["features"].items())),
         ("covariance", ", ".join(f"{name} {value:g}" for name, value in calibration.items())),

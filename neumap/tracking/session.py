@@ -13,9 +13,8 @@ from functools import partial
 
 from neumap.arrays import ImageArray
 from neumap.errors import DataError, NeumapError
-from neumap.localization.query import Near
 from neumap.records import Camera, Frame, PoseEstimate
-from neumap.tracking.inspection import Finding, OpenMap, Where, inspect, open_map, voxels_near
+from neumap.tracking.inspection import Finding, OpenMap, inspect, open_map, voxels_near, where_to_search
 from neumap.tracking.ports import Clock, Inspected, LocalizerStatus, Outputs, RobotPose, Transforms, Worker
 from neumap.tracking.relocalization import Relocalization, Seen
 from neumap.tracking.requests import LoadAnswer, PoseClaim, RelocalizeAnswer, RelocalizeRequest, planar_claim
@@ -26,9 +25,7 @@ from neumap.tracking.tracker import (
     State,
     Track,
     claim,
-    claimed_near,
     fix_of,
-    predict,
     see,
     settled,
     wait,
@@ -279,7 +276,9 @@ class Session:
         self._images.busy, self._images.busy_since_ns = True, now_ns
         frame_id = (settings.camera_frame_id or image.frame_id).lstrip("/")
         frame = Frame(str(image.stamp_ns), image.stamp_ns, self._camera, image.read_image, frame_id=frame_id)
-        where = self._where_to_search(frame_id, settings)
+        asked = self._requests.pending or self._track.prior is not None
+        prior = self._requests.prior or self._track.prior
+        where = where_to_search(self._track, prior, asked, frame_id, now_ns, self._transforms, settings)
         self._outputs.searched(image.stamp_ns, self._map.map.grid, voxels_near(self._map.map, where.first))
         self._worker.submit(partial(inspect, self._map, frame, where), partial(self._found, self._generation, frame))
 
@@ -301,19 +300,6 @@ class Session:
             self._outputs.log("warning", f"image dropped: {refusal}")
         if self._track.image_ns is None:
             self._set_track(replace(self._track, reason=refusal))
-
-    def _where_to_search(self, camera_frame: str, settings: Settings) -> Where:
-        """Near where the robot is tracked to be, and near where somebody claims that it is."""
-        track, odom_from_base, now_ns = self._track, self._transforms.odom_from_base(), self._clock.now_ns()
-        tracked = claimed = None
-        if track.state is State.TRACKING and track.fix is not None and settings.voxel_radius > 0:
-            expected = predict(track.fix, now_ns, odom_from_base, settings)
-            tracked = Near(expected.map_from_base[:3, 3], settings.voxel_radius)
-        prior = self._requests.prior or track.prior
-        base_from_camera = self._transforms.base_from_camera(camera_frame) if prior and camera_frame else None
-        if prior is not None and base_from_camera is not None:
-            claimed = claimed_near(predict(prior, now_ns, odom_from_base, settings), base_from_camera)
-        return Where(tracked, claimed, asks=self._requests.pending or prior is not None)
 
     def _found(self, generation: int, frame: Frame, finding: Finding | Exception, cost_s: float) -> None:
         """The worker is done with an image, which cost it ``cost_s`` seconds."""

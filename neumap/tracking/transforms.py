@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from neumap.arrays import FloatArray
 from neumap.geometry.transform_tree import LATEST, TransformError, TransformTree
@@ -54,32 +53,35 @@ class _Waiting:
 class TransformBuffer:
     """Keeps transforms and answers where base and camera were. Implements the port ``Transforms``."""
 
-    def __init__(self, clock: Clock, base_frame: str, odom_frame: str) -> None:
-        """Listen for frames by these names; ``odom_frame`` is empty where there is no odometry."""
-        self._clock, self._base, self._odom = clock, base_frame, odom_frame
+    def __init__(
+        self, clock: Clock, base_frame: str, odom_frame: str, warn: Callable[[str], None] = lambda text: None
+    ) -> None:
+        """Listen for frames by these names; ``odom_frame`` is empty where there is no odometry. ``warn`` is told
+        once of each kind of transform that is skipped.
+        """
+        self._clock, self._base, self._odom, self._warn = clock, base_frame, odom_frame, warn
         self.tree = TransformTree(CACHE_NS)
         self._guard = LapGuard()
         self._waiting: list[_Waiting] = []
         self._newest_ns = 0
 
-    def add(self, message: Any, static: bool) -> None:
-        """Take in the transforms of a tf2_msgs/TFMessage."""
-        now_ns = self._clock.now_ns()
-        for each in message.transforms:
-            stamp_ns = int(each.header.stamp.sec) * 1_000_000_000 + int(each.header.stamp.nanosec)
-            if not static:
-                if self._guard.is_stale(stamp_ns, now_ns):
-                    continue
-                self._newest_ns = max(self._newest_ns, stamp_ns)
-            t, q = each.transform.translation, each.transform.rotation
-            self.tree.add(
-                each.header.frame_id,
-                each.child_frame_id,
-                stamp_ns,
-                (t.x, t.y, t.z),
-                (q.x, q.y, q.z, q.w),
-                static,
-            )
+    def add(
+        self,
+        parent: str,
+        child: str,
+        stamp_ns: int,
+        xyz: Sequence[float],
+        quat_xyzw: Sequence[float],
+        static: bool = False,
+    ) -> None:
+        """Take in where ``child`` was in ``parent``: metres and a quaternion."""
+        if not static:
+            if self._guard.is_stale(stamp_ns, self._clock.now_ns()):
+                return
+            self._newest_ns = max(self._newest_ns, stamp_ns)
+        problem = self.tree.add(parent, child, stamp_ns, xyz, quat_xyzw, static)
+        if problem and self.tree.skipped[problem] == 1:
+            self._warn(problem)
         for waiting in tuple(self._waiting):
             self._finish(waiting, only_if_known=True)
 

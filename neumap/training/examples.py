@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from neumap.model.attention import distances
 from neumap.model.codebooks import COARSE_SHARE
-from neumap.model.network import SMALLEST_SIZE_PX, USUAL_SIZE_PX
+from neumap.model.encoder import SMALLEST_SIZE_PX, USUAL_SIZE_PX
 from neumap.training.scenes import TrainingScene
 
 # a landmark this near to the one that a keypoint shows is as right an answer
@@ -211,5 +211,5 @@ def joint_of(fine: Tensor, coarse: Tensor) -> Tensor:
 
 
 def _shape(size: Tensor, angle: Tensor) -> Tensor:
-    """As :func:`~neumap.model.network.keypoint_geometry`, on any device."""
+    """As :func:`~neumap.model.encoder.keypoint_shape`, on any device."""
     return torch.stack([(size.clamp_min(SMALLEST_SIZE_PX) / USUAL_SIZE_PX).log(), angle.sin(), angle.cos()], dim=1)

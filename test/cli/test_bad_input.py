@@ -239,8 +239,8 @@ def test_a_full_disk(virtual_map: Path, recording: Path, tmp_path: Path, neumap:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("decodr: nearest", "unknown option 'decodr'; the options are decoder, size, quick,"),
-        ("decoder: vlad", "decoder: 'vlad' is none of transformer, nearest, scratch, both"),
+        ("decodr: latent", "unknown option 'decodr'; the options are decoder, size, quick,"),
+        ("decoder: vlad", "decoder: 'vlad' is none of latent, descriptor"),
         ("size: large", "size: 'large' is not a size"),
         ("size: 2KB", "2000 bytes"),
         ("quick: perhaps", "quick: 'perhaps' is neither true nor false"),

@@ -16,12 +16,11 @@ def test_json(virtual_map: Path, capsys: pytest.CaptureFixture[str]) -> None:
     neural_map = load_map(virtual_map)
     assert info["id"] == neural_map.map_id
     assert info["format_version"] == VERSION
-    assert (info["decoder"], info["frame_id"], info["seed"]) == ("transformer", "map", 3)
+    assert (info["decoder"], info["frame_id"], info["seed"]) == ("latent", "map", 3)
     assert info["size_bytes"] == virtual_map.stat().st_size
     assert info["mapping_images"] == 51
     assert sum(info["landmarks_per_voxel"]) == info["landmarks"] == len(neural_map.landmarks)
     assert len(info["landmarks_per_voxel"]) == info["voxels"]
-    assert info["network"] is None
     # the room is 4.5 m by 4 m, 2.7 m high
     assert np.allclose(info["bounds"]["low"], 0, atol=0.2)
     assert np.allclose(info["bounds"]["high"], [4.5, 4, 2.7], atol=0.3)
@@ -37,4 +36,4 @@ def test_text(virtual_map: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = capsys.readouterr().out
     assert load_map(virtual_map).map_id in out
     assert "within 5 cm, 5 deg 100%" in out
-    assert "network     none" in out
+    assert "decoder     latent" in out

@@ -21,7 +21,7 @@ def test_the_report_says_what_was_made(virtual_map: Path) -> None:
     neural_map = load_map(virtual_map)
     assert f"id {neural_map.map_id}" in report
     assert "60 of 60 frames, 9 of them set aside" in report
-    assert f"{len(neural_map.landmarks)} landmarks, decoder transformer" in report
+    assert f"{len(neural_map.landmarks)} landmarks, decoder latent" in report
     assert "too few to rely on" not in report
     assert "within 5 cm, 5 deg 100%" in report
 
@@ -49,7 +49,7 @@ def test_the_same_seed_gives_the_same_map(virtual_map: Path, virtual_world: Path
 
 def test_the_size_is_met(virtual_world: Path, tmp_path: Path) -> None:
     out = tmp_path / "small.neumap"
-    arguments = ["--decoder", "nearest", "--size", "60KB", "--frame-id", "kitchen"]
+    arguments = ["--decoder", "descriptor", "--size", "60KB", "--frame-id", "kitchen"]
     assert main(["map", str(virtual_world / "mapping"), "--out", str(out), *arguments]) == 0
     assert 57_000 <= out.stat().st_size <= 60_000
     assert load_map(out).frame_id == "kitchen"

@@ -65,7 +65,9 @@ def test_extending_a_map(
     assert within_5cm(out, halves[1], tmp_path / "second.txt") > 0.9
 
 
-@pytest.mark.parametrize("option", [("--size", "80KB"), ("--quick",), ("--frame-id", "map"), ("--decoder", "nearest")])
+@pytest.mark.parametrize(
+    "option", [("--size", "80KB"), ("--quick",), ("--frame-id", "map"), ("--decoder", "descriptor")]
+)
 def test_what_the_old_map_decides(
     option: tuple[str, ...],
     halves: tuple[Path, Path],
@@ -98,7 +100,7 @@ def test_merging_maps(
     report = capsys.readouterr().out
     merged = load_map(out)
     assert f"id {merged.map_id}" in report
-    assert f"{len(merged.landmarks)} landmarks in {len(merged.grid)} voxels, decoder transformer" in report
+    assert f"{len(merged.landmarks)} landmarks in {len(merged.grid)} voxels, decoder latent" in report
     parts = [load_map(path) for path in (first_map, second)]
     assert merged.mapping_images == sum(part.mapping_images for part in parts)
     assert len(merged.landmarks) < sum(len(part.landmarks) for part in parts)

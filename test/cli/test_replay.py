@@ -19,12 +19,12 @@ from neumap.io.trajectories import read_trajectory, write_trajectory
 from neumap.io.tum import read_tum
 from neumap.maps.map_file import load_map
 from neumap.records import Trajectory
+from neumap.replay.messages import typestore
 from neumap.virtual import room as virtual_room
 from neumap.virtual.recording import IMAGE_TOPIC, TRUTH_TOPIC, record_query
 from neumap.virtual.world import SMALL
-from neumap_ros.simulator.messages import from_cdr, message_class
 
-WRITTEN = {"replay", "poses.txt", "states.txt", "report.txt", "report.json", "log.txt", "replay.png"}
+WRITTEN = {"replay", "poses.txt", "states.txt", "report.txt", "report.json", "log.txt", "times.txt", "replay.png"}
 STATUS = "/neumap_localizer/status"
 # ten images, four seconds covered, ten images
 SECONDS, COVERED_S, SEEN_AGAIN_S = 6.0, 1.0, 5.0
@@ -76,8 +76,8 @@ def messages(folder: Path, topic: str | None = None) -> Iterator[tuple[int, str,
 
 
 def statuses(folder: Path) -> list[Any]:
-    kind = message_class("neumap_ros/msg/LocalizationStatus")
-    return [from_cdr(data, kind) for _, _, data in messages(folder, STATUS)]
+    kind = "neumap_ros/msg/LocalizationStatus"
+    return [typestore().deserialize_cdr(data, kind) for _, _, data in messages(folder, STATUS)]
 
 
 def report(folder: Path) -> Any:
@@ -117,7 +117,7 @@ def test_poses_are_right_and_states_as_the_camera_was(replays: list[tuple[Path, 
 
 def test_two_replays_are_the_same(replays: list[tuple[Path, str]]) -> None:
     (first, _), (second, _) = replays
-    for name in ("poses.txt", "states.txt", "report.txt", "report.json"):
+    for name in WRITTEN - {"replay", "replay.png", "times.txt"}:
         assert (first / name).read_bytes() == (second / name).read_bytes()
     assert list(messages(first)) == list(messages(second))
 
@@ -171,8 +171,8 @@ def test_parameters_of_a_file(replay: Callable[..., Path], tmp_path: Path) -> No
 
 
 def transforms(folder: Path) -> list[Any]:
-    kind = message_class("tf2_msgs/msg/TFMessage")
-    return [t for _, _, data in messages(folder, "/tf") for t in from_cdr(data, kind).transforms]
+    kind = "tf2_msgs/msg/TFMessage"
+    return [t for _, _, data in messages(folder, "/tf") for t in typestore().deserialize_cdr(data, kind).transforms]
 
 
 def test_a_faster_recording_leaves_less_time_for_an_image(replay: Callable[..., Path]) -> None:
@@ -234,7 +234,6 @@ def test_bad_bags(refused: Callable[..., str], virtual_world: Path, tmp_path: Pa
 
 def test_a_bag_without_images(refused: Callable[..., str], bag: Path, tmp_path: Path) -> None:
     from neumap.io.bags.writer import BagWriter
-    from neumap_ros.simulator.messages import typestore
 
     with BagReader(bag) as given, BagWriter(tmp_path / "blind", typestore()) as writer:
         for message in given.messages([t for t in given.topics if t.name in ("/tf", "/odom")]):
@@ -313,7 +312,7 @@ def test_wrong_usage(arguments: list[str], capsys: pytest.CaptureFixture[str]) -
 def test_what_is_missing_is_said_first(
     bag: Path, virtual_map: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    monkeypatch.setattr("neumap.replay.run.find_spec", lambda name: None)
     assert main(["replay", str(bag), "--map", str(virtual_map), "--out", str(tmp_path / "out")]) == 1
     assert "a replay needs evo, matplotlib and rosbags" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
+
+from neumap.records import Source
 
 CAMERA_INFO = """\
 image_width: {width}
@@ -66,3 +69,19 @@ def make_tum(tmp_path: Path, camera_info: Callable[..., str], write_image: Calla
         return folder
 
     return make
+
+
+@pytest.fixture
+def opened(tmp_path: Path) -> Callable[..., Source]:
+    """Writes a bag of small_bags and opens it; keywords are options of the bag."""
+    from neumap.io.bags.source import open_bag
+    from neumap.io.bags.topics import BagOptions
+
+    count = 0
+
+    def run(bag: Any, poses: bool = True, depth: bool = True, **options: str) -> Source:
+        nonlocal count
+        count += 1
+        return open_bag(bag.write(tmp_path / f"bag{count}"), poses=poses, depth=depth, options=BagOptions(**options))
+
+    return run

@@ -17,6 +17,7 @@ from rosbags.typesys import Stores, get_typestore
 
 from neumap.arrays import FloatArray
 from neumap.geometry.se3 import make_pose, quat_from_matrix, rotation_exp
+from neumap.records import Source
 
 STORE = get_typestore(Stores.ROS2_JAZZY)
 T = STORE.types
@@ -137,6 +138,13 @@ def picture(index: int) -> np.ndarray:
     """The grey image of an index; no two are the same."""
     y, x = np.mgrid[:HEIGHT, :WIDTH]
     return np.asarray((3 * x + 5 * y + 7 * index) % 256, dtype=np.uint8)
+
+
+def check_poses(source: Source, truth: Callable[[float], np.ndarray] = map_from_camera) -> None:
+    assert source.frames
+    for frame in source.frames:
+        assert frame.map_from_camera is not None
+        assert np.allclose(frame.map_from_camera, truth((frame.stamp_ns - START) / 1e9), atol=1e-9)
 
 
 class Bag:

@@ -15,8 +15,7 @@ import numpy as np
 import pytest
 
 from neumap.errors import DataError
-from neumap.geometry.cameras import make_camera
-from neumap.io.image_messages import depth_of, frame_of, gray_of, is_depth_encoding
+from neumap.io.image_messages import depth_of, gray_of, is_depth_encoding
 from neumap.io.images import read_gray
 
 ANSWERS = json.loads((Path(__file__).parent / "cv_bridge_answers.json").read_text())
@@ -301,17 +300,3 @@ def test_compressed_depth_that_is_none() -> None:
         depth_of(compressed(encode(".png", np.zeros((4, 4, 3), np.uint8)), "png"))
     with pytest.raises(DataError, match="cannot be decoded"):
         depth_of(compressed(encode(".png", np.zeros((4, 4), np.uint16))[:50], "png"))
-
-
-def test_a_live_image_is_a_frame() -> None:
-    camera = make_camera(WIDTH, HEIGHT, [5, 0, 4, 0, 5, 3, 0, 0, 1])
-    given = image(even(GRAY), "mono8")
-    given.header = SimpleNamespace(frame_id="/camera", stamp=SimpleNamespace(sec=7, nanosec=5))
-    frame = frame_of(given, camera)
-    assert (frame.name, frame.stamp_ns, frame.frame_id) == ("7.000000005", 7_000_000_005, "camera")
-    assert frame.camera is camera
-    assert frame.read_depth is frame.map_from_camera is None
-    assert (frame.read_image() == GRAY).all()
-    given.encoding = "none"
-    with pytest.raises(DataError, match="'none' are not understood"):
-        frame.read_image()

@@ -48,12 +48,12 @@ def room_map(tmp_path_factory: pytest.TempPathFactory) -> Path:
     missing = [name for name in NEEDED_FOR_A_MAP if importlib.util.find_spec(name) is None]
     if missing:
         pytest.skip(f"no map can be made without {', '.join(missing)}: see docs/ros.md")
-    from neumap_ros.io.virtual.world import MAPPING, SMALL, write_world
+    from neumap.virtual.world import MAPPING, SMALL, write_world
 
     folder = tmp_path_factory.mktemp("virtual_world")
     write_world(folder, SMALL, seed=0)
     path = folder / "room.neumap"
-    command = [sys.executable, "-m", "neumap_ros.cli", "map", str(folder / MAPPING), "--out", str(path), "--quick"]
+    command = [sys.executable, "-m", "neumap.cli", "map", str(folder / MAPPING), "--out", str(path), "--quick"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=400, check=False)
     assert done.returncode == 0, done.stderr
     return path

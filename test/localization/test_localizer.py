@@ -17,7 +17,6 @@ from synthetic_scene import (
     ring,
     texture,
     turned,
-    untrained_network,
 )
 
 from neumap.arrays import FloatArray, ImageArray
@@ -245,14 +244,6 @@ def test_voxels_restrict_the_search(scene: Scene) -> None:
     assert np.linalg.norm(off[:3]) < 1e-3
     lost(localizer.locate(query, Scope(none)))
     lost(localizer.locate(query, Scope(np.zeros(0, np.int64))))
-
-
-@pytest.mark.parametrize("only", [False, True])
-def test_a_map_with_a_network_localizes_too(scene: Scene, only: bool) -> None:
-    neural_map = make_map(scene)
-    neural_map = replace(neural_map, network=untrained_network(neural_map), only_network=only)
-    off = error(answer(Localizer(neural_map), scene, POSES[4]), POSES[4])
-    assert np.linalg.norm(off[:3]) < 2e-3
 
 
 @pytest.fixture(scope="module")

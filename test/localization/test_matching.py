@@ -215,13 +215,11 @@ def test_pool_orders_by_confidence_and_keeps_rows_together() -> None:
             keypoint=keypoint,
             points=np.repeat(keypoint[:, None], 3, axis=1) * 1.0,
             confidence=np.array(confidence, np.float32),
-            sigma_m=keypoint.astype(np.float32),
         )
 
     pooled = pool([matches([0.3, 0.9, 0.5], 0), matches([], 9), matches([0.5, 0.7], 3)])
     np.testing.assert_array_equal(pooled.keypoint, [1, 4, 2, 3, 0])
     np.testing.assert_array_equal(pooled.points[:, 0], pooled.keypoint)
-    np.testing.assert_array_equal(pooled.sigma_m, pooled.keypoint)
     np.testing.assert_allclose(pooled.confidence, [0.9, 0.7, 0.5, 0.5, 0.3])
 
 

@@ -55,7 +55,7 @@ def query_of(landmarks: LandmarkIndex, features: Features, rays: FloatArray) -> 
     return Query(features, rays, CAMERA, *landmarks.embed(features))
 
 
-class Learned:
+class Attention:
     """Stands for the attention: notes what it is asked about."""
 
     def __init__(self, answer: Answer) -> None:
@@ -67,8 +67,8 @@ class Learned:
         return self._answer(query, asked)
 
 
-def solver_with(room: Scene, learned: Learned) -> tuple[Solver, list[RansacSettings]]:
-    """A solver that asks ``learned``, and with what settings it looks for poses."""
+def solver_with(room: Scene, attention: Attention) -> tuple[Solver, list[RansacSettings]]:
+    """A solver that asks ``attention``, and with what settings it looks for poses."""
     solver, asked = Solver(make_latent_map(room)), []
     guess = solver.guess
 
@@ -77,18 +77,18 @@ def solver_with(room: Scene, learned: Learned) -> tuple[Solver, list[RansacSetti
         return guess(matches, query, scope, settings)
 
     solver.guess = noting  # type: ignore[method-assign]
-    solver._learned = learned
+    solver._attention = attention  # type: ignore[assignment]
     return solver, asked
 
 
 def test_attention_is_asked_about_the_keypoints_whose_nearest_landmarks_are_most_distinct(
     room: Scene, elsewhere: Scene
 ) -> None:
-    learned = Learned(lambda *_: no_matches())
-    solver, _ = solver_with(room, learned)
+    attention = Attention(lambda *_: no_matches())
+    solver, _ = solver_with(room, attention)
     query, _ = image(solver.landmarks, room, 0, 0, elsewhere, count=1700)
     solver.solve(query, EVERYWHERE)
-    (asked,) = learned.asked
+    (asked,) = attention.asked
     nearest = solver.landmarks.match(query, np.arange(len(query)))
     assert len(nearest) > ATTENDED
     assert np.array_equal(asked, nearest.keypoint[:ATTENDED])
@@ -100,9 +100,9 @@ def test_what_attention_answers_is_of_the_keypoints_it_was_asked_about(room: Sce
     def answer(_: Query, asked: IntArray) -> Matches:
         known = asked[np.isfinite(points[asked, 0])][::-1]
         sure = np.full(len(known), 0.9, np.float32)
-        return Matches(known, points[known], sure, sure)
+        return Matches(known, points[known], sure)
 
-    solver, _ = solver_with(room, Learned(answer))
+    solver, _ = solver_with(room, Attention(answer))
     query, points = image(solver.landmarks, elsewhere, 0, 400, elsewhere)
     poses: list[FloatArray] = []
 
@@ -121,7 +121,7 @@ def test_what_attention_answers_is_of_the_keypoints_it_was_asked_about(room: Sce
 def test_a_pose_is_looked_for_again_unless_the_first_keypoints_settle_it(
     room: Scene, elsewhere: Scene, early: int, late: int, again: bool
 ) -> None:
-    solver, asked = solver_with(room, Learned(lambda *_: no_matches()))
+    solver, asked = solver_with(room, Attention(lambda *_: no_matches()))
     query, _ = image(solver.landmarks, room, early, late, elsewhere, count=600)
     found = solver.solve(query, EVERYWHERE)
     assert any(s.by_confidence and s.max_iterations == solver.ransac.max_iterations for s in asked) == again

@@ -16,7 +16,6 @@ from synthetic_scene import first_views, make_keyframes, make_scene, ring, true_
 from neumap.errors import ConfigError, MappingError
 from neumap.mapping import build
 from neumap.mapping.build import (
-    DEFAULT_LANDMARKS,
     MIN_VIEWS,
     MIN_VIEWS_TRIANGULATED,
     QUICK_BYTES,
@@ -74,7 +73,7 @@ def compose(landmarks: Landmarks, field: DriftField, settings: MappingSettings) 
     return map_of(place, settings)
 
 
-@pytest.mark.parametrize("decoder", ["transformer", "nearest"])
+@pytest.mark.parametrize("decoder", ["latent", "descriptor"])
 @pytest.mark.parametrize("size", SIZES)
 def test_a_size_is_met_and_never_exceeded(field: DriftField, size: int, decoder: str) -> None:
     landmarks = many_landmarks(size // 11)
@@ -84,7 +83,7 @@ def test_a_size_is_met_and_never_exceeded(field: DriftField, size: int, decoder:
     assert len(neural_map.landmarks) < len(landmarks)
 
 
-@pytest.mark.parametrize("decoder", ["transformer", "nearest"])
+@pytest.mark.parametrize("decoder", ["latent", "descriptor"])
 @pytest.mark.parametrize("size", SIZES[1:3])
 def test_a_size_is_met_in_a_place_of_many_voxels_too(field: DriftField, size: int, decoder: str) -> None:
     neural_map = compose(many_landmarks(size // 9, HALL), field, MappingSettings(decoder=decoder, size_bytes=size))
@@ -97,7 +96,7 @@ def test_latents_hold_more_landmarks_than_descriptors(field: DriftField, size: i
     landmarks = many_landmarks(size // 11)
     latents, described = (
         compose(landmarks, field, MappingSettings(decoder=decoder, size_bytes=size)).landmarks
-        for decoder in ("transformer", "nearest")
+        for decoder in ("latent", "descriptor")
     )
     assert latents.anchor_bits == 10
     assert latents.coarse.shape[1] == 0
@@ -106,7 +105,7 @@ def test_latents_hold_more_landmarks_than_descriptors(field: DriftField, size: i
     assert len(latents) > 2 * len(described)
 
 
-@pytest.mark.parametrize("decoder", ["transformer", "nearest"])
+@pytest.mark.parametrize("decoder", ["latent", "descriptor"])
 def test_a_map_of_a_given_size_is_saved_and_loaded(tmp_path: Path, field: DriftField, decoder: str) -> None:
     settings = MappingSettings(decoder=decoder, size_bytes=25_000, seed=7, frame_id="hall")
     neural_map = compose(many_landmarks(2500), field, settings)
@@ -115,7 +114,7 @@ def test_a_map_of_a_given_size_is_saved_and_loaded(tmp_path: Path, field: DriftF
     loaded = load_map(tmp_path / "a.neumap")
     assert_same(neural_map, loaded)
     assert (loaded.seed, loaded.frame_id, loaded.mapping_images) == (7, "hall", 4)
-    assert loaded.decoder_id == (shipped_decoder().decoder_id if decoder == "transformer" else "")
+    assert loaded.decoder_id == (shipped_decoder().decoder_id if decoder == "latent" else "")
 
 
 def test_a_map_keeps_where_its_landmarks_are_and_what_they_look_like(field: DriftField) -> None:
@@ -144,7 +143,7 @@ def test_the_most_useful_landmarks_are_kept(field: DriftField) -> None:
 
 
 def test_fewer_landmarks_than_fit_are_all_kept(field: DriftField) -> None:
-    for settings in (MappingSettings(size_bytes=100_000), MappingSettings(), MappingSettings(decoder="nearest")):
+    for settings in (MappingSettings(size_bytes=100_000), MappingSettings(), MappingSettings(decoder="descriptor")):
         neural_map = compose(many_landmarks(400), field, settings)
         assert len(neural_map.landmarks) == 400
 
@@ -157,27 +156,21 @@ def test_points_that_are_nowhere_are_left_out(field: DriftField) -> None:
     assert np.isfinite(neural_map.bounds).all()
 
 
-def test_the_default_is_the_frozen_decoder_and_as_many_landmarks_as_ever() -> None:
+def test_the_default_is_the_frozen_decoder_and_no_limit() -> None:
     settings = MappingSettings()
-    assert settings.decoder == "transformer"
+    assert settings.decoder == "latent"
     assert settings.budget is None
-    assert not settings.trains
-    assert DEFAULT_LANDMARKS == 12_000
 
 
-def test_quick_is_a_size_and_no_training() -> None:
-    for decoder in ("transformer", "nearest", "scratch", "both"):
-        settings = MappingSettings(decoder=decoder, quick=True)
-        assert settings.budget == QUICK_BYTES
-        assert not settings.trains
+def test_quick_is_a_size_unless_another_is_given() -> None:
+    for decoder in ("latent", "descriptor"):
+        assert MappingSettings(decoder=decoder, quick=True).budget == QUICK_BYTES
         assert MappingSettings(decoder=decoder, quick=True, size_bytes=50_000).budget == 50_000
-    assert MappingSettings(decoder="scratch").trains
-    assert MappingSettings(decoder="both").trains
 
 
 @pytest.mark.parametrize(
     ("settings", "message"),
-    [({"quick": True}, "quick map is not fitted"), ({"decoder": "nearest"}, "fit with decoder transformer only")],
+    [({"quick": True}, "quick map is not fitted"), ({"decoder": "descriptor"}, "fit with decoder latent only")],
 )
 def test_fitting_goes_with_the_frozen_decoder_and_not_with_quick(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
@@ -211,15 +204,15 @@ def test_too_small_a_size_is_refused(size: int) -> None:
 
 
 def test_a_size_that_leaves_no_room_for_landmarks_is_refused(field: DriftField) -> None:
-    """That of a network which the map is to hold besides."""
-    with pytest.raises(ConfigError, match="400000 bytes are too few for this map: give at least") as caught:
-        compose(many_landmarks(300), field, MappingSettings(decoder="scratch", size_bytes=400_000))
-    assert 510_000 < int(str(caught.value).split()[-1]) < 560_000
+    """All of it is taken by the voxels of a place that is large and nearly empty."""
+    with pytest.raises(ConfigError, match="15000 bytes are too few for this map: give at least") as caught:
+        compose(many_landmarks(3000, (200.0, 200.0, 3.0)), field, MappingSettings(size_bytes=15_000))
+    assert 15_000 < int(str(caught.value).split()[-1]) < 40_000
 
 
-@pytest.mark.parametrize("decoder", ["", "Nearest", "frozen"])
+@pytest.mark.parametrize("decoder", ["", "Latent", "frozen"])
 def test_an_unknown_decoder_is_refused(decoder: str) -> None:
-    with pytest.raises(ConfigError, match="transformer, nearest"):
+    with pytest.raises(ConfigError, match="latent, descriptor"):
         MappingSettings(decoder=decoder)
 
 

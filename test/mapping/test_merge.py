@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from synthetic_scene import Scene, make_map, make_scene, ring, untrained_network
+from synthetic_scene import Scene, make_map, make_scene, ring
 
 from neumap.errors import ConfigError
 from neumap.features.sift import FeatureSettings
@@ -107,12 +107,6 @@ def test_codes_of_other_lengths() -> None:
     coarse = replace(short, landmarks=replace(short.landmarks, anchor_bits=12))
     with pytest.raises(ConfigError, match="bits of an anchor"):
         merge_maps(short, coarse)
-
-
-def test_a_network_of_one_scene_is_of_no_use_in_another() -> None:
-    neural_map = make_map(make_scene(np.random.default_rng(7), 50))
-    with pytest.raises(ConfigError, match="--decoder transformer"):
-        merge_maps(neural_map, replace(neural_map, network=untrained_network(neural_map)))
 
 
 def test_joined_drift_knows_both_places_and_is_as_careful_as_either() -> None:

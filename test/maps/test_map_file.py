@@ -10,13 +10,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from map_files import Header, Tensors, assert_same, refused, rewritten
 from safetensors import safe_open
 from safetensors.numpy import save_file
-from synthetic_scene import make_map, make_scene, ring, untrained_network
+from synthetic_scene import make_map, make_scene, ring
 
 from neumap.errors import MapFileError
 from neumap.maps import map_file
@@ -25,58 +24,47 @@ from neumap.maps.map_file import HEADER_KEY, VERSION, load_map, save_map, to_byt
 from neumap.maps.neural_map import Calibration, ExpectedAccuracy, NeuralMap
 
 
-def small_map(network: bool) -> NeuralMap:
+def small_map() -> NeuralMap:
     rng = np.random.default_rng(0)
     poses = ring(20)
     given_poses = np.array([apply_deviation(p, rng.normal(size=6) * 0.01) for p in poses])
-    neural_map = replace(
+    return replace(
         make_map(make_scene(rng, 60), voxel_m=4.0),
         drift=fit_drift(poses, given_poses),
         calibration=Calibration(pixel_sigma=2.5, min_inliers=11),
+        expected=ExpectedAccuracy(7, 0.9, 0.02, 0.8, 0.7, 0.9, 0.88),
         frame_id="küche/map",
         mapping_images=20,
         seed=2**31,
     )
-    if not network:
-        return neural_map
-    torch.manual_seed(0)
-    expected = ExpectedAccuracy(7, 0.9, 0.02, 0.8, 0.7, 0.9, 0.88)
-    return replace(neural_map, network=untrained_network(neural_map), only_network=True, expected=expected)
 
 
-MAPS = {network: small_map(network) for network in (False, True)}
-CONTENT = {network: to_bytes(m) for network, m in MAPS.items()}
+MAP = small_map()
+CONTENT = to_bytes(MAP)
 
 
-@pytest.mark.parametrize("network", [False, True])
-def test_a_map_comes_back_as_it_was(tmp_path: Path, network: bool) -> None:
-    saved = save_map(tmp_path / "a.neumap", MAPS[network])
+def test_a_map_comes_back_as_it_was(tmp_path: Path) -> None:
+    saved = save_map(tmp_path / "a.neumap", MAP)
     loaded = load_map(tmp_path / "a.neumap")
-    assert_same(MAPS[network], loaded)
+    assert_same(MAP, loaded)
     assert loaded.map_id == saved.map_id
     assert len(loaded.map_id) == 16
-    assert loaded.decoder == ("scratch" if network else "nearest")
+    assert loaded.decoder == "descriptor"
     assert [p.name for p in tmp_path.iterdir()] == ["a.neumap"]
 
 
 def test_equal_maps_are_equal_files_and_others_are_not(tmp_path: Path) -> None:
-    neural_map = MAPS[True]
-    assert to_bytes(small_map(True)) == CONTENT[True]
-    assert neural_map.network is not None
-    backwards = dict(reversed(neural_map.network.weights.items()))
-    assert to_bytes(replace(neural_map, network=replace(neural_map.network, weights=backwards))) == CONTENT[True]
+    assert to_bytes(small_map()) == CONTENT
     ids = {
         save_map(tmp_path / "a.neumap", other).map_id
         for other in (
-            neural_map,
-            MAPS[False],
-            replace(neural_map, seed=1),
-            replace(neural_map, only_network=False),
-            replace(neural_map, calibration=Calibration()),
-            replace(neural_map, landmarks=replace(neural_map.landmarks, coarse=neural_map.landmarks.coarse + 1)),
+            MAP,
+            replace(MAP, seed=1),
+            replace(MAP, calibration=Calibration()),
+            replace(MAP, landmarks=replace(MAP.landmarks, coarse=MAP.landmarks.coarse + 1)),
         )
     }
-    assert len(ids) == 6
+    assert len(ids) == 4
 
 
 def test_saving_replaces_the_file(tmp_path: Path) -> None:
@@ -84,10 +72,10 @@ def test_saving_replaces_the_file(tmp_path: Path) -> None:
     path.write_bytes(b"old")
     umask = os.umask(0o027)
     try:
-        save_map(str(path), MAPS[False])
+        save_map(str(path), MAP)
     finally:
         os.umask(umask)
-    assert path.read_bytes() == CONTENT[False]
+    assert path.read_bytes() == CONTENT
     assert path.stat().st_mode & 0o777 == 0o640
 
 
@@ -105,9 +93,8 @@ def test_what_is_no_map(tmp_path: Path, content: bytes) -> None:
     refused(tmp_path / "a.neumap")
 
 
-@pytest.mark.parametrize("network", [False, True])
-def test_truncated_anywhere(tmp_path: Path, network: bool) -> None:
-    path, content = tmp_path / "a.neumap", CONTENT[network]
+def test_truncated_anywhere(tmp_path: Path) -> None:
+    path, content = tmp_path / "a.neumap", CONTENT
     lengths = {*range(0, 24), *np.linspace(24, len(content) - 1, 40).astype(int).tolist(), len(content) - 1}
     for length in sorted(lengths):
         path.write_bytes(content[:length])
@@ -116,9 +103,9 @@ def test_truncated_anywhere(tmp_path: Path, network: bool) -> None:
     refused(path)
 
 
-@given(st.integers(0, len(CONTENT[False]) - 1), st.integers(1, 255))
+@given(st.integers(0, len(CONTENT) - 1), st.integers(1, 255))
 def test_a_flipped_byte_anywhere(tmp_path_factory: pytest.TempPathFactory, where: int, by: int) -> None:
-    content = bytearray(CONTENT[False])
+    content = bytearray(CONTENT)
     content[where] ^= by
     path = tmp_path_factory.getbasetemp() / "flipped.neumap"
     path.write_bytes(content)
@@ -127,22 +114,22 @@ def test_a_flipped_byte_anywhere(tmp_path_factory: pytest.TempPathFactory, where
 
 @given(st.integers(0, 3000), st.binary(min_size=1, max_size=4))
 def test_an_overwritten_header(tmp_path_factory: pytest.TempPathFactory, where: int, new: bytes) -> None:
-    content = CONTENT[False][:where] + new + CONTENT[False][where + len(new) :]
+    content = CONTENT[:where] + new + CONTENT[where + len(new) :]
     path = tmp_path_factory.getbasetemp() / "header.neumap"
     path.write_bytes(content)
-    if content == CONTENT[False]:
+    if content == CONTENT:
         load_map(path)
     else:
         refused(path)
 
 
-def forge(path: Path, change: Callable[[Tensors, Header], object], network: bool = True) -> Path:
+def forge(path: Path, change: Callable[[Tensors, Header], object]) -> Path:
     """A map with something changed, and an id that agrees with it."""
-    return rewritten(path, CONTENT[network], change)
+    return rewritten(path, CONTENT, change)
 
 
 def test_an_unchanged_forgery_is_a_map(tmp_path: Path) -> None:
-    assert_same(MAPS[True], load_map(forge(tmp_path / "a.neumap", lambda t, h: None)))
+    assert_same(MAP, load_map(forge(tmp_path / "a.neumap", lambda t, h: None)))
 
 
 def test_other_safetensors_files(tmp_path: Path) -> None:
@@ -167,25 +154,29 @@ def test_other_safetensors_files(tmp_path: Path) -> None:
     refused(path)
 
 
-def test_a_newer_version_is_refused_and_says_so(tmp_path: Path) -> None:
+def test_another_version_is_refused_and_says_so(tmp_path: Path) -> None:
     sentence = refused(forge(tmp_path / "a.neumap", lambda t, h: h.update(version=VERSION + 1)))
     assert "newer" in sentence
     assert "upgrade" in sentence
+    for version in (1, VERSION - 1):
+        sentence = refused(forge(tmp_path / "a.neumap", lambda t, h, v=version: h.update(version=v)))
+        assert f"older neumap (map format {version}" in sentence
+        assert "make the map again" in sentence
     for version in (0, -1, "1", None, 1.5):
         refused(forge(tmp_path / "a.neumap", lambda t, h, v=version: h.update(version=v)))
 
 
 def test_an_unknown_type_of_numbers(tmp_path: Path) -> None:
     """Types that numpy does not have: the file is well-formed, its content cannot be read."""
-    length = int.from_bytes(CONTENT[False][:8], "little")
+    length = int.from_bytes(CONTENT[:8], "little")
     for old, new in ((b'"F32"', b'"I32"'), (b'"I32"', b'"BF16"'), (b'"U8"', b'"F8_E4M3"'), (b'"U8"', b'"NEW"')):
-        header = CONTENT[False][8 : 8 + length].replace(old, new)
+        header = CONTENT[8 : 8 + length].replace(old, new)
         path = tmp_path / "a.neumap"
-        path.write_bytes(len(header).to_bytes(8, "little") + header + CONTENT[False][8 + length :])
+        path.write_bytes(len(header).to_bytes(8, "little") + header + CONTENT[8 + length :])
         refused(path)
 
 
-TENSORS = sorted({"landmark.anchors", *map_file.LAYOUT, *map_file.CODES_LAYOUT})
+TENSORS = sorted({"landmark.anchors", *map_file.LAYOUT})
 
 
 @pytest.mark.parametrize("name", TENSORS)
@@ -213,23 +204,17 @@ def set_at(name: str, where: int, value: float) -> Callable[[Tensors, Header], o
     return lambda t, h: t[name].reshape(-1).__setitem__(where, value)
 
 
-COUNT = len(MAPS[True].landmarks)
-VOXELS = len(MAPS[True].grid)
+COUNT = len(MAP.landmarks)
+VOXELS = len(MAP.grid)
 
 
 @pytest.mark.parametrize(
     "change",
     [
-        set_at("codes.landmark", 0, -1),
-        set_at("codes.landmark", -1, COUNT),
-        # a landmark of another voxel
-        set_at("codes.landmark", 0, COUNT - 1),
         set_at("landmark.offsets", 0, 1),
         set_at("landmark.offsets", 1, COUNT + 5),
         set_at("landmark.offsets", -1, COUNT - 1),
         set_at("landmark.offsets", 1, -(2**31)),
-        set_at("codes.offsets", 1, -1),
-        set_at("codes.offsets", -1, COUNT + 1),
         set_at("drift.quat_xyzw", slice(None), 0),  # type: ignore[arg-type]
         set_at("drift.scale", 2, -1e-3),
         lambda t, h: t.update(
@@ -237,10 +222,7 @@ VOXELS = len(MAPS[True].grid)
         ),
         lambda t, h: t.update({"landmark.descriptors": t["landmark.descriptors"][:, :5]}),
         lambda t, h: t.update({"landmark.coarse": np.repeat(t["landmark.coarse"], 8, axis=1)}),
-        lambda t, h: t.pop("network.none_logit.bias"),
-        lambda t, h: t.update({"network.none_logit.bias": np.full(1, np.inf, np.float16)}),
-        lambda t, h: t.update({"network.embed_token.weight.scale": np.float16(1).reshape(())}),
-        lambda t, h: t.update({"network.other": np.zeros(3, np.float32)}),
+        lambda t, h: t.update({"other": np.zeros(3, np.float32)}),
     ],
 )
 def test_values_that_cannot_be(tmp_path: Path, change: Callable[[Tensors, Header], object]) -> None:
@@ -252,7 +234,7 @@ def test_offsets_whose_differences_overflow(tmp_path: Path) -> None:
         tensors["landmark.offsets"][1:4] = [2**31 - 1, -(2**31), -1]
 
     assert VOXELS >= 4
-    assert "landmark.offsets" in refused(forge(tmp_path / "a.neumap", change, network=False))
+    assert "landmark.offsets" in refused(forge(tmp_path / "a.neumap", change))
 
 
 HEADER_PATHS = [
@@ -309,25 +291,26 @@ def test_a_field_too_many_in_the_settings(tmp_path: Path) -> None:
 
 def test_where_nothing_can_be_written_nothing_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(MapFileError, match="cannot write"):
-        save_map(tmp_path / "missing" / "a.neumap", MAPS[False])
+        save_map(tmp_path / "missing" / "a.neumap", MAP)
     (tmp_path / "folder.neumap").mkdir()
     with pytest.raises(MapFileError, match="cannot write"):
-        save_map(tmp_path / "folder.neumap", MAPS[False])
+        save_map(tmp_path / "folder.neumap", MAP)
     assert [p.name for p in tmp_path.iterdir()] == ["folder.neumap"]
     assert not list((tmp_path / "folder.neumap").iterdir())
 
 
 def test_a_full_disk_leaves_the_old_map(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "a.neumap"
-    save_map(path, MAPS[True])
+    save_map(path, replace(MAP, seed=1))
+    old = path.read_bytes()
 
     def full(descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(MapFileError, match="No space left"):
-        save_map(path, MAPS[False])
-    assert path.read_bytes() == CONTENT[True]
+        save_map(path, MAP)
+    assert path.read_bytes() == old != CONTENT
     assert [p.name for p in tmp_path.iterdir()] == ["a.neumap"]
 
 
@@ -336,7 +319,7 @@ def test_an_unwritable_folder(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
     try:
         with pytest.raises(MapFileError, match="cannot write"):
-            save_map(tmp_path / "a.neumap", MAPS[False])
+            save_map(tmp_path / "a.neumap", MAP)
     finally:
         tmp_path.chmod(0o700)
     assert not list(tmp_path.iterdir())

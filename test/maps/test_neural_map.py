@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from synthetic_scene import make_map, make_scene, untrained_network
+from synthetic_scene import make_latent_map, make_map, make_scene
 
 from neumap.arrays import FloatArray
 from neumap.maps.neural_map import LandmarkCodes, VoxelGrid, encode_anchors, group_into_voxels
@@ -79,11 +76,10 @@ def test_bounds_are_those_of_the_landmarks() -> None:
     np.testing.assert_allclose(neural_map.bounds, expected, atol=1e-4)
 
 
-@pytest.mark.parametrize(("only", "decoder"), [(False, "both"), (True, "scratch")])
-def test_the_decoder_follows_from_what_the_map_holds(only: bool, decoder: str) -> None:
-    neural_map = make_map(make_scene(np.random.default_rng(3), 50))
-    assert neural_map.decoder == "nearest"
-    assert replace(neural_map, network=untrained_network(neural_map), only_network=only).decoder == decoder
+def test_the_decoder_follows_from_what_the_codes_are() -> None:
+    scene = make_scene(np.random.default_rng(3), 50)
+    assert make_map(scene).decoder == "descriptor"
+    assert make_latent_map(scene).decoder == "latent"
 
 
 def test_voxels_near_a_position_are_those_whose_box_comes_that_near() -> None:

@@ -20,7 +20,7 @@ from neumap.arrays import FloatArray, ImageArray
 from neumap.geometry.se3 import invert_pose, make_pose, matrix_from_quat, quat_from_matrix, rotation_exp
 from neumap.io.trajectories import poses_at
 from neumap.records import Camera, Trajectory
-from neumap.replay.messages import typestore
+from neumap.replay.messages import message
 from neumap.replay.rig import Timed
 from neumap.virtual import room as virtual_room
 from neumap.virtual.world import SMALL
@@ -91,22 +91,6 @@ def standing(drive: Drive, index: int, count: int) -> Drive:
 
 
 # --- messages ---------------------------------------------------------------------------------------------------------
-
-
-def message(type_name: str, **fields: Any) -> Any:
-    """A message with these fields, and zeros, nothing and empty texts for the others."""
-    from rosbags.interfaces import Nodetype
-
-    def default(kind: Any, about: Any) -> Any:
-        if kind == Nodetype.NAME:
-            return message(about)
-        if kind == Nodetype.BASE:
-            return {"string": "", "bool": False}.get(about[0], 0.0 if about[0].startswith("float") else 0)
-        return [0.0] * (about[1] if kind == Nodetype.ARRAY else 0)
-
-    known = typestore().fielddefs[type_name][1]
-    made = {name: default(*about) for name, about in known if name not in fields}
-    return typestore().types[type_name](**fields, **made)
 
 
 def time_message(stamp_ns: int) -> Any:

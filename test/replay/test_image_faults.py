@@ -94,7 +94,7 @@ def test_compressed(replayed: Replayed, drive: Drive, gray: Outcome) -> None:
 
 
 def test_unknown_encodings(replayed: Replayed, drive: Drive) -> None:
-    names = iter(("32FC1", "16UC1", "bgr9", ""))
+    names = iter(("32FC1", "64FC1", "bgr9", ""))
 
     def change(image: Any) -> Any:
         image.encoding = next(names)
@@ -103,7 +103,7 @@ def test_unknown_encodings(replayed: Replayed, drive: Drive) -> None:
     outcome = replayed(changed(recorded(drive.part(0, 4)), IMAGE, change))
     reason = "^images of the encoding '{}' are not understood: mono8, "
     outcome.tells(
-        NO_IMAGE, *(("UNINITIALIZED", reason.format(encoding)) for encoding in ("32FC1", "16UC1", "bgr9", ""))
+        NO_IMAGE, *(("UNINITIALIZED", reason.format(encoding)) for encoding in ("32FC1", "64FC1", "bgr9", ""))
     )
     assert outcome.processed == 4
 

@@ -103,7 +103,7 @@ def table() -> Any:
     """What parameters there are."""
     from neumap.tracking.settings import SPECS
 
-    return tuple(SPECS.values())
+    return list(SPECS.values())
 
 
 @pytest.fixture(scope="session")

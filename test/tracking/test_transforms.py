@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-from typing import Any
-
 import numpy as np
 import pytest
 
@@ -14,16 +11,7 @@ from neumap.tracking.transforms import TransformBuffer
 
 SECOND = 1_000_000_000
 START_NS = 1000 * SECOND
-
-
-def message(stamp_s: float, x: float, parent: str = "odom", child: str = "base_link") -> Any:
-    """A TFMessage of one transform, ``stamp_s`` seconds after the start."""
-    stamp = START_NS + round(stamp_s * SECOND)
-    header = SimpleNamespace(frame_id=parent, stamp=SimpleNamespace(sec=stamp // SECOND, nanosec=stamp % SECOND))
-    transform = SimpleNamespace(
-        translation=SimpleNamespace(x=x, y=0.0, z=0.0), rotation=SimpleNamespace(x=0.0, y=0.0, z=0.0, w=1.0)
-    )
-    return SimpleNamespace(transforms=[SimpleNamespace(header=header, child_frame_id=child, transform=transform)])
+NO_TURN = (0.0, 0.0, 0.0, 1.0)
 
 
 class Buffer(TransformBuffer):
@@ -31,13 +19,14 @@ class Buffer(TransformBuffer):
 
     def __init__(self) -> None:
         self.time = VirtualClock(START_NS)
-        super().__init__(self.time, "base_link", "odom")
-        self.add(message(0.0, 0.2, "base_link", "camera"), static=True)
+        self.warnings: list[str] = []
+        super().__init__(self.time, "base_link", "odom", self.warnings.append)
+        self.add("base_link", "camera", START_NS, (0.2, 0.0, 0.0), NO_TURN, static=True)
         self.found: list[RobotPose | str] = []
 
     def odom(self, stamp_s: float, x: float) -> None:
         """Hear odometry."""
-        self.add(message(stamp_s, x), static=False)
+        self.add("odom", "base_link", START_NS + round(stamp_s * SECOND), (x, 0.0, 0.0), NO_TURN)
 
     def wait_for(self, stamp_s: float, timeout_s: float = 1.0) -> None:
         """Wait for the poses at a stamp."""
@@ -127,3 +116,11 @@ def test_what_is_said_once_and_for_all_stays(buffer: Buffer) -> None:
     pose = buffer.base_from_camera("camera")
     assert pose is not None
     assert pose[:3, 3] == pytest.approx(np.array([0.2, 0.0, 0.0]))
+
+
+def test_what_tf2_skips_is_told_once(buffer: Buffer) -> None:
+    for stamp in (0.0, 0.1):
+        buffer.odom(stamp, float("nan"))
+    (warning,) = buffer.warnings
+    assert warning.startswith("TF_NAN_INPUT")
+    assert buffer.x is None

@@ -9,7 +9,7 @@ from tiny_scenes import FOREIGN, SHOWN, tiny_scene
 
 from neumap.arrays import Float32Array
 from neumap.model.codebooks import joint_descriptors
-from neumap.model.network import keypoint_geometry
+from neumap.model.encoder import keypoint_shape
 from neumap.training.examples import (
     FEWEST_LANDMARKS,
     MAX_LOG_ZOOM,
@@ -78,7 +78,7 @@ def test_views_are_of_their_landmarks(scene: TrainingScene, examples: list[Examp
         rows = view_rows(scene, example)
         points = np.broadcast_to(example.points.numpy()[:, None], (*rows.shape, 3))
         np.testing.assert_array_equal(scene.points[scene.landmark[rows[used]]], points[used])
-        expected = keypoint_geometry(scene.size[rows.ravel()], scene.angle[rows.ravel()])
+        expected = keypoint_shape(scene.size[rows.ravel()], scene.angle[rows.ravel()])
         np.testing.assert_allclose(example.view_shape.numpy(), expected, atol=1e-6)
 
 
@@ -126,7 +126,7 @@ def test_so_many_as_were_asked_for(scene: TrainingScene) -> None:
 def test_without_augmentation_keypoints_are_as_they_were(scene: TrainingScene, examples: list[Example]) -> None:
     rows = asked_rows(scene, examples[0])
     np.testing.assert_allclose(examples[0].descriptors.numpy(), joint(scene)[rows], atol=1e-3)
-    expected = keypoint_geometry(scene.size[rows], scene.angle[rows])
+    expected = keypoint_shape(scene.size[rows], scene.angle[rows])
     np.testing.assert_allclose(examples[0].shape.numpy(), expected, atol=1e-6)
 
 
@@ -136,7 +136,7 @@ def test_augmentation_changes_the_keypoints_and_nothing_else(scene: TrainingScen
     alike = np.einsum("ij,ij->i", example.descriptors.numpy(), joint(scene)[rows])
     assert 0.9 < alike.min() < np.median(alike) < 0.999
     np.testing.assert_allclose(np.linalg.norm(example.descriptors.numpy(), axis=1), 1, atol=1e-5)
-    assert not np.allclose(example.shape.numpy(), keypoint_geometry(scene.size[rows], scene.angle[rows]))
+    assert not np.allclose(example.shape.numpy(), keypoint_shape(scene.size[rows], scene.angle[rows]))
     # what of the scene is drawn first does not depend on the augmentation
     for name in ("rays", "view_descriptors", "view_shape", "counts", "points", "right"):
         assert torch.equal(getattr(example, name), getattr(examples[0], name)), name
@@ -145,7 +145,7 @@ def test_augmentation_changes_the_keypoints_and_nothing_else(scene: TrainingScen
 def test_each_image_is_rolled_and_zoomed_as_a_whole(scene: TrainingScene) -> None:
     example = ExampleSource([scene], 0, Augmentation()).draw(400, 300, 3, images=3)
     rows = asked_rows(scene, example)
-    seen = keypoint_geometry(scene.size[rows], scene.angle[rows])
+    seen = keypoint_shape(scene.size[rows], scene.angle[rows])
     shape = example.shape.numpy()
     zoom = shape[:, 0] - seen[:, 0]
     roll = (np.arctan2(*shape[:, 1:].T) - np.arctan2(*seen[:, 1:].T) + np.pi) % (2 * np.pi) - np.pi

@@ -44,7 +44,7 @@ class Track:
 def camera_poses(
     bag: BagReader, transforms: RecordedTransforms, camera_frame: str, stamps_ns: IntArray, options: BagOptions
 ) -> tuple[Lookup, tuple[str, ...]]:
-    """The poses of the camera's optical frame in the map at stamps (N,), and what the user should know of them.
+    """Return the poses of the camera's optical frame in the map at stamps (N,), and what the user should know.
 
     By /tf where it connects the map's frame with the camera's; else by the one topic with poses in the map's frame;
     else by odometry. Raises :class:`~neumap.errors.DataError` where the bag does not tell the poses,
@@ -92,7 +92,7 @@ def _drift(topic: Topic) -> str:
 
 
 def _mounted(transforms: RecordedTransforms, base: str, camera_frame: str, stamps_ns: IntArray, topic: Topic) -> Lookup:
-    """The pose of the camera in the frame whose poses the topic tells."""
+    """Return the pose of the camera in the frame whose poses the topic tells."""
     problem = transforms.problem(base, camera_frame)
     if problem:
         raise DataError(
@@ -103,7 +103,7 @@ def _mounted(transforms: RecordedTransforms, base: str, camera_frame: str, stamp
 
 
 def read_track(bag: BagReader, topic: Topic) -> Track:
-    """All that a topic of poses tells, by the stamps of the headers.
+    """Read all that a topic of poses tells, by the stamps of the headers.
 
     Raises :class:`~neumap.errors.DataError` where it tells poses of several frames, and for poses that are none.
     """
@@ -122,14 +122,14 @@ def read_track(bag: BagReader, topic: Topic) -> Track:
 
 
 def _pose(type_: str, message: Any) -> Any:
-    """The Pose or Transform in a message of a type."""
+    """Return the Pose or Transform in a message of a type."""
     if type_ == TRANSFORM:
         return message.transform
     return message.pose.pose if type_ in (ODOMETRY, POSE_WITH_COVARIANCE) else message.pose
 
 
 def _trajectory(stamps: Sequence[int], rows: Sequence[Row], what: str) -> Trajectory:
-    """The trajectory of samples, sorted by stamp, the first of each stamp. Errors begin with ``what``."""
+    """Make the trajectory of samples, sorted by stamp, the first of each stamp. Errors begin with ``what``."""
     times, first = np.unique(np.array(stamps, dtype=np.int64), return_index=True)
     table = np.array(rows, dtype=np.float64).reshape(-1, 7)[first]
     bad = ~np.isfinite(table).all(axis=1)

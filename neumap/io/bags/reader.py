@@ -36,7 +36,7 @@ class Message(NamedTuple):
 
 
 def is_bag(path: Path) -> bool:
-    """Whether the path is a rosbag2 recording: a storage file, or a folder with one or with ``metadata.yaml``."""
+    """Tell whether the path is a rosbag2 recording: a storage file, or a folder with one or ``metadata.yaml``."""
     if not path.is_dir():
         return path.suffix.lower() in SUFFIXES
     return (path / "metadata.yaml").is_file() or bool(_storage_files(path))
@@ -73,11 +73,11 @@ class BagReader:
 
     @property
     def topics(self) -> tuple[Topic, ...]:
-        """All topics, sorted by name."""
+        """Return all topics, sorted by name."""
         return tuple(sorted(self._connections, key=lambda topic: (topic.name, topic.type)))
 
     def messages(self, topics: Iterable[Topic], start_ns: int | None = None) -> Iterator[Message]:
-        """The messages of some topics, received at ``start_ns`` or later, in the order of their receiving."""
+        """Yield the messages of some topics, received at ``start_ns`` or later, in the order of their receiving."""
         of = {id(connection): topic for topic in topics for connection in self._connections[topic]}
         connections = [c for some in self._connections.values() for c in some if id(c) in of]
         # no connections would mean all of them
@@ -105,13 +105,13 @@ class BagReader:
             )
 
     def first(self, topic: Topic) -> Any:
-        """The first message of a topic, decoded; None where it has none."""
+        """Decode the first message of a topic; None where it has none."""
         for message in self.messages([topic]):
             return self.decode(message)
         return None
 
     def decode(self, message: Message) -> Any:
-        """The message as an object with the fields of its type; arrays may be read-only views of its bytes."""
+        """Decode a message to an object with the fields of its type; arrays may be read-only views of its bytes."""
         if message.data[: len(_ZSTD)] == _ZSTD:
             raise DataError(f"the messages of {self.path} are compressed: give the folder with its metadata.yaml")
         with self._explained(f"a message on {message.topic.name} cannot be decoded"):
@@ -157,7 +157,7 @@ def _close(reader: Any) -> None:
 
 
 def _storage(path: Path) -> Path:
-    """What rosbags is to open: the path itself, or the one storage file of a folder without metadata."""
+    """Return what rosbags is to open: the path itself, or the one storage file of a folder without metadata."""
     if not path.is_dir() or (path / "metadata.yaml").is_file():
         return path
     files = _storage_files(path)

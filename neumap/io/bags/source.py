@@ -44,7 +44,7 @@ class _Stamped(NamedTuple):
 
 
 def open_bag(path: PathLike, *, poses: bool, depth: bool = True, options: BagOptions | None = None) -> Source:
-    """The images of a rosbag2 recording, sorted by the stamps of their headers; read from it when asked for.
+    """Open the images of a rosbag2 recording, sorted by the stamps of their headers; read when asked for.
 
     With ``poses`` each frame gets the pose of the camera's optical frame in the map at its stamp (from /tf, a topic
     of poses or odometry) and frames without one are left out; without, poses are not looked at. With ``depth`` a
@@ -153,7 +153,7 @@ def _names(look: Look, topic: Topic, info: Any) -> tuple[str, ...]:
 
 
 def _usable(topic: Topic, images: Sequence[_Stamped]) -> tuple[list[_Stamped], tuple[str, ...]]:
-    """The images sorted by stamp, without those that have none or the stamp of another one."""
+    """Return the images sorted by stamp, without those that have none or the stamp of another one."""
     stamped = [each for each in images if each.stamp_ns]
     if not stamped:
         raise DataError(f"the images on {topic.name} have no stamps (header.stamp is zero): record them with stamps")

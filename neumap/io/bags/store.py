@@ -25,7 +25,7 @@ class Position(NamedTuple):
 
 
 def numbered(messages: Iterable[Message]) -> Iterator[tuple[Position, Message]]:
-    """The messages with their positions."""
+    """Yield the messages with their positions."""
     last: dict[Topic, Position] = {}
     for message in messages:
         before = last.get(message.topic)
@@ -42,19 +42,20 @@ class MessageStore:
     message to message, and starts anew where the wanted one is behind it or far ahead.
     """
 
-    def __init__(self, bag: BagReader, topics: Collection[Topic]) -> None:
+    def __init__(self, bag: BagReader, topics: Collection[Topic], most_kept_bytes: int = KEPT_BYTES) -> None:
         self._bag = bag
         self._topics = tuple(topics)
         self._lock = Lock()
         self._kept: OrderedDict[Position, Message] = OrderedDict()
         self._kept_bytes = 0
+        self._most_kept_bytes = most_kept_bytes
         self._rest: Iterator[tuple[Position, Message]] | None = None
         self._time_ns = 0
         # the last position of each topic that the iteration has passed
         self._passed: dict[Topic, Position] = {}
 
     def read(self, position: Position) -> Message:
-        """The message at a position.
+        """Read the message at a position.
 
         Raises :class:`~neumap.errors.DataError` where it is no longer there.
         """
@@ -96,6 +97,6 @@ class MessageStore:
             return
         self._kept[position] = message
         self._kept_bytes += len(message.data)
-        while self._kept_bytes > KEPT_BYTES:
+        while self._kept_bytes > self._most_kept_bytes:
             _, oldest = self._kept.popitem(last=False)
             self._kept_bytes -= len(oldest.data)

@@ -56,7 +56,7 @@ class Look:
 
 
 def look_at_images(bag: BagReader) -> dict[Topic, Look]:
-    """All image topics that hold messages, with the look of the first one."""
+    """Look at the first message of all image topics that hold some."""
     looks = {}
     for topic in with_messages(bag.topics, IMAGES):
         first = bag.first(topic)
@@ -71,12 +71,12 @@ def look_at_images(bag: BagReader) -> dict[Topic, Look]:
 
 
 def with_messages(topics: Iterable[Topic], types: Sequence[str]) -> list[Topic]:
-    """The topics of these types that are not empty."""
+    """Return the topics of these types that are not empty."""
     return [topic for topic in topics if topic.type in types and topic.count]
 
 
 def choose_image(bag: BagReader, looks: Mapping[Topic, Look], name: str | None) -> Topic:
-    """The topic of the images.
+    """Choose the topic of the images.
 
     Raises :class:`~neumap.errors.DataError` where there is none, :class:`~neumap.errors.ConfigError` where
     the one that was given is none, or where several could be meant.
@@ -93,7 +93,7 @@ def choose_image(bag: BagReader, looks: Mapping[Topic, Look], name: str | None) 
 
 
 def choose_camera_info(bag: BagReader, image: Topic, frame: str, name: str | None) -> Topic:
-    """The topic of the images' calibration: beside the images, else of their ``frame``, else the only one.
+    """Choose the topic of the calibration: beside the images, else of their ``frame``, else the only one.
 
     Raises as :func:`choose_image` does.
     """
@@ -114,7 +114,7 @@ def choose_camera_info(bag: BagReader, image: Topic, frame: str, name: str | Non
 def choose_depth(
     bag: BagReader, looks: Mapping[Topic, Look], image: Look, name: str | None
 ) -> tuple[Topic | None, tuple[str, ...]]:
-    """The topic of depth that is registered to the images, if there is one, and what the user should know.
+    """Choose the topic of depth that is registered to the images, if any, and say what the user should know.
 
     Depth is registered where it is in the images' frame and of their size. ``image`` is the look of the images, with
     their size. Raises as :func:`choose_image` does.
@@ -135,7 +135,7 @@ def choose_depth(
 
 
 def pose_topics(bag: BagReader) -> list[Topic]:
-    """The topics that may tell where something was, not where it should be."""
+    """Return the topics that may tell where something was, not where it should be."""
     return [
         topic
         for topic in with_messages(bag.topics, POSES)
@@ -144,7 +144,7 @@ def pose_topics(bag: BagReader) -> list[Topic]:
 
 
 def choose_pose(bag: BagReader, map_frame: str, why_not_tf: str) -> Topic:
-    """The topic of poses to take where /tf does not tell: in the frame of the map, else odometry.
+    """Choose the topic of poses where /tf does not tell: in the frame of the map, else odometry.
 
     Raises :class:`~neumap.errors.DataError` where there is none, with ``why_not_tf``;
     :class:`~neumap.errors.ConfigError` where several could be meant.
@@ -161,17 +161,17 @@ def choose_pose(bag: BagReader, map_frame: str, why_not_tf: str) -> Topic:
 
 
 def given_pose(bag: BagReader, name: str) -> Topic:
-    """The topic of poses, or of transforms, that the user named."""
+    """Return the topic of poses, or of transforms, that the user named."""
     return _given(bag, name, "--pose-topic", (*POSES, TF))
 
 
 def info_name(image: Topic) -> str:
-    """Where the calibration of an image topic is by convention: beside the image, whatever its transport."""
+    """Return where the calibration of an image topic is by convention: beside it, whatever its transport."""
     return f"{_base(image).rpartition('/')[0]}/camera_info"
 
 
 def is_rectified(image: Topic) -> bool:
-    """Whether the images are undistorted, by the names of image_proc: image_rect, image_rect_color ..."""
+    """Tell whether the images are undistorted, by the names of image_proc: image_rect, image_rect_color ..."""
     return "rect" in _base(image).rpartition("/")[2].split("_")
 
 
@@ -181,7 +181,7 @@ def _base(image: Topic) -> str:
 
 
 def _without_copies(topics: list[Topic]) -> list[Topic]:
-    """Without the compressed copies of images that are there as they were."""
+    """Leave out the compressed copies of images that are there as they were."""
     raw = {topic.name for topic in topics if topic.type == IMAGE}
     return [topic for topic in topics if topic.name in raw or _base(topic) not in raw]
 

@@ -13,7 +13,7 @@ from neumap.arrays import FloatArray, IntArray
 from neumap.errors import DataError
 from neumap.geometry.se3 import invert_pose, make_pose, matrix_from_quat
 from neumap.geometry.transform_tree import TransformTree
-from neumap.io.pose_messages import add_transforms
+from neumap.io.pose_messages import transforms_of
 from neumap.io.stamps import LIMIT_NS
 from neumap.io.trajectories import MAX_GAP_NS, poses_at
 from neumap.records import Trajectory
@@ -47,13 +47,13 @@ class RecordedTransforms:
 
     @property
     def stamps_ns(self) -> IntArray:
-        """All stamps (N,) of /tf, in order, each once."""
-        edges = self._tree.edges.values()
-        return np.array(sorted({stamp for edge in edges if not edge.is_static for stamp in edge.stamps}), np.int64)
+        """Return all stamps (N,) of /tf, in order, each once."""
+        moving = (edge.stamps for edge in self._tree.edges.values() if not edge.is_static)
+        return np.array(sorted({stamp for stamps in moving for stamp in stamps}), dtype=np.int64)
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What the user should know: how many transforms were left out, and why."""
+        """Say what the user should know: how many transforms were left out, and why."""
         skipped = self._tree.skipped
         if not skipped:
             return ()
@@ -63,12 +63,13 @@ class RecordedTransforms:
         return (f"{left_out} of {self._count} transforms are left out, as tf2 does: {'; '.join(told + more)}",)
 
     def add(self, transforms: Sequence[Any], is_static: bool) -> None:
-        """Adds the geometry_msgs/TransformStamped of a tf2_msgs/TFMessage of /tf or /tf_static."""
+        """Add the geometry_msgs/TransformStamped of a tf2_msgs/TFMessage of /tf or /tf_static."""
         self._count += len(transforms)
-        add_transforms(self._tree, transforms, is_static)
+        for each in transforms_of(transforms):
+            self._tree.add(*each, is_static)
 
     def problem(self, target: str, source: str) -> str:
-        """Why the pose of ``source`` in ``target`` cannot be known at any time; empty where it can."""
+        """Say why the pose of ``source`` in ``target`` cannot be known at any time; empty where it can."""
         try:
             self._path(target, source)
         except DataError as error:
@@ -76,7 +77,7 @@ class RecordedTransforms:
         return ""
 
     def lookup(self, target: str, source: str, stamps_ns: IntArray) -> Lookup:
-        """The pose of the frame ``source`` in the frame ``target`` at stamps (N,), interpolated link by link.
+        """Return the pose of the frame ``source`` in the frame ``target`` at stamps (N,), interpolated link by link.
 
         Raises :class:`~neumap.errors.DataError` for frames that are not connected, naming those that are known, for a
         frame with several parents, and for a static link that changes.
@@ -99,7 +100,7 @@ class RecordedTransforms:
         return Lookup(poses, known, gap)
 
     def _path(self, target: str, source: str) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
-        """The links (parent, child) upwards from the source, and from the target, to the first common ancestor."""
+        """Return the links (parent, child) upwards from source and from target to the first common ancestor."""
         from_source, source_end = self._upwards(source)
         from_target, target_end = self._upwards(target)
         above_source = [source, *(parent for parent, _ in from_source)]
@@ -113,7 +114,7 @@ class RecordedTransforms:
         raise DataError(f"/tf does not connect {target} with {source}: {'; '.join((self._known(), *self.notes))}")
 
     def _upwards(self, frame: str) -> tuple[list[tuple[str, str]], str]:
-        """The links from a frame to its root, and what is wrong with the frame where they end."""
+        """Return the links from a frame to its root, and what is wrong with the frame where they end."""
         links: list[tuple[str, str]] = []
         while edge := self._tree.edges.get(frame):
             if len(edge.told) > 1:
@@ -131,7 +132,7 @@ class RecordedTransforms:
 
     def _poses(self, parent: str, child: str, stamps_ns: IntArray) -> tuple[FloatArray, npt.NDArray[np.bool_]]:
         is_static = self._tree.edges[child].is_static
-        trajectory = self._trajectory(child)
+        trajectory = self._samples(child)
         if is_static and not _is_constant(trajectory):
             raise DataError(
                 f"the link {parent} -> {child} of /tf_static changes: the bag holds recordings of two robots or of a "
@@ -143,8 +144,8 @@ class RecordedTransforms:
         # between equal samples nothing moved, however far apart they are
         return poses_at(trajectory, stamps_ns, LIMIT_NS if _is_constant(trajectory) else MAX_GAP_NS)
 
-    def _trajectory(self, child: str) -> Trajectory:
-        """The samples of a frame in its parent, of /tf the first of each stamp."""
+    def _samples(self, child: str) -> Trajectory:
+        """Return the samples of a frame in its parent, of /tf the first of each stamp."""
         if child not in self._trajectories:
             edge = self._tree.edges[child]
             stamps, rows = np.array(edge.stamps, dtype=np.int64), np.array(edge.rows)

@@ -40,7 +40,7 @@ class BagWriter:
         self._new_writer = _import_writer()
 
     def write(self, topic: str, type_: str, stamp_ns: int, message: Any, latched: bool = False) -> None:
-        """Adds a message of ``type_`` ("tf2_msgs/msg/TFMessage"): its CDR bytes, or an object of the typestore.
+        """Add a message of ``type_`` ("tf2_msgs/msg/TFMessage"): its CDR bytes, or an object of the typestore.
 
         ``stamp_ns`` is when it was received. ``latched`` marks a topic, with its first message, as one whose last
         message late subscribers get (transient local, as /tf_static).

@@ -1,21 +1,18 @@
-"""Maps of both versions of the file: latents and packed anchors, and what version 1 wrote instead."""
+"""The map file: latents and packed anchors."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from map_files import Header, Tensors, assert_same, refused, rewritten
-from synthetic_scene import make_latent_map, make_map, make_scene, untrained_network
+from synthetic_scene import make_latent_map, make_map, make_scene
 
-from neumap.maps.map_file import VERSION, load_map, pack_bits, save_map, to_bytes, unpack_bits
-from neumap.maps.neural_map import ANCHOR_BITS, NeuralMap
+from neumap.maps.map_file import load_map, pack_bits, save_map, to_bytes, unpack_bits
 from neumap.model.decoder import shipped_decoder
 
 Change = Callable[[Tensors, Header], object]
@@ -56,7 +53,7 @@ def test_packed_numbers_are_where_they_are_said_to_be() -> None:
     assert pack_bits(values % 16, 4).tobytes() == bytes.fromhex("c3f0")
 
 
-# --- version 2: latents ----------------------------------------------------------------------------
+# --- latents ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("parts", "bits"), [(8, 12), (1, 4), (6, 12), (STAGES, 16)])
@@ -68,7 +65,7 @@ def test_a_map_of_latents_comes_back_as_it_was(tmp_path: Path, parts: int, bits:
     loaded = load_map(tmp_path / "a.neumap")
     assert_same(neural_map, loaded)
     assert loaded.map_id == saved.map_id
-    assert loaded.decoder == "transformer"
+    assert loaded.decoder == "latent"
     assert loaded.decoder_id == shipped_decoder().decoder_id
     points = loaded.landmarks.points(loaded.grid)
     np.testing.assert_allclose(np.sort(points, axis=0), np.sort(SCENE.points, axis=0), atol=1.01 * 2.0 / (2**bits - 1))
@@ -103,20 +100,20 @@ def test_what_is_no_decoder_id_is_refused(tmp_path: Path, decoder_id: object) ->
 
 
 @pytest.mark.parametrize("name", ["decoder_id", "anchor_bits"])
-def test_what_version_2_added_must_be_there(tmp_path: Path, name: str) -> None:
+def test_what_tells_how_codes_are_stored_must_be_there(tmp_path: Path, name: str) -> None:
     assert name in refused(forge(tmp_path, lambda t, h: h.pop(name)))
 
 
-@pytest.mark.parametrize("decoder", ["nearest", "scratch", "both", "frozen", "", None])
+@pytest.mark.parametrize("decoder", ["descriptor", "frozen", "", None])
 def test_a_decoder_that_does_not_go_with_the_id_is_refused(tmp_path: Path, decoder: object) -> None:
     assert repr(decoder) in refused(forge(tmp_path, lambda t, h: h.update(decoder=decoder)))
 
 
 def test_descriptors_are_not_read_as_latents(tmp_path: Path) -> None:
     """Neither where the id is left out, nor where a map of descriptors claims to be one of latents."""
-    refused(forge(tmp_path, lambda t, h: h.update(decoder="nearest", decoder_id="")))
+    refused(forge(tmp_path, lambda t, h: h.update(decoder="descriptor", decoder_id="")))
     described = to_bytes(make_map(SCENE, 4.0))
-    claim = {"decoder": "transformer", "decoder_id": shipped_decoder().decoder_id}
+    claim = {"decoder": "latent", "decoder_id": shipped_decoder().decoder_id}
     assert "16 + 8 bytes" in refused(rewritten(tmp_path / "a.neumap", described, lambda t, h: h.update(claim)))
 
 
@@ -163,75 +160,3 @@ def test_anchors_of_another_length_or_type_are_refused(
         tensors["landmark.anchors"] = spoil(tensors["landmark.anchors"])
 
     assert "anchors" in refused(forge(tmp_path, change))
-
-
-# --- version 1 -------------------------------------------------------------------------------------
-
-# what version 1 called the decoders
-OLD_NAMES = {"nearest": "nearest", "scratch": "transformer", "both": "both"}
-
-
-def described(decoder: str) -> NeuralMap:
-    neural_map = make_map(SCENE, 4.0)
-    if decoder == "nearest":
-        return neural_map
-    torch.manual_seed(0)
-    return replace(neural_map, network=untrained_network(neural_map), only_network=decoder == "scratch")
-
-
-def as_version_1(tensors: Tensors, header: Header) -> None:
-    """Anchors were numbers of 16 bits, the header did not know of frozen decoders, and "transformer" was a network
-    trained on the scene."""
-    tensors["landmark.anchors"] = unpack_bits(tensors["landmark.anchors"], ANCHOR_BITS, COUNT)
-    header["decoder"] = OLD_NAMES[header["decoder"]]
-    header["version"] = 1
-    del header["decoder_id"], header["anchor_bits"]
-
-
-def version_1(path: Path, decoder: str = "nearest", change: Change = lambda t, h: None) -> Path:
-    """A file as version 1 wrote it, and then ``change``."""
-
-    def both(tensors: Tensors, header: Header) -> None:
-        as_version_1(tensors, header)
-        change(tensors, header)
-
-    return rewritten(path / "old.neumap", to_bytes(described(decoder)), both)
-
-
-@pytest.mark.parametrize("decoder", OLD_NAMES)
-def test_a_map_of_version_1_still_loads(tmp_path: Path, decoder: str) -> None:
-    loaded = load_map(version_1(tmp_path, decoder))
-    assert_same(described(decoder), loaded)
-    assert loaded.decoder == decoder
-    assert loaded.decoder_id == ""
-    assert loaded.landmarks.anchor_bits == 16
-
-
-@pytest.mark.parametrize("decoder", OLD_NAMES)
-def test_a_map_of_version_1_is_saved_as_one_of_today(tmp_path: Path, decoder: str) -> None:
-    old = load_map(version_1(tmp_path, decoder))
-    new = save_map(tmp_path / "new.neumap", old)
-    assert_same(old, load_map(tmp_path / "new.neumap"))
-    assert new.map_id != old.map_id
-    assert (tmp_path / "new.neumap").read_bytes() == to_bytes(described(decoder))
-
-
-@pytest.mark.parametrize("decoder", ["scratch", "frozen", ""])
-def test_decoders_that_version_1_did_not_know_are_refused(tmp_path: Path, decoder: str) -> None:
-    assert "unknown" in refused(version_1(tmp_path, "nearest", lambda t, h: h.update(decoder=decoder)))
-
-
-def test_a_transformer_of_version_1_needs_its_network(tmp_path: Path) -> None:
-    assert "codes.offsets" in refused(version_1(tmp_path, "nearest", lambda t, h: h.update(decoder="transformer")))
-
-
-def test_version_1_with_the_layout_of_version_2_is_refused(tmp_path: Path) -> None:
-    for content in (CONTENT, to_bytes(described("nearest"))):
-        path = rewritten(tmp_path / "a.neumap", content, lambda t, h: h.update(version=1))
-        assert "landmark.anchors is uint8" in refused(path)
-
-
-def test_version_2_with_the_layout_of_version_1_is_refused(tmp_path: Path) -> None:
-    assert VERSION == 2
-    more = {"version": 2, "decoder_id": "", "anchor_bits": 16}
-    assert "landmark.anchors is uint16" in refused(version_1(tmp_path, "nearest", lambda t, h: h.update(more)))
