@@ -40,7 +40,8 @@ from neumap.mapping import build, landmarks
 from neumap.mapping.build import MappingSettings, map_of, survey
 from neumap.maps.map_file import to_bytes
 from neumap.maps.neural_map import NeuralMap
-from neumap.model import decoder
+from neumap.model import weights
+from neumap.model.decoder import shipped_decoder
 from neumap.process import set_up
 from neumap.progress import Progress
 
@@ -78,12 +79,15 @@ def searching(**attributes: Any) -> Iterator[None]:
 @contextmanager
 def shipping(path: Path) -> Iterator[None]:
     """The decoder at ``path`` is the one that ships."""
-    decoder.shipped_decoder.cache_clear()
+    caches = weights.shipped_weights, shipped_decoder
+    for cached in caches:
+        cached.cache_clear()
     try:
-        with mock.patch.object(decoder, "DECODER_FILE", path):
+        with mock.patch.object(weights, "DECODER_FILE", path):
             yield
     finally:
-        decoder.shipped_decoder.cache_clear()
+        for cached in caches:
+            cached.cache_clear()
 
 
 def whole_images() -> AbstractContextManager[object]:

@@ -22,7 +22,7 @@ from neumap.maps import DECODERS, LATENT
 from neumap.maps.drift import DriftField
 from neumap.maps.neural_map import ANCHOR_BITS, Calibration, ExpectedAccuracy, LandmarkCodes, NeuralMap, VoxelGrid
 from neumap.model.codebooks import shipped_codebooks
-from neumap.model.decoder import shipped_decoder
+from neumap.model.weights import shipped_weights
 
 FORMAT = "neumap"
 VERSION = 3
@@ -308,13 +308,13 @@ def _check_decoder(header: dict[str, Any], lengths: dict[str, int]) -> str:
     if (header["decoder"] == LATENT) != bool(decoder_id):
         raise ValueError(f"its decoder {header['decoder']!r} does not go with the decoder id {decoder_id!r}")
     if decoder_id:
-        frozen = shipped_decoder()
-        if decoder_id != frozen.decoder_id:
+        shipped = shipped_weights()
+        if decoder_id != shipped.decoder_id:
             raise ValueError(
-                f"it was made for decoder {decoder_id}, and this neumap has {frozen.decoder_id}: "
+                f"it was made for decoder {decoder_id}, and this neumap has {shipped.decoder_id}: "
                 "map again, or use the neumap that made it"
             )
-        if not 1 <= lengths["P"] <= len(frozen.codebook.words) or lengths["Q"]:
+        if not 1 <= lengths["P"] <= len(shipped.words) or lengths["Q"]:
             raise ValueError(f"there are no latents of {lengths['P']} + {lengths['Q']} bytes")
         return str(decoder_id)
     for kind, letter in (("descriptor", "P"), ("coarse", "Q")):
@@ -330,7 +330,7 @@ def _assemble_drift(tensors: Tensors, header: dict[str, Any]) -> DriftField:
         raise ValueError(f"its drift field has {len(quaternions)} viewpoints")
     if (np.abs(np.linalg.norm(quaternions, axis=1) - 1) > 0.01).any() or (tensors["drift.scale"] < 0).any():
         raise ValueError("its drift field holds values that cannot be")
-    return DriftField(
+    field = DriftField(
         poses=se3.make_pose(se3.matrix_from_quat(quaternions), tensors["drift.positions"].astype(np.float64)),
         deviations=tensors["drift.deviations"].astype(np.float64),
         scale=tensors["drift.scale"].astype(np.float64),
@@ -338,3 +338,5 @@ def _assemble_drift(tensors: Tensors, header: dict[str, Any]) -> DriftField:
         angle_rad=float(_number("drift.angle_rad", header["angle_rad"], TINY)),
         noise=float(_number("drift.noise", header["noise"], TINY)),
     )
+    field.check()
+    return field

@@ -18,8 +18,9 @@ from neumap.errors import MapFileError
 from neumap.features.sift import FeatureExtractor, Features
 from neumap.model.attention import GeometricAttention
 from neumap.model.codebooks import WORDS
-from neumap.model.decoder import DECODER_FILE, FrozenDecoder, load_decoder, save_decoder, shipped_decoder
+from neumap.model.decoder import FrozenDecoder, load_decoder, save_decoder, shipped_decoder
 from neumap.model.encoder import EMBEDDING, KeypointEncoder
+from neumap.model.weights import DECODER_FILE, shipped_weights
 
 Tensors = dict[str, Any]
 LARGEST_FILE = 10_000_000
@@ -173,7 +174,7 @@ def test_the_package_ships_a_small_decoder(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(socket, "create_connection", offline)
     assert DECODER_FILE.stat().st_size <= LARGEST_FILE
     loaded = load_decoder(DECODER_FILE)
-    assert loaded.decoder_id == shipped_decoder().decoder_id
+    assert loaded.decoder_id == shipped_decoder().decoder_id == shipped_weights().decoder_id
     assert shipped_decoder() is shipped_decoder()
     assert not loaded.encoder.training
 
@@ -199,7 +200,7 @@ def test_an_embedding_does_not_depend_on_what_else_is_embedded(
     np.testing.assert_allclose(embed(decoder, backwards)[::-1], embedded, atol=1e-5)
     for i in (0, len(keypoints) - 1):
         np.testing.assert_allclose(embed(decoder, keypoints.select(np.array([i])))[0], embedded[i], atol=1e-5)
-    monkeypatch.setattr("neumap.model.decoder.ROWS_AT_ONCE", 7)
+    monkeypatch.setattr("neumap.model.decoder.KEYPOINTS_AT_ONCE", 7)
     np.testing.assert_allclose(embed(decoder, keypoints), embedded, atol=1e-5)
 
 
