@@ -186,7 +186,7 @@ def _given(args: argparse.Namespace) -> _Given:
 def _features(content: Any) -> Any:
     from dataclasses import fields
 
-    from neumap.features.sift import FeatureSettings
+    from neumap.features import DEFAULT, EXTRACTORS, extractor_class
 
     def positive(value: Any) -> float:
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < 1e6:
@@ -198,5 +198,10 @@ def _features(content: Any) -> Any:
             raise argparse.ArgumentTypeError(f"'{value}' is not a number of keypoints, 100 at least")
         return int(positive(value))
 
-    known: dict[str, options.Parser] = {f.name: whole if f.type == "int" else positive for f in fields(FeatureSettings)}
-    return FeatureSettings(**options.parse_options("features", content, known))
+    extractor: dict[str, options.Parser] = {"extractor": options.one_of(*EXTRACTORS)}
+    named = {name: value for name, value in content.items() if name in extractor} if isinstance(content, dict) else {}
+    kind = extractor_class(options.parse_options("features", named, extractor).get("extractor", DEFAULT)).settings_class
+    known = {f.name: whole if f.type == "int" else positive for f in fields(kind)}
+    given = options.parse_options("features", content, {**known, **extractor})
+    given.pop("extractor", None)
+    return kind(**given)

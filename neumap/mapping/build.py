@@ -12,7 +12,8 @@ import torch
 
 from neumap.arrays import FloatArray, IntArray
 from neumap.errors import ConfigError, MappingError
-from neumap.features.sift import FeatureSettings
+from neumap.features import default_settings
+from neumap.features.extractor import FeatureSettings
 from neumap.localization.localizer import Localizer
 from neumap.localization.verdict import judge
 from neumap.mapping import bundle, correspondences, landmarks, tracks
@@ -32,6 +33,7 @@ from neumap.maps.neural_map import (
     Calibration,
     NeuralMap,
     lay_out,
+    mismatch,
 )
 from neumap.model.codebooks import Codes, shipped_codebooks
 from neumap.model.decoder import shipped_decoder
@@ -72,7 +74,7 @@ class MappingSettings:
     use_depth: bool = True
     seed: int = 0
     frame_id: str = "map"
-    features: FeatureSettings = field(default_factory=FeatureSettings)
+    features: FeatureSettings = field(default_factory=default_settings)
 
     def __post_init__(self) -> None:
         if self.decoder not in DECODERS:
@@ -83,6 +85,8 @@ class MappingSettings:
             raise ConfigError("a quick map is not fitted: give a size instead of quick, or do not fit")
         if self.fit and self.decoder != LATENT:
             raise ConfigError(f"codes are fitted under the frozen decoder: fit with decoder {LATENT} only")
+        if reason := mismatch(self.decoder, self.features):
+            raise ConfigError(reason)
 
     @property
     def budget(self) -> int | None:

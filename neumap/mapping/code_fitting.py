@@ -14,7 +14,7 @@ from scipy.spatial import cKDTree
 from neumap.arrays import Float32Array, FloatArray, IntArray
 from neumap.geometry import se3
 from neumap.localization.verification import NEAREST_M, mutual_best
-from neumap.mapping.correspondences import CANDIDATES, agree_in_depth
+from neumap.mapping.correspondences import NEAREST_KEYPOINTS, agree_in_depth
 from neumap.mapping.keyframes import Keyframes
 from neumap.mapping.landmarks import mean_descriptors
 from neumap.mapping.tracks import CAUCHY_PX, Tracks, refine_points
@@ -72,7 +72,7 @@ def find_in_image(
     visible = np.flatnonzero((seen[:, 2] > NEAREST_M) & inside)
     tree = cKDTree(keyframes.rays[here])
     radius = SEARCH_RADIUS_PX / keyframes.focal_px[i]
-    _, near = tree.query(rays[visible], k=np.arange(1, CANDIDATES + 1), distance_upper_bound=radius)
+    _, near = tree.query(rays[visible], k=np.arange(1, NEAREST_KEYPOINTS + 1), distance_upper_bound=radius)
     row, column = np.nonzero(near < tree.n)
     keypoint, landmark = near[row, column] + here.start, visible[row]
     alike = np.einsum("ij,ij->i", embeddings[keypoint], looks[landmark])

@@ -18,9 +18,9 @@ from neumap.geometry import se3
 from neumap.localization.verification import mutual_best
 from neumap.mapping.keyframes import Keyframes
 
-SEARCH_RADIUS_PX = 5.0
-MIN_SIMILARITY = 0.85
-CANDIDATES = 4
+# SEARCH_RADIUS_PX: how far from its projection a keypoint is looked for: given poses are off by some centimetres.
+# NEAREST_KEYPOINTS: compared at most, of those within a radius of a projection.
+SEARCH_RADIUS_PX, NEAREST_KEYPOINTS = 5.0, 4
 
 
 def median_depths(keyframes: Keyframes, default: float) -> FloatArray:
@@ -106,7 +106,7 @@ def match_with_depth(
         if tree is None or not len(source):
             continue
         radius = SEARCH_RADIUS_PX / keyframes.focal_px[j]
-        _, near = tree.query(moved[:, :2] / moved[:, 2:], k=CANDIDATES, distance_upper_bound=radius)
+        _, near = tree.query(moved[:, :2] / moved[:, 2:], k=NEAREST_KEYPOINTS, distance_upper_bound=radius)
         row, column = np.nonzero(near < tree.n)
         a, b = source[row], near[row, column] + keyframes.offsets[j]
         z_here, z_there, z_moved = keyframes.depth[a], keyframes.depth[b], moved[row, 2]
@@ -117,7 +117,7 @@ def match_with_depth(
         similarity = np.einsum(
             "ij,ij->i", keyframes.descriptors[a].astype(np.float32), keyframes.descriptors[b].astype(np.float32)
         )
-        alike = similarity > MIN_SIMILARITY
+        alike = similarity > keyframes.similarities.expected
         a, b, similarity = a[alike], b[alike], similarity[alike]
         best = mutual_best(a, b, similarity)
         out.append(np.stack([a[best], b[best]], axis=1))
@@ -153,7 +153,9 @@ def match_along_epipolar_lines(
         back = similarity.argmax(dim=0).numpy()
         best = index[:, 0]
         distance = np.sqrt(np.maximum(2 - 2 * value, 1e-9))
-        good = (back[best] == np.arange(len(best))) & (distance[:, 0] < 0.85 * distance[:, 1]) & (value[:, 0] > 0.75)
+        mutual = back[best] == np.arange(len(best))
+        alike = value[:, 0] > keyframes.similarities.anywhere
+        good = mutual & (distance[:, 0] < 0.85 * distance[:, 1]) & alike
         here = np.flatnonzero(good)
         k, m = here + keyframes.offsets[i], best[here] + keyframes.offsets[j]
         j_from_i = camera_from_map[j] @ keyframes.map_from_camera[i]

@@ -15,9 +15,9 @@ from neumap.localization.evidence import CELLS, cells_at
 from neumap.mapping.keyframes import Keyframes
 from neumap.mapping.tracks import Tracks
 
-# two tracks this close that look alike are one point that was tracked twice
-MERGE_RADIUS_M = 0.02
-MERGE_SIMILARITY = 0.9
+# TWIN_RADIUS_M: two tracks this close that look alike are one point that was tracked twice.
+TWIN_RADIUS_M = 0.02
+# PAIRS_AT_ONCE: compared together; the descriptors of all pairs would take gigabytes.
 PAIRS_AT_ONCE = 200_000
 
 
@@ -66,7 +66,7 @@ def make_landmarks(tracks: Tracks, keyframes: Keyframes) -> Landmarks:
     cell = image_cells(keyframes)[tracks.keypoint]
     order = np.argsort(-tracks.lengths, kind="stable")
     rank = np.argsort(order, kind="stable")
-    parent = _merge(tracks.points[order], descriptors[order])
+    parent = _merge(tracks.points[order], descriptors[order], keyframes.similarities.twin)
     kept = np.flatnonzero(parent == np.arange(len(order)))
     row = np.searchsorted(kept, parent[rank[tracks.track]])
     visibility = scipy.sparse.csr_matrix(
@@ -86,15 +86,16 @@ def image_cells(keyframes: Keyframes) -> IntArray:
     return np.asarray(keyframes.image * CELLS + cells_at(keyframes.rays - [left, top], right - left, bottom - top))
 
 
-def _merge(points: FloatArray, descriptors: Float32Array) -> IntArray:
-    """For each row the row that takes it in, itself where it stays; earlier rows win."""
+def _merge(points: FloatArray, descriptors: Float32Array, similarity: float) -> IntArray:
+    """For each row the row that takes it in, itself where it stays: one nearby whose descriptor is at least so similar.
+    Earlier rows win.
+    """
     parent = np.arange(len(points))
     if not len(points):
         return parent
-    pairs = cKDTree(points).query_pairs(MERGE_RADIUS_M, output_type="ndarray")
-    # in parts, since the descriptors of all pairs at once can take gigabytes
+    pairs = cKDTree(points).query_pairs(TWIN_RADIUS_M, output_type="ndarray")
     alike = [
-        np.einsum("ij,ij->i", descriptors[some[:, 0]], descriptors[some[:, 1]]) > MERGE_SIMILARITY
+        np.einsum("ij,ij->i", descriptors[some[:, 0]], descriptors[some[:, 1]]) > similarity
         for some in np.array_split(pairs, len(pairs) // PAIRS_AT_ONCE + 1)
     ]
     pairs = np.sort(pairs[np.concatenate(alike)], axis=1)

@@ -15,10 +15,11 @@ from scipy.spatial import cKDTree
 
 from neumap.arrays import BoolArray, Float32Array, FloatArray
 from neumap.errors import ConfigError
+from neumap.features.extractor import joint_descriptors
 from neumap.localization.matching import landmark_descriptors
 from neumap.mapping.build import MappingSettings, calibrate, map_like, survey
 from neumap.mapping.calibration import more_cautious
-from neumap.mapping.landmarks import MERGE_RADIUS_M, MERGE_SIMILARITY
+from neumap.mapping.landmarks import TWIN_RADIUS_M
 from neumap.maps.drift import DriftField, thin_field
 from neumap.maps.map_file import MOST_VIEWPOINTS
 from neumap.maps.neural_map import (
@@ -28,12 +29,13 @@ from neumap.maps.neural_map import (
     NeuralMap,
     lay_out,
 )
-from neumap.model.codebooks import Codes, joint_descriptors
+from neumap.model.codebooks import Codes
 from neumap.progress import Progress
 from neumap.records import Frame
 
-# of the landmarks of the other map this near, so many are compared
-NEIGHBOURS = 8
+# TWINS: of the other map's landmarks within TWIN_RADIUS_M, how many a landmark is compared with; TWIN_SIMILARITY: from
+# which dot product of what their codes stand for on they are one.
+TWINS, TWIN_SIMILARITY = 8, 0.9
 
 
 def merge_maps(first: NeuralMap, second: NeuralMap) -> NeuralMap:
@@ -167,9 +169,9 @@ def already_in(points: FloatArray, looks: Float32Array, new_points: FloatArray, 
     """Which of the points ``new_points`` (M, 3) that look like unit vectors ``new_looks`` (M, D) are among ``points``
     (N, 3) and ``looks`` (N, D): in the same place, and alike.
     """
-    _, near = cKDTree(points).query(new_points, k=NEIGHBOURS, distance_upper_bound=MERGE_RADIUS_M)
+    _, near = cKDTree(points).query(new_points, k=TWINS, distance_upper_bound=TWIN_RADIUS_M)
     row, column = np.nonzero(near < len(points))
-    alike = np.einsum("ij,ij->i", looks[near[row, column]], new_looks[row]) > MERGE_SIMILARITY
+    alike = np.einsum("ij,ij->i", looks[near[row, column]], new_looks[row]) > TWIN_SIMILARITY
     found = np.zeros(len(new_points), dtype=bool)
     found[row[alike]] = True
     return found

@@ -12,9 +12,11 @@ import numpy.typing as npt
 import torch
 
 from neumap.arrays import Float32Array
-from neumap.errors import MapFileError
+from neumap.errors import ConfigError, MapFileError
+from neumap.features import extractor_class
+from neumap.features.extractor import joint_descriptors
 from neumap.model.attention import GeometricAttention
-from neumap.model.codebooks import ResidualCodebook, joint_descriptors
+from neumap.model.codebooks import ResidualCodebook
 from neumap.model.encoder import EMBEDDING, KeypointEncoder, keypoint_shape
 from neumap.model.weights import MODULES, DecoderWeights, load_weights, save_weights, shipped_weights
 
@@ -24,8 +26,11 @@ KEYPOINTS_AT_ONCE = 20_000
 
 @dataclass(frozen=True)
 class FrozenDecoder:
-    """Weights that know no place, ready to use. ``decoder_id`` is the hash of them."""
+    """Weights that know no place, ready to use. ``decoder_id`` is the hash of them, ``extractor`` the name of the one
+    whose features they read.
+    """
 
+    extractor: str
     encoder: KeypointEncoder
     attention: GeometricAttention
     codebook: ResidualCodebook
@@ -56,13 +61,17 @@ class FrozenDecoder:
 
 
 def save_decoder(
-    path: str | os.PathLike[str], encoder: KeypointEncoder, attention: GeometricAttention, words: Float32Array
+    path: str | os.PathLike[str],
+    extractor: str,
+    encoder: KeypointEncoder,
+    attention: GeometricAttention,
+    words: Float32Array,
 ) -> None:
-    """Write a decoder, in half precision."""
+    """Write a decoder of an extractor's features, in half precision."""
     modules: dict[str, Float32Array] = {}
     for prefix, module in zip(MODULES, (encoder, attention), strict=True):
         modules |= {prefix + name: value.numpy() for name, value in module.state_dict().items()}
-    save_weights(path, DecoderWeights(words, modules))
+    save_weights(path, DecoderWeights(extractor, words, modules))
 
 
 def load_decoder(path: str | os.PathLike[str]) -> FrozenDecoder:
@@ -77,13 +86,16 @@ def shipped_decoder() -> FrozenDecoder:
 
 
 def _decoder_of(weights: DecoderWeights, source: str | os.PathLike[str]) -> FrozenDecoder:
-    encoder, attention = KeypointEncoder(), GeometricAttention()
     try:
+        kind = extractor_class(weights.extractor)
+        encoder, attention = KeypointEncoder(kind.descriptor_size + kind.coarse_size), GeometricAttention()
         for prefix, module in zip(MODULES, (encoder, attention), strict=True):
             module.load_state_dict({name: torch.from_numpy(value) for name, value in weights.module(prefix).items()})
             module.eval().requires_grad_(False)
+    except ConfigError as error:
+        raise MapFileError(f"{source} reads features that this neumap does not make: {error}") from error
     except RuntimeError as error:
         raise MapFileError(f"{source} is not a decoder that 'neumap pretrain' wrote: {error}") from error
     if weights.words.shape[2] != EMBEDDING:
         raise MapFileError(f"{source} is not a decoder of this version: its words have the shape {weights.words.shape}")
-    return FrozenDecoder(encoder, attention, ResidualCodebook(weights.words), weights.decoder_id)
+    return FrozenDecoder(weights.extractor, encoder, attention, ResidualCodebook(weights.words), weights.decoder_id)

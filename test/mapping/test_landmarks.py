@@ -15,7 +15,7 @@ from neumap.arrays import IntArray
 from neumap.localization.evidence import CELL_COLUMNS, CELL_ROWS
 from neumap.mapping.keyframes import Keyframes
 from neumap.mapping.landmarks import (
-    MERGE_RADIUS_M,
+    TWIN_RADIUS_M,
     choose_by_coverage,
     image_cells,
     make_landmarks,
@@ -67,7 +67,7 @@ def test_a_point_that_was_tracked_twice_is_one_landmark(scene: tuple[Keyframes, 
     keyframes, _, tracks = scene
     longest = int(np.argmax(tracks.lengths))
     torn = halves(tracks, longest)
-    torn.points[-1] += [0, 0, 0.9 * MERGE_RADIUS_M]
+    torn.points[-1] += [0, 0, 0.9 * TWIN_RADIUS_M]
     landmarks = make_landmarks(torn, keyframes)
     assert len(landmarks) == len(tracks)
     row = int(np.argmin(np.linalg.norm(landmarks.points - tracks.points[longest], axis=1)))
@@ -79,7 +79,7 @@ def test_a_point_that_was_tracked_twice_is_one_landmark(scene: tuple[Keyframes, 
 def test_points_apart_or_unlike_stay_two(scene: tuple[Keyframes, IntArray, Tracks]) -> None:
     keyframes, _, tracks = scene
     torn = halves(tracks, 0)
-    torn.points[-1] += [0, 0, 1.1 * MERGE_RADIUS_M]
+    torn.points[-1] += [0, 0, 1.1 * TWIN_RADIUS_M]
     assert len(make_landmarks(torn, keyframes)) == len(tracks) + 1
     points = tracks.points.copy()
     points[1] = points[0]
