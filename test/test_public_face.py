@@ -32,8 +32,9 @@ def test_importing_the_library_loads_nothing_heavy() -> None:
     assert not loaded_by("import neumap; neumap.__all__; dir(neumap)")
 
 
-def test_a_map_is_read_without_torch() -> None:
+def test_maps_are_read_and_settings_made_without_torch() -> None:
     assert "torch" not in loaded_by("import neumap.maps.map_file")
+    assert "torch" not in loaded_by("from neumap.mapping.settings import MappingSettings; MappingSettings()")
     assert "torch" not in loaded_by("import neumap; neumap.load_map; neumap.Camera; neumap.PoseEstimate")
 
 

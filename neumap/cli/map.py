@@ -14,7 +14,7 @@ from neumap.maps import DECODERS
 
 if TYPE_CHECKING:
     from neumap.io.bags.topics import BagOptions
-    from neumap.mapping.build import MappingSettings
+    from neumap.mapping.settings import MappingSettings
 
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
 
@@ -98,9 +98,10 @@ def run(args: argparse.Namespace) -> int:
     from neumap.io.files import check_output
     from neumap.io.sources import open_source
     from neumap.io.thinning import thin
-    from neumap.mapping.build import MAX_FRAMES, build_map
+    from neumap.mapping.build import build_map
     from neumap.mapping.calibration import set_aside
-    from neumap.mapping.merge import extend_map
+    from neumap.mapping.extend import extend_map
+    from neumap.mapping.survey import MAX_FRAMES
     from neumap.maps.map_file import load_map, save_map
     from neumap.process import set_up
     from neumap.report.map_summary import expected_text, report_text, size_text
@@ -151,7 +152,7 @@ class _Given(NamedTuple):
 
 def _given(args: argparse.Namespace) -> _Given:
     from neumap.io.bags.topics import BagOptions
-    from neumap.mapping.build import MappingSettings
+    from neumap.mapping.settings import MappingSettings
 
     known: dict[str, options.Parser] = {
         "decoder": options.one_of(*DECODERS),

@@ -21,8 +21,13 @@ from neumap.records import Frame
 
 Result = TypeVar("Result")
 
-# a depth whose 5x5 surroundings spread more than this is at an edge, where colour and depth do not agree
+# DEPTH_SPREAD_M, DEPTH_SPREAD_RATIO: a depth whose 5x5 surroundings spread more, in metres and for each metre of depth,
+# is at an edge, where colour and depth do not agree.
 DEPTH_SPREAD_M, DEPTH_SPREAD_RATIO = 0.03, 0.03
+# FEWEST_KEYPOINTS: an image with fewer is blank, dark or blurred.
+FEWEST_KEYPOINTS = 20
+# MEASURED_SHARE: of keypoints with depth from which on it counts as measured.
+MEASURED_SHARE = 0.05
 
 
 @dataclass(frozen=True)
@@ -149,8 +154,10 @@ def extract_keyframes(
         seen.append(each)
         progress(1)
     counts = np.array([len(each.rays) for each in seen], dtype=np.int64)
-    if (counts >= 20).sum() < 2:
-        raise MappingError("fewer than two images have 20 or more keypoints: they are blank, dark or blurred")
+    if (counts >= FEWEST_KEYPOINTS).sum() < 2:
+        raise MappingError(
+            f"fewer than two images have {FEWEST_KEYPOINTS} or more keypoints: they are blank, dark or blurred"
+        )
     depth = np.concatenate([each.depth for each in seen]).astype(np.float64)
     return Keyframes(
         map_from_camera=np.array(posed, dtype=np.float64),
@@ -164,7 +171,7 @@ def extract_keyframes(
         descriptors=np.concatenate([each.descriptors for each in seen]),
         coarse=np.concatenate([each.coarse for each in seen]),
         view=field_of_view(frames[0]),
-        depth_measured=bool((depth > 0).mean() > 0.05),
+        depth_measured=bool((depth > 0).mean() > MEASURED_SHARE),
         similarities=extractor_class(settings.extractor).similarities,
     )
 

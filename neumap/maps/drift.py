@@ -14,7 +14,7 @@ from itertools import product
 import numpy as np
 import scipy.linalg
 
-from neumap.arrays import FloatArray
+from neumap.arrays import FloatArray, IntArray
 from neumap.geometry import se3
 
 # MAX_SUPPORT: viewpoints that a field is fitted to, and that are solved together: that takes some milliseconds.
@@ -126,9 +126,14 @@ def deviations_between(adjusted: FloatArray, given: FloatArray) -> FloatArray:
     return np.concatenate([step[:, :3, 3], se3.rotation_log(step[:, :3, :3])], axis=1)
 
 
+def evenly(count: int, most: int) -> IntArray:
+    """Which of ``count`` to take, at most ``most`` and evenly."""
+    return np.unique(np.rint(np.linspace(0, count - 1, min(most, count))).astype(np.int64))
+
+
 def thin_field(field: DriftField, most: int) -> DriftField:
     """The field with at most ``most`` of its viewpoints, evenly taken."""
-    keep = np.unique(np.rint(np.linspace(0, len(field.poses) - 1, min(most, len(field.poses)))).astype(int))
+    keep = evenly(len(field.poses), most)
     return replace(field, poses=field.poses[keep], deviations=field.deviations[keep])
 
 
@@ -138,7 +143,7 @@ def fit_drift(adjusted: FloatArray, given: FloatArray) -> DriftField:
     Length scales and noise are those that best predict each stretch of the trajectory from all others, which is what
     a query between the mapping images asks for; errors of that prediction beyond its own variance widen the prior.
     """
-    keep = np.unique(np.rint(np.linspace(0, len(given) - 1, min(len(given), MAX_SUPPORT))).astype(int))
+    keep = evenly(len(given), MAX_SUPPORT)
     poses, deviations = adjusted[keep], deviations_between(adjusted, given)[keep]
     scale = np.maximum(np.sqrt((deviations**2).mean(axis=0)), 1e-5)
     stretches = np.array_split(np.arange(len(poses)), min(STRETCHES, len(poses)))

@@ -14,8 +14,8 @@ from scipy.spatial import cKDTree
 
 from neumap.arrays import Float32Array, FloatArray, IntArray
 from neumap.features.extractor import FeatureSettings
-from neumap.mapping.build import find_tracks
 from neumap.mapping.keyframes import Keyframes, extract_keyframes
+from neumap.mapping.survey import find_tracks
 from neumap.mapping.tracks import Tracks
 from neumap.progress import Progress, count_up
 from neumap.records import Frame

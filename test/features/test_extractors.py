@@ -17,7 +17,9 @@ from neumap.errors import ConfigError, MapFileError
 from neumap.features import DEFAULT, EXTRACTORS, default_settings, extractor_class, make_extractor
 from neumap.io.sources import open_source
 from neumap.localization.localizer import Localizer
-from neumap.mapping.build import MappingSettings, map_of, survey
+from neumap.mapping.build import map_of
+from neumap.mapping.settings import MappingSettings
+from neumap.mapping.survey import survey
 from neumap.maps.map_file import load_map, save_map
 from neumap.model import weights
 from neumap.model.decoder import load_decoder, save_decoder, shipped_decoder
