@@ -19,7 +19,7 @@ from neumap.errors import MapFileError
 from neumap.features import EXTRACTORS, extractor_class
 from neumap.features.extractor import FeatureSettings
 from neumap.geometry import se3
-from neumap.maps import DECODERS, LATENT
+from neumap.maps import DESCRIPTOR, LATENT
 from neumap.maps.drift import DriftField
 from neumap.maps.neural_map import (
     ANCHOR_BITS,
@@ -75,7 +75,6 @@ def to_bytes(neural_map: NeuralMap) -> bytes:
     header: dict[str, Any] = {
         "format": FORMAT,
         "version": VERSION,
-        "decoder": m.decoder,
         "decoder_id": m.decoder_id,
         "anchor_bits": m.landmarks.anchor_bits,
         "frame_id": m.frame_id,
@@ -319,13 +318,9 @@ def _assemble_features(values: dict[str, Any]) -> FeatureSettings:
 def _check_decoder(header: dict[str, Any], lengths: dict[str, int], features: FeatureSettings) -> str:
     """The id of the frozen decoder that the map needs, empty where it needs none."""
     decoder_id = header["decoder_id"]
-    if header["decoder"] not in DECODERS:
-        raise ValueError(f"its decoder {header['decoder']!r} is unknown")
     if not isinstance(decoder_id, str):
         raise ValueError(f"its decoder id is {decoder_id!r}")
-    if (header["decoder"] == LATENT) != bool(decoder_id):
-        raise ValueError(f"its decoder {header['decoder']!r} does not go with the decoder id {decoder_id!r}")
-    if reason := mismatch(header["decoder"], features):
+    if reason := mismatch(LATENT if decoder_id else DESCRIPTOR, features):
         raise ValueError(reason)
     if decoder_id:
         shipped = shipped_weights()
