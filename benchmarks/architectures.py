@@ -36,6 +36,7 @@ from benchmarks.scoring import markdown
 from neumap.arrays import Float32Array, FloatArray
 from neumap.cli import options
 from neumap.cli.progress import StageProgress
+from neumap.features import DEFAULT
 from neumap.geometry import se3
 from neumap.localization.pnp import RansacSettings, ransac_pose
 from neumap.model.attention import CANDIDATES, SAME_PLACE_M, GeometricAttention, leads
@@ -487,7 +488,7 @@ def train_encoder(
             )
         for layer in (trainee.encoder.linear, trainee.encoder.mlp[0]):
             layer.weight[:, slice(*variant.unused)] = 0  # type: ignore[operator]
-        save_decoder(path, trainee.encoder, trainee.attention, trainee.words.words.numpy())
+        save_decoder(path, DEFAULT, trainee.encoder, trainee.attention, trainee.words.words.numpy())
     return path
 
 

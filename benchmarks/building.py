@@ -30,8 +30,10 @@ from neumap.localization.large_place import voxel_index
 from neumap.localization.localizer import Localizer
 from neumap.localization.query import Query, Scope
 from neumap.localization.retrieval import MOST_VOXELS, VOTERS
-from neumap.mapping.build import MappingSettings, map_of, survey
+from neumap.mapping.build import map_of
 from neumap.mapping.merge import merge_all
+from neumap.mapping.settings import MappingSettings
+from neumap.mapping.survey import survey
 from neumap.maps.map_file import to_bytes
 from neumap.maps.neural_map import NeuralMap
 from neumap.process import set_up

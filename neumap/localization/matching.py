@@ -11,11 +11,11 @@ import numpy as np
 import torch
 
 from neumap.arrays import BoolArray, Float32Array, FloatArray, IntArray
-from neumap.features.sift import Features
+from neumap.features.extractor import Features, joint_descriptors
 from neumap.localization.query import Query
 from neumap.maps.neural_map import NeuralMap
 from neumap.model import attention
-from neumap.model.codebooks import joint_descriptors, shipped_codebooks
+from neumap.model.codebooks import shipped_codebooks
 from neumap.model.decoder import shipped_decoder
 
 MATCH_DIMENSIONS = 96

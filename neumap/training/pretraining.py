@@ -119,15 +119,15 @@ def _nearest(vectors: Tensor, words: Tensor) -> Tensor:
 class Trainee(nn.Module):
     """All that is trained. With ``bf16`` its encoder runs in bfloat16."""
 
-    def __init__(self, bf16: bool = False) -> None:
+    def __init__(self, descriptor_size: int, bf16: bool = False) -> None:
         super().__init__()
-        self.encoder = KeypointEncoder()
+        self.encoder = KeypointEncoder(descriptor_size)
         self.words = ResidualWords()
         self.attention = GeometricAttention()
         self._bf16 = bf16
 
     def embed(self, descriptors: Tensor, shape: Tensor) -> Tensor:
-        """The encoder's embeddings (N, 64) of descriptors (N, 256) and shapes (N, 3), in single precision."""
+        """The encoder's embeddings (N, 64) of descriptors (N, D) and shapes (N, 3), in single precision."""
         with torch.autocast(descriptors.device.type, torch.bfloat16, enabled=self._bf16):
             embeddings: Tensor = self.encoder(descriptors, shape)
         return embeddings.float()
@@ -149,7 +149,7 @@ def pretrain(
     torch.manual_seed(settings.seed)
     device = torch.device(settings.device)
     source = ExampleSource(scenes, settings.seed + 1000 * rank, settings.augmentation, device)
-    run = _Run(Trainee(settings.bf16).to(device), source, settings, Path(checkpoint), log, rank)
+    run = _Run(Trainee(source.descriptor_size, settings.bf16).to(device), source, settings, Path(checkpoint), log, rank)
     run.encoder_stage()
     run.attention_stage()
     return run.trainee.eval().requires_grad_(False).cpu()

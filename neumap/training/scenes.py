@@ -13,9 +13,9 @@ from safetensors.numpy import load_file, save_file
 from scipy.spatial import cKDTree
 
 from neumap.arrays import Float32Array, FloatArray, IntArray
-from neumap.features.sift import FeatureSettings
-from neumap.mapping.build import find_tracks
+from neumap.features.extractor import FeatureSettings
 from neumap.mapping.keyframes import Keyframes, extract_keyframes
+from neumap.mapping.survey import find_tracks
 from neumap.mapping.tracks import Tracks
 from neumap.progress import Progress, count_up
 from neumap.records import Frame
@@ -31,7 +31,7 @@ SAME_M, REACH_M = 0.03, 0.08
 class TrainingScene:
     """N keypoints of F images, ordered by image, of which it is known what they show, and L landmarks.
 
-    ``descriptors`` and ``coarse`` (N, 128) float16; ``size`` and ``angle`` (N,) as in Features; ``rays`` (N, 2);
+    ``descriptors`` (N, D) and ``coarse`` (N, C) float16; ``size`` and ``angle`` (N,) as in Features; ``rays`` (N, 2);
     ``image`` (N,); ``landmark`` (N,) is the landmark a keypoint shows, -1 where it shows none;
     ``points`` (L, 3) in metres; ``mapped`` (F,) tells which images the landmarks were made from.
     """
@@ -48,13 +48,15 @@ class TrainingScene:
 
 
 def make_training_scene(
-    mapping: Sequence[Frame], query: Sequence[Frame], progress: Progress = lambda *_: None
+    mapping: Sequence[Frame],
+    query: Sequence[Frame],
+    settings: FeatureSettings,
+    progress: Progress = lambda *_: None,
 ) -> TrainingScene:
     """The scene of posed frames with depth; ``query`` frames are not used for landmarks. They may be none.
 
     Raises :class:`~neumap.errors.MappingError` where the mapping frames share too little.
     """
-    settings = FeatureSettings()
     keyframes = extract_keyframes(mapping, settings, True, count_up(progress, "features", len(mapping)))
     tracks, adjusted = find_tracks(keyframes, progress, MIN_VIEWS)
     parts = [(keyframes, _label_mapping(keyframes, tracks, adjusted), 0, np.ones(len(mapping), bool))]

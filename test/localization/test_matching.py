@@ -10,7 +10,7 @@ import torch
 from synthetic_scene import CAMERA, Scene, features_of, make_latent_map, make_map, make_scene, ring
 
 from neumap.arrays import IntArray
-from neumap.features.sift import Features
+from neumap.features.extractor import Features, joint_descriptors
 from neumap.localization import matching
 from neumap.localization.matching import (
     SAME_PLACE_M,
@@ -22,7 +22,6 @@ from neumap.localization.matching import (
     top_columns,
 )
 from neumap.localization.query import Query
-from neumap.model.codebooks import joint_descriptors
 from neumap.model.decoder import shipped_decoder
 from neumap.model.encoder import EMBEDDING
 

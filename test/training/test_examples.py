@@ -8,7 +8,7 @@ import torch
 from tiny_scenes import FOREIGN, SHOWN, tiny_scene
 
 from neumap.arrays import Float32Array
-from neumap.model.codebooks import joint_descriptors
+from neumap.features.extractor import joint_descriptors
 from neumap.model.encoder import keypoint_shape
 from neumap.training.examples import (
     FEWEST_LANDMARKS,
