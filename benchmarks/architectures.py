@@ -44,7 +44,7 @@ from neumap.model.decoder import FrozenDecoder, load_decoder, save_decoder, ship
 from neumap.model.encoder import EMBEDDING
 from neumap.process import set_up
 from neumap.training import examples
-from neumap.training.examples import FEWEST_LANDMARKS, Augmentation, Example, ExampleSource, joint_of
+from neumap.training.examples import FEWEST_SCENE_LANDMARKS, Augmentation, Example, ExampleSource, joint_of
 from neumap.training.places import training_scenes
 from neumap.training.pretraining import PretrainSettings, ResidualWords, Trainee, choice_loss, pretrain
 from neumap.training.scenes import TrainingScene
@@ -556,8 +556,8 @@ def main() -> None:
         unseen = []
         for seed in range(FIRST_UNSEEN, FIRST_UNSEEN + args.unseen):
             made = training_scenes(args.work / "places", [seed], [], 1, progress)
-            unseen += [unseen_place(seed, scene) for scene in made if len(scene.points) >= FEWEST_LANDMARKS]
-    scenes = [scene for scene in scenes if len(scene.points) >= FEWEST_LANDMARKS]
+            unseen += [unseen_place(seed, scene) for scene in made if len(scene.points) >= FEWEST_SCENE_LANDMARKS]
+    scenes = [scene for scene in scenes if len(scene.points) >= FEWEST_SCENE_LANDMARKS]
     rows: dict[str, tuple[int, int, list[Judged]]] = {}
 
     def add(name: str, numbers: int, steps: int, judged: list[Judged]) -> None:

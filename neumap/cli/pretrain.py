@@ -19,9 +19,9 @@ from neumap.features import DEFAULT
 if TYPE_CHECKING:
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
 
-# virtual places, steps of the encoder and of the attention; the small one is an hour on two cores
+# SIZES: virtual places, steps of the encoder and of the attention; the small one is an hour on two cores.
 SIZES = {"small": (130, 8000, 2500), "large": (400, 60_000, 10_000)}
-# the first process renders the places while all others wait
+# LONGEST_WAIT: while the first process renders the places, all others wait.
 LONGEST_WAIT = timedelta(days=2)
 
 

@@ -13,7 +13,7 @@ from scipy.spatial import cKDTree
 
 from neumap.arrays import Float32Array, FloatArray, IntArray
 from neumap.geometry import se3
-from neumap.localization.verification import NEAREST_M, mutual_best
+from neumap.localization.verification import IN_FRONT_M, mutual_best
 from neumap.mapping.correspondences import NEAREST_KEYPOINTS, agree_in_depth
 from neumap.mapping.keyframes import Keyframes
 from neumap.mapping.tracks import POINT_LOSS_PX, Tracks, mean_descriptors, refine_points
@@ -66,10 +66,10 @@ def find_in_image(
     if here.start == here.stop:
         return np.zeros((0, 2), np.int64)
     seen = se3.transform_points(se3.invert_pose(map_from_camera), points)
-    rays = seen[:, :2] / np.maximum(seen[:, 2:], NEAREST_M)
+    rays = seen[:, :2] / np.maximum(seen[:, 2:], IN_FRONT_M)
     left, top, right, bottom = keyframes.view
     inside = (rays > [left, top]).all(axis=1) & (rays < [right, bottom]).all(axis=1)
-    visible = np.flatnonzero((seen[:, 2] > NEAREST_M) & inside)
+    visible = np.flatnonzero((seen[:, 2] > IN_FRONT_M) & inside)
     tree = cKDTree(keyframes.rays[here])
     radius = FIT_RADIUS_PX / keyframes.focal_px[i]
     _, near = tree.query(rays[visible], k=np.arange(1, NEAREST_KEYPOINTS + 1), distance_upper_bound=radius)

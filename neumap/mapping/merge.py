@@ -20,7 +20,7 @@ from neumap.localization.matching import landmark_descriptors
 from neumap.mapping.calibration import more_cautious
 from neumap.mapping.selection import TWIN_RADIUS_M
 from neumap.maps.drift import DriftField, thin_field
-from neumap.maps.map_file import MOST_VIEWPOINTS
+from neumap.maps.map_file import VIEWPOINT_LIMIT
 from neumap.maps.neural_map import (
     MIN_VOXEL_LANDMARKS,
     VOXEL_M,
@@ -161,7 +161,7 @@ def join_drift(parts: Sequence[DriftField]) -> DriftField:
         angle_rad=min(part.angle_rad for part in parts),
         noise=max(part.noise for part in parts),
     )
-    return thin_field(joined, MOST_VIEWPOINTS)
+    return thin_field(joined, VIEWPOINT_LIMIT)
 
 
 def average_accuracy(first: ExpectedAccuracy, second: ExpectedAccuracy) -> ExpectedAccuracy:

@@ -33,17 +33,19 @@ from neumap.maps.neural_map import (
 from neumap.model.codebooks import shipped_codebooks
 from neumap.model.weights import EXTRACTOR_KEY, shipped_weights
 
-FORMAT = "neumap"
-VERSION = 3
-HEADER_KEY = "neumap"
-# numbers beyond these are no map's, and would overflow what is computed from them
+# FORMAT: what the header calls the format; VERSION: the only one read; HEADER_KEY: where safetensors keeps the header.
+FORMAT, VERSION, HEADER_KEY = "neumap", 3, "neumap"
+# TINY, ABSURD: numbers beyond these are no map's, and would overflow what is computed from them.
 TINY, ABSURD = 1e-9, 1e9
-MOST_VIEWPOINTS = 100_000
+# VIEWPOINT_LIMIT: viewpoints of a drift field; all of them are looked at for every query.
+VIEWPOINT_LIMIT = 100_000
+# FEWEST_ANCHOR_BITS: of a coordinate; fewer would place landmarks by decimetres.
+FEWEST_ANCHOR_BITS = 4
 
 Tensors = dict[str, npt.NDArray[Any]]
 Record = TypeVar("Record")
 
-# name: (dtype, shape) where a letter is a length that must be the same everywhere it stands
+# LAYOUT: the tensors as name: (dtype, shape), where a letter is a length that must be the same everywhere it stands
 LAYOUT: dict[str, tuple[str, tuple[int | str, ...]]] = {
     "voxel.cells": ("int32", ("V", 3)),
     "voxel.origin": ("float32", (3,)),
@@ -301,7 +303,7 @@ def _assemble_anchors(
 ) -> tuple[int, npt.NDArray[np.uint16]]:
     """How many bits an anchor's coordinate has, and the anchors (L, 3)."""
     bits = header["anchor_bits"]
-    if not isinstance(bits, int) or not 4 <= bits <= ANCHOR_BITS:
+    if not isinstance(bits, int) or not FEWEST_ANCHOR_BITS <= bits <= ANCHOR_BITS:
         raise ValueError(f"its anchor_bits are {bits!r}")
     _check_layout(tensors, {"landmark.anchors": ("uint8", ("bytes of anchors",))}, lengths)
     return bits, unpack_bits(tensors["landmark.anchors"], bits, lengths["L"])
@@ -340,8 +342,7 @@ def _check_decoder(header: dict[str, Any], lengths: dict[str, int], features: Fe
 
 def _assemble_drift(tensors: Tensors, header: dict[str, Any]) -> DriftField:
     quaternions = tensors["drift.quat_xyzw"].astype(np.float64)
-    # all of them are looked at for every query
-    if len(quaternions) > MOST_VIEWPOINTS:
+    if len(quaternions) > VIEWPOINT_LIMIT:
         raise ValueError(f"its drift field has {len(quaternions)} viewpoints")
     if (np.abs(np.linalg.norm(quaternions, axis=1) - 1) > 0.01).any() or (tensors["drift.scale"] < 0).any():
         raise ValueError("its drift field holds values that cannot be")

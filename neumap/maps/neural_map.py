@@ -14,12 +14,12 @@ from neumap.maps.drift import DriftField
 from neumap.model.codebooks import CODEBOOK_EXTRACTOR, Codes
 from neumap.model.weights import shipped_weights
 
-# a room is a few voxels, which are few enough to look at all of them; emptier voxels are left out
+# VOXEL_M: edge of a voxel, metres; a room is a few voxels, and these are few enough to search all of them.
 VOXEL_M = 5.0
-MIN_VOXEL_LANDMARKS = 20
-# what is far away from everything is a mistake, if it is little: of a map of few landmarks every voxel may be so empty
-MOST_LEFT_OUT = 0.05
-# of a map whose codes are few bytes, and of any other; 5 m in 1024 steps are good to 2.5 mm
+# MIN_VOXEL_LANDMARKS: emptier voxels are left out, since what is far away from everything is a mistake. MOST_LEFT_OUT:
+# share of the landmarks that may be, as in a map of few landmarks every voxel may be so empty.
+MIN_VOXEL_LANDMARKS, MOST_LEFT_OUT = 20, 0.05
+# SMALL_ANCHOR_BITS, ANCHOR_BITS: of a coordinate in a small map and in any other; 5 m in 1024 steps are good to 2.5 mm.
 SMALL_ANCHOR_BITS, ANCHOR_BITS = 10, 16
 
 

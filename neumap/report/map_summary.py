@@ -15,11 +15,10 @@ from neumap.io.files import PathLike
 from neumap.maps.map_file import HEADER_KEY
 from neumap.maps.neural_map import ExpectedAccuracy, NeuralMap
 
-# fewer images than these say little, and leave the covariance as it was
-FEW_IMAGES = 8
-_LISTED_VOXELS = 12
-# its cell and its offset
-_BYTES_OF_A_VOXEL = 16
+# _FEW_IMAGES: fewer set aside say little, and leave the covariance as it was.
+_FEW_IMAGES = 8
+# _LISTED_VOXELS: whose landmarks are told in a line. _BYTES_OF_A_VOXEL: in the file, its cell and its offset.
+_LISTED_VOXELS, _BYTES_OF_A_VOXEL = 12, 16
 
 
 def as_dict(neural_map: NeuralMap, path: PathLike) -> dict[str, Any]:
@@ -128,7 +127,7 @@ def expected_text(expected: ExpectedAccuracy) -> str:
             f"within 5 cm, 5 deg {expected.within_5cm_5deg:.0%}; "
             f"within 25 cm, 10 deg {expected.within_25cm_10deg:.0%}; {found}"
         )
-    if expected.images < FEW_IMAGES:
+    if expected.images < _FEW_IMAGES:
         found += " (too few to rely on: the covariance is not calibrated)"
     return found
 

@@ -20,9 +20,11 @@ from neumap.model.attention import distances
 from neumap.model.encoder import SMALLEST_SIZE_PX, USUAL_SIZE_PX
 from neumap.training.scenes import TrainingScene
 
-# a landmark this near to the one that a keypoint shows is as right an answer
+# RIGHT_M: a landmark this near to the one that a keypoint shows is as right an answer.
 RIGHT_M = 0.04
-FEWEST_LANDMARKS = 800
+# FEWEST_SCENE_LANDMARKS: a scene of fewer is left out: to choose among them would be too easy.
+FEWEST_SCENE_LANDMARKS = 800
+# MAX_ROLL_RAD, MAX_LOG_ZOOM: by how much images are rolled and, as a logarithm, zoomed.
 MAX_ROLL_RAD, MAX_LOG_ZOOM = np.deg2rad(25.0), 0.3
 
 
@@ -115,9 +117,9 @@ class ExampleSource:
         device: torch.device | str = "cpu",
     ) -> None:
         self._device = torch.device(device)
-        self._scenes = [_index(scene, self._device) for scene in scenes if len(scene.points) >= FEWEST_LANDMARKS]
+        self._scenes = [_index(scene, self._device) for scene in scenes if len(scene.points) >= FEWEST_SCENE_LANDMARKS]
         if not self._scenes:
-            raise ValueError(f"no training scene has {FEWEST_LANDMARKS} landmarks")
+            raise ValueError(f"no training scene has {FEWEST_SCENE_LANDMARKS} landmarks")
         self._augmentation = augmentation
         self._rng = np.random.default_rng(seed)
         self.generator = torch.Generator(self._device).manual_seed(seed)

@@ -15,7 +15,7 @@ from neumap.progress import Progress
 from neumap.training.scenes import TrainingScene, load_scene, make_training_scene, save_scene
 from neumap.virtual.curriculum import random_place
 
-# a training scene holds all of an image's keypoints: of more images than these it gets large, and no more instructive
+# MOST_IMAGES: of a recording; a scene holds all their keypoints, and of more it gets large and no more instructive.
 MOST_IMAGES = 250
 
 

@@ -20,7 +20,7 @@ from neumap.model.encoder import EMBEDDING
 from neumap.training import pretraining
 from neumap.training.examples import Augmentation, Example, ExampleSource
 from neumap.training.pretraining import (
-    STAGES,
+    LATENT_STAGES,
     PretrainSettings,
     ResidualWords,
     Trainee,
@@ -39,7 +39,7 @@ Records = list[dict[str, Any]]
 @pytest.fixture(autouse=True)
 def often(monkeypatch: pytest.MonkeyPatch) -> None:
     """Scenes may be tiny, and what happens every some hundred steps happens every few."""
-    monkeypatch.setattr("neumap.training.examples.FEWEST_LANDMARKS", 300)
+    monkeypatch.setattr("neumap.training.examples.FEWEST_SCENE_LANDMARKS", 300)
     monkeypatch.setattr(pretraining, "REPORT_EVERY", 4)
     monkeypatch.setattr(pretraining, "SAVE_EVERY", 7)
     monkeypatch.setattr(pretraining, "KMEANS_EXAMPLES", 3)
@@ -103,7 +103,7 @@ def test_what_is_trained_is_finite_and_changed(trained: tuple[Trainee, Records, 
 def test_it_is_a_decoder(trained: tuple[Trainee, Records, Path], tmp_path: Path) -> None:
     trainee = trained[0]
     save_decoder(tmp_path / "decoder", "rootsift", trainee.encoder, trainee.attention, trainee.words.words.numpy())
-    assert load_decoder(tmp_path / "decoder").codebook.words.shape == (STAGES, WORDS, EMBEDDING)
+    assert load_decoder(tmp_path / "decoder").codebook.words.shape == (LATENT_STAGES, WORDS, EMBEDDING)
 
 
 def test_wrong_pairs_are_rarely_alike(trained: tuple[Trainee, Records, Path], scenes: list[TrainingScene]) -> None:
@@ -289,7 +289,9 @@ def test_more_words_describe_better() -> None:
     words = ResidualWords()
     words.start(vectors, generator)
     with torch.no_grad():
-        error = [float(((words(vectors, stages) - vectors) ** 2).sum(dim=1).mean()) for stages in (1, 4, 8, STAGES)]
+        error = [
+            float(((words(vectors, stages) - vectors) ** 2).sum(dim=1).mean()) for stages in (1, 4, 8, LATENT_STAGES)
+        ]
     assert error == sorted(error, reverse=True)
     assert error[-1] < 0.3 * error[0]
     words(vectors, 4).sum().backward()
