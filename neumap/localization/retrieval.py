@@ -7,7 +7,7 @@ time. Each keypoint then votes for the voxel that holds what it is most like, wi
 like anything in another part of the map: furniture that stands in many rooms says little about where one is.
 
 The lists of words follow from the codes, so that a voxel costs no bytes beyond them. Aggregated descriptors of a few
-hundred bytes a voxel were tried as well, and found the right one far less often (see ``benchmarks/README.md``).
+hundred bytes a voxel were tried as well, and found the right one far less often (see ``docs/experiments.md``).
 """
 
 from __future__ import annotations
