@@ -14,7 +14,7 @@ from neumap.maps import DECODERS
 
 if TYPE_CHECKING:
     from neumap.io.bags.topics import BagOptions
-    from neumap.mapping.build import MappingSettings
+    from neumap.mapping.settings import MappingSettings
 
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
 
@@ -98,9 +98,10 @@ def run(args: argparse.Namespace) -> int:
     from neumap.io.files import check_output
     from neumap.io.sources import open_source
     from neumap.io.thinning import thin
-    from neumap.mapping.build import MAX_FRAMES, build_map
+    from neumap.mapping.build import build_map
     from neumap.mapping.calibration import set_aside
-    from neumap.mapping.merge import extend_map
+    from neumap.mapping.extend import extend_map
+    from neumap.mapping.survey import MAX_FRAMES
     from neumap.maps.map_file import load_map, save_map
     from neumap.process import set_up
     from neumap.report.map_summary import expected_text, report_text, size_text
@@ -151,7 +152,7 @@ class _Given(NamedTuple):
 
 def _given(args: argparse.Namespace) -> _Given:
     from neumap.io.bags.topics import BagOptions
-    from neumap.mapping.build import MappingSettings
+    from neumap.mapping.settings import MappingSettings
 
     known: dict[str, options.Parser] = {
         "decoder": options.one_of(*DECODERS),
@@ -186,7 +187,7 @@ def _given(args: argparse.Namespace) -> _Given:
 def _features(content: Any) -> Any:
     from dataclasses import fields
 
-    from neumap.features.sift import FeatureSettings
+    from neumap.features import DEFAULT, EXTRACTORS, extractor_class
 
     def positive(value: Any) -> float:
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < 1e6:
@@ -198,5 +199,10 @@ def _features(content: Any) -> Any:
             raise argparse.ArgumentTypeError(f"'{value}' is not a number of keypoints, 100 at least")
         return int(positive(value))
 
-    known: dict[str, options.Parser] = {f.name: whole if f.type == "int" else positive for f in fields(FeatureSettings)}
-    return FeatureSettings(**options.parse_options("features", content, known))
+    extractor: dict[str, options.Parser] = {"extractor": options.one_of(*EXTRACTORS)}
+    named = {name: value for name, value in content.items() if name in extractor} if isinstance(content, dict) else {}
+    kind = extractor_class(options.parse_options("features", named, extractor).get("extractor", DEFAULT)).settings_class
+    known = {f.name: whole if f.type == "int" else positive for f in fields(kind)}
+    given = options.parse_options("features", content, {**known, **extractor})
+    given.pop("extractor", None)
+    return kind(**given)

@@ -18,26 +18,27 @@ from neumap.localization.matching import Matches
 from neumap.localization.pnp import residuals_px
 from neumap.localization.query import Query
 
-# of the inliers this share must be matches that are far better than their runner-up: chance rarely makes those
+# STRONG_CONFIDENCE: from which on a match is far better than its runner-up, which chance rarely makes. STRONG_SHARE:
+# how many of the inliers that a pose needs must be such.
 STRONG_CONFIDENCE, STRONG_SHARE = 0.3, 0.5
-# so many cells of the image, cut into this many columns and rows, must hold two or more inliers; where only so many
-# do, there must be so many times more inliers: a pose from a single poster far away is anything but certain
+# CELL_COLUMNS, CELL_ROWS: what the image is cut into. MIN_CELLS: cells that must hold two inliers or more.
 CELL_COLUMNS, CELL_ROWS, MIN_CELLS = 6, 4, 3
 CELLS = CELL_COLUMNS * CELL_ROWS
-NARROW = {MIN_CELLS: 2.5, MIN_CELLS + 1: 2.0}
-# unless, once somebody looked, so many cells confirm: no single poster fills these
-WIDE = 10
-# so far from where a pose projects it to, in pixels as of Query.scale, a match agrees with the pose
+# NARROW: how many times more inliers a pose needs where they are in so few cells: a pose from a single poster far away
+# is anything but certain. WIDE: confirming cells from which on it does not, since no single poster fills these.
+NARROW, WIDE = {MIN_CELLS: 2.5, MIN_CELLS + 1: 2.0}, 10
+# CHECK_RADIUS_PX: how far from where a pose projects it to a match agrees with the pose, in pixels times Query.scale.
 CHECK_RADIUS_PX = 5.0
-# a cell with so many keypoints where landmarks are expected contradicts, if less than this share of them or fewer than
-# so many show one that is found again
+# EXPECTED: keypoints of a cell that are where a landmark should be, from which on the cell contradicts a pose unless
+# landmarks are found again at FOUND_SHARE of them and at FEWEST_FOUND.
 EXPECTED, FOUND_SHARE, FEWEST_FOUND = 8, 0.12, 2
-# poses are compared by finer parts, since furniture and the wall behind it are often in one of the others. Such a part
-# contradicts with so many keypoints where hardly a landmark is found, and those beyond so many confirm it no more
+# COMPARED_COLUMNS, COMPARED_ROWS: the finer parts that poses are compared by, as furniture and the wall behind it are
+# often in one cell. COMPARED_EXPECTED: as EXPECTED, of such a part. COMPARED_FOUND: more found again in one part do not
+# count.
 COMPARED_COLUMNS, COMPARED_ROWS, COMPARED_EXPECTED, COMPARED_FOUND = 9, 6, 3, 4
-# a pose that so much of the image contradicts is none, however much speaks for it
+# MIN_CONFIRMED: share of the image that must confirm a pose, however much speaks for it.
 MIN_CONFIRMED = 0.4
-# points that are the same when rounded to this are one landmark
+# SAME_POINT_M: points that are the same when rounded to this, metres, are one landmark.
 SAME_POINT_M = 0.01
 
 

@@ -15,7 +15,7 @@ from neumap.arrays import Float32Array, FloatArray, IntArray
 from neumap.localization.evidence import Evidence, count_evidence
 from neumap.localization.matching import Matches
 from neumap.localization.query import Query, Scope
-from neumap.localization.retrieval import LARGE, MOST_VOXELS, VOTERS, VoxelIndex
+from neumap.localization.retrieval import ASKED_KEYPOINTS, LARGE, MOST_VOXELS, VoxelIndex
 from neumap.localization.rivals import apart, better_of
 from neumap.localization.solver import FEW_ITERATIONS, SETTLED, Solver
 from neumap.localization.timing import stage
@@ -23,20 +23,22 @@ from neumap.localization.verification import Hypothesis
 from neumap.maps.neural_map import NeuralMap
 from neumap.model.decoder import shipped_decoder
 
-# so many of the likeliest voxels are tried first, if they have this share of the most votes, and so many at most, with
-# so many keypoints that are like something there, at least this share of how like the landmark they show they would be;
-# a try needs so many inliers
+# TRIED_FIRST: voxels that are tried first, those with FIRST_SHARE of the most votes. MOST_TRIED: voxels tried in all.
 TRIED_FIRST, FIRST_SHARE, MOST_TRIED = 4, 0.1, 8
+# TRIED_KEYPOINTS: keypoints that a voxel is tried with, those most like something in it. ALIKE: how like it they must
+# be, as a share of the similarity of a keypoint and the landmark that it shows. TRY_INLIERS: what makes it worth
+# refining.
 TRIED_KEYPOINTS, ALIKE, TRY_INLIERS = 96, 0.9, 8
-# of the poses that these lead to so many are compared each time, with at least this share of the most inliers
+# COMPARED: of the poses that a batch of voxels leads to, how many are refined and compared. WORTH: the share of the
+# most inliers that they must have.
 COMPARED, WORTH = 4, 0.4
-# a pose that this share of the image confirms, and none of those tried rivals, is not compared with more; so many parts
-# of the image, of 24, are enough to go by
+# CONVINCING: a pose that this share of the image confirms is not compared with more, if nothing rivals it. HEARD: cells
+# of the image that are enough to go by.
 CONVINCING, HEARD = 0.8, 12
-# a pose chosen from those of many voxels needs so many times the inliers of any other: among many prints there is more
-# often one that an image of another place shows as well
+# CHOSEN_FROM_MANY: how many times the inliers of any other a pose needs that is chosen from many voxels: among many
+# prints there is more often one that an image of another place shows as well.
 CHOSEN_FROM_MANY = 1.7
-# a voxel with so many of the landmarks found again belongs to what the image shows
+# SHOWN: landmarks found again from which on a voxel belongs to what the image shows.
 SHOWN = 4
 
 
@@ -73,7 +75,7 @@ class LargePlace:
         each alone; and together, where that is not enough.
         """
         with stage("decode"):
-            alike = self._index.compare(query.embeddings[:VOTERS])
+            alike = self._index.compare(query.embeddings[:ASKED_KEYPOINTS])
             ranked, votes = self._index.rank(alike, scope.voxels)
         found, convinces = self._tried(alike, batches(ranked, votes), query, scope)
         if convinces:

@@ -19,7 +19,8 @@ import numpy as np
 
 from neumap.arrays import FloatArray, ImageArray
 from neumap.errors import DataError
-from neumap.features.sift import FeatureExtractor, Features
+from neumap.features import make_extractor
+from neumap.features.extractor import Features
 from neumap.geometry import cameras, se3
 from neumap.localization.query import EVERYWHERE, Query, Scope
 from neumap.localization.search import PoseSearch
@@ -45,7 +46,7 @@ class Localizer:
         in all of them, which takes the longer, the larger the map is.
         """
         self.map = neural_map
-        self._extract = FeatureExtractor(neural_map.features)
+        self._extract = make_extractor(neural_map.features)
         self._search = PoseSearch(neural_map, choose_voxels)
 
     def localize(self, image: ImageArray, camera: Camera, scope: Scope = EVERYWHERE) -> PoseEstimate:

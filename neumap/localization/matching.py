@@ -11,30 +11,31 @@ import numpy as np
 import torch
 
 from neumap.arrays import BoolArray, Float32Array, FloatArray, IntArray
-from neumap.features.sift import Features
+from neumap.features.extractor import Features, joint_descriptors
 from neumap.localization.query import Query
 from neumap.maps.neural_map import NeuralMap
 from neumap.model import attention
-from neumap.model.codebooks import joint_descriptors, shipped_codebooks
+from neumap.model.codebooks import shipped_codebooks
 from neumap.model.decoder import shipped_decoder
 
+# MATCH_DIMENSIONS: principal axes of a map's own landmarks that short lists are made by; of latents they are all.
 MATCH_DIMENSIONS = 96
-# where a pose says that a landmark is, a keypoint at least so much like it is that landmark; a frozen decoder brings a
-# similarity of its own for that
-MIN_SIMILARITY = 0.75
-CANDIDATES = 4
-# columns of similarities that are looked through together
-GROUP = 16
-# of so many keypoints, and so many similarities at most, are computed together: more are written to memory and read
-# again, and above 32 MB that memory is new each time, which costs twice what computing them does
-AT_ONCE, MOST_AT_ONCE = 128, 2**22
-# a runner-up this close to the best is the same place, and says nothing about ambiguity
-SAME_PLACE_M = 0.15
+# DESCRIPTOR_SIMILARITY: where a pose says that a landmark is, a keypoint at least so similar shows it, in a map of
+# descriptors; the frozen decoder brings a similarity of its own.
+DESCRIPTOR_SIMILARITY = 0.75
+# SHORTLISTED: landmarks that each keypoint is compared with in full; the second best tells how clear the best is.
+SHORTLISTED = 4
+# MAX_RATIO: of the distances to the best landmark and to the best one elsewhere, as Lowe's.
 MAX_RATIO = 0.95
-# by how much an answer must be likelier than any other place
-MIN_ATTENTION = 0.05
-# what similarities alone must tell apart, summed over keypoints: between two rooms that look the same one keypoint that
-# happens to prefer one would else decide for all
+# GROUP: columns of similarities that are looked through together.
+GROUP = 16
+# COMPARED_AT_ONCE: keypoints compared together, with SIMILARITIES_AT_ONCE at most: more are written to memory and read
+# again, and above 32 MB that memory is new each time, which costs twice what computing them does.
+COMPARED_AT_ONCE, SIMILARITIES_AT_ONCE = 128, 2**22
+# MIN_LEAD: by how much an answer of the attention must be likelier than any other place.
+MIN_LEAD = 0.05
+# MIN_SURE: what similarities alone must tell apart, summed over keypoints, for attention to be believed: between two
+# rooms that look the same one keypoint that happens to prefer one would else decide for all.
 MIN_SURE = 3.0
 
 
@@ -140,7 +141,7 @@ class LandmarkIndex:
         _, axes = np.linalg.eigh((self.embeddings.T @ self.embeddings).astype(np.float64))
         self._basis = torch.from_numpy(np.ascontiguousarray(axes[:, ::-1][:, :MATCH_DIMENSIONS], dtype=np.float32))
         self._frozen = shipped_decoder() if neural_map.decoder_id else None
-        self.min_similarity = self._frozen.min_similarity if self._frozen else MIN_SIMILARITY
+        self.min_similarity = self._frozen.min_similarity if self._frozen else DESCRIPTOR_SIMILARITY
         self._type = torch.bfloat16 if has_fast_bfloat16() else torch.float32
         self._table = (torch.from_numpy(self.embeddings) @ self._basis).to(self._type)
 
@@ -164,7 +165,7 @@ class LandmarkIndex:
         with torch.inference_mode():
             # not with numpy: its own threads and torch's would wait for each other
             shortened = (torch.from_numpy(embeddings) @ self._basis).to(self._type)
-            parts = torch.split(shortened, min(AT_ONCE, max(1, MOST_AT_ONCE // len(table))))
+            parts = torch.split(shortened, min(COMPARED_AT_ONCE, max(1, SIMILARITIES_AT_ONCE // len(table))))
             index = torch.cat([top_columns(part @ table.T, count) for part in parts]).numpy()
         index = index + (rows.start or 0) if isinstance(rows, slice) else rows[index]
         similarity = np.einsum("nd,nkd->nk", embeddings, self.embeddings[index])
@@ -176,12 +177,12 @@ class LandmarkIndex:
         """The nearest landmarks of the query's keypoints ``asked`` (A,), most confident first, among those of some
         ``voxels`` (indices into the map's grid; None: all).
         """
-        found = self.shortlist(query.embeddings[asked], voxels, CANDIDATES)
+        found = self.shortlist(query.embeddings[asked], voxels, SHORTLISTED)
         if found is None:
             return no_matches()
         similarity, candidates = found
         distance = np.sqrt(np.maximum(2 - 2 * similarity, 1e-9))
-        elsewhere = np.linalg.norm(candidates - candidates[:, :1], axis=2) > SAME_PLACE_M
+        elsewhere = np.linalg.norm(candidates - candidates[:, :1], axis=2) > attention.SAME_PLACE_M
         second = np.where(elsewhere, distance, np.inf).min(axis=1)
         ratio = distance[:, 0] / np.where(np.isfinite(second), second, distance[:, -1])
         row = np.argsort(ratio, kind="stable")[: int((ratio < MAX_RATIO).sum())]
@@ -212,5 +213,5 @@ class AttentionMatcher:
             seen = torch.from_numpy(query.rays[asked].astype(np.float32))
             lead, best = attention.leads(self._attention(alike, points, seen)[-1], points)
         confidence, choice = lead.numpy(), best.numpy()
-        likely = np.flatnonzero(confidence > MIN_ATTENTION)
+        likely = np.flatnonzero(confidence > MIN_LEAD)
         return Matches(asked[likely], candidates[likely, choice[likely]], confidence[likely])

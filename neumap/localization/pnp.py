@@ -1,4 +1,4 @@
-"""From 2D-3D hypotheses to a camera pose with a covariance."""
+"""From matches of keypoints and map points to a camera pose with a covariance."""
 
 from __future__ import annotations
 
@@ -11,12 +11,17 @@ import poselib
 from neumap.arrays import BoolArray, FloatArray
 from neumap.geometry import se3
 
+# CAUCHY_PX: from which reprojection error on a match counts less for a refined pose (Cauchy's scale).
 CAUCHY_PX = 1.5
+# FEWEST_MATCHES: RANSAC needs more than the three that make a pose.
+FEWEST_MATCHES = 6
+# BEHIND_M: what is nearer to the camera is behind it, or as good as.
+BEHIND_M = 0.05
 
 
 @dataclass(frozen=True)
 class RansacSettings:
-    """How long and how strictly PnP searches; ``by_confidence``: the most confident hypotheses first (PROSAC)."""
+    """How long and how strictly PnP searches; ``by_confidence``: the most confident matches first (PROSAC)."""
 
     max_error_px: float = 10.0
     max_iterations: int = 1000
@@ -28,12 +33,12 @@ class RansacSettings:
 def ransac_pose(
     rays: FloatArray, points: FloatArray, focal_px: float, settings: RansacSettings
 ) -> tuple[FloatArray, BoolArray] | None:
-    """``camera_from_map`` (4, 4) and the inliers (H,) of hypotheses ordered by confidence, best first.
+    """``camera_from_map`` (4, 4) and the inliers (M,) of matches ordered by confidence, best first.
 
-    LO-RANSAC from PoseLib on undistorted rays (H, 2) and map points (H, 3).
-    None where fewer than 6 hypotheses are given or no model fits.
+    LO-RANSAC from PoseLib on undistorted rays (M, 2) and map points (M, 3).
+    None where too few matches are given or no pose fits.
     """
-    if len(rays) < 6:
+    if len(rays) < FEWEST_MATCHES:
         return None
     options = {
         "max_reproj_error": settings.max_error_px,
@@ -48,7 +53,7 @@ def ransac_pose(
         rays * focal_px, points, _camera(focal_px), options, {"loss_type": "CAUCHY"}
     )
     inliers = np.asarray(info["inliers"], dtype=bool)
-    if inliers.shape != (len(rays),) or inliers.sum() < 6:
+    if inliers.shape != (len(rays),) or inliers.sum() < FEWEST_MATCHES:
         return None
     return _matrix(found), inliers
 
@@ -58,7 +63,7 @@ def residuals_px(camera_from_map: FloatArray, rays: FloatArray, points: FloatArr
     seen = se3.transform_points(camera_from_map, points)
     with np.errstate(divide="ignore", invalid="ignore"):
         out = (seen[:, :2] / seen[:, 2:] - rays) * focal_px
-    out[seen[:, 2] < 0.05] = np.inf
+    out[seen[:, 2] < BEHIND_M] = np.inf
     return np.asarray(out)
 
 
@@ -85,10 +90,10 @@ def pose_information(camera_from_map: FloatArray, rays: FloatArray, points: Floa
     (``exp(d) @ camera_from_map``), for errors of one pixel, weighted as the Cauchy loss weights them.
     """
     x, y, z = camera_from_map[:3, :3] @ points.T + camera_from_map[:3, 3:]
-    inverse = 1 / np.maximum(z, 0.05)
+    inverse = 1 / np.maximum(z, BEHIND_M)
     x, y = x * inverse, y * inverse
     du, dv = (x - rays[:, 0]) * focal_px, (y - rays[:, 1]) * focal_px
-    weight = (z > 0.05) / (1 + (du**2 + dv**2) / CAUCHY_PX**2)
+    weight = (z > BEHIND_M) / (1 + (du**2 + dv**2) / CAUCHY_PX**2)
     zero = np.zeros_like(x)
     ju = np.stack([inverse, zero, -x * inverse, -x * y, 1 + x * x, -y]) * focal_px
     jv = np.stack([zero, inverse, -y * inverse, -1 - y * y, x * y, x]) * focal_px

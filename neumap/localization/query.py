@@ -9,7 +9,7 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from neumap.arrays import Float32Array, FloatArray, IntArray
-from neumap.features.sift import Features
+from neumap.features.extractor import Features
 from neumap.geometry import se3
 from neumap.records import Camera
 

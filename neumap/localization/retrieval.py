@@ -7,7 +7,7 @@ time. Each keypoint then votes for the voxel that holds what it is most like, wi
 like anything in another part of the map: furniture that stands in many rooms says little about where one is.
 
 The lists of words follow from the codes, so that a voxel costs no bytes beyond them. Aggregated descriptors of a few
-hundred bytes a voxel were tried as well, and found the right one far less often (see ``benchmarks/README.md``).
+hundred bytes a voxel were tried as well, and found the right one far less often (see ``docs/experiments.md``).
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ import numpy as np
 from neumap.arrays import Float32Array, IntArray
 from neumap.model.codebooks import WORDS, Codes
 
-# so many voxels are searched together, and of no more none are chosen
+# MOST_VOXELS: voxels that are searched together; of no more than these none are chosen.
 MOST_VOXELS = 4
-# a map of fewer landmarks, such as a hall that was mapped with the default settings, is decoded whole in less time
+# LARGE: a map of fewer landmarks, such as of a hall mapped with the default settings, is searched whole in less time.
 LARGE = 15_000
-# so many of the strongest keypoints choose
-VOTERS = 512
-# by so many of its principal axes, what a landmark's word leaves of it is compared: they hold nine tenths
+# ASKED_KEYPOINTS: of the strongest, that choose the voxels.
+ASKED_KEYPOINTS = 512
+# AXES: principal axes that what a landmark's word leaves of it is compared by; they hold nine tenths.
 AXES = 32
-# a keypoint is like anything so much, and by more than this much more says no more: shares of what it would have to be
-# like a landmark that it shows
+# ANYTHING: how like anything a keypoint is; CLEAR: more than this beyond that says no more. Both are shares of the
+# similarity of a keypoint and the landmark that it shows.
 ANYTHING, CLEAR = 0.55, 0.55
 
 

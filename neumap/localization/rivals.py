@@ -14,10 +14,11 @@ from neumap.localization.matching import Matches
 from neumap.localization.query import Query
 from neumap.localization.verification import Hypothesis
 
-# with less than so many times the inliers needed, another pose may be as good: small or flat things look alike from
-# two sides, and may stand in two places
+# RIVALRY: with less than so many times the inliers needed another pose may be as good: small or flat things look alike
+# from two sides, and may stand in two places.
 RIVALRY = 16.0
-# so far from each other poses are two; a rival has more than this share of what speaks for the better one
+# RIVAL_M, RIVAL_RAD: how far from each other poses are two. RIVAL_SHARE: a rival has more than this share of what
+# speaks for the better pose.
 RIVAL_M, RIVAL_RAD, RIVAL_SHARE = 0.15, 0.1, 0.85
 
 

@@ -17,7 +17,7 @@ from neumap.localization.solver import Solver
 from neumap.localization.verification import Hypothesis
 from neumap.maps.neural_map import NeuralMap
 
-# an alternative has so many inliers: fewer agree by chance with some pose or other
+# MIN_ALTERNATIVE: inliers of an alternative; fewer agree by chance with some pose or other.
 MIN_ALTERNATIVE = 8
 
 

@@ -1,9 +1,9 @@
-"""One image's pose in some voxels of a map: decode, PnP, refine on landmarks, and count what speaks for the result.
+"""One image's pose in some voxels of a map: match, PnP, refine on landmarks, and count what speaks for the result.
 
-In a map for the frozen decoder its encoder embeds all keypoints before anything else. The strongest ones are decoded
-first; only where they do not settle the pose are all of them, and only where the nearest landmarks of all do not give
-twice the inliers that a pose needs is the learned decoder asked as well, and pooled with them in one PnP. A pose must
-be better than its rivals, to which other samples lead.
+The strongest keypoints are matched with their nearest landmarks first; only where these do not settle the pose are all
+keypoints, and only where the nearest landmarks of all do not give twice the inliers that a pose needs is the frozen
+attention asked as well, and pooled with them in one PnP. A pose must be better than its rivals, to which other samples
+lead.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ from neumap.localization.timing import stage
 from neumap.localization.verification import Hypothesis, Refinement
 from neumap.maps.neural_map import NeuralMap
 
-FIRST_KEYPOINTS = 512
-# the first keypoints settle it when this many times the inliers a pose needs agree
-SETTLED = 3.0
-# with this many times, the nearest landmarks do, and nobody asks what was learned
-ENOUGH = 2.0
-# attention is asked about so many keypoints, whose nearest landmarks are the most distinct: its cost grows with them,
-# and the least distinct are wrong
-ATTENDED = 256
-# of RANSAC, where what it does not find is looked for once more, or need not be found
+# FIRST_KEYPOINTS: of the strongest, that are matched first. SETTLED: they settle the pose with so many times the
+# inliers it needs.
+FIRST_KEYPOINTS, SETTLED = 512, 3.0
+# ENOUGH: with so many times the inliers needed the nearest landmarks do, and attention is not asked. ATTENDED:
+# keypoints that it is asked about, whose nearest landmarks are the most distinct: its cost grows with them, and the
+# least distinct are wrong.
+ENOUGH, ATTENDED = 2.0, 256
+# FEW_ITERATIONS: of RANSAC, where what it does not find is looked for once more, or need not be found.
 FEW_ITERATIONS = 300
-# where it is said where the camera is, so many samples are drawn, each from what does not agree with those before
+# MOST_ELSEWHERE: poses that are drawn where it is said where the camera is, each from what does not agree with those
+# before.
 MOST_ELSEWHERE = 3
 
 

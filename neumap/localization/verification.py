@@ -17,12 +17,17 @@ from neumap.maps.neural_map import VoxelGrid
 # SEARCH_RADII_PX: how far from its projection a landmark is looked for in either round, in pixels times Query.scale;
 # ITERATIONS: how many of them refine the pose on what the round found.
 SEARCH_RADII_PX, ITERATIONS = (12.0, 6.0), (10, 50)
-# among so many keypoints
-SEARCH_CANDIDATES = 4
-# what is nearer to the camera than this is behind it, or as good as
-NEAREST_M = 0.1
-# landmarks are looked for in the voxels searched, and in those that come so near to the camera
+# SEARCH_KEYPOINTS: of those within the radius, how many a landmark is compared with, the nearest ones.
+SEARCH_KEYPOINTS = 4
+# IN_FRONT_M: what is nearer to the camera is behind it, or as good as.
+IN_FRONT_M = 0.1
+# AROUND_M: besides the voxels searched, landmarks are looked for in those that come so near to the camera.
 AROUND_M = 2.5
+# FEWEST_FOUND_AGAIN: a pose is not refined on fewer landmarks.
+FEWEST_FOUND_AGAIN = 6
+# BESIDE_PENALTY: what a landmark at the rim of the radius loses in similarity: of two that are as alike the nearer
+# wins.
+BESIDE_PENALTY = 0.01
 
 
 @dataclass(frozen=True)
@@ -65,9 +70,9 @@ class Refinement:
         for radius, iterations in zip(SEARCH_RADII_PX, ITERATIONS, strict=True):
             error = self._errors(pose, query, keypoints, landmarks)
             near = np.flatnonzero(error < query.scale * radius)
-            score = alike[near] - 0.01 * error[near] / (query.scale * radius)
+            score = alike[near] - BESIDE_PENALTY * error[near] / (query.scale * radius)
             chosen = near[mutual_best(keypoints[near], landmarks[near], score)]
-            if len(chosen) < 6:
+            if len(chosen) < FEWEST_FOUND_AGAIN:
                 return None
             keypoint, landmark = keypoints[chosen], landmarks[chosen]
             pose = refine_pose(pose, query.rays[keypoint], self._landmarks.points[landmark], query.focal_px, iterations)
@@ -98,7 +103,7 @@ class Refinement:
             rows = np.arange(len(self._landmarks.points))[rows]
         x, y, z = camera_from_map[:3, :3] @ self._landmarks.points[rows].T + camera_from_map[:3, 3:]
         (left, top), (right, bottom) = query.rays.min(axis=0), query.rays.max(axis=0)
-        inside = (z > NEAREST_M) & (x > left * z) & (x < right * z) & (y > top * z) & (y < bottom * z)
+        inside = (z > IN_FRONT_M) & (x > left * z) & (x < right * z) & (y > top * z) & (y < bottom * z)
         return np.asarray(rows[inside])
 
     def _around(
@@ -108,7 +113,7 @@ class Refinement:
         as the query has keypoints where there is none.
         """
         seen = se3.transform_points(camera_from_map, self._landmarks.points[landmarks])
-        where = seen[:, :2] / np.maximum(seen[:, 2:], NEAREST_M)
+        where = seen[:, :2] / np.maximum(seen[:, 2:], IN_FRONT_M)
         radius = query.scale * radius_px / query.focal_px
         ranks = np.arange(1, count + 1)
         return np.asarray(query.tree.query(where, k=ranks, distance_upper_bound=radius)[1])
@@ -117,7 +122,7 @@ class Refinement:
         self, camera_from_map: FloatArray, visible: IntArray, query: Query
     ) -> tuple[IntArray, IntArray, Float32Array]:
         """Keypoints, landmarks and their similarity, of all pairs that look alike and are close in the image."""
-        near = self._around(camera_from_map, visible, query, SEARCH_RADII_PX[0], SEARCH_CANDIDATES)
+        near = self._around(camera_from_map, visible, query, SEARCH_RADII_PX[0], SEARCH_KEYPOINTS)
         row, column = np.nonzero(near < len(query.rays))
         keypoint, landmark = near[row, column], visible[row]
         alike = np.einsum("ij,ij->i", query.looks[keypoint], self._landmarks.looks[landmark])

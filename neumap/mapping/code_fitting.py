@@ -13,17 +13,17 @@ from scipy.spatial import cKDTree
 
 from neumap.arrays import Float32Array, FloatArray, IntArray
 from neumap.geometry import se3
-from neumap.localization.verification import NEAREST_M, mutual_best
-from neumap.mapping.correspondences import CANDIDATES, agree_in_depth
+from neumap.localization.verification import IN_FRONT_M, mutual_best
+from neumap.mapping.correspondences import NEAREST_KEYPOINTS, agree_in_depth
 from neumap.mapping.keyframes import Keyframes
-from neumap.mapping.landmarks import mean_descriptors
-from neumap.mapping.tracks import CAUCHY_PX, Tracks, refine_points
+from neumap.mapping.tracks import POINT_LOSS_PX, Tracks, mean_descriptors, refine_points
 from neumap.model.decoder import shipped_decoder
 from neumap.progress import Progress, count_up
 
-ROUNDS = 2
-# so far from its projection a landmark is looked for: keypoints further off would blur where it is
-SEARCH_RADIUS_PX = CAUCHY_PX
+# FIT_ROUNDS: after two hardly any view is new.
+FIT_ROUNDS = 2
+# FIT_RADIUS_PX: how far from its projection a landmark is looked for: keypoints further off would blur where it is.
+FIT_RADIUS_PX = POINT_LOSS_PX
 
 
 def fit_to_images(
@@ -39,9 +39,9 @@ def fit_to_images(
     ``adjusted`` (F, 4, 4) are the keyframes' poses, ``embeddings`` (N, D) what the frozen encoder makes of all
     keypoints.
     """
-    step = count_up(progress, "fit codes", ROUNDS * len(keyframes))
+    step = count_up(progress, "fit codes", FIT_ROUNDS * len(keyframes))
     fitted = tracks
-    for _ in range(ROUNDS):
+    for _ in range(FIT_ROUNDS):
         looks = mean_descriptors(fitted, embeddings)
         found = []
         for i in range(len(keyframes)):
@@ -66,13 +66,13 @@ def find_in_image(
     if here.start == here.stop:
         return np.zeros((0, 2), np.int64)
     seen = se3.transform_points(se3.invert_pose(map_from_camera), points)
-    rays = seen[:, :2] / np.maximum(seen[:, 2:], NEAREST_M)
+    rays = seen[:, :2] / np.maximum(seen[:, 2:], IN_FRONT_M)
     left, top, right, bottom = keyframes.view
     inside = (rays > [left, top]).all(axis=1) & (rays < [right, bottom]).all(axis=1)
-    visible = np.flatnonzero((seen[:, 2] > NEAREST_M) & inside)
+    visible = np.flatnonzero((seen[:, 2] > IN_FRONT_M) & inside)
     tree = cKDTree(keyframes.rays[here])
-    radius = SEARCH_RADIUS_PX / keyframes.focal_px[i]
-    _, near = tree.query(rays[visible], k=np.arange(1, CANDIDATES + 1), distance_upper_bound=radius)
+    radius = FIT_RADIUS_PX / keyframes.focal_px[i]
+    _, near = tree.query(rays[visible], k=np.arange(1, NEAREST_KEYPOINTS + 1), distance_upper_bound=radius)
     row, column = np.nonzero(near < tree.n)
     keypoint, landmark = near[row, column] + here.start, visible[row]
     alike = np.einsum("ij,ij->i", embeddings[keypoint], looks[landmark])

@@ -5,12 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
+import scipy.sparse
 
-from neumap.arrays import BoolArray, FloatArray, IntArray
+from neumap.arrays import BoolArray, Float32Array, FloatArray, IntArray
 from neumap.geometry import se3
 from neumap.mapping.keyframes import Keyframes
 
-CAUCHY_PX = 2.0
+# POINT_LOSS_PX: from which reprojection error on an observation counts less for a point (Cauchy's scale).
+POINT_LOSS_PX = 2.0
+# NEAREST_M: what is nearer to a camera counts as this far away, lest projections run away.
+NEAREST_M = 0.05
 
 
 @dataclass(frozen=True)
@@ -119,18 +123,18 @@ def refine_points(
 
     def residuals() -> tuple[FloatArray, FloatArray, FloatArray]:
         seen = np.einsum("nij,nj->ni", rotation, points[tracks.track]) + translation
-        offset = (seen[:, :2] / np.maximum(seen[:, 2:], 0.05) - rays) * focal[:, None]
+        offset = (seen[:, :2] / np.maximum(seen[:, 2:], NEAREST_M) - rays) * focal[:, None]
         return seen, offset, np.linalg.norm(offset, axis=1)
 
     for _ in range(iterations):
         seen, offset, error = residuals()
-        inverse = 1 / np.maximum(seen[:, 2], 0.05)
+        inverse = 1 / np.maximum(seen[:, 2], NEAREST_M)
         jacobian = np.zeros((len(image), 2, 3))
         jacobian[:, 0, 0] = jacobian[:, 1, 1] = inverse
         jacobian[:, 0, 2] = -seen[:, 0] * inverse**2
         jacobian[:, 1, 2] = -seen[:, 1] * inverse**2
         jacobian = focal[:, None, None] * (jacobian @ rotation)
-        weight = (seen[:, 2] > 0.05) / (1 + (error / CAUCHY_PX) ** 2)
+        weight = (seen[:, 2] > NEAREST_M) / (1 + (error / POINT_LOSS_PX) ** 2)
         off_depth = seen[:, 2] - depth
         depth_weight = np.where(depth > 0, 1 / (1 + (off_depth / (2 * sigma)) ** 2) / sigma**2, 0)
         along = rotation[:, 2]
@@ -141,7 +145,7 @@ def refine_points(
         g = sum_by(tracks.track, gradient, len(tracks))
         points -= np.linalg.solve(h, g[..., None])[..., 0]
     seen, _, error = residuals()
-    error[seen[:, 2] < 0.05] = np.inf
+    error[seen[:, 2] < NEAREST_M] = np.inf
     return replace(tracks, points=points), error
 
 
@@ -156,3 +160,13 @@ def drop_outliers(tracks: Tracks, error_px: FloatArray, max_error_px: float, min
     keypoint, track = tracks.keypoint[keep], tracks.track[keep]
     lengths = np.bincount(track, minlength=len(tracks))
     return Tracks(keypoint, track, tracks.points).select(lengths >= min_views)
+
+
+def mean_descriptors(tracks: Tracks, descriptors: np.ndarray) -> Float32Array:
+    """Unit mean (T, D) over each track's views of what describes all keypoints, ``descriptors`` (N, D)."""
+    averaging = scipy.sparse.csr_matrix(
+        (np.ones(len(tracks.track), np.float32), (tracks.track, np.arange(len(tracks.track)))),
+        shape=(len(tracks), len(tracks.track)),
+    )
+    mean = averaging @ descriptors[tracks.keypoint].astype(np.float32)
+    return np.asarray(mean / np.maximum(np.linalg.norm(mean, axis=1, keepdims=True), 1e-9), dtype=np.float32)

@@ -8,21 +8,21 @@ mapping images it predicts none, with the whole prior variance.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import product
 
 import numpy as np
 import scipy.linalg
-import torch
 
-from neumap.arrays import FloatArray
+from neumap.arrays import FloatArray, IntArray
 from neumap.geometry import se3
 
-MAX_SUPPORT = 256
-# of a field of more viewpoints, so many around a query are looked at
-NEAREST = 128
-LENGTHS_M = (0.1, 0.2, 0.4, 0.8, 1.6)
-ANGLES_RAD = (0.1, 0.2, 0.4, 0.8)
-NOISE = (0.03, 0.1, 0.3)
+# MAX_SUPPORT: viewpoints that a field is fitted to, and that are solved together: that takes some milliseconds.
+# NEAREST: of a field of more viewpoints, such as a merged one, so many around a query are looked at.
+MAX_SUPPORT, NEAREST = 256, 128
+# LENGTHS_M, ANGLES_RAD, NOISE: what the kernel's reach in metres and radians and the share of noise are chosen from.
+LENGTHS_M, ANGLES_RAD, NOISE = (0.1, 0.2, 0.4, 0.8, 1.6), (0.1, 0.2, 0.4, 0.8), (0.03, 0.1, 0.3)
+# STRETCHES: parts of a drive that are each predicted from the rest, to choose by.
 STRETCHES = 16
 SQRT3 = np.sqrt(3.0)
 
@@ -58,11 +58,19 @@ class DriftField:
     angle_rad: float
     noise: float
 
-    def __post_init__(self) -> None:
-        x = _embed(self.poses, self.length_m, self.angle_rad)
-        object.__setattr__(self, "_x", x)
-        whole = len(x) <= MAX_SUPPORT
-        object.__setattr__(self, "_solved", _solve(x, self.deviations, self.noise) if whole else None)
+    @cached_property
+    def _viewpoints(self) -> FloatArray:
+        return _embed(self.poses, self.length_m, self.angle_rad)
+
+    @cached_property
+    def _solved(self) -> tuple[FloatArray, FloatArray]:
+        """What all viewpoints together say; made when it is first asked for, as that takes torch."""
+        return _solve(self._viewpoints, self.deviations, self.noise)
+
+    def check(self) -> None:
+        """Raise numpy's LinAlgError where nothing can be predicted from the field's numbers."""
+        if len(self.poses) <= MAX_SUPPORT:
+            np.linalg.cholesky(_covariance(self._viewpoints, self.noise))
 
     def predict(self, pose: FloatArray) -> tuple[FloatArray, FloatArray]:
         """The deviation (6,) at viewpoint ``pose`` (4, 4), and its standard deviation (6,).
@@ -71,18 +79,23 @@ class DriftField:
         """
         if not len(self.poses):
             return np.zeros(6), self.scale
-        x: FloatArray = self._x  # type: ignore[attr-defined]
+        x = self._viewpoints
         at = _embed(pose[None], self.length_m, self.angle_rad)
-        solved: tuple[FloatArray, FloatArray] | None = self._solved  # type: ignore[attr-defined]
-        if solved is None:
+        if len(x) <= MAX_SUPPORT:
+            lower, alpha = self._solved
+        else:
             near = np.sort(np.argpartition(((x - at) ** 2).sum(axis=1), NEAREST)[:NEAREST])
             x = x[near]
-            solved = _solve(x, self.deviations[near], self.noise)
-        lower, alpha = solved
+            lower, alpha = _solve(x, self.deviations[near], self.noise)
         k = _matern32(at, x)[0]
         known = scipy.linalg.solve_triangular(lower, k, lower=True)
         variance = max(1.0 - float(known @ known), 0.0)
         return np.asarray(k @ alpha), self.scale * np.sqrt(variance)
+
+
+def _covariance(x: FloatArray, noise: float) -> FloatArray:
+    """The covariance (S, S) of what is known at viewpoints (S, 12)."""
+    return np.asarray(_matern32(x, x) + noise * np.eye(len(x)))
 
 
 def _solve(x: FloatArray, deviations: FloatArray, noise: float) -> tuple[FloatArray, FloatArray]:
@@ -90,10 +103,12 @@ def _solve(x: FloatArray, deviations: FloatArray, noise: float) -> tuple[FloatAr
 
     Raises numpy's LinAlgError where numbers that are no kernel's make it no covariance.
     """
-    covariance = _matern32(x, x) + noise * np.eye(len(x))
-    # not with numpy: where other programs are busy, its threads wait for each other for a hundred times as long
+    # not with numpy: where other programs are busy, its threads wait for each other for a hundred times as long; and
+    # not imported with this module, as who only reads maps does without torch
+    import torch
+
     try:
-        lower: FloatArray = torch.linalg.cholesky(torch.from_numpy(covariance)).numpy()
+        lower: FloatArray = torch.linalg.cholesky(torch.from_numpy(_covariance(x, noise))).numpy()
     except RuntimeError as error:
         raise np.linalg.LinAlgError(str(error)) from error
     # older versions of SciPy refuse to solve for no viewpoints
@@ -111,9 +126,14 @@ def deviations_between(adjusted: FloatArray, given: FloatArray) -> FloatArray:
     return np.concatenate([step[:, :3, 3], se3.rotation_log(step[:, :3, :3])], axis=1)
 
 
+def evenly(count: int, most: int) -> IntArray:
+    """Which of ``count`` to take, at most ``most`` and evenly."""
+    return np.unique(np.rint(np.linspace(0, count - 1, min(most, count))).astype(np.int64))
+
+
 def thin_field(field: DriftField, most: int) -> DriftField:
     """The field with at most ``most`` of its viewpoints, evenly taken."""
-    keep = np.unique(np.rint(np.linspace(0, len(field.poses) - 1, min(most, len(field.poses)))).astype(int))
+    keep = evenly(len(field.poses), most)
     return replace(field, poses=field.poses[keep], deviations=field.deviations[keep])
 
 
@@ -123,7 +143,7 @@ def fit_drift(adjusted: FloatArray, given: FloatArray) -> DriftField:
     Length scales and noise are those that best predict each stretch of the trajectory from all others, which is what
     a query between the mapping images asks for; errors of that prediction beyond its own variance widen the prior.
     """
-    keep = np.unique(np.rint(np.linspace(0, len(given) - 1, min(len(given), MAX_SUPPORT))).astype(int))
+    keep = evenly(len(given), MAX_SUPPORT)
     poses, deviations = adjusted[keep], deviations_between(adjusted, given)[keep]
     scale = np.maximum(np.sqrt((deviations**2).mean(axis=0)), 1e-5)
     stretches = np.array_split(np.arange(len(poses)), min(STRETCHES, len(poses)))

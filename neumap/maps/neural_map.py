@@ -8,17 +8,18 @@ import numpy as np
 import numpy.typing as npt
 
 from neumap.arrays import FloatArray, IntArray
-from neumap.features.sift import FeatureSettings
+from neumap.features.extractor import FeatureSettings
 from neumap.maps import DESCRIPTOR, LATENT
 from neumap.maps.drift import DriftField
-from neumap.model.codebooks import Codes
+from neumap.model.codebooks import CODEBOOK_EXTRACTOR, Codes
+from neumap.model.weights import shipped_weights
 
-# a room is a few voxels, which are few enough to look at all of them; emptier voxels are left out
+# VOXEL_M: edge of a voxel, metres; a room is a few voxels, and these are few enough to search all of them.
 VOXEL_M = 5.0
-MIN_VOXEL_LANDMARKS = 20
-# what is far away from everything is a mistake, if it is little: of a map of few landmarks every voxel may be so empty
-MOST_LEFT_OUT = 0.05
-# of a map whose codes are few bytes, and of any other; 5 m in 1024 steps are good to 2.5 mm
+# MIN_VOXEL_LANDMARKS: emptier voxels are left out, since what is far away from everything is a mistake. MOST_LEFT_OUT:
+# share of the landmarks that may be, as in a map of few landmarks every voxel may be so empty.
+MIN_VOXEL_LANDMARKS, MOST_LEFT_OUT = 20, 0.05
+# SMALL_ANCHOR_BITS, ANCHOR_BITS: of a coordinate in a small map and in any other; 5 m in 1024 steps are good to 2.5 mm.
 SMALL_ANCHOR_BITS, ANCHOR_BITS = 10, 16
 
 
@@ -194,3 +195,14 @@ class NeuralMap:
         """Lowest and highest landmark coordinates (2, 3) in metres in the map frame."""
         points = self.landmarks.points(self.grid)
         return np.stack([points.min(axis=0), points.max(axis=0)])
+
+
+def mismatch(decoder: str, features: FeatureSettings) -> str:
+    """Why a decoder, one of :data:`~neumap.maps.DECODERS`, cannot read such features; empty where it can."""
+    reads = shipped_weights().extractor if decoder == LATENT else CODEBOOK_EXTRACTOR
+    if features.extractor == reads:
+        return ""
+    return (
+        f"the {decoder} decoder of this neumap reads {reads} features, not {features.extractor}: "
+        f"map with {reads} features, or train another with 'neumap pretrain --extractor {features.extractor}'"
+    )

@@ -21,17 +21,18 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-KERNELS = 8
-ROUNDS = 2
-VOTERS = 128
-CANDIDATES = 6
-# candidates this near to each other are one place, and no evidence against each other
+# KERNELS: learned functions of the two distances of a pair. VOTE_ROUNDS: the second round's voters are those that the
+# first made sure. VOTERS: the surest keypoints, which vote. CANDIDATES: landmarks that a keypoint chooses among.
+KERNELS, VOTE_ROUNDS, VOTERS, CANDIDATES = 8, 2, 128, 6
+# SAME_PLACE_M: candidates this near to each other are one place, and no evidence against each other.
 SAME_PLACE_M = 0.15
-# an image distance within which keypoints are neighbours: of the size of furniture, for a usual lens
+# NEIGHBOUR: the distance in normalized coordinates within which keypoints are neighbours: of the size of furniture, for
+# a usual lens.
 NEIGHBOUR = 0.15
+# TINY_M, TINY_RAY: added to distances before their logarithm, in metres and normalized coordinates: about their noise.
 TINY_M, TINY_RAY = 0.02, 0.004
-# the votes on so many keypoints are counted at once
-AT_ONCE = 64
+# VOTED_AT_ONCE: keypoints whose votes are counted together, so that they stay in a processor's cache.
+VOTED_AT_ONCE = 64
 
 
 class GeometricAttention(nn.Module):
@@ -42,10 +43,10 @@ class GeometricAttention(nn.Module):
         self.scale = nn.Parameter(torch.tensor(16.0))
         self.none = nn.Parameter(torch.tensor(12.0))
         self.kernels = nn.ModuleList(
-            nn.Sequential(nn.Linear(4, 16), nn.ReLU(), nn.Linear(16, KERNELS)) for _ in range(ROUNDS)
+            nn.Sequential(nn.Linear(4, 16), nn.ReLU(), nn.Linear(16, KERNELS)) for _ in range(VOTE_ROUNDS)
         )
         self.heads = nn.ModuleList(
-            nn.Sequential(nn.Linear(4 + 2 * KERNELS, 32), nn.GELU(), nn.Linear(32, 2)) for _ in range(ROUNDS)
+            nn.Sequential(nn.Linear(4 + 2 * KERNELS, 32), nn.GELU(), nn.Linear(32, 2)) for _ in range(VOTE_ROUNDS)
         )
         for head in self.heads:
             # the choice starts as that of the similarities
@@ -85,7 +86,7 @@ class GeometricAttention(nn.Module):
         """What the voters (M,), at their ``chosen`` points (M, 3), say of each candidate (N, K, 1 + 2 H)."""
         whose = torch.arange(len(points), device=points.device)
         # in pieces that fit into a processor's cache the same takes less time
-        size = len(points) if torch.is_grad_enabled() else AT_ONCE
+        size = len(points) if torch.is_grad_enabled() else VOTED_AT_ONCE
         parts = zip(torch.split(points, size), torch.split(rays, size), torch.split(whose, size), strict=True)
         voter_rays = rays[voter]
         return torch.cat([_votes_on(kernel, *part, voter_rays, chosen, voter, weight) for part in parts])

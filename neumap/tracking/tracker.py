@@ -18,15 +18,17 @@ from neumap.geometry import se3
 from neumap.localization.query import Near
 from neumap.tracking.settings import Settings
 
-# Of a chi-squared variable with six degrees of freedom one value in 30,000 is larger: consecutive images must all pass.
+# GATE: squared distance in units of the uncertainty. Of a chi-squared variable with six degrees of freedom one value in
+# 30,000 is larger: consecutive images must all pass.
 GATE = 30.0
-# one value in 100: what a person claims is to be confirmed, not to be carried along
+# CLAIM_GATE: as GATE, one value in 100: what a person claims is to be confirmed, not to be carried along
 CLAIM_GATE = 16.8
-# so far off a pose may be that an image gives: the standard deviation beyond which none is
+# UNCERTAIN_M: the standard deviation, metres, that a pose from an image has at most (verdict.py, MAX_SIGMA_M)
 UNCERTAIN_M = 0.15
-# what two poses of standing still differ by where their covariances do not say so: map and calibration have errors
+# FLOOR_M, FLOOR_RAD: what two poses of standing still differ by, metres and radians, beyond their covariances: map and
+# calibration have errors
 FLOOR_M, FLOOR_RAD = 0.03, 0.02
-# so many images must agree where there is nothing to compare a pose with and one image is not sure enough by itself
+# UNSURE_IMAGES: images that must agree where there is no pose to compare with and one is not sure enough by itself
 UNSURE_IMAGES = 2
 WAITS = "the initial pose waits for an image that confirms it"
 
@@ -228,13 +230,18 @@ def see(track: Track, stamp_ns: int, fix: Fix | None, reason: str, settings: Set
 
 @dataclass(frozen=True)
 class Intake:
-    """What is on its way: stamps of the newest image that came (``newest_ns``) and of the one in work
-    (``in_work_ns``), and since when it is (``since_ns``); None where there is none.
+    """What is on its way: stamps of the newest image that came and of the newest that was ``taken`` into work, and
+    ``since`` when that one is in work; None where there is none.
     """
 
     newest_ns: int | None = None
-    in_work_ns: int | None = None
-    since_ns: int = 0
+    taken_ns: int | None = None
+    since_ns: int | None = None
+
+    @property
+    def busy(self) -> bool:
+        """Whether an image is in work."""
+        return self.since_ns is not None
 
 
 NOTHING = Intake()
@@ -248,9 +255,9 @@ def wait(
     An image in work is not a missing one: while it is, nothing more can be known than at its stamp, until it takes
     longer than a pose may go unconfirmed.
     """
-    if intake.in_work_ns is not None:
+    if intake.since_ns is not None and intake.taken_ns is not None:
         taking_s = (now_ns - intake.since_ns) * 1e-9
-        known_ns = now_ns if taking_s > settings.lost_after else intake.in_work_ns
+        known_ns = now_ns if taking_s > settings.lost_after else intake.taken_ns
         if taking_s > settings.image_timeout:
             return _carried_on(track, known_ns, odom_from_base, too_slow(settings), settings)
         if track.state is State.DEGRADED:

@@ -35,18 +35,25 @@ from neumap.model.encoder import EMBEDDING, KeypointEncoder
 from neumap.training.examples import Augmentation, Example, ExampleSource
 from neumap.training.scenes import TrainingScene
 
-STAGES, FEWEST_STAGES = 16, 4
-# share of the steps before the words, and noise that stands for them until then
+# LATENT_STAGES, FEWEST_STAGES: bytes of a latent at most and at least.
+LATENT_STAGES, FEWEST_STAGES = 16, 4
+# BEFORE_WORDS: share of the steps before there are words. WORD_NOISE: noise that stands for them until then.
 BEFORE_WORDS, WORD_NOISE = 1 / 3, 0.4
+# WARMUP: share of the steps in which the rate rises. WEIGHT_DECAY: as AdamW has it.
 WARMUP, WEIGHT_DECAY = 0.05, 1e-3
-# weights of: landmarks choosing keypoints, words following embeddings, embeddings staying near words
+# BACKWARDS, FOLLOW, COMMIT: weights of landmarks choosing keypoints, words following embeddings, and embeddings staying
+# near words.
 BACKWARDS, FOLLOW, COMMIT = 0.3, 2.0, 0.5
+# MAX_SCALE: of similarities as logits; beyond it single examples would decide.
 MAX_SCALE = 60.0
-# the share of wrong pairs that exceed KeypointEncoder.min_similarity, and bins that similarities are counted in
+# CHANCE: share of wrong pairs that exceed KeypointEncoder.min_similarity. SIMILARITY_BINS: that similarities are
+# counted in.
 CHANCE, SIMILARITY_BINS = 1 / 300, 4000
-# what is less probable than this is not learned from: its logarithm would not be finite
+# IMPROBABLE: what is less probable is not learned from: its logarithm would not be finite.
 IMPROBABLE = 1e-30
+# KMEANS_ROUNDS, KMEANS_EXAMPLES: of k-means for the first words, and the examples that it sees.
 KMEANS_ROUNDS, KMEANS_EXAMPLES = 12, 12
+# REPORT_EVERY, SAVE_EVERY: steps.
 REPORT_EVERY, SAVE_EVERY = 100, 500
 
 Log = Callable[[dict[str, Any]], object]
@@ -77,8 +84,8 @@ class PretrainSettings:
     bf16: bool = False
 
     def __post_init__(self) -> None:
-        if min(self.steps, self.attention_steps) < 10 or not FEWEST_STAGES <= self.latent_bytes <= STAGES:
-            raise ConfigError(f"training needs 10 steps or more, and latents {FEWEST_STAGES} to {STAGES} bytes")
+        if min(self.steps, self.attention_steps) < 10 or not FEWEST_STAGES <= self.latent_bytes <= LATENT_STAGES:
+            raise ConfigError(f"training needs 10 steps or more, and latents {FEWEST_STAGES} to {LATENT_STAGES} bytes")
 
 
 class ResidualWords(nn.Module):
@@ -86,7 +93,7 @@ class ResidualWords(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.words = nn.Parameter(torch.zeros(STAGES, WORDS, EMBEDDING))
+        self.words = nn.Parameter(torch.zeros(LATENT_STAGES, WORDS, EMBEDDING))
 
     def forward(self, vectors: Tensor, stages: int) -> Tensor:
         """The sums of words (N, D) nearest to vectors (N, D), chosen greedily."""
@@ -119,15 +126,15 @@ def _nearest(vectors: Tensor, words: Tensor) -> Tensor:
 class Trainee(nn.Module):
     """All that is trained. With ``bf16`` its encoder runs in bfloat16."""
 
-    def __init__(self, bf16: bool = False) -> None:
+    def __init__(self, descriptor_size: int, bf16: bool = False) -> None:
         super().__init__()
-        self.encoder = KeypointEncoder()
+        self.encoder = KeypointEncoder(descriptor_size)
         self.words = ResidualWords()
         self.attention = GeometricAttention()
         self._bf16 = bf16
 
     def embed(self, descriptors: Tensor, shape: Tensor) -> Tensor:
-        """The encoder's embeddings (N, 64) of descriptors (N, 256) and shapes (N, 3), in single precision."""
+        """The encoder's embeddings (N, 64) of descriptors (N, D) and shapes (N, 3), in single precision."""
         with torch.autocast(descriptors.device.type, torch.bfloat16, enabled=self._bf16):
             embeddings: Tensor = self.encoder(descriptors, shape)
         return embeddings.float()
@@ -149,7 +156,7 @@ def pretrain(
     torch.manual_seed(settings.seed)
     device = torch.device(settings.device)
     source = ExampleSource(scenes, settings.seed + 1000 * rank, settings.augmentation, device)
-    run = _Run(Trainee(settings.bf16).to(device), source, settings, Path(checkpoint), log, rank)
+    run = _Run(Trainee(source.descriptor_size, settings.bf16).to(device), source, settings, Path(checkpoint), log, rank)
     run.encoder_stage()
     run.attention_stage()
     return run.trainee.eval().requires_grad_(False).cpu()
@@ -184,7 +191,7 @@ class _Run:
                 self._start_words()
             stages = 0
             if step >= first_with_words:
-                stages = int(torch.randint(FEWEST_STAGES, STAGES + 1, (1,), generator=self.generator))
+                stages = int(torch.randint(FEWEST_STAGES, LATENT_STAGES + 1, (1,), generator=self.generator))
             return encoder_loss(trainee, self._draw_images(), stages, self.source.generator)
 
         self._train("encoder", groups, s.steps, s.learning_rate, loss_of)

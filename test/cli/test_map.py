@@ -12,7 +12,7 @@ from neumap.cli import map as verb
 from neumap.cli.main import main, make_parser
 from neumap.geometry.se3 import invert_pose
 from neumap.io.tum import read_tum
-from neumap.mapping.build import MappingSettings
+from neumap.mapping.settings import MappingSettings
 from neumap.maps.map_file import load_map
 
 

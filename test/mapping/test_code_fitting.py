@@ -11,8 +11,7 @@ from synthetic_scene import Scene, first_views, make_keyframes, make_scene, ring
 from neumap.arrays import Float32Array, IntArray
 from neumap.mapping.code_fitting import fit_to_images
 from neumap.mapping.keyframes import Keyframes
-from neumap.mapping.landmarks import mean_descriptors
-from neumap.mapping.tracks import Tracks, refine_points
+from neumap.mapping.tracks import Tracks, mean_descriptors, refine_points
 from neumap.model.decoder import shipped_decoder
 
 
