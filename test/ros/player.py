@@ -20,7 +20,7 @@ from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CompressedImage, Image
 
 SECOND = 1_000_000_000
-IMAGE, RAW_IMAGE, TF_STATIC = "image/compressed", "image", "tf_static"
+IMAGE, RAW_IMAGE, CAMERA_INFO, TF_STATIC = "image/compressed", "image", "camera_info", "tf_static"
 # a message comes so long after its stamp
 DELAY_NS = 10_000_000
 # an image is sent again where nothing was heard of it for so long
@@ -131,14 +131,15 @@ class Player:
             self.client.wait(0.02)
 
     def connect(self) -> None:
-        """Waits until the localizer listens, and says again what was said once for all."""
-        for topic in {each.topic: each for each in self.recording.messages}.values():
-            publisher = self._publisher(topic)
+        """Waits until the localizer listens, and tells it what it must know before the first image."""
+        first = {each.topic: each for each in reversed(self.recording.messages)}
+        for each in first.values():
+            publisher = self._publisher(each)
             assert self.client.until(publisher.get_subscription_count), f"nobody listens to {publisher.topic_name}"
-        for each in self.recording.messages[: self._next]:
-            if each.topic == TF_STATIC:
-                self.publish(each)
         self.client.wait(SETTLED_S)
+        for topic in (TF_STATIC, CAMERA_INFO):
+            self.publish(first[topic])
+        self.client.wait(0.05)
 
     def step_to(self, seconds: float) -> None:
         """Plays up to then, image by image: goes on when the status of each was heard."""

@@ -30,10 +30,10 @@ def test_a_namespace_and_remaps(start: Start, world: World, recording: Recording
     assert not node.poses
     assert node.transforms
     graph = client.node
-    used = {
+    used = [
         *graph.get_publisher_names_and_types_by_node("neumap_localizer", node.namespace),
         *graph.get_subscriber_names_and_types_by_node("neumap_localizer", node.namespace),
-    }
+    ]
     outside = {topic for topic, _ in used if not topic.startswith(f"{node.namespace}/")}
     assert outside == {"/clock", "/diagnostics", "/rosout", "/parameter_events"}
     with player.running():

@@ -49,9 +49,7 @@ def test_transforms_of_the_lap_before_come_late(tracking: Player, node: NodeProc
         tracking.client.wait(0.2)
         tracking.step_to(1.2)
         assert ("TRACKING", "initial pose confirmed") in node.told, node.told
-        asked = node.ask(
-            Relocalize, "relocalize", use_prior=True, prior=recording.claim(tracking.now_ns), timeout=5.0
-        )
+        asked = node.ask(Relocalize, "relocalize", use_prior=True, prior=recording.claim(tracking.now_ns), timeout=5.0)
         tracking.client.wait(0.2)
         tracking.step_to(1.8)
         answer = tracking.client.answer(asked)
@@ -120,7 +118,8 @@ def test_a_machine_that_is_too_slow_is_told_so(node: NodeProcess, client: Client
     what it is.
     """
     player = Player(client, standing(recording, 40.0), node)
-    assert node.set({"max_image_rate": 0.0}) == {}
+    # this machine may be slower at times than it is at the beginning
+    assert node.set({"max_image_rate": 0.0, "lost_after": 15.0}) == {}
     player.seek(0)
     node.activate()
     player.step_to(1.0)
