@@ -14,7 +14,9 @@ from safetensors.numpy import save_file
 from neumap.features.sift import FeatureExtractor
 from neumap.geometry.cameras import make_camera
 from neumap.model.codebooks import CODEBOOK_FILE, train_codebook
-from neumap.virtual import room as virtual_room
+from neumap.virtual.drive import drive
+from neumap.virtual.layout import make_room
+from neumap.virtual.render import render
 
 ROOMS, VIEWS, KEYPOINTS = range(100, 112), 14, 500
 SAMPLES = 60_000
@@ -25,10 +27,10 @@ def main() -> None:
     extract = FeatureExtractor()
     fine, coarse = [], []
     for seed in ROOMS:
-        room = virtual_room.make_room(seed)
+        room = make_room(seed)
         rng = np.random.default_rng(seed)
-        for pose in virtual_room.drive(room, seed, VIEWS, "mapping"):
-            image, _ = virtual_room.render(room, camera, pose)
+        for pose in drive(room, seed, VIEWS, "mapping"):
+            image, _ = render(room, camera, pose)
             features = extract(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY))
             some = rng.permutation(len(features))[:KEYPOINTS]
             fine.append(features.descriptors[some])
