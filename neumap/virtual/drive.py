@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import cv2
 import numpy as np
@@ -15,6 +15,8 @@ from neumap.arrays import FloatArray
 from neumap.errors import ConfigError
 from neumap.geometry.se3 import make_pose
 from neumap.virtual.scene import Room
+
+Kind: TypeAlias = Literal["mapping", "query"]
 
 # no pose comes nearer than this to furniture or walls, in metres
 CLEARANCE = 0.4
@@ -37,7 +39,7 @@ class _Plan:
     free: npt.NDArray[np.bool_]
 
 
-def drive(room: Room, seed: int, count: int, kind: Literal["mapping", "query"]) -> FloatArray:
+def drive(room: Room, seed: int, count: int, kind: Kind) -> FloatArray:
     """``count`` poses map_from_camera (N, 4, 4) of the optical frame along a smooth path through the room.
 
     "mapping" goes round the room twice, once in each direction, looking across and along. "query" is part of another
@@ -60,7 +62,7 @@ def drive(room: Room, seed: int, count: int, kind: Literal["mapping", "query"]) 
         path = _route(plan, np.roll(stops, int(rng.integers(len(stops))), axis=0), path)
         height = float(rng.choice([0.75, 1.5]))
     path = _clear(room, _smooth(path, 0.35), path)
-    along = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(path, axis=0), axis=1))])
+    along = lengths_along(path)
     length = along[-1] if kind == "mapping" else min(along[-1], _QUERY_STEP * (count - 1))
     at = np.linspace(0, length, count)
     position = np.stack([np.interp(at, along, path[:, axis]) for axis in (0, 1)], axis=1)
@@ -69,6 +71,11 @@ def drive(room: Room, seed: int, count: int, kind: Literal["mapping", "query"]) 
     pitch = np.deg2rad(-7 + 4 * _wander(rng, at, 2.0))
     roll = np.deg2rad(2 * _wander(rng, at, 1.5))
     return make_pose(_optical_axes(yaw, pitch, roll), np.column_stack([position, z]))
+
+
+def lengths_along(path: FloatArray) -> FloatArray:
+    """Return how long a path of points (N, D) is up to each of them, (N,)."""
+    return np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(path, axis=0), axis=1))])
 
 
 def clearance(room: Room, points: FloatArray) -> FloatArray:
@@ -187,9 +194,7 @@ def _wander(rng: np.random.Generator, at: FloatArray, period: float) -> FloatArr
     return np.asarray(out * np.sqrt(2 / 5))
 
 
-def _look(
-    plan: _Plan, rng: np.random.Generator, position: FloatArray, at: FloatArray, kind: Literal["mapping", "query"]
-) -> FloatArray:
+def _look(plan: _Plan, rng: np.random.Generator, position: FloatArray, at: FloatArray, kind: Kind) -> FloatArray:
     """The yaw (N,) in radians: swaying about the way to the room's middle, away from what is too near or blank.
 
     Of the yaws in steps of 5 degrees the cheapest sequence that turns at most two steps a frame is taken (Viterbi).

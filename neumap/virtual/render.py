@@ -69,47 +69,6 @@ def render(
     return np.asarray(image, dtype=np.uint8), depth
 
 
-def expose(
-    image: ImageArray,
-    rng: np.random.Generator,
-    *,
-    gain: float = 1.0,
-    gamma: float = 1.0,
-    noise_sigma: float = 2.0,
-    motion_px: tuple[float, float] = (0.0, 0.0),
-) -> ImageArray:
-    """What a sensor makes of the light: motion blur, exposure, tone curve and noise, in this order.
-
-    ``image`` is (H, W) or (H, W, 3) uint8; ``motion_px`` is how far (x, y) the scene moves during the exposure;
-    ``noise_sigma`` is the noise's standard deviation in grey levels at middle grey, less in the dark.
-    """
-    moved = image
-    if np.hypot(*motion_px) > 0.3:
-        blurred = cv2.filter2D(image, -1, _motion_kernel(motion_px), borderType=cv2.BORDER_REPLICATE)
-        moved = np.asarray(blurred, dtype=np.uint8)
-    levels = np.arange(256) / 255
-    curve = np.clip(gain * levels, 0, 1) ** gamma * 255
-    toned = np.asarray(cv2.LUT(moved, curve.astype(np.float32)), dtype=np.float32)
-    if noise_sigma > 0:
-        spread = noise_sigma * np.sqrt(0.25 + 1.5 * curve / 255)
-        sigma = np.asarray(cv2.LUT(moved, spread.astype(np.float32)), dtype=np.float32)
-        sigma *= rng.standard_normal(toned.shape, dtype=np.float32)
-        toned += sigma
-    return np.asarray(np.clip(np.rint(toned), 0, 255), dtype=np.uint8)
-
-
-def _motion_kernel(motion_px: tuple[float, float]) -> Float32Array:
-    """A line of weight 1 through the middle of an odd-sized kernel, drawn with linear interpolation."""
-    half = int(np.ceil(max(abs(motion_px[0]), abs(motion_px[1])) / 2)) + 1
-    kernel = np.zeros((2 * half + 1, 2 * half + 1), dtype=np.float32)
-    for t in np.linspace(-0.5, 0.5, 8 * half + 1):
-        x, y = half + t * motion_px[0], half + t * motion_px[1]
-        column, row = int(x), int(y)
-        right, low = x - column, y - row
-        kernel[row : row + 2, column : column + 2] += np.outer([1 - low, low], [1 - right, right]).astype(np.float32)
-    return np.asarray(kernel / kernel.sum(), dtype=np.float32)
-
-
 def _key(camera: Camera) -> tuple[int, int, bytes, str, bytes]:
     matrix, distortion = np.asarray(camera.matrix, np.float64), np.asarray(camera.distortion, np.float64)
     return camera.width, camera.height, matrix.tobytes(), camera.distortion_model, distortion.tobytes()
