@@ -33,8 +33,8 @@ def fit_to_images(
     embeddings: Float32Array,
     progress: Progress = lambda *_: None,
 ) -> Tracks:
-    """The tracks of a map's landmarks with all views in which the frozen encoder finds them, and points refined on
-    these.
+    """Return the tracks of a map's landmarks with all views in which the frozen encoder finds them, and points refined
+    on these.
 
     ``adjusted`` (F, 4, 4) are the keyframes' poses, ``embeddings`` (N, D) what the frozen encoder makes of all
     keypoints.
@@ -59,8 +59,8 @@ def find_in_image(
     map_from_camera: FloatArray,
     embeddings: Float32Array,
 ) -> IntArray:
-    """The keypoints of image ``i`` and the landmarks they show (M, 2): within a few pixels of where one of ``points``
-    (L, 3) projects, like its ``looks`` (L, D), as far away where depth is known, and the best of both ends.
+    """Return the keypoints of image ``i`` and the landmarks they show (M, 2): within a few pixels of where one of
+    ``points`` (L, 3) projects, like its ``looks`` (L, D), as far away where depth is known, and the best of both ends.
     """
     here = keyframes.slice(i)
     if here.start == here.stop:
@@ -83,7 +83,7 @@ def find_in_image(
 
 
 def with_views(tracks: Tracks, found: IntArray) -> Tracks:
-    """The tracks with the keypoints and tracks ``found`` (M, 2) as further observations."""
+    """Return the tracks with the keypoints and tracks ``found`` (M, 2) as further observations."""
     known = np.stack([tracks.keypoint, tracks.track], axis=1)
     both = np.unique(np.concatenate([known, found])[:, ::-1], axis=0)
     return Tracks(both[:, 1], both[:, 0], tracks.points)

@@ -42,7 +42,7 @@ class LandmarkForm:
 
 
 def form_for(settings: MappingSettings) -> LandmarkForm:
-    """The form of landmarks that goes with a map's size."""
+    """Return the form of landmarks that goes with a map's size."""
     size = settings.budget
     small = size is not None and size < SMALL_BYTES
     if settings.decoder == DESCRIPTOR:
@@ -52,7 +52,7 @@ def form_for(settings: MappingSettings) -> LandmarkForm:
 
 
 def form_of(neural_map: NeuralMap) -> LandmarkForm:
-    """The form of the landmarks of a map."""
+    """Return the form of the landmarks of a map."""
     codes = neural_map.landmarks
     return LandmarkForm(neural_map.decoder, codes.descriptors.shape[1], codes.coarse.shape[1], codes.anchor_bits)
 
@@ -68,12 +68,12 @@ class EncodedLandmarks:
     coarse: Codes
 
     def first(self, count: int) -> EncodedLandmarks:
-        """The first ``count`` of them."""
+        """Return the first ``count`` of them."""
         return EncodedLandmarks(self.points[:count], self.descriptors[:count], self.coarse[:count])
 
 
 def encode(place: Survey, chosen: IntArray, form: LandmarkForm, fit: bool, progress: Progress) -> EncodedLandmarks:
-    """The ``chosen`` candidates (L,) of a place in a form, in their order; with ``fit`` fitted to all images."""
+    """Encode the ``chosen`` candidates (L,) of a place in a form, in their order; with ``fit`` fitted to all images."""
     keyframes, candidates = place.keyframes, place.candidates
     if form.decoder == DESCRIPTOR:
         fine, coarse = (shipped_codebooks()[n] for n in (f"descriptor-{form.fine}", f"coarse-{form.coarse}"))

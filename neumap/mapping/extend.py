@@ -28,7 +28,8 @@ def extend_map(
     fit: bool = False,
     progress: Progress = lambda *_: None,
 ) -> NeuralMap:
-    """``neural_map`` and what posed ``frames`` show, whose poses are in its frame, with landmarks in its own form.
+    """Make a map of ``neural_map`` and what posed ``frames`` show, whose poses are in its frame, with landmarks in its
+    own form.
 
     The accuracy to expect is that of the frames set aside, in the whole map; that of ``neural_map`` where they are too
     few. Raises what :func:`~neumap.mapping.build.build_map` and :func:`~neumap.mapping.merge.merge_maps` raise.
@@ -47,8 +48,8 @@ def extend_map(
 
 
 def _map_like(neural_map: NeuralMap, place: Survey, settings: MappingSettings, progress: Progress) -> NeuralMap:
-    """A map of a surveyed place, not calibrated, that stores landmarks in the form of ``neural_map``, and of each image
-    as many.
+    """Make a map of a surveyed place, not calibrated, that stores landmarks in the form of ``neural_map``, and of each
+    image as many.
     """
     form, share = form_of(neural_map), len(place.keyframes) / max(neural_map.mapping_images, 1)
     count = max(round(share * len(neural_map.landmarks)), FEWEST_ADDED)

@@ -96,7 +96,7 @@ class ResidualWords(nn.Module):
         self.words = nn.Parameter(torch.zeros(LATENT_STAGES, WORDS, EMBEDDING))
 
     def forward(self, vectors: Tensor, stages: int) -> Tensor:
-        """The sums of words (N, D) nearest to vectors (N, D), chosen greedily."""
+        """Return the sums of words (N, D) nearest to vectors (N, D), chosen greedily."""
         with torch.no_grad():
             rest, chosen = vectors.detach(), []
             for words in self.words[:stages]:
@@ -106,7 +106,7 @@ class ResidualWords(nn.Module):
 
     @torch.no_grad()
     def start(self, vectors: Tensor, generator: torch.Generator) -> None:
-        """Words by k-means of vectors (N, D), stage by stage."""
+        """Start words by k-means of vectors (N, D), stage by stage."""
         rest = vectors.detach()
         for words in self.words:
             centre = rest[torch.randperm(len(rest), generator=generator)[:WORDS].to(rest.device)].clone()
@@ -134,7 +134,7 @@ class Trainee(nn.Module):
         self._bf16 = bf16
 
     def embed(self, descriptors: Tensor, shape: Tensor) -> Tensor:
-        """The encoder's embeddings (N, 64) of descriptors (N, D) and shapes (N, 3), in single precision."""
+        """Return the encoder's embeddings (N, 64) of descriptors (N, D) and shapes (N, 3), in single precision."""
         with torch.autocast(descriptors.device.type, torch.bfloat16, enabled=self._bf16):
             embeddings: Tensor = self.encoder(descriptors, shape)
         return embeddings.float()
@@ -214,8 +214,8 @@ class _Run:
 
     @torch.no_grad()
     def _similarity_by_chance(self) -> float:
-        """What of the keypoints and the landmarks that they do not show a share ``CHANCE`` exceeds, the same for all
-        processes.
+        """Measure the similarity that keypoints and landmarks that they do not show exceed in a share ``CHANCE``, the
+        same for all processes.
         """
         similar = torch.zeros(SIMILARITY_BINS, device=self.settings.device)
         for _ in range(KMEANS_EXAMPLES):
@@ -247,7 +247,7 @@ class _Run:
         rate: float,
         loss_of: Callable[[int], tuple[Tensor, dict[str, Tensor]]],
     ) -> None:
-        """Steps of AdamW with warm-up and a cosine schedule, from where the checkpoint is."""
+        """Run steps of AdamW with warm-up and a cosine schedule, from where the checkpoint is."""
         optimizer = torch.optim.AdamW(groups, lr=rate, weight_decay=WEIGHT_DECAY)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, steps))
         if self._optimizer_state is not None and 0 < self.done[stage] < steps:
@@ -319,7 +319,7 @@ class _Run:
 
 
 def _comparable(settings: PretrainSettings) -> dict[str, Any]:
-    """The settings a training must go on with: all but where it runs."""
+    """Return the settings a training must go on with: all but where it runs."""
     return {name: value for name, value in asdict(settings).items() if name not in ("device", "bf16")}
 
 
@@ -342,7 +342,7 @@ def _average_gradients(parameters: Sequence[nn.Parameter]) -> None:
 
 @torch.no_grad()
 def _start_with_components(encoder: KeypointEncoder, examples: Sequence[Example]) -> None:
-    """The linear part becomes the principal components of descriptors."""
+    """Start the linear part as the principal components of descriptors."""
     seen = torch.cat([example.view_descriptors for example in examples])
     axes = torch.linalg.eigh(seen.T @ seen)[1].flip(1)[:, :EMBEDDING]
     if distributed.is_initialized():
@@ -352,7 +352,7 @@ def _start_with_components(encoder: KeypointEncoder, examples: Sequence[Example]
 
 
 def landmark_embeddings(trainee: Trainee, example: Example) -> Tensor:
-    """Unit mean embeddings (L, D) of an example's landmarks over the views that count."""
+    """Return the unit mean embeddings (L, D) of an example's landmarks over the views that count."""
     each = trainee.embed(example.view_descriptors, example.view_shape).reshape(*example.counts.shape, EMBEDDING)
     return functional.normalize((each * example.counts[..., None]).sum(dim=1), dim=1)
 
@@ -360,7 +360,7 @@ def landmark_embeddings(trainee: Trainee, example: Example) -> Tensor:
 def encoder_loss(
     trainee: Trainee, example: Example, stages: int, generator: torch.Generator
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """Cross-entropy of an example's choices with latents of ``stages`` bytes (0: before there are words).
+    """Return the cross-entropy of an example's choices with latents of ``stages`` bytes (0: before there are words).
 
     ``generator`` is of the example's device.
     """
@@ -385,13 +385,13 @@ def encoder_loss(
 
 
 def similarities(trainee: Trainee, example: Example, latent_bytes: int) -> Tensor:
-    """The similarity (Q, L) of an example's keypoints and its landmarks, as latents of so many bytes."""
+    """Return the similarity (Q, L) of an example's keypoints and its landmarks, as latents of so many bytes."""
     latents = functional.normalize(trainee.words(landmark_embeddings(trainee, example), latent_bytes), dim=1)
     return trainee.embed(example.descriptors, example.shape) @ latents.T
 
 
 def attention_loss(trainee: Trainee, example: Example, latent_bytes: int) -> tuple[Tensor, dict[str, Tensor]]:
-    """Mean cross-entropy of all rounds of an example's choices among the candidates of the finished encoder."""
+    """Return the mean cross-entropy of all rounds of an example's choices among the finished encoder's candidates."""
     with torch.no_grad():
         similarity, index = similarities(trainee, example, latent_bytes).topk(CANDIDATES, dim=1)
         right = example.right.gather(1, index)
@@ -408,14 +408,16 @@ def attention_loss(trainee: Trainee, example: Example, latent_bytes: int) -> tup
 
 
 def choice_loss(logits: Tensor, right: Tensor) -> Tensor:
-    """Cross-entropy of logits (Q, A + 1), the last for "none", where any of several answers may be ``right`` (Q, A)."""
+    """Return the cross-entropy of logits (Q, A + 1), the last for "none", where any of several answers may be ``right``
+    (Q, A).
+    """
     answers = logits[:, :-1].masked_fill(~right, -1e4).logsumexp(dim=1)
     return (logits.logsumexp(dim=1) - torch.where(right.any(dim=1), answers, logits[:, -1])).mean()
 
 
 def mutual_choice_loss(logits: Tensor, none: Tensor, right: Tensor) -> Tensor:
-    """The :func:`choice_loss` of logits (Q, L) and the logit of ``none`` (), and that of the landmarks that are shown
-    choosing among the keypoints, ``BACKWARDS`` times.
+    """Return the :func:`choice_loss` of logits (Q, L) and the logit of ``none`` (), and that of the landmarks that are
+    shown choosing among the keypoints, ``BACKWARDS`` times.
 
     There are millions of logits and hundreds of ``right`` (Q, L) ones, so that only sums over all look at all.
     """
@@ -430,13 +432,13 @@ def mutual_choice_loss(logits: Tensor, none: Tensor, right: Tensor) -> Tensor:
 
 
 def _named(index: Tensor, count: int) -> Tensor:
-    """Which of ``count`` an ``index`` (P,) names."""
+    """Tell which of ``count`` an ``index`` (P,) names."""
     return torch.zeros(count, dtype=torch.bool, device=index.device).index_fill(0, index, value=True)
 
 
 def _surprise(answers: Tensor, whose: Tensor, total: Tensor) -> Tensor:
-    """The negative logarithm (N,) of the probability that one of the ``answers`` (P,), ``whose`` (P,) they are, is
-    chosen, where ``total`` (N,) are the logarithms of the sums of all choices.
+    """Return the negative logarithm (N,) of the probability that one of the ``answers`` (P,), ``whose`` (P,) they are,
+    is chosen, where ``total`` (N,) are the logarithms of the sums of all choices.
     """
     probability = torch.zeros_like(total).index_add(0, whose, (answers - total[whose]).exp())
     return -probability.clamp_min(IMPROBABLE).log()
