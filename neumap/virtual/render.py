@@ -14,8 +14,9 @@ from neumap.geometry.se3 import invert_pose
 from neumap.records import Camera
 from neumap.virtual.scene import Atlas, Room
 
+# _NEAR: nothing nearer than this is seen, in metres: what z is divided by stays away from 0.
 _NEAR = 0.05
-# rows worked on at a time: the scratch arrays of one strip stay in the processor's cache
+# _STRIP: rows worked on at a time: the scratch arrays of one strip stay in the processor's cache.
 _STRIP = 48
 
 
@@ -88,13 +89,13 @@ def _rays(width: int, height: int, matrix: bytes, model: str, distortion: bytes,
         grid = np.stack(np.meshgrid(columns, rows), axis=-1).reshape(-1, 2)
         rays = normalize(camera, grid).reshape(len(rows), len(columns), 2)
         x, y = rays[..., 0], rays[..., 1]
-    # a column without any valid ray gets bounds that nothing lies between
-    x_bounds = np.stack([np.where(np.isnan(x), np.inf, x).min(0), np.where(np.isnan(x), -np.inf, x).max(0)])
-    y_bounds = np.stack([np.where(np.isnan(y), np.inf, y).min(1), np.where(np.isnan(y), -np.inf, y).max(1)])
-    area = 1 / (k[0, 0] * k[1, 1] * samples**2)
-    return _Rays(
-        x.astype(np.float32), y.astype(np.float32), x_bounds.astype(np.float32), y_bounds.astype(np.float32), area
+    # without the NaN of points that have no ray; nothing lies between the bounds of a column that has none
+    x_bounds, y_bounds = (
+        np.stack([np.fmin.reduce(values, axis), np.fmax.reduce(values, axis)]).astype(np.float32)
+        for axis, values in enumerate((x, y))
     )
+    area = 1 / (k[0, 0] * k[1, 1] * samples**2)
+    return _Rays(x.astype(np.float32), y.astype(np.float32), x_bounds, y_bounds, area)
 
 
 def _planes_in_view(geometry: FloatArray, map_from_camera: FloatArray) -> _Planes:
@@ -141,8 +142,8 @@ def _trace(planes: _Planes, rays: _Rays, atlas: Atlas | None) -> tuple[Float32Ar
     """
     nearest = np.zeros(rays.shape, dtype=np.float32)
     place = np.full((2, *rays.shape) if atlas is not None else (2, 0, 0), -9, dtype=np.float32)
-    least_x, greatest_x = rays.x_bounds[0].min(), rays.x_bounds[1].max()
-    least_y, greatest_y = rays.y_bounds[0].min(), rays.y_bounds[1].max()
+    least_x, greatest_x = np.nanmin(rays.x_bounds[0]), np.nanmax(rays.x_bounds[1])
+    least_y, greatest_y = np.nanmin(rays.y_bounds[0]), np.nanmax(rays.y_bounds[1])
     x_low, x_high, y_low, y_high = planes.bounds.T
     visible = (x_high >= least_x) & (x_low <= greatest_x) & (y_high >= least_y) & (y_low <= greatest_y)
     all_forms = planes.forms.astype(np.float32)
