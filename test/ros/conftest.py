@@ -122,9 +122,9 @@ def start(client: Client, tmp_path: Path) -> Iterator[Callable[..., NodeProcess]
 
     started: list[NodeProcess] = []
 
-    def run(*ros_arguments: str, up: bool = True) -> NodeProcess:
+    def run(*ros_arguments: str, up: bool = True, log_level: str = "info") -> NodeProcess:
         log = tmp_path / f"output{len(started)}.txt"
-        node = NodeProcess(client, log, *ros_arguments, namespace=f"/robot{next(NUMBERS)}")
+        node = NodeProcess(client, log, *ros_arguments, namespace=f"/robot{next(NUMBERS)}", log_level=log_level)
         started.append(node)
         assert not up or node.is_up(), node.output
         return node
