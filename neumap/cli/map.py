@@ -179,14 +179,12 @@ def _given(args: argparse.Namespace) -> _Given:
 def _features(content: Any) -> Any:
     from dataclasses import fields
 
-    from neumap.features import DEFAULT, EXTRACTORS, extractor_class
+    from neumap.features import DEFAULT, extractor_class
 
     whole = options.whole("number of keypoints", 100, 1_000_000)
     positive = options.number("a positive number", lambda value: 0 < value < 1e6)
-    extractor: dict[str, options.Parser] = {"extractor": options.one_of(*EXTRACTORS)}
-    named = {name: value for name, value in content.items() if name in extractor} if isinstance(content, dict) else {}
-    kind = extractor_class(options.parse_options("features", named, extractor).get("extractor", DEFAULT)).settings_class
+    given = dict(content) if isinstance(content, dict) else content
+    name = given.pop("extractor", DEFAULT) if isinstance(given, dict) else DEFAULT
+    kind = extractor_class(str(name)).settings_class
     known = {field.name: whole if field.type == "int" else positive for field in fields(kind)}
-    given = options.parse_options("features", content, {**known, **extractor})
-    given.pop("extractor", None)
-    return kind(**given)
+    return kind(**options.parse_options("features", given, known))
