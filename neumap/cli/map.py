@@ -65,12 +65,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         ),
         parser.add_argument("--quick", action=argparse.BooleanOptionalAction, help="a map of at most 100KB"),
         parser.add_argument(
-            "--fit",
-            action=argparse.BooleanOptionalAction,
-            help="look for the map's landmarks in all images once more, with the frozen decoder, and fit their codes "
-            "to what is found; takes seconds (default: no)",
-        ),
-        parser.add_argument(
             "--depth", action=argparse.BooleanOptionalAction, help="use depth images where there are any (default: yes)"
         ),
         parser.add_argument(
@@ -125,9 +119,7 @@ def run(args: argparse.Namespace) -> int:
         if old is None:
             neural_map = build_map(source.frames, told, progress)
         else:
-            neural_map = extend_map(
-                old, source.frames, use_depth=told.use_depth, seed=told.seed, fit=told.fit, progress=progress
-            )
+            neural_map = extend_map(old, source.frames, use_depth=told.use_depth, seed=told.seed, progress=progress)
     neural_map = save_map(args.out, neural_map)
     aside = len(set_aside(min(len(source.frames), MAX_FRAMES)))
     used = neural_map.mapping_images - (0 if old is None else old.mapping_images) + aside

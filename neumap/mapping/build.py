@@ -56,7 +56,7 @@ def _within_budget(place: Survey, settings: MappingSettings, progress: Progress)
         drift = thin_field(drift, int(np.clip(size // BYTES_PER_VIEWPOINT, FEWEST_VIEWPOINTS, MOST_VIEWPOINTS)))
     most = DEFAULT_LANDMARKS if size is None else int(size / form.bytes_each)
     chosen = by_usefulness(place.candidates, progress)[:most]
-    encoded = encode(place, chosen, form, settings.fit, progress)
+    encoded = encode(place, chosen, form)
     if size is None:
         return compose(place, encoded, form, drift, settings)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from neumap.arrays import FloatArray, IntArray
-from neumap.mapping.code_fitting import fit_to_images
 from neumap.mapping.settings import MappingSettings
 from neumap.mapping.survey import Survey
 from neumap.mapping.tracks import mean_descriptors
@@ -13,7 +12,6 @@ from neumap.maps import DESCRIPTOR, LATENT
 from neumap.maps.neural_map import ANCHOR_BITS, SMALL_ANCHOR_BITS, NeuralMap
 from neumap.model.codebooks import Codes, shipped_codebooks
 from neumap.model.decoder import shipped_decoder
-from neumap.progress import Progress
 
 # SMALL_BYTES: maps below this size store shorter codes and coarser anchors, as more landmarks are worth more there.
 SMALL_BYTES = 300_000
@@ -72,8 +70,8 @@ class EncodedLandmarks:
         return EncodedLandmarks(self.points[:count], self.descriptors[:count], self.coarse[:count])
 
 
-def encode(place: Survey, chosen: IntArray, form: LandmarkForm, fit: bool, progress: Progress) -> EncodedLandmarks:
-    """Encode the ``chosen`` candidates (L,) of a place in a form, in their order; with ``fit`` fitted to all images."""
+def encode(place: Survey, chosen: IntArray, form: LandmarkForm) -> EncodedLandmarks:
+    """Encode the ``chosen`` candidates (L,) of a place in a form, in their order."""
     keyframes, candidates = place.keyframes, place.candidates
     if form.decoder == DESCRIPTOR:
         fine, coarse = (shipped_codebooks()[n] for n in (f"descriptor-{form.fine}", f"coarse-{form.coarse}"))
@@ -81,7 +79,5 @@ def encode(place: Survey, chosen: IntArray, form: LandmarkForm, fit: bool, progr
         return EncodedLandmarks(candidates.points[chosen], *codes)
     frozen, seen = shipped_decoder(), place.tracks.pick(candidates.track[chosen])
     embeddings = frozen.embed(keyframes.descriptors, keyframes.coarse, keyframes.size, keyframes.angle)
-    if fit:
-        seen = fit_to_images(seen, keyframes, place.adjusted, embeddings, progress)
     latents = frozen.codebook.encode(mean_descriptors(seen, embeddings), form.fine)
     return EncodedLandmarks(seen.points, latents, latents[:, :0])

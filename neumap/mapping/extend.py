@@ -25,7 +25,6 @@ def extend_map(
     frames: Sequence[Frame],
     use_depth: bool = True,
     seed: int = 0,
-    fit: bool = False,
     progress: Progress = lambda *_: None,
 ) -> NeuralMap:
     """Make a map of ``neural_map`` and what posed ``frames`` show, whose poses are in its frame, with landmarks in its
@@ -36,7 +35,6 @@ def extend_map(
     """
     settings = MappingSettings(
         decoder=neural_map.decoder,
-        fit=fit,
         use_depth=use_depth,
         seed=seed,
         frame_id=neural_map.frame_id,
@@ -55,4 +53,4 @@ def _map_like(neural_map: NeuralMap, place: Survey, settings: MappingSettings, p
     count = max(round(share * len(neural_map.landmarks)), FEWEST_ADDED)
     chosen = by_usefulness(place.candidates, progress)[:count]
     drift = thin_field(place.drift, max(round(share * len(neural_map.drift.poses)), FEWEST_VIEWPOINTS))
-    return compose(place, encode(place, chosen, form, settings.fit, progress), form, drift, settings)
+    return compose(place, encode(place, chosen, form), form, drift, settings)

@@ -49,9 +49,7 @@ def test_transforms_of_the_lap_before_come_late(tracking: Player, node: NodeProc
         tracking.client.wait(0.2)
         tracking.step_to(1.2)
         assert ("TRACKING", "initial pose confirmed") in node.told, node.told
-        asked = node.ask(
-            Relocalize, "relocalize", use_prior=True, prior=recording.claim(tracking.now_ns), timeout=5.0
-        )
+        asked = node.ask(Relocalize, "relocalize", use_prior=True, prior=recording.claim(tracking.now_ns), timeout=5.0)
         tracking.client.wait(0.2)
         tracking.step_to(1.8)
         answer = tracking.client.answer(asked)
