@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 from neumap.errors import DataError
 
 PathLike = str | os.PathLike[str]
+Parsed = TypeVar("Parsed")
 
 
 def read_text(path: PathLike, what: str) -> str:
@@ -28,13 +32,32 @@ def read_text(path: PathLike, what: str) -> str:
         raise DataError(f"{what} {path} cannot be read: {error.strerror}") from None
 
 
-def data_lines(path: PathLike, what: str) -> list[tuple[int, str]]:
-    """Read the lines that are neither empty nor a ``#`` comment: their number (from 1) and stripped text.
+def parse_lines(path: PathLike, what: str, columns: str, parse: Callable[[str], Parsed]) -> list[Parsed]:
+    """Parse the lines that are neither empty nor a ``#`` comment; ``parse`` raises ``ValueError`` with what is wrong.
 
-    Raises as :func:`read_text` does.
+    Raises :class:`~neumap.errors.DataError` with the number of that line, for a file without such lines (which tells
+    the ``columns`` that are expected), and as :func:`read_text` does.
     """
-    lines = ((number, line.strip()) for number, line in enumerate(read_text(path, what).split("\n"), start=1))
-    return [(number, line) for number, line in lines if line and not line.startswith("#")]
+    parsed = []
+    for number, line in enumerate(read_text(path, what).split("\n"), start=1):
+        content = line.strip()
+        if content and not content.startswith("#"):
+            try:
+                parsed.append(parse(content))
+            except ValueError as error:
+                raise DataError(f"{path}, line {number}: {error}") from None
+    if not parsed:
+        raise DataError(f"{what} {path} is empty: expected lines of '{columns}'")
+    return parsed
+
+
+@contextmanager
+def naming(what: str) -> Iterator[None]:
+    """Begin the sentence of a :class:`~neumap.errors.DataError` (or its kin) in this block with what it is about."""
+    try:
+        yield
+    except DataError as error:
+        raise type(error)(f"{what}: {error}") from None
 
 
 def make_folder(path: Path) -> None:
