@@ -16,6 +16,7 @@ from neumap.arrays import IntArray
 NS_PER_SECOND = 1_000_000_000
 # half of int64's range, so that the difference of any two stamps fits too
 LIMIT_NS = 2**62
+
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,4})?", re.ASCII)
 _NANOSECONDS = re.compile(r"\d{18,19}", re.ASCII)
 # wide enough for every digit of a stamp within the limit, however it is written
@@ -80,3 +81,8 @@ def nearest(sorted_stamps_ns: IntArray, stamps_ns: IntArray) -> tuple[npt.NDArra
 def seconds(stamp_ns: int) -> Decimal:
     """Return the stamp in seconds, exactly, for messages."""
     return Decimal(int(stamp_ns)).scaleb(-9)
+
+
+def span(stamps_ns: IntArray) -> str:
+    """Say from when to when sorted stamps (N > 0,) are."""
+    return f"from {seconds(stamps_ns[0])} s to {seconds(stamps_ns[-1])} s"

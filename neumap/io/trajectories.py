@@ -8,9 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from neumap.arrays import FloatArray
-from neumap.errors import DataError
 from neumap.geometry.se3 import interpolate, make_pose, matrix_from_quat, quat_from_matrix
-from neumap.io.files import PathLike, data_lines, write_atomically
+from neumap.io.files import PathLike, parse_lines, write_atomically
 from neumap.io.stamps import format_stamp, nearest, parse_stamp
 from neumap.records import Trajectory
 
@@ -31,14 +30,8 @@ def read_trajectory(path: PathLike) -> Trajectory:
     hold eight finite numbers with a quaternion of norm 1 (within 1 %).
     """
     samples: dict[int, list[float]] = {}
-    for number, line in data_lines(path, "the trajectory"):
-        try:
-            stamp, values = _parse(line)
-        except ValueError as error:
-            raise DataError(f"{path}, line {number}: {error}") from None
+    for stamp, values in parse_lines(path, "the trajectory", COLUMNS, _parse):
         samples.setdefault(stamp, values)
-    if not samples:
-        raise DataError(f"the trajectory {path} holds no poses: expected lines of '{COLUMNS}'")
     stamps = np.array(sorted(samples), dtype=np.int64)
     table = np.array([samples[int(stamp)] for stamp in stamps])
     return Trajectory(stamps, make_pose(matrix_from_quat(table[:, 3:]), table[:, :3]))

@@ -76,10 +76,8 @@ class Recorder:
             statuses=tuple(
                 StatusLine(
                     time_ns=time_ns,
-                    stamp_ns=status.stamp_ns,
                     state=status.state.name,
                     reason=status.reason,
-                    inliers=status.inliers,
                     latency_s=status.latency_s,
                     processed=status.images_processed,
                     dropped=status.images_dropped,

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import cv2
@@ -12,10 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from neumap.arrays import FloatArray, ImageArray
-from neumap.errors import ConfigError, MissingDependencyError
-from neumap.io.files import PathLike, write_atomically
+from neumap.io.files import PathLike
 from neumap.records import PoseEstimate
-from neumap.report.evaluation_plot import FORMATS
+from neumap.report.pictures import picture
 
 _MAPPING, _TRUTH, _ESTIMATE, _SPREAD, _WRONG = "#9a9a9a", "#1b7837", "#c51b1b", "#e08214", "#7b3294"
 _MOST_IMAGES = 4
@@ -45,50 +42,30 @@ def draw_report(
     one by one where there are as many; otherwise it is drawn as a path only. ``landmarks`` (K, 3) in the map frame.
     Images are (H, W) grey or (H, W, 3) BGR uint8.
 
-    The suffix of ``path`` is the format. Raises :class:`~neumap.errors.ConfigError` for one other than .png, .pdf,
-    .svg and .jpg, :class:`~neumap.errors.MissingDependencyError` without matplotlib and
-    :class:`~neumap.errors.DataError` where the folder does not exist.
+    Raises as :func:`~neumap.report.pictures.picture` does.
     """
-    kind = Path(path).suffix[1:].lower()
-    if kind not in FORMATS:
-        raise ConfigError(f"cannot draw to {path}: end its name in one of .{', .'.join(FORMATS)}")
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise MissingDependencyError("drawing needs matplotlib: pip install 'neumap[plots]'") from None
     shown = _choose(queries)
     found = [e for e in estimates if e.map_from_camera is not None]
     poses = np.array([e.map_from_camera for e in found], dtype=np.float64).reshape(-1, 4, 4)
     low, high = _extent(mapping_poses, poses if truth is None else truth, landmarks)
+    extent = float((high - low).max())
     aspect = float((high[1] - low[1]) / (high[0] - low[0]))
     map_height = float(np.clip(_MAP_WIDTH * aspect, 3.5, 7.5))
-    map_width = min(_MAP_WIDTH, map_height / aspect)
     row = _IMAGE_ROW if shown else 0.0
-    height = 0.6 + map_height + 0.65 + row
-    figure = Figure(figsize=(_WIDTH, height), dpi=110, facecolor="white")
-    canvas = FigureCanvasAgg(figure)
-    figure.text(
-        0.5, 1 - 0.3 / height, title, fontsize=14, fontweight="bold", ha="center", va="center", parse_math=False
-    )
-
-    def axes_at(left: float, bottom: float, width: float, tall: float) -> Any:
-        return figure.add_axes((left / _WIDTH, bottom / height, width / _WIDTH, tall / height))
-
-    axes = axes_at(0.8, row + 0.65, map_width, map_height)
-    axes.set_xlim(low[0], high[0])
-    axes.set_ylim(low[1], high[1])
-    _draw_landmarks(axes, landmarks)
-    _draw_paths(axes, mapping_poses, truth, estimates)
-    _draw_ellipses(axes, found, float((high - low).max()))
-    _draw_estimates(axes, poses, len(estimates), float((high - low).max()))
-    _finish_map(axes)
-    cell = (_WIDTH - 0.3) / max(3, len(shown))
-    for k, (image, estimate) in enumerate(shown):
-        _draw_query(axes_at(0.2 + k * cell, 0.15, cell - 0.1, row - 0.45), image, estimate)
-    buffer = io.BytesIO()
-    canvas.print_figure(buffer, format=kind)
-    write_atomically(path, buffer.getvalue())
+    with picture(path, _WIDTH, 1.0 + map_height + row) as figure:
+        figure.suptitle(title, fontsize=14, fontweight="bold", parse_math=False)
+        columns = max(3, len(shown))
+        grid = figure.add_gridspec(2 if shown else 1, columns, height_ratios=(map_height, row) if shown else None)
+        axes = figure.add_subplot(grid[0, :])
+        axes.set_xlim(low[0], high[0])
+        axes.set_ylim(low[1], high[1])
+        _draw_landmarks(axes, landmarks)
+        _draw_paths(axes, mapping_poses, truth, estimates)
+        _draw_ellipses(axes, found, extent)
+        _draw_estimates(axes, poses, len(estimates), extent)
+        _finish_map(axes)
+        for column, (image, estimate) in enumerate(shown):
+            _draw_query(figure.add_subplot(grid[1, column]), image, estimate)
 
 
 def covariance_ellipse(covariance: FloatArray) -> tuple[float, float, float]:

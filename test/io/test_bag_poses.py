@@ -49,7 +49,7 @@ def test_images_without_transforms_are_left_out(opened: Open) -> None:
 def test_images_of_another_clock(opened: Open) -> None:
     with pytest.raises(DataError, match=r"no image has a pose .* link map -> odom .* images are from 1700000000\.0"):
         opened(drive(tf_ms=range(5000, 6000, 50)))
-    with pytest.raises(DataError, match="only one of 10 images has a pose"):
+    with pytest.raises(DataError, match="only one of the 10 images has a pose"):
         opened(drive(tf_ms=range(-45, 60, 50)))
 
 

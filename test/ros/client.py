@@ -12,7 +12,7 @@ from rclpy.qos import QoSProfile
 
 PATIENCE_S = 60.0
 # Two processes do not find each other at the same moment: so long after this one has found the other, nothing that is
-# sent in either direction is lost any more. Fast DDS drops an answer to a client that it cannot find for 0.1 s.
+# sent in either direction is lost. Fast DDS drops an answer to a client that it has not found within 0.1 s.
 SETTLED_S = 0.2
 
 
