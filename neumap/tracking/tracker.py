@@ -110,7 +110,8 @@ class Difference:
 
 
 def moved_covariance(covariance: FloatArray, offset: FloatArray) -> FloatArray:
-    """Return the covariance (6, 6) of the pose of another point of the same rigid body, ``offset`` (3,) metres away in the
+    """Return the covariance (6, 6) of the pose of another point of the same rigid body, ``offset`` (3,) metres away
+    in the
     map's axes: where the rotation is wrong by w, that point is wrong by ``w x offset``.
     """
     lever = np.eye(6)
@@ -181,8 +182,8 @@ def averaged(expected: Fix, seen: Fix) -> Fix:
 
 
 def claim(track: Track, prior: Fix, newer_than: int | None = None) -> Track:
-    """Return the track with a pose that somebody claims; it changes nothing until an image ``newer_than`` a stamp confirms it:
-    one that was searched already was not searched for it.
+    """Return the track with a pose that somebody claims; it changes nothing until an image ``newer_than`` a stamp
+    confirms it: one that was searched already was not searched for it.
     """
     return replace(track, prior=prior, newer_than=newer_than, reason=WAITS)
 
