@@ -22,9 +22,9 @@ DESCRIPTION = (
     "printed."
 )
 
-# what MappingSettings calls an option differently
+# _SETTING: options that MappingSettings calls differently.
 _SETTING = {"size": "size_bytes", "depth": "use_depth"}
-# what a map that is extended decides
+# _OF_OLD_MAP: options that a map that is extended decides.
 _OF_OLD_MAP = ("decoder", "size", "quick", "frame_id", "features")
 
 
