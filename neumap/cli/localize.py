@@ -1,4 +1,6 @@
-"""``neumap localize``: poses of images in a map, each image on its own."""
+"""Finds the camera's pose in a map for each image on its own, without any prior. Poses are of the camera's optical
+frame; an image that is not localized gets none.
+"""
 
 from __future__ import annotations
 
@@ -18,14 +20,9 @@ if TYPE_CHECKING:
     from neumap.records import PoseEstimate, Source
 
 HELP = "find the poses of images in a map"
-DESCRIPTION = (
-    "Finds the camera's pose in a map for each image on its own, without any prior. Poses are of the camera's optical "
-    "frame; an image that is not localized gets none."
-)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the verb's arguments."""
     parser.add_argument("map", type=Path, metavar="M.neumap", help="the map")
     parser.add_argument(
         "source",
@@ -45,7 +42,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Localize and write."""
     from neumap.io.bags.topics import BagOptions
     from neumap.io.files import check_output, write_atomically
     from neumap.io.sources import open_source

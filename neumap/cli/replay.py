@@ -1,4 +1,7 @@
-"""``neumap replay``: the running localizer over a rosbag without ROS 2, the same way every time."""
+"""Runs the very session that runs in the node over a recording on virtual time, and writes what it publishes: a bag
+to open in Foxglove or RViz, poses.txt, states.txt, a report and a picture. Two replays give the same output; only
+times.txt, what searching really took, differs.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +12,6 @@ from neumap.cli import options
 from neumap.cli.progress import StageProgress
 
 HELP = "run the localizer of the ROS node over a rosbag, without ROS 2"
-DESCRIPTION = (
-    "Runs the very session that runs in the node over a recording on virtual time, and writes what it publishes: a bag "
-    "to open in Foxglove or RViz, poses.txt, states.txt, a report and a picture. Two replays give the same output; "
-    "only times.txt, what searching really took, differs."
-)
 
 # as of neumap.replay.run, which help does not wait for
 INFERENCE_MS = 100.0
@@ -21,7 +19,6 @@ CALLS = ("relocalize", "reinitialize", "load_map")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the verb's arguments."""
     parser.add_argument("bag", type=Path, metavar="BAG", help="rosbag2: folder, .mcap or .db3")
     parser.add_argument("--map", type=Path, required=True, metavar="M.neumap", help="the map to localize in")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the folder to write to")
@@ -71,7 +68,6 @@ def _call(value: str) -> tuple[str, str, float]:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Replay, write and report."""
     from neumap.process import set_up
     from neumap.replay.run import Call, ReplaySettings, replay
     from neumap.report.replay_report import as_text

@@ -110,9 +110,8 @@ class Difference:
 
 
 def moved_covariance(covariance: FloatArray, offset: FloatArray) -> FloatArray:
-    """Return the covariance (6, 6) of the pose of another point of the same rigid body, ``offset`` (3,) metres away
-    in the
-    map's axes: where the rotation is wrong by w, that point is wrong by ``w x offset``.
+    """Return the covariance (6, 6) of the pose of another point of the same rigid body, ``offset`` (3,) metres
+    away in the map's axes: where the rotation is wrong by w, that point is wrong by ``w x offset``.
     """
     lever = np.eye(6)
     lever[:3, 3:] = -se3.skew(offset)

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from neumap.arrays import IntArray
 from neumap.errors import ConfigError, DataError
-from neumap.geometry.se3 import make_pose, matrix_from_quat
 from neumap.geometry.transform_tree import frame_name
 from neumap.io.bags.reader import BagReader, Topic
 from neumap.io.bags.topics import (
@@ -23,7 +20,7 @@ from neumap.io.bags.topics import (
 from neumap.io.bags.transforms import Lookup, RecordedTransforms
 from neumap.io.pose_messages import row_of
 from neumap.io.stamps import seconds, stamp_of
-from neumap.io.trajectories import MAX_GAP_NS, QUATERNION_NORM_TOLERANCE, poses_at
+from neumap.io.trajectories import MAX_GAP_NS, check_row, poses_at, trajectory_of
 from neumap.records import Trajectory
 
 MAP_FRAME = "map"
@@ -88,21 +85,17 @@ def read_track(bag: BagReader, topic: Topic) -> Track:
         decoded = bag.decode(message)
         child = frame_name(decoded.child_frame_id) if topic.type in (ODOMETRY, TRANSFORM) else ""
         pose = decoded.transform if topic.type == TRANSFORM else decoded.pose
+        row = row_of(pose.pose if topic.type in (ODOMETRY, POSE_WITH_COVARIANCE) else pose)
+        stamp = stamp_of(decoded.header)
+        try:
+            check_row(row)
+        except ValueError as error:
+            raise DataError(f"{topic.name}, at {seconds(stamp)} s: {error}") from None
         frames.add((frame_name(decoded.header.frame_id), child))
-        stamps.append(stamp_of(decoded.header))
-        rows.append(row_of(pose.pose if topic.type in (ODOMETRY, POSE_WITH_COVARIANCE) else pose))
+        stamps.append(stamp)
+        rows.append(row)
     if len(frames) > 1:
         names = ", ".join(sorted({" -> ".join(filter(None, pair)) for pair in frames}))
         raise DataError(f"{topic.name} tells poses of several frames ({names}): give another --pose-topic")
     ((frame, child),) = frames
-    times, first = np.unique(np.array(stamps, dtype=np.int64), return_index=True)
-    table = np.array(rows, dtype=np.float64)[first]
-    bad = ~np.isfinite(table).all(axis=1)
-    if bad.any():
-        raise DataError(f"{topic.name} holds values that are not finite, first at {seconds(times[bad][0])} s")
-    norm = np.linalg.norm(table[:, 3:], axis=1)
-    bad = np.abs(norm - 1) > QUATERNION_NORM_TOLERANCE
-    if bad.any():
-        wrong = f"a quaternion of norm {norm[bad][0]:.4g} instead of 1"
-        raise DataError(f"{topic.name} holds {wrong}, first at {seconds(times[bad][0])} s")
-    return Track(Trajectory(times, make_pose(matrix_from_quat(table[:, 3:]), table[:, :3])), frame, child)
+    return Track(trajectory_of(stamps, rows), frame, child)

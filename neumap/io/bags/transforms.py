@@ -10,11 +10,11 @@ import numpy as np
 
 from neumap.arrays import BoolArray, FloatArray, IntArray
 from neumap.errors import DataError
-from neumap.geometry.se3 import invert_pose, make_pose, matrix_from_quat
+from neumap.geometry.se3 import invert_pose
 from neumap.geometry.transform_tree import TransformTree
 from neumap.io.pose_messages import transforms_of
 from neumap.io.stamps import LIMIT_NS
-from neumap.io.trajectories import MAX_GAP_NS, poses_at
+from neumap.io.trajectories import MAX_GAP_NS, poses_at, trajectory_of
 from neumap.records import Trajectory
 
 # samples of a link that never differ by more (metres, and entries of a rotation matrix) are one
@@ -144,9 +144,7 @@ class RecordedTransforms:
         """Return the samples of a frame in its parent, of /tf the first of each stamp."""
         if child not in self._trajectories:
             edge = self._tree.edges[child]
-            stamps, rows = np.array(edge.stamps, dtype=np.int64), np.array(edge.rows)
-            if not edge.is_static:
-                stamps, first = np.unique(stamps, return_index=True)
-                rows = rows[first]
-            self._trajectories[child] = Trajectory(stamps, make_pose(matrix_from_quat(rows[:, 3:]), rows[:, :3]))
+            # the stamps of static ones, all the same, would hide that they change
+            stamps = range(len(edge.rows)) if edge.is_static else edge.stamps
+            self._trajectories[child] = trajectory_of(stamps, edge.rows)
         return self._trajectories[child]
