@@ -36,7 +36,7 @@ from neumap.localization.localizer import Localizer
 from neumap.localization.matching import LandmarkIndex, Matches
 from neumap.localization.pnp import RansacSettings, ransac_pose
 from neumap.localization.query import Query
-from neumap.mapping.build import Survey
+from neumap.mapping.survey import Survey
 from neumap.maps.map_file import to_bytes
 from neumap.maps.neural_map import NeuralMap
 from neumap.model.encoder import keypoint_shape

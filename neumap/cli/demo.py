@@ -58,7 +58,8 @@ def run(args: argparse.Namespace) -> int:
     from neumap.io.sources import open_source
     from neumap.io.trajectories import write_trajectory
     from neumap.localization.localizer import Localizer
-    from neumap.mapping.build import MappingSettings, build_map
+    from neumap.mapping.build import build_map
+    from neumap.mapping.settings import MappingSettings
     from neumap.maps.map_file import save_map
     from neumap.process import set_up
     from neumap.report.estimates import as_trajectory

@@ -15,22 +15,21 @@ from neumap.errors import ConfigError
 from neumap.maps import DECODERS
 
 if TYPE_CHECKING:
-    from neumap.mapping.build import MappingSettings
+    from neumap.mapping.settings import MappingSettings
 
 HELP = "make a map of images with known poses"
 
-# what MappingSettings calls the options that make it
+# SETTINGS: what MappingSettings calls the options that make it.
 SETTINGS = {
     "decoder": "decoder",
     "size": "size_bytes",
     "quick": "quick",
-    "fit": "fit",
     "depth": "use_depth",
     "seed": "seed",
     "frame_id": "frame_id",
     "features": "features",
 }
-# what a map that is extended decides
+# OF_OLD_MAP: options that a map that is extended decides.
 OF_OLD_MAP = ("decoder", "size", "quick", "frame_id", "features")
 
 
@@ -65,12 +64,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         ),
         add("--size", type=options.size, metavar="100KB", help="make the file no larger; best: no limit (the default)"),
         add("--quick", action=flag, help="a map of at most 100KB"),
-        add(
-            "--fit",
-            action=flag,
-            help="look for the map's landmarks in all images once more, with the frozen decoder, and fit their codes "
-            "to what is found; takes seconds (default: no)",
-        ),
         add("--depth", action=flag, help="use depth images where there are any (default: yes)"),
         add("--seed", type=options.seed, metavar="N", help="the same seed gives the same map (default: 0)"),
         add("--frame-id", type=options.frame_id, metavar="map", help="the map's frame (default: map or --map-frame)"),
@@ -86,9 +79,10 @@ def run(args: argparse.Namespace) -> int:
     from neumap.io.bags.topics import BagOptions
     from neumap.io.files import check_output
     from neumap.io.sources import open_source, thin
-    from neumap.mapping.build import MAX_FRAMES, build_map
+    from neumap.mapping.build import build_map
     from neumap.mapping.calibration import set_aside
-    from neumap.mapping.merge import extend_map
+    from neumap.mapping.extend import extend_map
+    from neumap.mapping.survey import MAX_FRAMES
     from neumap.maps.map_file import load_map, save_map
     from neumap.process import set_up
     from neumap.report.map_summary import expected_text, report_text, size_text
@@ -105,9 +99,7 @@ def run(args: argparse.Namespace) -> int:
         if old is None:
             neural_map = build_map(source.frames, told, progress)
         else:
-            neural_map = extend_map(
-                old, source.frames, use_depth=told.use_depth, seed=told.seed, fit=told.fit, progress=progress
-            )
+            neural_map = extend_map(old, source.frames, told.use_depth, told.seed, progress)
     neural_map = save_map(args.out, neural_map)
     aside = len(set_aside(min(len(source.frames), MAX_FRAMES)))
     used = neural_map.mapping_images - (0 if old is None else old.mapping_images) + aside
@@ -127,7 +119,7 @@ def run(args: argparse.Namespace) -> int:
 
 def settings_of(args: argparse.Namespace) -> MappingSettings:
     """Read the file of options into ``args``, where the command line says nothing else, and return the settings."""
-    from neumap.mapping.build import MappingSettings
+    from neumap.mapping.settings import MappingSettings
 
     if args.config is not None:
         known = {action.dest: options.parser_of(action) for action in args.in_file} | {"features": _features}
@@ -147,9 +139,12 @@ def settings_of(args: argparse.Namespace) -> MappingSettings:
 def _features(content: Any) -> Any:
     from dataclasses import fields
 
-    from neumap.features.sift import FeatureSettings
+    from neumap.features import DEFAULT, extractor_class
 
     whole = options.whole("number of keypoints", 100, 1_000_000)
     positive = options.number("a positive number", lambda value: 0 < value < 1e6)
-    known = {field.name: whole if field.type == "int" else positive for field in fields(FeatureSettings)}
-    return FeatureSettings(**options.parse_options("features", content, known))
+    given = dict(content) if isinstance(content, dict) else content
+    name = given.pop("extractor", DEFAULT) if isinstance(given, dict) else DEFAULT
+    kind = extractor_class(str(name)).settings_class
+    known = {field.name: whole if field.type == "int" else positive for field in fields(kind)}
+    return kind(**options.parse_options("features", given, known))

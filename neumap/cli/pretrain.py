@@ -16,12 +16,13 @@ from typing import Any
 
 from neumap.cli import options
 from neumap.cli.progress import StageProgress
+from neumap.features import DEFAULT
 
 HELP = "train a decoder for all places, as the one that ships"
 
-# virtual places, steps of the encoder and of the attention; the small one is an hour on two cores
+# SIZES: virtual places, steps of the encoder and of the attention; the small one is an hour on two cores.
 SIZES = {"small": (130, 8000, 2500), "large": (400, 60_000, 10_000)}
-# the first process renders the places while all others wait
+# LONGEST_WAIT: while the first process renders the places, all others wait.
 LONGEST_WAIT = timedelta(days=2)
 
 
@@ -44,6 +45,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar="SOURCE",
         help="also train on this recording with poses and depth; may be given again",
+    )
+    parser.add_argument(
+        "--extractor",
+        default=DEFAULT,
+        metavar="NAME",
+        help=f"of the features that the decoder reads (default: {DEFAULT})",
     )
     parser.add_argument("--seed", type=options.seed, default=0, metavar="N", help="of places and training (default: 0)")
     parser.add_argument("--device", default="cpu", metavar="cpu", help="where to train: cpu or cuda (default: cpu)")
@@ -80,9 +87,9 @@ def run(args: argparse.Namespace) -> int:
     workers = args.threads or os.cpu_count() or 1
     with StageProgress() as progress, _processes(args.device) as rank:
         if rank == 0:
-            training_scenes(args.work / "places", seeds, args.recording, workers, progress)
+            training_scenes(args.work / "places", seeds, args.recording, workers, progress, args.extractor)
         _wait_for_all()
-        scenes = training_scenes(args.work / "places", seeds, args.recording, workers)
+        scenes = training_scenes(args.work / "places", seeds, args.recording, workers, extractor=args.extractor)
         if rank == 0:
             print(describe(scenes), flush=True)
 
@@ -93,7 +100,7 @@ def run(args: argparse.Namespace) -> int:
 
         trainee = pretrain(scenes, settings, args.work / "checkpoint.pt", log)
     if rank == 0:
-        save_decoder(args.out, trainee.encoder, trainee.attention, trainee.words.words.numpy())
+        save_decoder(args.out, args.extractor, trainee.encoder, trainee.attention, trainee.words.words.numpy())
         size = args.out.stat().st_size
         print(f"{args.out}, {size / 1e6:.2f} MB, id {load_decoder(args.out).decoder_id}")
         print(f"trained in {(time.perf_counter() - started) / 60:.0f} min; the curves are in {curves}")

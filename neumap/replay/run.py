@@ -15,12 +15,12 @@ from neumap.io.bags.reader import BagReader, Topic
 from neumap.io.bags.topics import choose_camera_info, choose_image, look_at_images
 from neumap.io.bags.transforms import RecordedTransforms
 from neumap.io.files import make_folder, write_atomically
+from neumap.io.parameter_file import NODE, read_parameters
 from neumap.io.stamps import stamp_of
 from neumap.io.trajectories import read_trajectory, write_trajectory
 from neumap.progress import Progress
 from neumap.records import Trajectory
 from neumap.replay.output_bag import write_output_bag
-from neumap.replay.parameter_file import NODE, read_parameters
 from neumap.replay.rig import Event, Rig, Timed
 from neumap.report.replay_figure import draw_replay
 from neumap.report.replay_report import Report, as_dict, as_text, report, status_lines

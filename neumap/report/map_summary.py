@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -13,11 +13,10 @@ from neumap.io.files import PathLike
 from neumap.maps.map_file import VERSION
 from neumap.maps.neural_map import ExpectedAccuracy, NeuralMap
 
-# fewer images than these say little, and leave the covariance as it was
-FEW_IMAGES = 8
-_LISTED_VOXELS = 12
-# its cell and its offset
-_BYTES_OF_A_VOXEL = 16
+# _FEW_IMAGES: fewer set aside say little, and leave the covariance as it was.
+_FEW_IMAGES = 8
+# _LISTED_VOXELS: whose landmarks are told in a line. _BYTES_OF_A_VOXEL: in the file, its cell and its offset.
+_LISTED_VOXELS, _BYTES_OF_A_VOXEL = 12, 16
 
 
 def as_dict(neural_map: NeuralMap, path: PathLike) -> dict[str, Any]:
@@ -42,7 +41,7 @@ def as_dict(neural_map: NeuralMap, path: PathLike) -> dict[str, Any]:
         "landmarks_per_voxel": np.diff(m.landmarks.offsets).tolist(),
         "voxel": voxel_dicts(m),
         "bounds": {"low": low.tolist(), "high": high.tolist()},
-        "features": asdict(m.features),
+        "features": {"extractor": m.features.extractor, **asdict(m.features)},
         "calibration": asdict(m.calibration),
         "drift": {
             "samples": len(m.drift.poses),
@@ -101,8 +100,8 @@ def as_text(neural_map: NeuralMap, path: PathLike) -> str:
         ("voxels", f"{info['voxels']} of {info['voxel_size_m']:g} m"),
         ("landmarks", f"{info['landmarks']}" + (f" ({listed} a voxel)" if len(per_voxel) > 1 else "")),
         ("bounds", ", ".join(f"{axis} {a:.2f} to {b:.2f} m" for axis, a, b in zip("xyz", low, high, strict=True))),
-        ("features", ", ".join(f"{name} {value:g}" for name, value in info["features"].items())),
-        ("covariance", ", ".join(f"{name} {value:g}" for name, value in info["calibration"].items())),
+        ("features", ", ".join([neural_map.features.extractor, *_numbers(asdict(neural_map.features))])),
+        ("covariance", ", ".join(_numbers(info["calibration"]))),
         (
             "drift",
             f"{drift['samples']} viewpoints, at most {100 * drift['largest_m']:.1f} cm, {drift['largest_deg']:.2f} deg",
@@ -110,6 +109,10 @@ def as_text(neural_map: NeuralMap, path: PathLike) -> str:
         ("expected", expected_text(neural_map.expected)),
     ]
     return report_text(rows)
+
+
+def _numbers(values: Mapping[str, float]) -> list[str]:
+    return [f"{name} {value:g}" for name, value in values.items()]
 
 
 def expected_text(expected: ExpectedAccuracy) -> str:
@@ -123,7 +126,7 @@ def expected_text(expected: ExpectedAccuracy) -> str:
             f"within 5 cm, 5 deg {expected.within_5cm_5deg:.0%}; "
             f"within 25 cm, 10 deg {expected.within_25cm_10deg:.0%}; {found}"
         )
-    if expected.images < FEW_IMAGES:
+    if expected.images < _FEW_IMAGES:
         found += " (too few to rely on: the covariance is not calibrated)"
     return found
 

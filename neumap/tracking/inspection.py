@@ -1,4 +1,4 @@
-"""What is done with one image, away from the session's thread."""
+"""What is done with one image: where to look, and looking, which happens away from the session's thread."""
 
 from __future__ import annotations
 
@@ -16,6 +16,9 @@ from neumap.localization.query import Near, Scope
 from neumap.maps.map_file import load_map
 from neumap.maps.neural_map import NeuralMap
 from neumap.records import Alternative, Camera, Frame, PoseEstimate
+from neumap.tracking.ports import Transforms
+from neumap.tracking.settings import Settings
+from neumap.tracking.tracker import Fix, State, Track, claimed_near, predict
 
 # SURE: with so many times the inliers that a pose needs, one image is enough to begin with.
 SURE = 3.0
@@ -85,6 +88,28 @@ class Where:
     def first(self) -> Near | None:
         """Near where it is looked for first; None: anywhere."""
         return None if self.asks else self.tracked
+
+
+def where_to_search(
+    track: Track,
+    prior: Fix | None,
+    asked: bool,
+    camera_frame: str,
+    now_ns: int,
+    transforms: Transforms,
+    settings: Settings,
+) -> Where:
+    """Tell where to look now: near where the robot is tracked to be, and near the ``prior`` that somebody claims."""
+    odom_from_base = transforms.odom_from_base()
+    tracked = claimed = None
+    if track.state is State.TRACKING and track.fix is not None and settings.voxel_radius > 0:
+        expected = predict(track.fix, now_ns, odom_from_base, settings)
+        tracked = Near(expected.map_from_base[:3, 3], settings.voxel_radius)
+    if prior is not None and camera_frame:
+        base_from_camera = transforms.base_from_camera(camera_frame)
+        if base_from_camera is not None:
+            claimed = claimed_near(predict(prior, now_ns, odom_from_base, settings), base_from_camera)
+    return Where(tracked, claimed, asked)
 
 
 @dataclass(frozen=True)

@@ -15,14 +15,16 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from neumap.features.extractor import COARSE_SHARE
 from neumap.model.attention import distances
-from neumap.model.codebooks import COARSE_SHARE
 from neumap.model.encoder import SMALLEST_SIZE_PX, USUAL_SIZE_PX
 from neumap.training.scenes import TrainingScene
 
-# a landmark this near to the one that a keypoint shows is as right an answer
+# RIGHT_M: a landmark this near to the one that a keypoint shows is as right an answer.
 RIGHT_M = 0.04
-FEWEST_LANDMARKS = 800
+# FEWEST_SCENE_LANDMARKS: a scene of fewer is left out: to choose among them would be too easy.
+FEWEST_SCENE_LANDMARKS = 800
+# MAX_ROLL_RAD, MAX_LOG_ZOOM: by how much images are rolled and, as a logarithm, zoomed.
 MAX_ROLL_RAD, MAX_LOG_ZOOM = np.deg2rad(25.0), 0.3
 
 
@@ -36,8 +38,8 @@ class Augmentation:
 
 
 class Example(NamedTuple):
-    """Q keypoints of one image, or of some images of one place, with their ``descriptors`` (Q, 256), ``shape`` (Q, 3)
-    and ``rays`` (Q, 2); the views (L, V) of landmarks, in ``view_descriptors`` (L * V, 256) and ``view_shape``
+    """Q keypoints of one image, or of some images of one place, with their ``descriptors`` (Q, D), ``shape`` (Q, 3)
+    and ``rays`` (Q, 2); the views (L, V) of landmarks, in ``view_descriptors`` (L * V, D) and ``view_shape``
     (L * V, 3), of which ``counts`` (L, V) is 1 where a view may be used; the landmarks' ``points`` (L, 3); ``right``
     (Q, L), which answers are right.
     """
@@ -55,7 +57,7 @@ class Example(NamedTuple):
 @dataclass(frozen=True)
 class _Indexed:
     """A scene on a device, with where each image's keypoints (F + 1,) and each landmark's views (L + 1, in
-    ``by_landmark``) are, and which images ask."""
+    ``by_landmark``) are, and which images ask. ``lowest`` is what no number of a descriptor is below."""
 
     descriptors: Tensor
     coarse: Tensor
@@ -70,6 +72,7 @@ class _Indexed:
     landmark_start: Tensor
     image_start: npt.NDArray[np.int64]
     queries: npt.NDArray[np.int64]
+    lowest: float
 
 
 def _index(scene: TrainingScene, device: torch.device) -> _Indexed:
@@ -94,6 +97,8 @@ def _index(scene: TrainingScene, device: torch.device) -> _Indexed:
         image_start=np.searchsorted(scene.image, np.arange(len(scene.mapped) + 1)),
         # where all images were mapped, each is asked about what the others saw
         queries=np.flatnonzero(~scene.mapped) if (~scene.mapped).any() else np.arange(len(scene.mapped)),
+        # histograms stay such, other descriptors have no bounds
+        lowest=0.0 if min(scene.descriptors.min(initial=0), scene.coarse.min(initial=0)) >= 0 else -torch.inf,
     )
 
 
@@ -112,12 +117,17 @@ class ExampleSource:
         device: torch.device | str = "cpu",
     ) -> None:
         self._device = torch.device(device)
-        self._scenes = [_index(scene, self._device) for scene in scenes if len(scene.points) >= FEWEST_LANDMARKS]
+        self._scenes = [_index(scene, self._device) for scene in scenes if len(scene.points) >= FEWEST_SCENE_LANDMARKS]
         if not self._scenes:
-            raise ValueError(f"no training scene has {FEWEST_LANDMARKS} landmarks")
+            raise ValueError(f"no training scene has {FEWEST_SCENE_LANDMARKS} landmarks")
         self._augmentation = augmentation
         self._rng = np.random.default_rng(seed)
         self.generator = torch.Generator(self._device).manual_seed(seed)
+
+    @property
+    def descriptor_size(self) -> int:
+        """Numbers of a joint descriptor."""
+        return sum(part.shape[1] for part in (self._scenes[0].descriptors, self._scenes[0].coarse))
 
     @property
     def keypoints(self) -> list[int]:
@@ -125,7 +135,7 @@ class ExampleSource:
         return [len(indexed.image) for indexed in self._scenes]
 
     def state(self) -> dict[str, Any]:
-        """What :meth:`restore` needs to go on from here."""
+        """Tell what :meth:`restore` needs to go on from here."""
         torch_state = self.generator.get_state()
         return {"numpy": self._rng.bit_generator.state, "torch": torch_state, "device": self._device.type}
 
@@ -144,7 +154,7 @@ class ExampleSource:
         self.generator.manual_seed(int(self._rng.integers(2**62)))
 
     def draw(self, keypoints: int, landmarks: int, views: int, images: int = 1) -> Example:
-        """Up to so many keypoints of up to so many images of one place, and landmarks of so many views each."""
+        """Draw up to so many keypoints of up to so many images of one place, and landmarks of so many views each."""
         scene = self._scenes[self._rng.integers(len(self._scenes))]
         queries = self._rng.choice(scene.queries, min(images, len(scene.queries)), replace=False)
         of_queries = np.concatenate([np.arange(*scene.image_start[q : q + 2]) for q in queries])
@@ -182,7 +192,9 @@ class ExampleSource:
         return torch.randperm(count, generator=self.generator, device=self._device)
 
     def _choose(self, count: int, shown: Tensor, wanted: int) -> Tensor:
-        """``wanted`` of ``count`` landmarks: most of those ``shown`` (-1 for none), and others, as a map would hold."""
+        """Choose ``wanted`` of ``count`` landmarks: most of those ``shown`` (-1 for none), and others, as a map would
+        hold.
+        """
         rank = self._uniform(count)
         visible = torch.zeros(count + 1, dtype=torch.bool, device=self._device)
         visible[shown] = True
@@ -190,26 +202,30 @@ class ExampleSource:
         return rank.topk(min(wanted, count), largest=False).indices.sort().values
 
     def _as_seen_now(self, scene: _Indexed, asked: Tensor) -> tuple[Tensor, Tensor]:
-        """The images' keypoints as other cameras might see them: each image rolled and zoomed as a whole."""
+        """Return the images' keypoints as other cameras might see them: each image rolled and zoomed as a whole."""
         size, angle = scene.size[asked], scene.angle[asked]
         if self._augmentation.turns:
             zoom, roll = (2 * self._uniform(2, len(scene.mapped)) - 1)[:, scene.image[asked]]
             size, angle = size * (MAX_LOG_ZOOM * zoom).exp(), angle + MAX_ROLL_RAD * roll
-        noisy = [self._noisy(part[asked].float()) for part in (scene.descriptors, scene.coarse)]
+        noisy = [self._noisy(part[asked].float(), scene.lowest) for part in (scene.descriptors, scene.coarse)]
         return joint_of(*noisy), _shape(size, angle)
 
-    def _noisy(self, descriptors: Tensor) -> Tensor:
+    def _noisy(self, descriptors: Tensor, lowest: float) -> Tensor:
         count, width = descriptors.shape
+        if not width:
+            return descriptors
         strength = self._augmentation.noise * self._uniform(count, 1) / width**0.5
         noise = strength * torch.randn(count, width, generator=self.generator, device=self._device)
-        return functional.normalize((descriptors + noise).clamp_min(0), dim=1)
+        return functional.normalize((descriptors + noise).clamp_min(lowest), dim=1)
 
 
 def joint_of(fine: Tensor, coarse: Tensor) -> Tensor:
-    """As :func:`~neumap.model.codebooks.joint_descriptors`, on any device."""
+    """Do as :func:`~neumap.features.extractor.joint_descriptors`, on any device."""
+    if not coarse.shape[1]:
+        return fine
     return torch.cat([(1 - COARSE_SHARE) ** 0.5 * fine, COARSE_SHARE**0.5 * coarse], dim=1)
 
 
 def _shape(size: Tensor, angle: Tensor) -> Tensor:
-    """As :func:`~neumap.model.encoder.keypoint_shape`, on any device."""
+    """Do as :func:`~neumap.model.encoder.keypoint_shape`, on any device."""
     return torch.stack([(size.clamp_min(SMALLEST_SIZE_PX) / USUAL_SIZE_PX).log(), angle.sin(), angle.cos()], dim=1)

@@ -13,17 +13,18 @@ from safetensors.numpy import load_file, save_file
 from scipy.spatial import cKDTree
 
 from neumap.arrays import Float32Array, FloatArray, IntArray
-from neumap.features.sift import FeatureSettings
-from neumap.mapping.build import find_tracks
+from neumap.features.extractor import FeatureSettings
 from neumap.mapping.keyframes import Keyframes, extract_keyframes
+from neumap.mapping.survey import find_tracks
 from neumap.mapping.tracks import Tracks
 from neumap.progress import Progress, count_up
 from neumap.records import Frame
 
+# UNKNOWN, NOTHING: labels of keypoints of which it is not known what they show, and of those that show no landmark.
 UNKNOWN, NOTHING = -2, -1
-# images that ask are left out of their landmarks, which others must then show
-MIN_VIEWS = 3
-# a keypoint whose measured point is this near to a landmark shows it; one further away than REACH_M shows none
+# LANDMARK_VIEWS: images that show a landmark: those that ask are left out, and others must show it then.
+LANDMARK_VIEWS = 3
+# SAME_M: a keypoint whose measured point is this near to a landmark shows it; REACH_M: one further away shows none.
 SAME_M, REACH_M = 0.03, 0.08
 
 
@@ -31,7 +32,7 @@ SAME_M, REACH_M = 0.03, 0.08
 class TrainingScene:
     """N keypoints of F images, ordered by image, of which it is known what they show, and L landmarks.
 
-    ``descriptors`` and ``coarse`` (N, 128) float16; ``size`` and ``angle`` (N,) as in Features; ``rays`` (N, 2);
+    ``descriptors`` (N, D) and ``coarse`` (N, C) float16; ``size`` and ``angle`` (N,) as in Features; ``rays`` (N, 2);
     ``image`` (N,); ``landmark`` (N,) is the landmark a keypoint shows, -1 where it shows none;
     ``points`` (L, 3) in metres; ``mapped`` (F,) tells which images the landmarks were made from.
     """
@@ -48,19 +49,21 @@ class TrainingScene:
 
 
 def make_training_scene(
-    mapping: Sequence[Frame], query: Sequence[Frame], progress: Progress = lambda *_: None
+    mapping: Sequence[Frame],
+    query: Sequence[Frame],
+    settings: FeatureSettings,
+    progress: Progress = lambda *_: None,
 ) -> TrainingScene:
-    """The scene of posed frames with depth; ``query`` frames are not used for landmarks. They may be none.
+    """Make the scene of posed frames with depth; ``query`` frames are not used for landmarks. They may be none.
 
     Raises :class:`~neumap.errors.MappingError` where the mapping frames share too little.
     """
-    settings = FeatureSettings()
     keyframes = extract_keyframes(mapping, settings, True, count_up(progress, "features", len(mapping)))
-    tracks, adjusted = find_tracks(keyframes, progress, MIN_VIEWS)
+    tracks, adjusted = find_tracks(keyframes, progress, LANDMARK_VIEWS)
     parts = [(keyframes, _label_mapping(keyframes, tracks, adjusted), 0, np.ones(len(mapping), bool))]
     if query:
         others = extract_keyframes(query, settings, True, count_up(progress, "queries", len(query)))
-        label = _label_by_point(_measured(others, others.map_from_camera), tracks.points)
+        label = _label_by_point(_points_by_depth(others, others.map_from_camera), tracks.points)
         parts.append((others, label, len(mapping), np.zeros(len(query), bool)))
     label = np.concatenate([label for _, label, *_ in parts])
     known = label != UNKNOWN
@@ -89,8 +92,10 @@ def load_scene(path: str | os.PathLike[str]) -> TrainingScene:
     return TrainingScene(**load_file(path))
 
 
-def _measured(keyframes: Keyframes, poses: FloatArray) -> FloatArray:
-    """The points (N, 3) of keypoints by their depth, from cameras at ``poses`` (F, 4, 4); NaN where it is not known."""
+def _points_by_depth(keyframes: Keyframes, poses: FloatArray) -> FloatArray:
+    """Return the points (N, 3) of keypoints by their depth, from cameras at ``poses`` (F, 4, 4); NaN where it is not
+    known.
+    """
     of_image = poses[keyframes.image]
     points = np.einsum("nij,nj->ni", of_image[:, :3, :3], keyframes.rays3() * keyframes.depth[:, None])
     return np.asarray(np.where(keyframes.depth[:, None] > 0, points + of_image[:, :3, 3], np.nan))
@@ -106,6 +111,6 @@ def _label_by_point(points: FloatArray, landmarks: FloatArray) -> IntArray:
 
 
 def _label_mapping(keyframes: Keyframes, tracks: Tracks, adjusted: FloatArray) -> IntArray:
-    label = _label_by_point(_measured(keyframes, adjusted), tracks.points)
+    label = _label_by_point(_points_by_depth(keyframes, adjusted), tracks.points)
     label[tracks.keypoint] = tracks.track
     return label

@@ -10,8 +10,8 @@ import numpy as np
 
 from neumap.arrays import FloatArray, ImageArray
 from neumap.virtual import fittings, pictures, textures
+from neumap.virtual.paint import Canvas, Colour, Painter, random_colour, shaded, timber_colour
 from neumap.virtual.scene import Rectangle, Solid
-from neumap.virtual.textures import Painter, random_colour, timber_colour
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Furnisher:
     ) -> None:
         """Add a rectangle (see :class:`~neumap.virtual.scene.Rectangle`) and have it painted."""
         height, width = (max(4, round(float(np.linalg.norm(edge)) * self.detail)) for edge in (down, right))
-        texture = painter(self.rng, height, width, self.detail)
+        texture = painter(Canvas(self.rng, height, width, self.detail))
         self.rectangles.append(Rectangle(name, origin, right, down, texture, luminous))
 
     def box(
@@ -190,9 +190,7 @@ def plant(f: Furnisher, place: Place, width: float, depth: float, height: float)
         right, down = along * length, np.array([-s, c, 0.0]) * f.rng.uniform(0.2, 0.35) * length
         root = np.array([place.x, place.y, f.rng.uniform(0.4, height - 0.3)]) - down / 2
         for start, edge in ((root, down), (root + down, -down)):
-            f.rectangle(
-                "leaf", start, right, edge, partial(_leaf, colour=textures.shaded(green, f.rng.uniform(0.6, 1.3)))
-            )
+            f.rectangle("leaf", start, right, edge, partial(_leaf, colour=shaded(green, f.rng.uniform(0.6, 1.3))))
     stem = (0.4 * width, 0.4 * width, height - 0.35)
     f.solids.append(Solid("leaves", np.array([place.x, place.y, (height + 0.35) / 2]), np.array(stem), place.yaw))
 
@@ -225,11 +223,10 @@ def clutter(f: Furnisher, place: Place, width: float, depth: float, count: int) 
             break
 
 
-def _leaf(rng: np.random.Generator, height: int, width: int, scale: float, colour: textures.Colour) -> ImageArray:
-    image = textures.wood(rng, height, width, scale, colour)
-    light = textures.shaded(colour, 1.5)
-    cv2.line(image, (0, height // 2), (width, height // 2), light, 1, cv2.LINE_AA)
-    for x in range(0, width, max(4, width // 7)):
-        cv2.line(image, (x, height // 2), (x + height // 2, 0), light, 1, cv2.LINE_AA)
-        cv2.line(image, (x, height // 2), (x + height // 2, height), light, 1, cv2.LINE_AA)
+def _leaf(c: Canvas, colour: Colour) -> ImageArray:
+    image, light, middle = textures.wood(c, colour), shaded(colour, 1.5), c.height // 2
+    cv2.line(image, (0, middle), (c.width, middle), light, 1, cv2.LINE_AA)
+    for x in range(0, c.width, max(4, c.width // 7)):
+        for end in (0, c.height):
+            cv2.line(image, (x, middle), (x + middle, end), light, 1, cv2.LINE_AA)
     return image

@@ -14,8 +14,8 @@ from neumap.arrays import FloatArray, ImageArray
 from neumap.errors import ConfigError
 from neumap.virtual import fittings, furniture, pictures, textures
 from neumap.virtual.furniture import Furnisher, Place
+from neumap.virtual.paint import Canvas, Colour, Painter, random_colour, timber_colour
 from neumap.virtual.scene import Room, Solid, assemble
-from neumap.virtual.textures import Painter, random_colour
 
 _Piece: TypeAlias = Callable[[Furnisher, Place, float, float, float], None]
 _Ranges: TypeAlias = tuple[tuple[float, float], tuple[float, float], tuple[float, float]]
@@ -242,62 +242,32 @@ def _shell(f: Furnisher, size: tuple[float, float, float], walls: list[_Wall], b
         corner, right = np.append(wall.corner, height), np.append(wall.right * wall.length, 0.0)
         f.rectangle(f"wall {k}", corner, right, down, partial(_wall, colour=colour, wall=wall, blank=blank))
     x, y = size[:2]
-    f.rectangle("floor", np.array([0.0, y, 0.0]), np.array([x, 0.0, 0.0]), np.array([0.0, -y, 0.0]), _floor)
-    f.rectangle("ceiling", np.array([0.0, 0.0, height]), np.array([x, 0.0, 0.0]), np.array([0.0, y, 0.0]), _ceiling)
+    f.rectangle("floor", np.array([0.0, y, 0.0]), np.array([x, 0.0, 0.0]), np.array([0.0, -y, 0.0]), textures.floor)
+    f.rectangle(
+        "ceiling", np.array([0.0, 0.0, height]), np.array([x, 0.0, 0.0]), np.array([0.0, y, 0.0]), textures.ceiling
+    )
     first = walls[0]
     start = np.append(first.corner + blank_left * first.right, height)
     return np.stack([start, np.append(first.right * _BLANK_WIDTH, 0.0), down])
 
 
-def _wall(
-    rng: np.random.Generator,
-    height: int,
-    width: int,
-    scale: float,
-    colour: textures.Colour,
-    wall: _Wall,
-    blank: tuple[float, float] | None,
-) -> ImageArray:
-    image = textures.wallpaper(rng, height, width, scale, colour)
+def _wall(c: Canvas, colour: Colour, wall: _Wall, blank: tuple[float, float] | None) -> ImageArray:
+    image = textures.wallpaper(c, colour)
     if blank is not None:
-        left, right = round(blank[0] * scale), round((blank[0] + blank[1]) * scale)
-        image[:, left:right] = textures.plain(rng, height, right - left, scale, colour, 0.006)
-    skirting = int(0.09 * scale)
-    image[height - skirting :] = textures.wood(rng, skirting, width, scale, textures.timber_colour(rng))
+        left, right = round(blank[0] * c.scale), round((blank[0] + blank[1]) * c.scale)
+        image[:, left:right] = textures.plain(c.part(c.height, right - left), colour, 0.006)
+    skirting = int(0.09 * c.scale)
+    image[c.height - skirting :] = textures.wood(c.part(skirting, c.width), timber_colour(c.rng))
     for hanging in wall.hangings:
         if hanging.painter is None:
             continue
-        x, y, w, h = (round(v * scale) for v in (hanging.left, hanging.top, hanging.width, hanging.height))
-        w, h = min(w, width - x), min(h, height - y)
+        x, y, w, h = (round(v * c.scale) for v in (hanging.left, hanging.top, hanging.width, hanging.height))
+        w, h = min(w, c.width - x), min(h, c.height - y)
         # a soft shadow below, as of a frame that stands off the wall
-        edge = max(2, int(0.02 * scale))
+        edge = max(2, int(0.02 * c.scale))
         under = image[y + edge : y + h + 2 * edge, max(0, x - edge) : x + w + edge]
         under[:] = cv2.convertScaleAbs(under, alpha=0.8)
-        image[y : y + h, x : x + w] = hanging.painter(rng, h, w, scale)
-    return image
-
-
-def _floor(rng: np.random.Generator, height: int, width: int, scale: float) -> ImageArray:
-    if rng.random() < 0.6:
-        image = textures.planks(rng, height, width, scale, random_colour(rng, (0.3, 0.6), (0.4, 0.8), (18.0, 38.0)))
-    else:
-        image = textures.tiles(rng, height, width, scale, random_colour(rng, (0.0, 0.3), (0.5, 0.85)))
-    for _ in range(2):
-        w, h = int(rng.uniform(1.2, 2.2) * scale), int(rng.uniform(0.8, 1.5) * scale)
-        x, y = int(rng.integers(0, max(1, width - w))), int(rng.integers(0, max(1, height - h)))
-        w, h = min(w, width - x), min(h, height - y)
-        image[y : y + h, x : x + w] = textures.carpet(rng, h, w, scale)
-    return image
-
-
-def _ceiling(rng: np.random.Generator, height: int, width: int, scale: float) -> ImageArray:
-    image = textures.plain(rng, height, width, scale, random_colour(rng, (0.0, 0.06), (0.88, 0.96)), 0.01)
-    if rng.random() < 0.5:
-        step = 0.6 * scale
-        for x in np.arange(step / 2, width, step):
-            cv2.line(image, (int(x), 0), (int(x), height), (165, 165, 165), max(1, int(0.012 * scale)))
-        for y in np.arange(step / 2, height, step):
-            cv2.line(image, (0, int(y)), (width, int(y)), (165, 165, 165), max(1, int(0.012 * scale)))
+        image[y : y + h, x : x + w] = hanging.painter(c.part(h, w))
     return image
 
 

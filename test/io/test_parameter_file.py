@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from neumap.errors import ConfigError
-from neumap.replay.parameter_file import read_parameters
+from neumap.io.parameter_file import read_parameters
 
 
 def written(tmp_path: Path, text: str) -> Path:
