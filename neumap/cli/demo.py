@@ -42,14 +42,11 @@ REPLAY_LINES = (
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--out", type=Path, default=Path("demo_output"), metavar="DIR", help="where to write (default: demo_output)"
-    )
-    parser.add_argument("--seed", type=options.seed, default=0, metavar="N", help="another room (default: 0)")
-    parser.add_argument("--size", choices=("small", "normal"), default="normal", help="small: fewer and smaller images")
-    parser.add_argument(
-        "--decoder", choices=DECODERS, default=DECODERS[0], help=f"as of neumap map (default: {DECODERS[0]})"
-    )
+    add = parser.add_argument
+    add("--out", type=Path, default=Path("demo_output"), metavar="DIR", help="where to write (default: demo_output)")
+    add("--seed", type=options.seed, default=0, metavar="N", help="another room (default: 0)")
+    add("--size", choices=("small", "normal"), default="normal", help="small: fewer and smaller images")
+    add("--decoder", choices=DECODERS, default=DECODERS[0], help=f"as of neumap map (default: {DECODERS[0]})")
 
 
 def run(args: argparse.Namespace) -> int:

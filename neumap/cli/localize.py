@@ -23,21 +23,18 @@ HELP = "find the poses of images in a map"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("map", type=Path, metavar="M.neumap", help="the map")
-    parser.add_argument(
+    add = parser.add_argument
+    add("map", type=Path, metavar="M.neumap", help="the map")
+    add(
         "source",
         type=Path,
         metavar="SOURCE",
         help="TUM RGB-D folder, COLMAP model, rosbag2 (folder, .mcap or .db3), folder of images or image",
     )
-    parser.add_argument(
-        "--out", type=Path, required=True, metavar="poses.txt", help="TUM trajectory of the images localized"
-    )
-    parser.add_argument(
-        "--report", type=Path, metavar="r.jsonl", help="a line of JSON for every image: status, covariance, times, ..."
-    )
-    parser.add_argument("--images", type=Path, metavar="DIR", help="the images of a COLMAP model")
-    parser.add_argument("--threads", type=options.threads, metavar="N", help="use at most this many threads")
+    add("--out", type=Path, required=True, metavar="poses.txt", help="TUM trajectory of the images localized")
+    add("--report", type=Path, metavar="r.jsonl", help="a line of JSON for every image: status, covariance, times, ...")
+    add("--images", type=Path, metavar="DIR", help="the images of a COLMAP model")
+    add("--threads", type=options.threads, metavar="N", help="use at most this many threads")
     options.add_bag_arguments(parser, options.IMAGE_OPTIONS)
 
 

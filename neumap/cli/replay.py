@@ -19,16 +19,15 @@ CALLS = ("relocalize", "reinitialize", "load_map")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("bag", type=Path, metavar="BAG", help="rosbag2: folder, .mcap or .db3")
-    parser.add_argument("--map", type=Path, required=True, metavar="M.neumap", help="the map to localize in")
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the folder to write to")
-    parser.add_argument("--params", type=Path, metavar="FILE.yaml", help="a parameter file, as for the node")
-    parser.add_argument(
-        "--rate", type=options.positive, default=1.0, metavar="2.0", help="play so much faster (default: 1)"
-    )
-    parser.add_argument("--start", type=options.seconds, default=0.0, metavar="S", help="skip the first seconds")
-    parser.add_argument("--duration", type=options.positive, metavar="S", help="play so many seconds only")
-    parser.add_argument(
+    add = parser.add_argument
+    add("bag", type=Path, metavar="BAG", help="rosbag2: folder, .mcap or .db3")
+    add("--map", type=Path, required=True, metavar="M.neumap", help="the map to localize in")
+    add("--out", type=Path, required=True, metavar="DIR", help="the folder to write to")
+    add("--params", type=Path, metavar="FILE.yaml", help="a parameter file, as for the node")
+    add("--rate", type=options.positive, default=1.0, metavar="2.0", help="play so much faster (default: 1)")
+    add("--start", type=options.seconds, default=0.0, metavar="S", help="skip the first seconds")
+    add("--duration", type=options.positive, metavar="S", help="play so many seconds only")
+    add(
         "--call",
         type=_call,
         action="append",
@@ -37,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="call a service so many seconds after the start of what is played: relocalize@12.5, reinitialize@3, "
         "load_map:FILE@20; may be given several times",
     )
-    parser.add_argument(
+    add(
         "--inference-ms",
         dest="inference_s",
         type=_inference,
@@ -46,12 +45,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"how long the node takes for an image (default: {INFERENCE_MS:g}); measured: as long as it does, "
         "which no second replay repeats",
     )
-    parser.add_argument(
+    add(
         "--ground-truth",
         metavar="TOPIC|FILE",
         help="true poses of the base in the map: a topic (default: one with ground_truth in its name) or a TUM file",
     )
-    parser.add_argument("--threads", type=options.threads, metavar="N", help="use at most this many threads")
+    add("--threads", type=options.threads, metavar="N", help="use at most this many threads")
     options.add_bag_arguments(parser, options.IMAGE_OPTIONS)
 
 

@@ -179,11 +179,11 @@ def _draw_ellipses(axes: Any, estimates: Sequence[PoseEstimate], extent: float) 
 
 
 def _draw_query(axes: Any, image: ImageArray, estimate: PoseEstimate) -> None:
-    picture = cv2.cvtColor(image, cv2.COLOR_BGR2RGB if image.ndim == 3 else cv2.COLOR_GRAY2RGB)
+    pixels = cv2.cvtColor(image, cv2.COLOR_BGR2RGB if image.ndim == 3 else cv2.COLOR_GRAY2RGB)
     if not estimate.localized:
         # paler, so that it is told from the others at a glance
-        picture = cv2.addWeighted(picture, 0.6, np.full_like(picture, 255), 0.4, 0)
-    axes.imshow(picture, interpolation="antialiased")
+        pixels = cv2.addWeighted(pixels, 0.6, np.full_like(pixels, 255), 0.4, 0)
+    axes.imshow(pixels, interpolation="antialiased")
     axes.set_xticks([])
     axes.set_yticks([])
     colour = _TRUTH if estimate.localized else _ESTIMATE
