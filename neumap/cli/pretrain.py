@@ -66,8 +66,8 @@ def run(args: argparse.Namespace) -> int:
     from neumap.io.files import check_output
     from neumap.model.decoder import load_decoder, save_decoder
     from neumap.process import set_up
-    from neumap.training.places import describe, training_scenes
     from neumap.training.pretraining import PretrainSettings, pretrain
+    from neumap.training.scenes import describe, training_scenes
 
     started = time.perf_counter()
     check_output(args.out, device=False)

@@ -35,20 +35,26 @@ from neumap.model.encoder import EMBEDDING, KeypointEncoder
 from neumap.training.examples import Augmentation, Example, ExampleSource
 from neumap.training.scenes import TrainingScene
 
+# STAGES: of the residual codebook, bytes of the longest latent; FEWEST_STAGES: of the shortest that is trained for.
 STAGES, FEWEST_STAGES = 16, 4
-# share of the steps before the words, and noise that stands for them until then
+# BEFORE_WORDS: share of the steps before the words; WORD_NOISE: length of the noise that stands for them until then.
 BEFORE_WORDS, WORD_NOISE = 1 / 3, 0.4
-WARMUP, WEIGHT_DECAY = 0.05, 1e-3
+# WARMUP: share of the steps in which the learning rate rises; LAST_RATE: share of it that is left at the end.
+WARMUP, LAST_RATE, WEIGHT_DECAY = 0.05, 0.005, 1e-3
 # weights of: landmarks choosing keypoints, words following embeddings, embeddings staying near words
 BACKWARDS, FOLLOW, COMMIT = 0.3, 2.0, 0.5
+# MAX_SCALE: of similarities as logits: sharper choices would only learn the training's places by heart.
 MAX_SCALE = 60.0
-# the share of wrong pairs that exceed KeypointEncoder.min_similarity, and bins that similarities are counted in
+# CHANCE: share of wrong pairs that exceed KeypointEncoder.min_similarity; SIMILARITY_BINS: that they are counted in.
 CHANCE, SIMILARITY_BINS = 1 / 300, 4000
-# what is less probable than this is not learned from: its logarithm would not be finite
+# IMPROBABLE: what is less probable than this is not learned from: its logarithm would not be finite.
 IMPROBABLE = 1e-30
+# KMEANS_EXAMPLES: that words, components and the similarity by chance are taken from.
 KMEANS_ROUNDS, KMEANS_EXAMPLES = 12, 12
+# REPORT_EVERY, SAVE_EVERY: steps.
 REPORT_EVERY, SAVE_EVERY = 100, 500
 
+Figures = dict[str, Tensor]
 Log = Callable[[dict[str, Any]], object]
 
 
@@ -90,12 +96,11 @@ class ResidualWords(nn.Module):
 
     def forward(self, vectors: Tensor, stages: int) -> Tensor:
         """The sums of words (N, D) nearest to vectors (N, D), chosen greedily."""
-        with torch.no_grad():
-            rest, chosen = vectors.detach(), []
-            for words in self.words[:stages]:
-                chosen.append(_nearest(rest, words))
-                rest = rest - words[chosen[-1]]
-        return torch.stack([words[index] for words, index in zip(self.words, chosen, strict=False)]).sum(dim=0)
+        rest, found = vectors.detach(), []
+        for words in self.words[:stages]:
+            found.append(words[_nearest(rest, words.detach())])
+            rest = rest - found[-1].detach()
+        return torch.stack(found).sum(dim=0)
 
     @torch.no_grad()
     def start(self, vectors: Tensor, generator: torch.Generator) -> None:
@@ -179,7 +184,7 @@ class _Run:
         ]
         first_with_words = int(BEFORE_WORDS * s.steps)
 
-        def loss_of(step: int) -> tuple[Tensor, dict[str, Tensor]]:
+        def loss_of(step: int) -> tuple[Tensor, Figures]:
             if step == first_with_words:
                 self._start_words()
             stages = 0
@@ -196,20 +201,28 @@ class _Run:
         if not self.done["attention"]:
             trainee.encoder.min_similarity.fill_(self._similarity_by_chance())
 
-        def loss_of(step: int) -> tuple[Tensor, dict[str, Tensor]]:
-            # where an image's keypoints are tells nothing about those of another
-            return attention_loss(
-                trainee, self.source.draw(s.attention_keypoints, s.landmarks, s.views), s.latent_bytes
-            )
+        def loss_of(step: int) -> tuple[Tensor, Figures]:
+            # of one image: where its keypoints are tells nothing about those of another
+            example = self.source.draw(s.attention_keypoints, s.landmarks, s.views)
+            return attention_loss(trainee, example, s.latent_bytes)
 
         groups = [{"params": trainee.attention.parameters()}]
         self._train("attention", groups, s.attention_steps, s.attention_rate, loss_of)
 
+    def _draw_images(self) -> Example:
+        s = self.settings
+        return self.source.draw(s.keypoints, s.landmarks, s.views, s.images)
+
+    @torch.no_grad()
+    def _start_words(self) -> None:
+        vectors = [landmark_embeddings(self.trainee, self._draw_images()) for _ in range(KMEANS_EXAMPLES)]
+        self.trainee.words.start(torch.cat(vectors), self.generator)
+        if distributed.is_initialized():
+            distributed.broadcast(self.trainee.words.words.data, 0)
+
     @torch.no_grad()
     def _similarity_by_chance(self) -> float:
-        """What of the keypoints and the landmarks that they do not show a share ``CHANCE`` exceeds, the same for all
-        processes.
-        """
+        """What a share ``CHANCE`` of the wrong pairs exceeds, the same for all processes."""
         similar = torch.zeros(SIMILARITY_BINS, device=self.settings.device)
         for _ in range(KMEANS_EXAMPLES):
             example = self._draw_images()
@@ -220,27 +233,15 @@ class _Run:
         exceeding = similar.flip(0).cumsum(0).flip(0) / similar.sum()
         return float((exceeding > CHANCE).sum()) * 2 / SIMILARITY_BINS - 1
 
-    def _draw_images(self) -> Example:
-        s = self.settings
-        return self.source.draw(s.keypoints, s.landmarks, s.views, s.images)
-
-    def _start_words(self) -> None:
-        with torch.no_grad():
-            drawn = (self._draw_images() for _ in range(KMEANS_EXAMPLES))
-            vectors = [landmark_embeddings(self.trainee, example) for example in drawn]
-        self.trainee.words.start(torch.cat(vectors), self.generator)
-        if distributed.is_initialized():
-            distributed.broadcast(self.trainee.words.words.data, 0)
-
     def _train(
         self,
         stage: str,
         groups: list[dict[str, Any]],
         steps: int,
         rate: float,
-        loss_of: Callable[[int], tuple[Tensor, dict[str, Tensor]]],
+        loss_of: Callable[[int], tuple[Tensor, Figures]],
     ) -> None:
-        """Steps of AdamW with warm-up and a cosine schedule, from where the checkpoint is."""
+        """Take steps of AdamW with warm-up and a cosine schedule, from where the checkpoint is."""
         optimizer = torch.optim.AdamW(groups, lr=rate, weight_decay=WEIGHT_DECAY)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, steps))
         if self._optimizer_state is not None and 0 < self.done[stage] < steps:
@@ -249,7 +250,7 @@ class _Run:
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
         started, counted = time.perf_counter(), 0
         # not read before they are told: a GPU would wait for that in every step
-        sums: dict[str, Tensor] = {}
+        sums: Figures = {}
         for step in range(self.done[stage], steps):
             loss, figures = loss_of(step)
             optimizer.zero_grad(set_to_none=True)
@@ -258,24 +259,23 @@ class _Run:
             nn.utils.clip_grad_norm_(parameters, 1.0)
             optimizer.step()
             schedule.step()
-            self.done[stage] = step + 1
-            sums = {name: sums[name] + value if name in sums else value for name, value in figures.items()}
+            done = self.done[stage] = step + 1
+            sums = {name: sums.get(name, 0) + value for name, value in figures.items()}
             counted += 1
-            if self.rank == 0 and ((step + 1) % REPORT_EVERY == 0 or step + 1 == steps):
+            if self.rank == 0 and (done % REPORT_EVERY == 0 or done == steps):
                 means = {name: float(value) / counted for name, value in sums.items()}
                 seconds = time.perf_counter() - started
-                self.log({"stage": stage, "step": step + 1, "of": steps, **means, "seconds": seconds})
+                self.log({"stage": stage, "step": done, "of": steps, **means, "seconds": seconds})
                 sums, counted = {}, 0
-            if self.rank == 0 and ((step + 1) % SAVE_EVERY == 0 or step + 1 == steps):
-                self._save(optimizer, schedule)
+            if self.rank == 0 and (done % SAVE_EVERY == 0 or done == steps):
+                self._save({"optimizer": optimizer.state_dict(), "schedule": schedule.state_dict()})
 
-    def _save(self, optimizer: torch.optim.Optimizer, schedule: torch.optim.lr_scheduler.LRScheduler) -> None:
+    def _save(self, optimizer: dict[str, Any]) -> None:
         content = {
-            "settings": _comparable(self.settings),
-            "keypoints": self.source.keypoints,
+            **self._identity(),
             "done": self.done,
             "trainee": self.trainee.state_dict(),
-            "optimizer": {"optimizer": optimizer.state_dict(), "schedule": schedule.state_dict()},
+            "optimizer": optimizer,
             "source": self.source.state(),
             "generator": self.generator.get_state(),
         }
@@ -288,15 +288,13 @@ class _Run:
             content = torch.load(self.path, map_location="cpu", weights_only=True)
         except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
             raise ConfigError(f"{self.path} is no checkpoint of a training: remove it to begin anew") from error
-        if content["settings"] != _comparable(self.settings):
-            raise ConfigError(
-                f"{self.path} is a training with other settings ({content['settings']}): "
-                "give the same options, or another folder"
-            )
-        if content.get("keypoints") != self.source.keypoints:
-            raise ConfigError(
-                f"{self.path} is a training on other scenes: give the same places and recordings, or another folder"
-            )
+        others = {
+            "settings": f"with other settings ({content['settings']}): give the same options",
+            "keypoints": "on other scenes: give the same places and recordings",
+        }
+        for name, ours in self._identity().items():
+            if content.get(name) != ours:
+                raise ConfigError(f"{self.path} is a training {others[name]}, or another folder")
         try:
             self.trainee.load_state_dict(content["trainee"])
         except RuntimeError as error:
@@ -310,23 +308,21 @@ class _Run:
             self.source.restore(content["source"])
         self.generator.set_state(content["generator"])
 
-
-def _comparable(settings: PretrainSettings) -> dict[str, Any]:
-    """The settings a training must go on with: all but where it runs."""
-    return {name: value for name, value in asdict(settings).items() if name not in ("device", "bf16")}
+    def _identity(self) -> dict[str, Any]:
+        """What a training must go on with: the settings but for where it runs, and the scenes."""
+        settings = {name: value for name, value in asdict(self.settings).items() if name not in ("device", "bf16")}
+        return {"settings": settings, "keypoints": self.source.keypoints}
 
 
 def _rate(step: int, steps: int) -> float:
     warm = max(1, int(WARMUP * steps))
     if step < warm:
         return (step + 1) / warm
-    return 0.5 * (1 + float(np.cos(np.pi * (step - warm) / max(1, steps - warm)))) + 0.005
+    return 0.5 * (1 + float(np.cos(np.pi * (step - warm) / max(1, steps - warm)))) + LAST_RATE
 
 
 def _average_gradients(parameters: Sequence[nn.Parameter]) -> None:
-    if not distributed.is_initialized():
-        return
-    for parameter in parameters:
+    for parameter in parameters if distributed.is_initialized() else ():
         if parameter.grad is None:
             parameter.grad = torch.zeros_like(parameter)
         distributed.all_reduce(parameter.grad)
@@ -350,9 +346,7 @@ def landmark_embeddings(trainee: Trainee, example: Example) -> Tensor:
     return functional.normalize((each * example.counts[..., None]).sum(dim=1), dim=1)
 
 
-def encoder_loss(
-    trainee: Trainee, example: Example, stages: int, generator: torch.Generator
-) -> tuple[Tensor, dict[str, Tensor]]:
+def encoder_loss(trainee: Trainee, example: Example, stages: int, generator: torch.Generator) -> tuple[Tensor, Figures]:
     """Cross-entropy of an example's choices with latents of ``stages`` bytes (0: before there are words).
 
     ``generator`` is of the example's device.
@@ -383,7 +377,7 @@ def similarities(trainee: Trainee, example: Example, latent_bytes: int) -> Tenso
     return trainee.embed(example.descriptors, example.shape) @ latents.T
 
 
-def attention_loss(trainee: Trainee, example: Example, latent_bytes: int) -> tuple[Tensor, dict[str, Tensor]]:
+def attention_loss(trainee: Trainee, example: Example, latent_bytes: int) -> tuple[Tensor, Figures]:
     """Mean cross-entropy of all rounds of an example's choices among the candidates of the finished encoder."""
     with torch.no_grad():
         similarity, index = similarities(trainee, example, latent_bytes).topk(CANDIDATES, dim=1)

@@ -179,19 +179,3 @@ def test_a_scene_comes_back_as_it_was(scene: TrainingScene, tmp_path: Path) -> N
         assert value.dtype == getattr(scene, f.name).dtype
         np.testing.assert_array_equal(value, getattr(scene, f.name))
     assert [p.name for p in tmp_path.iterdir()] == [path.name]
-
-
-def test_a_scene_that_cannot_be_written_leaves_the_old_one(
-    scene: TrainingScene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = tmp_path / "a.safetensors"
-    path.write_bytes(b"old")
-
-    def full(tensors: object, to: Path) -> None:
-        Path(to).write_bytes(b"half")
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("neumap.training.scenes.save_file", full)
-    with pytest.raises(OSError, match="No space"):
-        save_scene(path, scene)
-    assert path.read_bytes() == b"old"
