@@ -1,4 +1,7 @@
-"""``neumap demo``: the whole way, from recordings to a replay through the ROS node, in a virtual room."""
+"""Renders a furnished room, records a drive through it as a rosbag, maps it, localizes the images of another drive
+and some that were not taken there, and draws how it went. Then it replays the drive of a robot, whose camera is
+covered for a while, through the ROS node, without ROS 2. Takes less than two minutes on two cores.
+"""
 
 from __future__ import annotations
 
@@ -22,11 +25,6 @@ if TYPE_CHECKING:
     from neumap.virtual.recording import Covered
 
 HELP = "map a virtual room and localize a camera in it; needs no data"
-DESCRIPTION = (
-    "Renders a furnished room, records a drive through it as a rosbag, maps it, localizes the images of another drive "
-    "and some that were not taken there, and draws how it went. Then it replays the drive of a robot, whose camera is "
-    "covered for a while, through the ROS node, without ROS 2. Takes less than two minutes on two cores."
-)
 
 MAPPING_BAG, QUERY_BAG, REPLAY = "mapping_bag", "query_bag", "replay"
 # how the lines of a replay's report begin that are repeated here
@@ -44,19 +42,14 @@ REPLAY_LINES = (
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the verb's arguments."""
-    parser.add_argument(
-        "--out", type=Path, default=Path("demo_output"), metavar="DIR", help="where to write (default: demo_output)"
-    )
-    parser.add_argument("--seed", type=options.seed, default=0, metavar="N", help="another room (default: 0)")
-    parser.add_argument("--size", choices=("small", "normal"), default="normal", help="small: fewer and smaller images")
-    parser.add_argument(
-        "--decoder", choices=DECODERS, default=DECODERS[0], help=f"as of neumap map (default: {DECODERS[0]})"
-    )
+    add = parser.add_argument
+    add("--out", type=Path, default=Path("demo_output"), metavar="DIR", help="where to write (default: demo_output)")
+    add("--seed", type=options.seed, default=0, metavar="N", help="another room (default: 0)")
+    add("--size", choices=("small", "normal"), default="normal", help="small: fewer and smaller images")
+    add("--decoder", choices=DECODERS, default=DECODERS[0], help=f"as of neumap map (default: {DECODERS[0]})")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Record, map, localize, evaluate, draw and replay."""
     from neumap.replay.run import check_extras
 
     check_extras("the demo")

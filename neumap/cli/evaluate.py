@@ -1,4 +1,6 @@
-"""``neumap evaluate``: errors of estimated poses."""
+"""Compares the poses that 'neumap localize' wrote with the truth, through the evo package. Both are TUM trajectories
+(timestamp tx ty tz qx qy qz qw) in the same frame; nothing is aligned.
+"""
 
 from __future__ import annotations
 
@@ -9,14 +11,9 @@ from pathlib import Path
 from neumap.cli import options
 
 HELP = "compare estimated poses with the truth"
-DESCRIPTION = (
-    "Compares the poses that 'neumap localize' wrote with the truth, through the evo package. Both are TUM "
-    "trajectories (timestamp tx ty tz qx qy qz qw) in the same frame; nothing is aligned."
-)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the verb's arguments."""
     parser.add_argument("poses", type=Path, help="estimated poses")
     parser.add_argument("truth", type=Path, metavar="groundtruth", help="true poses, interpolated between samples")
     total = parser.add_mutually_exclusive_group()
@@ -37,7 +34,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Evaluate and print."""
     import numpy as np
 
     from neumap.io.trajectories import read_trajectory

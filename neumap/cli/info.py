@@ -1,4 +1,4 @@
-"""``neumap info``: what is in a map."""
+"""Says what is in a map: its id, size, bounds, and the accuracy to expect of it."""
 
 from __future__ import annotations
 
@@ -7,11 +7,9 @@ import json
 from pathlib import Path
 
 HELP = "say what is in a map"
-DESCRIPTION = "Says what is in a map: its id, size, bounds, and the accuracy to expect of it."
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the verb's arguments."""
     parser.add_argument("map", type=Path, metavar="M.neumap", help="the map")
     parser.add_argument("--json", action="store_true", help="print JSON (metres, degrees, shares from 0 to 1)")
     parser.add_argument(
@@ -22,7 +20,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Load and print."""
     from neumap.maps.map_file import load_map
     from neumap.report.map_summary import as_dict, as_text, voxels_text
 

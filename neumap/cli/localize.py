@@ -1,4 +1,6 @@
-"""``neumap localize``: poses of images in a map, each image on its own."""
+"""Finds the camera's pose in a map for each image on its own, without any prior. Poses are of the camera's optical
+frame; an image that is not localized gets none.
+"""
 
 from __future__ import annotations
 
@@ -18,34 +20,25 @@ if TYPE_CHECKING:
     from neumap.records import PoseEstimate, Source
 
 HELP = "find the poses of images in a map"
-DESCRIPTION = (
-    "Finds the camera's pose in a map for each image on its own, without any prior. Poses are of the camera's optical "
-    "frame; an image that is not localized gets none."
-)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the verb's arguments."""
-    parser.add_argument("map", type=Path, metavar="M.neumap", help="the map")
-    parser.add_argument(
+    add = parser.add_argument
+    add("map", type=Path, metavar="M.neumap", help="the map")
+    add(
         "source",
         type=Path,
         metavar="SOURCE",
         help="TUM RGB-D folder, COLMAP model, rosbag2 (folder, .mcap or .db3), folder of images or image",
     )
-    parser.add_argument(
-        "--out", type=Path, required=True, metavar="poses.txt", help="TUM trajectory of the images localized"
-    )
-    parser.add_argument(
-        "--report", type=Path, metavar="r.jsonl", help="a line of JSON for every image: status, covariance, times, ..."
-    )
-    parser.add_argument("--images", type=Path, metavar="DIR", help="the images of a COLMAP model")
-    parser.add_argument("--threads", type=options.threads, metavar="N", help="use at most this many threads")
+    add("--out", type=Path, required=True, metavar="poses.txt", help="TUM trajectory of the images localized")
+    add("--report", type=Path, metavar="r.jsonl", help="a line of JSON for every image: status, covariance, times, ...")
+    add("--images", type=Path, metavar="DIR", help="the images of a COLMAP model")
+    add("--threads", type=options.threads, metavar="N", help="use at most this many threads")
     options.add_bag_arguments(parser, options.IMAGE_OPTIONS)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Localize and write."""
     from neumap.io.bags.topics import BagOptions
     from neumap.io.files import check_output, write_atomically
     from neumap.io.sources import open_source

@@ -1,7 +1,8 @@
 """The ``neumap`` command: parses, runs one verb, turns errors into one line and an exit status.
 
-A verb is a module of this package with ``HELP``, ``DESCRIPTION``, ``add_arguments(parser)`` and ``run(args) -> int``,
-the exit status. Verbs import what is heavy inside ``run``, so that help is instant.
+A verb is a module of this package: its docstring describes the verb to users, ``HELP`` does so in a few words,
+``add_arguments(parser)`` says what it understands, and ``run(args)`` does it and returns the exit status. What is heavy
+is imported inside ``run``, so that help is instant.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ def make_parser() -> argparse.ArgumentParser:
     subparsers = parser.add_subparsers(title="verbs", dest="verb", metavar="VERB", required=True)
     for name in VERBS:
         verb = import_module(f"neumap.cli.{name}")
-        verb_parser = subparsers.add_parser(name, help=verb.HELP, description=verb.DESCRIPTION)
+        verb_parser = subparsers.add_parser(name, help=verb.HELP, description=verb.__doc__)
         verb.add_arguments(verb_parser)
         verb_parser.set_defaults(run=verb.run)
     return parser

@@ -1,4 +1,6 @@
-"""``neumap merge``: two maps of one frame in one."""
+"""Makes one map of several that are in one frame and were made with the same options. What several of them hold is
+kept once. 'neumap map --extend' adds a recording instead, in the form of the map it extends.
+"""
 
 from __future__ import annotations
 
@@ -7,20 +9,14 @@ import time
 from pathlib import Path
 
 HELP = "make one map of several that are in one frame"
-DESCRIPTION = (
-    "Makes one map of several that are in one frame and were made with the same options. What several of them hold is "
-    "kept once. 'neumap map --extend' adds a recording instead, in the form of the map it extends."
-)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the verb's arguments."""
     parser.add_argument("maps", type=Path, nargs="+", metavar="M.neumap", help="the maps, two at least")
     parser.add_argument("--out", type=Path, required=True, metavar="ALL.neumap", help="the map file to write")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Load, merge, write and report."""
     from neumap.errors import ConfigError
     from neumap.io.files import check_output
     from neumap.mapping.merge import merge_all

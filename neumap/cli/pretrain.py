@@ -1,4 +1,6 @@
-"""``neumap pretrain``: trains the frozen decoder on virtual places."""
+"""Trains the decoder that maps of all places share, on virtual rooms, halls and corridors. What is in WORK already
+is gone on with. Start it by torchrun to use several GPUs.
+"""
 
 from __future__ import annotations
 
@@ -17,10 +19,6 @@ from neumap.cli.progress import StageProgress
 from neumap.features import DEFAULT
 
 HELP = "train a decoder for all places, as the one that ships"
-DESCRIPTION = (
-    "Trains the decoder that maps of all places share, on virtual rooms, halls and corridors. What is in WORK already "
-    "is gone on with. Start it by torchrun to use several GPUs."
-)
 
 # SIZES: virtual places, steps of the encoder and of the attention; the small one is an hour on two cores.
 SIZES = {"small": (130, 8000, 2500), "large": (400, 60_000, 10_000)}
@@ -29,7 +27,6 @@ LONGEST_WAIT = timedelta(days=2)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the verb's arguments."""
     parser.add_argument("--out", type=Path, required=True, metavar="D.safetensors", help="the decoder to write")
     parser.add_argument("--work", type=Path, required=True, metavar="WORK", help="folder for places and checkpoint")
     parser.add_argument(
@@ -62,7 +59,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Make the places, train, write."""
     import torch
 
     from neumap.errors import ConfigError

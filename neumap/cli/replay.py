@@ -1,4 +1,7 @@
-"""``neumap replay``: the running localizer over a rosbag without ROS 2, the same way every time."""
+"""Runs the very session that runs in the node over a recording on virtual time, and writes what it publishes: a bag
+to open in Foxglove or RViz, poses.txt, states.txt, a report and a picture. Two replays give the same output; only
+times.txt, what searching really took, differs.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +12,6 @@ from neumap.cli import options
 from neumap.cli.progress import StageProgress
 
 HELP = "run the localizer of the ROS node over a rosbag, without ROS 2"
-DESCRIPTION = (
-    "Runs the very session that runs in the node over a recording on virtual time, and writes what it publishes: a bag "
-    "to open in Foxglove or RViz, poses.txt, states.txt, a report and a picture. Two replays give the same output; "
-    "only times.txt, what searching really took, differs."
-)
 
 # as of neumap.replay.run, which help does not wait for
 INFERENCE_MS = 100.0
@@ -21,17 +19,15 @@ CALLS = ("relocalize", "reinitialize", "load_map")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the verb's arguments."""
-    parser.add_argument("bag", type=Path, metavar="BAG", help="rosbag2: folder, .mcap or .db3")
-    parser.add_argument("--map", type=Path, required=True, metavar="M.neumap", help="the map to localize in")
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the folder to write to")
-    parser.add_argument("--params", type=Path, metavar="FILE.yaml", help="a parameter file, as for the node")
-    parser.add_argument(
-        "--rate", type=options.positive, default=1.0, metavar="2.0", help="play so much faster (default: 1)"
-    )
-    parser.add_argument("--start", type=options.seconds, default=0.0, metavar="S", help="skip the first seconds")
-    parser.add_argument("--duration", type=options.positive, metavar="S", help="play so many seconds only")
-    parser.add_argument(
+    add = parser.add_argument
+    add("bag", type=Path, metavar="BAG", help="rosbag2: folder, .mcap or .db3")
+    add("--map", type=Path, required=True, metavar="M.neumap", help="the map to localize in")
+    add("--out", type=Path, required=True, metavar="DIR", help="the folder to write to")
+    add("--params", type=Path, metavar="FILE.yaml", help="a parameter file, as for the node")
+    add("--rate", type=options.positive, default=1.0, metavar="2.0", help="play so much faster (default: 1)")
+    add("--start", type=options.seconds, default=0.0, metavar="S", help="skip the first seconds")
+    add("--duration", type=options.positive, metavar="S", help="play so many seconds only")
+    add(
         "--call",
         type=_call,
         action="append",
@@ -40,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="call a service so many seconds after the start of what is played: relocalize@12.5, reinitialize@3, "
         "load_map:FILE@20; may be given several times",
     )
-    parser.add_argument(
+    add(
         "--inference-ms",
         dest="inference_s",
         type=_inference,
@@ -49,12 +45,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"how long the node takes for an image (default: {INFERENCE_MS:g}); measured: as long as it does, "
         "which no second replay repeats",
     )
-    parser.add_argument(
+    add(
         "--ground-truth",
         metavar="TOPIC|FILE",
         help="true poses of the base in the map: a topic (default: one with ground_truth in its name) or a TUM file",
     )
-    parser.add_argument("--threads", type=options.threads, metavar="N", help="use at most this many threads")
+    add("--threads", type=options.threads, metavar="N", help="use at most this many threads")
     options.add_bag_arguments(parser, options.IMAGE_OPTIONS)
 
 
@@ -71,7 +67,6 @@ def _call(value: str) -> tuple[str, str, float]:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Replay, write and report."""
     from neumap.process import set_up
     from neumap.replay.run import Call, ReplaySettings, replay
     from neumap.report.replay_report import as_text

@@ -25,9 +25,10 @@ MATCH_DIMENSIONS = 96
 DESCRIPTOR_SIMILARITY = 0.75
 # SHORTLISTED: landmarks that each keypoint is compared with in full; the second best tells how clear the best is.
 SHORTLISTED = 4
-# MAX_RATIO: of the distances to the best landmark and to the best one elsewhere, as Lowe's.
+# MAX_RATIO: a landmark that is more than this share as far in looks as the best one elsewhere is no match (Lowe's
+# test).
 MAX_RATIO = 0.95
-# GROUP: columns of similarities that are looked through together.
+# GROUP: columns of similarities whose maximum is taken before any of them is looked at.
 GROUP = 16
 # COMPARED_AT_ONCE: keypoints compared together, with SIMILARITIES_AT_ONCE at most: more are written to memory and read
 # again, and above 32 MB that memory is new each time, which costs twice what computing them does.

@@ -8,7 +8,7 @@ import numpy as np
 
 from neumap.io.files import PathLike
 from neumap.report.evaluation import Evaluation
-from neumap.report.pictures import picture
+from neumap.report.pictures import draw_pairs, picture
 
 
 def save_plot(evaluation: Evaluation, path: PathLike) -> None:
@@ -24,8 +24,7 @@ def save_plot(evaluation: Evaluation, path: PathLike) -> None:
 
 def _draw_above(figure: Any, axes: Any, evaluation: Evaluation) -> None:
     truth, estimate = (t.map_from_camera[:, :2, 3] for t in (evaluation.truth, evaluation.estimate))
-    pairs = np.stack([truth, estimate, np.full_like(truth, np.nan)], axis=1).reshape(-1, 2)
-    axes.plot(pairs[:, 0], pairs[:, 1], color="0.85", linewidth=0.8, zorder=1)
+    draw_pairs(axes, truth, estimate, color="0.85", linewidth=0.8, zorder=1)
     axes.plot(truth[:, 0], truth[:, 1], "o", color="0.65", markersize=4, label="truth", zorder=2)
     # one pose that is far off would make all others look alike
     centimetres = 100 * evaluation.translation_m

@@ -8,6 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from neumap.arrays import FloatArray
 from neumap.errors import ConfigError, MissingDependencyError
 from neumap.io.files import PathLike, write_atomically
 
@@ -36,3 +39,9 @@ def picture(path: PathLike, width: float, height: float) -> Iterator[Any]:
     buffer = io.BytesIO()
     figure.savefig(buffer, format=kind)
     write_atomically(path, buffer.getvalue())
+
+
+def draw_pairs(axes: Any, starts: FloatArray, ends: FloatArray, **style: Any) -> None:
+    """Draw lines from each of ``starts`` (N, 2) to its one of ``ends`` (N, 2)."""
+    pairs = np.stack([starts, ends, np.full_like(starts, np.nan)], axis=1).reshape(-1, 2)
+    axes.plot(pairs[:, 0], pairs[:, 1], **style)

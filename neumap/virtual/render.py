@@ -120,19 +120,14 @@ def _planes_in_view(geometry: FloatArray, map_from_camera: FloatArray) -> _Plane
 
 def _bounds(corners: FloatArray) -> FloatArray:
     """Least and greatest x/z, then y/z, (R, 4) of the parts of the polygons (R, 4, 3) beyond the near plane."""
+    following = np.roll(corners, -1, axis=1)
+    z, next_z = corners[..., 2], following[..., 2]
     with np.errstate(divide="ignore", invalid="ignore"):
-        image = corners[..., :2] / corners[..., 2:]
-    out = np.stack([image.min(axis=1), image.max(axis=1)], axis=-1).reshape(-1, 4)
-    for k in np.flatnonzero(corners[..., 2].min(axis=1) < _NEAR):
-        polygon = corners[k]
-        z, following = polygon[:, 2], np.roll(polygon, -1, axis=0)
-        crossing = (z < _NEAR) != (following[:, 2] < _NEAR)
-        t = (_NEAR - z[crossing]) / (following[crossing, 2] - z[crossing])
-        cut = polygon[crossing] + t[:, None] * (following[crossing] - polygon[crossing])
-        polygon = np.concatenate([polygon[z >= _NEAR], cut])
-        image = polygon[:, :2] / polygon[:, 2:]
-        out[k] = np.stack([image.min(axis=0), image.max(axis=0)], axis=-1).reshape(4)
-    return out
+        cut = corners + ((_NEAR - z) / (next_z - z))[..., None] * (following - corners)
+        points = np.concatenate([corners, cut], axis=1)
+        seen = np.concatenate([z >= _NEAR, (z < _NEAR) != (next_z < _NEAR)], axis=1)
+        image = np.where(seen[..., None], points[..., :2] / points[..., 2:], np.nan)
+    return np.stack([np.nanmin(image, axis=1), np.nanmax(image, axis=1)], axis=-1).reshape(-1, 4)
 
 
 def _trace(planes: _Planes, rays: _Rays, atlas: Atlas | None) -> tuple[Float32Array, Float32Array]:

@@ -169,7 +169,7 @@ def test_the_best_size_has_no_limit(tmp_path: Path) -> None:
     ):
         config.write_text(text)
         args = make_parser().parse_args(["map", "source", "--out", "m.neumap", "--config", str(config), *arguments])
-        assert verb._given(args).settings.size_bytes == size
+        assert verb.settings_of(args).size_bytes == size
 
 
 @pytest.mark.parametrize("value", ["--size=much", "--seed=-1", "--frame-id=/map", "--threads=0", "--decoder=vlad"])

@@ -129,3 +129,5 @@ def test_another_place_with_one_poster_in_common_is_contradicted(scene: Scene, q
     estimate = localizer.locate(mixed)
     assert not estimate.localized
     assert "contradict: another place" in estimate.reason
+    assert estimate.inliers == found.evidence.inliers
+    assert estimate.evidence == int(found.evidence.weight) < estimate.inliers
