@@ -153,7 +153,6 @@ def variants(decoders: Mapping[str, Path]) -> dict[str, Variant]:
         "without attention": Variant(lambda: searching(_attention=None)),
         **{f"latents of {count} bytes": Variant(latents_of(count)) for count in LATENT_BYTES},
         **{f"anchors of {bits} bits": Variant(anchors_of(bits)) for bits in ANCHOR_BITS},
-        "codes fitted to all images": Variant(settings={"fit": True}),
         "product-quantized descriptors": Variant(settings={"decoder": "descriptor"}),
         "random landmarks": Variant(lambda: mock.patch.object(selection, "choose_by_coverage", choose_randomly)),
         "landmarks by gates under an L1 term": Variant(

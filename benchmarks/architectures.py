@@ -46,8 +46,9 @@ from neumap.process import set_up
 from neumap.training import examples
 from neumap.training.examples import FEWEST_SCENE_LANDMARKS, Augmentation, Example, ExampleSource, joint_of
 from neumap.training.places import training_scenes
-from neumap.training.pretraining import PretrainSettings, ResidualWords, Trainee, choice_loss, pretrain
+from neumap.training.pretraining import PretrainSettings, pretrain
 from neumap.training.scenes import TrainingScene
+from neumap.training.trainee import ResidualWords, Trainee, choice_loss
 from neumap.virtual.curriculum import random_place
 
 HEAD = ("", "trained", "steps", "keypoints, 5 cm", "25 cm", "median", "poses, 5 cm, 5°", "25 cm, 10°")

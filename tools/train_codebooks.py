@@ -15,7 +15,9 @@ from neumap.arrays import Float32Array
 from neumap.features import default_settings, make_extractor
 from neumap.geometry.cameras import make_camera
 from neumap.model.codebooks import CODEBOOK_EXTRACTOR, CODEBOOK_FILE, WORDS, Codebook
-from neumap.virtual import room as virtual_room
+from neumap.virtual.drive import drive
+from neumap.virtual.layout import make_room
+from neumap.virtual.render import render
 
 ROOMS, VIEWS, KEYPOINTS = range(100, 112), 14, 500
 SAMPLES = 60_000
@@ -39,10 +41,10 @@ def main() -> None:
     extract = make_extractor(default_settings(CODEBOOK_EXTRACTOR))
     fine, coarse = [], []
     for seed in ROOMS:
-        room = virtual_room.make_room(seed)
+        room = make_room(seed)
         rng = np.random.default_rng(seed)
-        for pose in virtual_room.drive(room, seed, VIEWS, "mapping"):
-            image, _ = virtual_room.render(room, camera, pose)
+        for pose in drive(room, seed, VIEWS, "mapping"):
+            image, _ = render(room, camera, pose)
             features = extract(np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), dtype=np.uint8))
             some = rng.permutation(len(features))[:KEYPOINTS]
             fine.append(features.descriptors[some])

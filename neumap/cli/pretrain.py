@@ -1,4 +1,6 @@
-"""``neumap pretrain``: trains the frozen decoder on virtual places."""
+"""Trains the decoder that maps of all places share, on virtual rooms, halls and corridors. What is in WORK already
+is gone on with. Start it by torchrun to use several GPUs.
+"""
 
 from __future__ import annotations
 
@@ -10,14 +12,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from neumap.cli import options
 from neumap.cli.progress import StageProgress
 from neumap.features import DEFAULT
 
-if TYPE_CHECKING:
-    Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
+HELP = "train a decoder for all places, as the one that ships"
 
 # SIZES: virtual places, steps of the encoder and of the attention; the small one is an hour on two cores.
 SIZES = {"small": (130, 8000, 2500), "large": (400, 60_000, 10_000)}
@@ -25,14 +26,7 @@ SIZES = {"small": (130, 8000, 2500), "large": (400, 60_000, 10_000)}
 LONGEST_WAIT = timedelta(days=2)
 
 
-def add_parser(subparsers: Subparsers) -> None:
-    """Adds the verb."""
-    parser = subparsers.add_parser(
-        "pretrain",
-        help="train a decoder for all places, as the one that ships",
-        description="Trains the decoder that maps of all places share, on virtual rooms, halls and corridors. What is "
-        "in WORK already is gone on with. Start it by torchrun to use several GPUs.",
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, metavar="D.safetensors", help="the decoder to write")
     parser.add_argument("--work", type=Path, required=True, metavar="WORK", help="folder for places and checkpoint")
     parser.add_argument(
@@ -62,11 +56,9 @@ def add_parser(subparsers: Subparsers) -> None:
     parser.add_argument("--device", default="cpu", metavar="cpu", help="where to train: cpu or cuda (default: cpu)")
     parser.add_argument("--bf16", action="store_true", help="run the encoder in bfloat16")
     parser.add_argument("--threads", type=options.threads, metavar="N", help="use at most this many threads")
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Makes the places, trains, writes."""
     import torch
 
     from neumap.errors import ConfigError
@@ -117,7 +109,7 @@ def run(args: argparse.Namespace) -> int:
 
 @contextmanager
 def _processes(device: str) -> Iterator[int]:
-    """The rank of this process among those that torchrun started; 0 where it did not."""
+    """Give the rank of this process among those that torchrun started; 0 where it did not."""
     import torch
     from torch import distributed
 

@@ -22,7 +22,7 @@ DEFAULT = "rootsift"
 
 @cache
 def extractor_class(name: str) -> type[Extractor]:
-    """The class of an extractor. Raises :class:`~neumap.errors.ConfigError` for a name that is none."""
+    """Return the class of an extractor. Raises :class:`~neumap.errors.ConfigError` for a name that is none."""
     if name not in EXTRACTORS:
         raise ConfigError(f"unknown feature extractor '{name}': known are {', '.join(EXTRACTORS)}")
     module, _, kind = EXTRACTORS[name].partition(":")
@@ -31,10 +31,10 @@ def extractor_class(name: str) -> type[Extractor]:
 
 
 def make_extractor(settings: FeatureSettings) -> Extractor:
-    """The extractor that these settings are of."""
+    """Make the extractor that these settings are of."""
     return extractor_class(settings.extractor)(settings)
 
 
 def default_settings(name: str = DEFAULT) -> FeatureSettings:
-    """The settings of an extractor that it has unless told others."""
+    """Return the settings of an extractor that it has unless told others."""
     return extractor_class(name).settings_class()

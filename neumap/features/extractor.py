@@ -38,7 +38,7 @@ class Features:
         return len(self.pixels)
 
     def select(self, index: np.ndarray) -> Features:
-        """The features at ``index`` (an integer or boolean array)."""
+        """Return the features at ``index`` (an integer or boolean array)."""
         return Features(*(getattr(self, f.name)[index] for f in fields(self)))
 
 
@@ -77,12 +77,12 @@ class Extractor(Protocol):
         """``settings`` are of the extractor's own class."""
 
     def __call__(self, gray: ImageArray) -> Features:
-        """The features of an (H, W) uint8 image, strongest first."""
+        """Return the features of an (H, W) uint8 image, strongest first."""
         ...
 
 
 def joint_descriptors(fine: Float32Array, coarse: Float32Array) -> Float32Array:
-    """Unit descriptors (N, D + C) whose dot product is the weighted mean of those of the two parts.
+    """Return unit descriptors (N, D + C) whose dot product is the weighted mean of those of the two parts.
 
     Where there is no ``coarse`` part, of shape (N, 0), they are the ``fine`` part.
     """

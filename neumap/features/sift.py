@@ -48,7 +48,7 @@ class RootSift:
         )
 
     def __call__(self, gray: ImageArray) -> Features:
-        """The features of an (H, W) uint8 image, strongest first."""
+        """Return the features of an (H, W) uint8 image, strongest first."""
         keypoints, sift = self._sift.detectAndCompute(gray, None)
         if not keypoints:
             empty = np.zeros((0, SIZE), np.float32)
@@ -91,6 +91,6 @@ class RootSift:
 
 
 def root_sift(sift: Float32Array) -> Float32Array:
-    """Unit vectors (N, 128) whose dot product is the Hellinger kernel of the SIFT histograms (N, 128)."""
+    """Return unit vectors (N, 128) whose dot product is the Hellinger kernel of the SIFT histograms (N, 128)."""
     total = np.maximum(sift.sum(axis=1, keepdims=True), 1e-6)
     return np.asarray(np.sqrt(sift / total), dtype=np.float32)

@@ -78,7 +78,7 @@ class Evidence:
         return 1.0 if self.confirming >= WIDE else NARROW.get(self.cells, 1.0)
 
     def suffices(self, needed: int) -> bool:
-        """Whether this is more than chance, where a weight of ``needed`` inliers is."""
+        """Tell whether this is more than chance, where a weight of ``needed`` inliers is."""
         if self.cells < MIN_CELLS or self.weight < needed * self.narrowness:
             return False
         confirmed = not self.heard or (self.confirming >= MIN_CELLS and self.confirmed >= MIN_CONFIRMED)
@@ -86,13 +86,13 @@ class Evidence:
 
 
 def agreeing(camera_from_map: FloatArray, matches: Matches, query: Query) -> BoolArray:
-    """Which of the ``matches`` (M,) a pose projects to where their keypoints are."""
+    """Tell which of the ``matches`` (M,) a pose projects to where their keypoints are."""
     error = residuals_px(camera_from_map, query.rays[matches.keypoint], matches.points, query.focal_px)
     return np.asarray(np.linalg.norm(error, axis=1) < query.scale * CHECK_RADIUS_PX)
 
 
 def count_evidence(camera_from_map: FloatArray, matches: Matches, query: Query) -> Evidence:
-    """What of ``matches``, made without knowing the pose, agrees with it."""
+    """Count what of ``matches``, made without knowing the pose, agrees with it."""
     agree = agreeing(camera_from_map, matches, query)
     steps = np.rint(matches.points / SAME_POINT_M).astype(np.int64)
     # one number for each place: rows are slow to compare
@@ -109,9 +109,9 @@ def count_evidence(camera_from_map: FloatArray, matches: Matches, query: Query) 
     )
 
 
-def verdicts(expected: IntArray, found: IntArray, query: Query) -> tuple[int, int]:
-    """How many cells of the image confirm a pose, and how many contradict it, where landmarks are expected at the
-    keypoints ``expected`` (E,) and found again at the keypoints ``found`` (M,), which are different ones.
+def count_cells(expected: IntArray, found: IntArray, query: Query) -> tuple[int, int]:
+    """Count the cells of the image that confirm a pose and those that contradict it, where landmarks are expected at
+    the keypoints ``expected`` (E,) and found again at the keypoints ``found`` (M,), which are different ones.
     """
     due = np.bincount(cells_of(expected, query), minlength=CELLS)
     seen = np.bincount(cells_of(found, query), minlength=CELLS)
@@ -120,7 +120,7 @@ def verdicts(expected: IntArray, found: IntArray, query: Query) -> tuple[int, in
 
 
 def support(expected: IntArray, found: IntArray, query: Query) -> float:
-    """How much of the image a pose explains, to compare poses by, from what :func:`verdicts` are made of.
+    """Rate how much of the image a pose explains, to compare poses by, from what :func:`count_cells` are made of.
 
     Furniture that stands in two rooms fits both, and often better in the wrong one, which may have been mapped from
     nearer; the walls around it tell. So what counts is how many parts of the image confirm, by a few landmarks each
@@ -134,7 +134,7 @@ def support(expected: IntArray, found: IntArray, query: Query) -> float:
 
 
 def cells_of(keypoint: IntArray, query: Query, columns: int = CELL_COLUMNS, rows: int = CELL_ROWS) -> IntArray:
-    """In which cell of the image each keypoint (K,) is."""
+    """Tell in which cell of the image each keypoint (K,) is."""
     return cells_at(query.features.pixels[keypoint], query.camera.width, query.camera.height, columns, rows)
 
 
@@ -145,7 +145,9 @@ def cells_at(
     columns: int = CELL_COLUMNS,
     rows: int = CELL_ROWS,
 ) -> IntArray:
-    """In which cell of an image of this size ``places`` (N, 2), counted from its corner, are; outside, the nearest."""
+    """Tell in which cell of an image of this size ``places`` (N, 2), counted from its corner, are; outside, the
+    nearest.
+    """
     column = np.clip(places[:, 0] * columns // width, 0, columns - 1)
     row = np.clip(places[:, 1] * rows // height, 0, rows - 1)
     return np.asarray(row * columns + column, dtype=np.int64)

@@ -43,7 +43,7 @@ SHOWN = 4
 
 
 def voxel_index(neural_map: NeuralMap) -> VoxelIndex:
-    """The index of the voxels of a map for the frozen decoder."""
+    """Return the index of the voxels of a map for the frozen decoder."""
     codes, cells, decoder = neural_map.landmarks, neural_map.grid.cells, shipped_decoder()
     embeddings, words = decoder.codebook.decode(codes.descriptors), decoder.codebook.words[0]
     return VoxelIndex(codes.descriptors, embeddings, words, codes.offsets, cells, decoder.min_similarity)
@@ -71,8 +71,8 @@ class LargePlace:
         self._solver = solver
 
     def solve(self, query: Query, scope: Scope) -> Hypothesis | None:
-        """The pose that explains most of the image, of those that the likeliest of the scope's many voxels lead to,
-        each alone; and together, where that is not enough.
+        """Find the pose that explains most of the image, of those that the likeliest of the scope's many voxels lead
+        to, each alone; and together, where that is not enough.
         """
         with stage("decode"):
             alike = self._index.compare(query.embeddings[:ASKED_KEYPOINTS])
@@ -90,7 +90,7 @@ class LargePlace:
         return better_of(found, self._solver.solve(query, scope.within(ranked[:MOST_VOXELS])))
 
     def likeliest(self, query: Query, scope: Scope) -> tuple[list[Try], IntArray]:
-        """What the likeliest of the scope's many voxels lead to, the most promising first, and which these are."""
+        """Tell what the likeliest of the scope's many voxels lead to, the most promising first, and which these are."""
         alike = self._index.compare(query.embeddings)
         ranked = self._index.rank(alike, scope.voxels)[0][:MOST_TRIED]
         return by_promise(self._tries(alike, ranked, query, scope)), ranked
@@ -98,8 +98,8 @@ class LargePlace:
     def _tried(
         self, alike: Float32Array, likeliest: Sequence[IntArray], query: Query, scope: Scope
     ) -> tuple[Hypothesis | None, bool]:
-        """The pose that explains most of the image, of those that batches of the likeliest voxels lead to, and whether
-        nothing else need be looked at: much speaks for it, little against it, and nothing for another pose.
+        """Return the pose that explains most of the image, of those that batches of the likeliest voxels lead to, and
+        whether nothing else need be looked at: much speaks for it, little against it, and nothing for another pose.
         """
         found: Hypothesis | None = None
         shown_by: Try | None = None
@@ -124,8 +124,8 @@ class LargePlace:
         return much and found.evidence.confirmed >= CONVINCING and not found.rival_m
 
     def _with_beside(self, found: Hypothesis, shown_by: Try, query: Query, scope: Scope) -> Hypothesis:
-        """The pose that one voxel showed, held against the landmarks of those beside it, unless that one had something
-        to say about enough of the image; and against rivals.
+        """Return the pose that one voxel showed, held against the landmarks of those beside it, unless that one had
+        something to say about enough of the image; and against rivals.
         """
         here = scope.within(shown_by.voxels, beside=self._grid.beside(shown_by.voxels))
         if found.evidence.heard < HEARD:
@@ -133,8 +133,8 @@ class LargePlace:
         return self._solver.checked(found, shown_by.matches, query, here)
 
     def _tries(self, alike: Float32Array, voxels: IntArray, query: Query, scope: Scope) -> list[Try]:
-        """Where the camera may be, by each of some voxels alone. ``alike`` (N, V) says how like each of the first
-        keypoints the most similar landmark of each voxel is.
+        """Try each of some voxels alone: where in it the camera may be. ``alike`` (N, V) says how like each of the
+        first keypoints the most similar landmark of each voxel is.
         """
         settings = replace(self._solver.ransac, max_iterations=FEW_ITERATIONS)
         tries = []
@@ -149,24 +149,26 @@ class LargePlace:
 
 
 def is_large(neural_map: NeuralMap) -> bool:
-    """Whether a map is better searched voxel by voxel, which takes latents."""
+    """Tell whether a map is better searched voxel by voxel, which takes latents."""
     many = len(neural_map.grid) > MOST_VOXELS and len(neural_map.landmarks) >= LARGE
     return bool(neural_map.decoder_id) and many
 
 
 def batches(ranked: IntArray, votes: Float32Array) -> list[IntArray]:
-    """The voxels ``ranked`` (V,) by their ``votes`` (V,) that are tried: the likeliest, and unless these do, others."""
+    """Return the voxels ``ranked`` (V,) by their ``votes`` (V,) that are tried: the likeliest, and unless these do,
+    others.
+    """
     likely = votes[:TRIED_FIRST] >= FIRST_SHARE * votes[0]
     return [batch for batch in (ranked[:TRIED_FIRST][likely], ranked[:MOST_TRIED][likely.sum() :]) if len(batch)]
 
 
 def by_promise(tries: Sequence[Try]) -> list[Try]:
-    """Those first whose inliers are in most parts of the image."""
+    """Order tries, those first whose inliers are in most parts of the image."""
     return sorted(tries, key=lambda one: (-one.evidence.cells, -one.evidence.inliers))
 
 
 def worth_comparing(tries: Sequence[Try], least: float) -> list[Try]:
-    """The most promising of the ``tries`` with at least so many inliers, whose poses are apart."""
+    """Return the most promising of the ``tries`` with at least so many inliers, whose poses are apart."""
     chosen: list[Try] = []
     for one in by_promise(tries):
         elsewhere = all(apart(one.camera_from_map, other.camera_from_map) for other in chosen)

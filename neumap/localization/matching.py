@@ -25,9 +25,10 @@ MATCH_DIMENSIONS = 96
 DESCRIPTOR_SIMILARITY = 0.75
 # SHORTLISTED: landmarks that each keypoint is compared with in full; the second best tells how clear the best is.
 SHORTLISTED = 4
-# MAX_RATIO: of the distances to the best landmark and to the best one elsewhere, as Lowe's.
+# MAX_RATIO: a landmark that is more than this share as far in looks as the best one elsewhere is no match (Lowe's
+# test).
 MAX_RATIO = 0.95
-# GROUP: columns of similarities that are looked through together.
+# GROUP: columns of similarities whose maximum is taken before any of them is looked at.
 GROUP = 16
 # COMPARED_AT_ONCE: keypoints compared together, with SIMILARITIES_AT_ONCE at most: more are written to memory and read
 # again, and above 32 MB that memory is new each time, which costs twice what computing them does.
@@ -53,12 +54,12 @@ class Matches:
         return len(self.keypoint)
 
     def select(self, chosen: BoolArray) -> Matches:
-        """Those where ``chosen`` (M,)."""
+        """Return those where ``chosen`` (M,)."""
         return Matches(self.keypoint[chosen], self.points[chosen], self.confidence[chosen])
 
 
 def pool(parts: Sequence[Matches]) -> Matches:
-    """All matches of several matchers, most confident first."""
+    """Return all matches of several matchers, most confident first."""
     keypoint = np.concatenate([p.keypoint for p in parts])
     points = np.concatenate([p.points for p in parts])
     confidence = np.concatenate([p.confidence for p in parts])
@@ -67,13 +68,13 @@ def pool(parts: Sequence[Matches]) -> Matches:
 
 
 def no_matches() -> Matches:
-    """Of no keypoints, or no codes."""
+    """Return matches of no keypoints, or with no codes."""
     return Matches(np.zeros(0, np.int64), np.zeros((0, 3)), np.zeros(0, np.float32))
 
 
 def rows_of_voxels(offsets: IntArray, voxels: IntArray | None) -> slice | IntArray:
-    """Which rows of arrays ordered by voxel belong to ``voxels`` (None: all); without a copy of those arrays where they
-    are together.
+    """Tell which rows of arrays ordered by voxel belong to ``voxels`` (None: all); without a copy of those arrays where
+    they are together.
     """
     if voxels is None:
         return slice(None)
@@ -84,7 +85,7 @@ def rows_of_voxels(offsets: IntArray, voxels: IntArray | None) -> slice | IntArr
 
 
 def top_columns(scores: torch.Tensor, count: int) -> torch.Tensor:
-    """The columns (N, ``count``) of the largest of ``scores`` (N, L) in each row, best first.
+    """Return the columns (N, ``count``) of the largest of ``scores`` (N, L) in each row, best first.
 
     As ``topk``, in 0.6 of the time where there are many: the largest are in the groups of columns with the largest
     maxima, and only these are looked through. A group's columns are far apart, so that maxima are taken row by row.
@@ -101,7 +102,7 @@ def top_columns(scores: torch.Tensor, count: int) -> torch.Tensor:
 
 
 def landmark_descriptors(neural_map: NeuralMap) -> tuple[Float32Array, Float32Array]:
-    """The descriptors and the coarse descriptors (L, 128) of a map's landmarks, out of their codes.
+    """Return the descriptors and the coarse descriptors (L, 128) of a map's landmarks, out of their codes.
 
     In a map for the frozen decoder they are embeddings (L, 64) and nothing (L, 0).
     """
@@ -117,7 +118,7 @@ def landmark_descriptors(neural_map: NeuralMap) -> tuple[Float32Array, Float32Ar
 
 @cache
 def has_fast_bfloat16() -> bool:
-    """Whether this processor multiplies bfloat16 matrices in hardware; elsewhere they are slower than float32."""
+    """Tell whether this processor multiplies bfloat16 matrices in hardware; elsewhere they are slower than float32."""
     try:
         flags = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="ignore")
     except OSError:
@@ -146,7 +147,7 @@ class LandmarkIndex:
         self._table = (torch.from_numpy(self.embeddings) @ self._basis).to(self._type)
 
     def embed(self, features: Features) -> tuple[Float32Array, Float32Array]:
-        """The embeddings (N, D) and looks (N, E) of an image's features, as of :class:`Query`."""
+        """Make the embeddings (N, D) and looks (N, E) of an image's features, as of :class:`Query`."""
         if self._frozen is None:
             return joint_descriptors(features.descriptors, features.coarse), features.descriptors
         embedded = self._frozen.embed(features.descriptors, features.coarse, features.size, features.angle)
@@ -155,8 +156,8 @@ class LandmarkIndex:
     def shortlist(
         self, embeddings: Float32Array, voxels: IntArray | None, count: int
     ) -> tuple[Float32Array, FloatArray] | None:
-        """Similarities (N, ``count``) of the landmarks most like each of the keypoints ``embeddings`` (N, D), best
-        first, and their points (N, ``count``, 3); None where there are not so many landmarks, or no keypoints.
+        """Return similarities (N, ``count``) of the landmarks most like each of the keypoints ``embeddings`` (N, D),
+        best first, and their points (N, ``count``, 3); None where there are not so many landmarks, or no keypoints.
         """
         rows = rows_of_voxels(self.offsets, voxels)
         table = self._table[rows]
@@ -174,8 +175,8 @@ class LandmarkIndex:
         return np.take_along_axis(similarity, order, axis=1), self.points[index]
 
     def match(self, query: Query, asked: IntArray, voxels: IntArray | None = None) -> Matches:
-        """The nearest landmarks of the query's keypoints ``asked`` (A,), most confident first, among those of some
-        ``voxels`` (indices into the map's grid; None: all).
+        """Return the nearest landmarks of the query's keypoints ``asked`` (A,), most confident first, among those of
+        some ``voxels`` (indices into the map's grid; None: all).
         """
         found = self.shortlist(query.embeddings[asked], voxels, SHORTLISTED)
         if found is None:
@@ -198,7 +199,7 @@ class AttentionMatcher:
         self._attention = shipped_decoder().attention
 
     def match(self, query: Query, asked: IntArray, voxels: IntArray | None = None) -> Matches:
-        """The likeliest landmarks of the query's keypoints ``asked`` (A,), as of :meth:`LandmarkIndex.match`."""
+        """Return the likeliest landmarks of the query's keypoints ``asked`` (A,), as of :meth:`LandmarkIndex.match`."""
         found = self._landmarks.shortlist(query.embeddings[asked], voxels, attention.CANDIDATES)
         if found is None:
             return no_matches()

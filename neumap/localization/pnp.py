@@ -33,7 +33,7 @@ class RansacSettings:
 def ransac_pose(
     rays: FloatArray, points: FloatArray, focal_px: float, settings: RansacSettings
 ) -> tuple[FloatArray, BoolArray] | None:
-    """``camera_from_map`` (4, 4) and the inliers (M,) of matches ordered by confidence, best first.
+    """Return ``camera_from_map`` (4, 4) and the inliers (M,) of matches ordered by confidence, best first.
 
     LO-RANSAC from PoseLib on undistorted rays (M, 2) and map points (M, 3).
     None where too few matches are given or no pose fits.
@@ -59,7 +59,7 @@ def ransac_pose(
 
 
 def residuals_px(camera_from_map: FloatArray, rays: FloatArray, points: FloatArray, focal_px: float) -> FloatArray:
-    """Reprojection errors (N, 2) in pixels of the undistorted image; infinite behind the camera."""
+    """Return reprojection errors (N, 2) in pixels of the undistorted image; infinite behind the camera."""
     seen = se3.transform_points(camera_from_map, points)
     with np.errstate(divide="ignore", invalid="ignore"):
         out = (seen[:, :2] / seen[:, 2:] - rays) * focal_px
@@ -70,7 +70,8 @@ def residuals_px(camera_from_map: FloatArray, rays: FloatArray, points: FloatArr
 def refine_pose(
     camera_from_map: FloatArray, rays: FloatArray, points: FloatArray, focal_px: float, iterations: int = 50
 ) -> FloatArray:
-    """The pose ``camera_from_map`` (4, 4) with the least Cauchy loss of reprojection errors, from one that is near it.
+    """Return the pose ``camera_from_map`` (4, 4) with the least Cauchy loss of reprojection errors, from one that is
+    near it.
 
     Levenberg-Marquardt from PoseLib on undistorted rays (N, 2) and map points (N, 3), N of 3 or more. The loss makes a
     step about half as long as the one before: ten are within millimetres for most poses, fifty converge but for those
@@ -84,7 +85,7 @@ def refine_pose(
 
 
 def pose_information(camera_from_map: FloatArray, rays: FloatArray, points: FloatArray, focal_px: float) -> FloatArray:
-    """The information matrix (6, 6) of a pose refined on these rays (N, 2) and points (N, 3).
+    """Return the information matrix (6, 6) of a pose refined on these rays (N, 2) and points (N, 3).
 
     It is of translation, then rotation, as a small motion of the *camera frame* on the left
     (``exp(d) @ camera_from_map``), for errors of one pixel, weighted as the Cauchy loss weights them.
@@ -101,12 +102,12 @@ def pose_information(camera_from_map: FloatArray, rays: FloatArray, points: Floa
 
 
 def _camera(focal_px: float) -> dict[str, Any]:
-    """Of undistorted rays in pixels, as PoseLib takes it."""
+    """Describe the camera of undistorted rays in pixels, as PoseLib takes it."""
     return {"model": "SIMPLE_PINHOLE", "width": 1, "height": 1, "params": [focal_px, 0.0, 0.0]}
 
 
 def _matrix(found: Any) -> FloatArray:
-    """(4, 4) of what PoseLib returns: a pose or, in later versions, an image that has one."""
+    """Return (4, 4) of what PoseLib returns: a pose or, in later versions, an image that has one."""
     pose = np.eye(4)
     pose[:3] = getattr(found, "pose", found).Rt
     return pose

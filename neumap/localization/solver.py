@@ -48,7 +48,7 @@ class Solver:
         self._refinement = Refinement(neural_map.grid, self.landmarks)
 
     def solve(self, query: Query, scope: Scope, proposed: Sequence[FloatArray] = ()) -> Hypothesis | None:
-        """The pose with the most evidence in the scope's voxels; None where no two matches agree. Poses
+        """Find the pose with the most evidence in the scope's voxels; None where no two matches agree. Poses
         ``camera_from_map`` that were ``proposed`` stand for the first guess.
         """
         count = len(query)
@@ -64,7 +64,9 @@ class Solver:
                 matches = pool([matches, self.match(query, rest, scope)])
                 poses += self.guess(matches, query, scope, self.ransac)
             if self._attention is not None and not any_suffices(poses, enough, matches, query):
-                matches = pool([matches, self._attend(query, matches.keypoint[:ATTENDED], scope)])
+                with stage("decode"):
+                    attended = self._attention.match(query, matches.keypoint[:ATTENDED], scope.voxels)
+                matches = pool([matches, attended])
                 poses += self.guess(matches, query, scope, self.ransac)
         if not poses:
             return None
@@ -73,8 +75,8 @@ class Solver:
         return None if found is None else self.checked(found, matches, query, scope)
 
     def checked(self, found: Hypothesis, matches: Matches, query: Query, scope: Scope) -> Hypothesis:
-        """The better of what was ``found`` and of what other samples lead to, or what does not agree with it, with how
-        far away the other one is; what was found as it is where it is no pose, or beyond all rivalry.
+        """Return the better of what was ``found`` and of what other samples lead to, or what does not agree with it,
+        with how far away the other one is; what was found as it is where it is no pose, or beyond all rivalry.
         """
         if not self.needed <= found.evidence.inliers < RIVALRY * self.needed:
             return found
@@ -91,8 +93,8 @@ class Solver:
         return found
 
     def guess(self, matches: Matches, query: Query, scope: Scope, settings: RansacSettings) -> list[FloatArray]:
-        """The pose ``camera_from_map`` that most matches agree with, of those that the scope allows; empty where no two
-        do, or too many lead elsewhere.
+        """Find the pose ``camera_from_map`` that most matches agree with, of those that the scope allows; empty where
+        no two do, or too many lead elsewhere.
         """
         settings = replace(settings, max_error_px=query.scale * settings.max_error_px)
         with stage("pnp"):
@@ -106,21 +108,16 @@ class Solver:
         return []
 
     def refine(self, camera_from_map: FloatArray, matches: Matches, query: Query, scope: Scope) -> Hypothesis | None:
-        """The pose refined on landmarks, with the ``matches`` that agree; None where too few landmarks do."""
+        """Refine a pose on landmarks, with the ``matches`` that agree with it; None where too few landmarks do."""
         with stage("refine"):
             return self._refinement(camera_from_map, matches, query, scope)
 
     def match(self, query: Query, asked: IntArray, scope: Scope) -> Matches:
-        """The nearest landmarks, in the scope's voxels, of the keypoints ``asked`` about."""
+        """Find the nearest landmarks, in the scope's voxels, of the keypoints ``asked`` about."""
         with stage("decode"):
             return self.landmarks.match(query, asked, scope.voxels)
 
-    def _attend(self, query: Query, asked: IntArray, scope: Scope) -> Matches:
-        assert self._attention is not None
-        with stage("decode"):
-            return self._attention.match(query, asked, scope.voxels)
-
 
 def any_suffices(poses: Sequence[FloatArray], needed: int, matches: Matches, query: Query) -> bool:
-    """Whether the ``matches`` speak for one of the ``poses`` with the weight of ``needed`` inliers."""
+    """Tell whether the ``matches`` speak for one of the ``poses`` with the weight of ``needed`` inliers."""
     return any(count_evidence(pose, matches, query).suffices(needed) for pose in poses)

@@ -33,7 +33,8 @@ RESERVED_BYTES = 500
 def build_map(
     frames: Sequence[Frame], settings: MappingSettings | None = None, progress: Progress = lambda *_: None
 ) -> NeuralMap:
-    """A map of posed frames, calibrated on some that are set aside; ``settings`` None: as ``neumap map`` by default.
+    """Make a map of posed frames, calibrated on some that are set aside; ``settings`` None: as ``neumap map`` by
+    default.
 
     ``progress(stage, done, total)`` is called often. Raises :class:`~neumap.errors.MappingError` where the images
     share too little, :class:`~neumap.errors.ConfigError` where the size is too small for them, and what the frames'
@@ -44,18 +45,18 @@ def build_map(
 
 
 def map_of(place: Survey, settings: MappingSettings, progress: Progress = lambda *_: None) -> NeuralMap:
-    """The map of a surveyed place, calibrated. Raises what :func:`build_map` raises."""
+    """Make the map of a surveyed place, calibrated. Raises what :func:`build_map` raises."""
     return calibrate(_within_budget(place, settings, progress), place.aside, progress)
 
 
 def _within_budget(place: Survey, settings: MappingSettings, progress: Progress) -> NeuralMap:
-    """The map of the landmarks that fit into its size."""
+    """Make the map of the landmarks that fit into its size."""
     form, size, drift = form_for(settings), settings.budget, place.drift
     if size is not None and size < SMALL_BYTES:
         drift = thin_field(drift, int(np.clip(size // BYTES_PER_VIEWPOINT, FEWEST_VIEWPOINTS, MOST_VIEWPOINTS)))
     most = DEFAULT_LANDMARKS if size is None else int(size / form.bytes_each)
     chosen = by_usefulness(place.candidates, progress)[:most]
-    encoded = encode(place, chosen, form, settings.fit, progress)
+    encoded = encode(place, chosen, form)
     if size is None:
         return compose(place, encoded, form, drift, settings)
 
@@ -80,7 +81,7 @@ def _within_budget(place: Survey, settings: MappingSettings, progress: Progress)
 def compose(
     place: Survey, encoded: EncodedLandmarks, form: LandmarkForm, drift: DriftField, settings: MappingSettings
 ) -> NeuralMap:
-    """The map of encoded landmarks, most useful first, not calibrated."""
+    """Make the map of encoded landmarks, most useful first, not calibrated."""
     grid, codes = lay_out(
         encoded.points, encoded.descriptors, encoded.coarse, form.anchor_bits, VOXEL_M, MIN_VOXEL_LANDMARKS
     )

@@ -31,7 +31,7 @@ def adjust_poses(
     prior_rotation_rad: float,
     iterations: int = 6,
 ) -> tuple[Tracks, FloatArray]:
-    """The tracks with adjusted points, and adjusted ``map_from_camera`` (F, 4, 4).
+    """Return the tracks with adjusted points, and adjusted ``map_from_camera`` (F, 4, 4).
 
     Levenberg-free Gauss-Newton on poses and points with Cauchy weights on reprojection and depth errors, points
     eliminated by the Schur complement (Triggs et al. 2000). The given poses are a Gaussian prior, which also fixes

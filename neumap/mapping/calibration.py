@@ -36,7 +36,7 @@ GENERALIZATION, INFLATIONS = 1.35, (0.7, 4.0)
 
 
 def set_aside(count: int) -> IntArray:
-    """Which of ``count`` images are not mapped but used to measure: blocks of consecutive ones, about one in
+    """Tell which of ``count`` images are not mapped but used to measure: blocks of consecutive ones, about one in
     thirteen of many, up to a sixth of few.
 
     Blocks, because the neighbour of an image taken 0.1 s before is no test. None of fewer than ``FEWEST_FRAMES``.
@@ -53,7 +53,8 @@ def set_aside(count: int) -> IntArray:
 def calibrate(
     neural_map: NeuralMap, frames: Sequence[Frame], progress: Progress, least: Calibration | None = None
 ) -> NeuralMap:
-    """The map with a calibrated covariance and the accuracy measured on ``frames``, none of which it was made from.
+    """Make the map with a calibrated covariance and the accuracy measured on ``frames``, none of which it was made
+    from.
 
     The calibration is not less cautious than ``least``.
     """
@@ -86,8 +87,8 @@ class Parts:
 
 
 def fit_calibration(parts: Sequence[Parts], start: Calibration) -> Calibration:
-    """Noise and floors that maximize a Student likelihood of the errors, then inflated so that nine in ten errors are
-    inside the 90 % ellipsoid; blunders are left out. ``start`` where too few images were localized.
+    """Return noise and floors that maximize a Student likelihood of the errors, then inflated so that nine in ten
+    errors are inside the 90 % ellipsoid; blunders are left out. ``start`` where too few images were localized.
     """
     usable = [
         part
@@ -117,12 +118,12 @@ def fit_calibration(parts: Sequence[Parts], start: Calibration) -> Calibration:
 
 
 def more_cautious(first: Calibration, second: Calibration) -> Calibration:
-    """The larger of both in everything: wider covariances, and more inliers asked for."""
+    """Return the larger of both in everything: wider covariances, and more inliers asked for."""
     return Calibration(**{f.name: max(getattr(first, f.name), getattr(second, f.name)) for f in fields(Calibration)})
 
 
 def measure(estimates: Sequence[PoseEstimate | Verdict], truth: FloatArray) -> ExpectedAccuracy:
-    """The accuracy of poses against true ``map_from_camera`` (N, 4, 4)."""
+    """Return the accuracy of poses against true ``map_from_camera`` (N, 4, 4)."""
     errors, distances = [], []
     for estimate, true in zip(estimates, truth, strict=True):
         if estimate.map_from_camera is None or estimate.covariance is None:

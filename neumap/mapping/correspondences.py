@@ -33,7 +33,7 @@ MAX_EPIPOLAR_PX, MAX_DISTANCE_RATIO = 2.0, 0.85
 
 
 def median_depths(keyframes: Keyframes, default: float) -> FloatArray:
-    """The median known depth (F,) of each image; the median of all, or ``default``, where an image has none."""
+    """Return the median known depth (F,) of each image; the median of all, or ``default``, where an image has none."""
     known = keyframes.depth > 0
     overall = float(np.median(keyframes.depth[known])) if known.any() else default
     out = np.full(len(keyframes), overall)
@@ -51,7 +51,7 @@ def pair_by_overlap(
     nearest: int,
     spread: int,
 ) -> IntArray:
-    """Pairs (P, 2) of images i < j that see the same part of a scene at about ``depths`` (F,) metres.
+    """Return pairs (P, 2) of images i < j that see the same part of a scene at about ``depths`` (F,) metres.
 
     For each image the ``nearest`` others by viewpoint, for precise matches, and ``spread`` more evenly taken from the
     rest, for long tracks. The overlap is that of a grid of pixels moved to the image's median depth.
@@ -85,14 +85,14 @@ def pair_by_overlap(
 
 
 def agree_in_depth(known: FloatArray, expected: FloatArray) -> BoolArray:
-    """Where depths in metres agree, or are not ``known`` (0)."""
+    """Tell where depths in metres agree, or are not ``known`` (0)."""
     return np.asarray((known <= 0) | (np.abs(known - expected) < DEPTH_M + DEPTH_RATIO * expected))
 
 
 def match_with_depth(
     keyframes: Keyframes, pairs: IntArray, progress: Callable[[int], object] = lambda done: None
 ) -> IntArray:
-    """Matches (M, 2), as indices of keypoints, between the images of ``pairs`` (P, 2).
+    """Return matches (M, 2), as indices of keypoints, between the images of ``pairs`` (P, 2).
 
     A keypoint with depth is looked for within ``SEARCH_RADIUS_PX`` of its projection; a match must look alike, have the
     scale its distance asks for, agree in depth where both are known, and be the best of both ends.
@@ -137,8 +137,8 @@ def match_along_epipolar_lines(
     pairs: IntArray,
     progress: Callable[[int], object] = lambda done: None,
 ) -> IntArray:
-    """Matches (M, 2), as indices of keypoints, where depth is not known: descriptors of all keypoints are compared,
-    mutual and by Lowe's ratio, and must lie on each other's epipolar line within ``MAX_EPIPOLAR_PX``.
+    """Return matches (M, 2), as indices of keypoints, where depth is not known: descriptors of all keypoints are
+    compared, mutual and by Lowe's ratio, and must lie on each other's epipolar line within ``MAX_EPIPOLAR_PX``.
     """
     camera_from_map = se3.invert_pose(keyframes.map_from_camera)
     rays = keyframes.rays3()

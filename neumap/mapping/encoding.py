@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from neumap.arrays import FloatArray, IntArray
-from neumap.mapping.code_fitting import fit_to_images
 from neumap.mapping.settings import MappingSettings
 from neumap.mapping.survey import Survey
 from neumap.mapping.tracks import mean_descriptors
@@ -13,7 +12,6 @@ from neumap.maps import DESCRIPTOR, LATENT
 from neumap.maps.neural_map import ANCHOR_BITS, SMALL_ANCHOR_BITS, NeuralMap
 from neumap.model.codebooks import Codes, shipped_codebooks
 from neumap.model.decoder import shipped_decoder
-from neumap.progress import Progress
 
 # SMALL_BYTES: maps below this size store shorter codes and coarser anchors, as more landmarks are worth more there.
 SMALL_BYTES = 300_000
@@ -42,7 +40,7 @@ class LandmarkForm:
 
 
 def form_for(settings: MappingSettings) -> LandmarkForm:
-    """The form of landmarks that goes with a map's size."""
+    """Return the form of landmarks that goes with a map's size."""
     size = settings.budget
     small = size is not None and size < SMALL_BYTES
     if settings.decoder == DESCRIPTOR:
@@ -52,7 +50,7 @@ def form_for(settings: MappingSettings) -> LandmarkForm:
 
 
 def form_of(neural_map: NeuralMap) -> LandmarkForm:
-    """The form of the landmarks of a map."""
+    """Return the form of the landmarks of a map."""
     codes = neural_map.landmarks
     return LandmarkForm(neural_map.decoder, codes.descriptors.shape[1], codes.coarse.shape[1], codes.anchor_bits)
 
@@ -68,12 +66,12 @@ class EncodedLandmarks:
     coarse: Codes
 
     def first(self, count: int) -> EncodedLandmarks:
-        """The first ``count`` of them."""
+        """Return the first ``count`` of them."""
         return EncodedLandmarks(self.points[:count], self.descriptors[:count], self.coarse[:count])
 
 
-def encode(place: Survey, chosen: IntArray, form: LandmarkForm, fit: bool, progress: Progress) -> EncodedLandmarks:
-    """The ``chosen`` candidates (L,) of a place in a form, in their order; with ``fit`` fitted to all images."""
+def encode(place: Survey, chosen: IntArray, form: LandmarkForm) -> EncodedLandmarks:
+    """Encode the ``chosen`` candidates (L,) of a place in a form, in their order."""
     keyframes, candidates = place.keyframes, place.candidates
     if form.decoder == DESCRIPTOR:
         fine, coarse = (shipped_codebooks()[n] for n in (f"descriptor-{form.fine}", f"coarse-{form.coarse}"))
@@ -81,7 +79,5 @@ def encode(place: Survey, chosen: IntArray, form: LandmarkForm, fit: bool, progr
         return EncodedLandmarks(candidates.points[chosen], *codes)
     frozen, seen = shipped_decoder(), place.tracks.pick(candidates.track[chosen])
     embeddings = frozen.embed(keyframes.descriptors, keyframes.coarse, keyframes.size, keyframes.angle)
-    if fit:
-        seen = fit_to_images(seen, keyframes, place.adjusted, embeddings, progress)
     latents = frozen.codebook.encode(mean_descriptors(seen, embeddings), form.fine)
     return EncodedLandmarks(seen.points, latents, latents[:, :0])

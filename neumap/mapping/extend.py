@@ -25,17 +25,16 @@ def extend_map(
     frames: Sequence[Frame],
     use_depth: bool = True,
     seed: int = 0,
-    fit: bool = False,
     progress: Progress = lambda *_: None,
 ) -> NeuralMap:
-    """``neural_map`` and what posed ``frames`` show, whose poses are in its frame, with landmarks in its own form.
+    """Make a map of ``neural_map`` and what posed ``frames`` show, whose poses are in its frame, with landmarks in its
+    own form.
 
     The accuracy to expect is that of the frames set aside, in the whole map; that of ``neural_map`` where they are too
     few. Raises what :func:`~neumap.mapping.build.build_map` and :func:`~neumap.mapping.merge.merge_maps` raise.
     """
     settings = MappingSettings(
         decoder=neural_map.decoder,
-        fit=fit,
         use_depth=use_depth,
         seed=seed,
         frame_id=neural_map.frame_id,
@@ -47,11 +46,11 @@ def extend_map(
 
 
 def _map_like(neural_map: NeuralMap, place: Survey, settings: MappingSettings, progress: Progress) -> NeuralMap:
-    """A map of a surveyed place, not calibrated, that stores landmarks in the form of ``neural_map``, and of each image
-    as many.
+    """Make a map of a surveyed place, not calibrated, that stores landmarks in the form of ``neural_map``, and of each
+    image as many.
     """
     form, share = form_of(neural_map), len(place.keyframes) / max(neural_map.mapping_images, 1)
     count = max(round(share * len(neural_map.landmarks)), FEWEST_ADDED)
     chosen = by_usefulness(place.candidates, progress)[:count]
     drift = thin_field(place.drift, max(round(share * len(neural_map.drift.poses)), FEWEST_VIEWPOINTS))
-    return compose(place, encode(place, chosen, form, settings.fit, progress), form, drift, settings)
+    return compose(place, encode(place, chosen, form), form, drift, settings)

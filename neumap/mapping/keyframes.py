@@ -59,16 +59,16 @@ class Keyframes:
         return len(self.map_from_camera)
 
     def slice(self, i: int) -> slice:
-        """Where the keypoints of image ``i`` are."""
+        """Tell where the keypoints of image ``i`` are."""
         return slice(int(self.offsets[i]), int(self.offsets[i + 1]))
 
     def rays3(self) -> FloatArray:
-        """Homogeneous rays (N, 3)."""
+        """Return homogeneous rays (N, 3)."""
         return np.concatenate([self.rays, np.ones((len(self.rays), 1))], axis=1)
 
 
 def depth_at(depth: Float32Array, pixels: Float32Array) -> Float32Array:
-    """Depths (N,) in metres at pixels (N, 2): the median of 5x5, or 0 at depth edges and where half is unknown."""
+    """Return depths (N,), metres, at pixels (N, 2): the median of 5x5, 0 at depth edges and where half is unknown."""
     height, width = depth.shape
     if height < 5 or width < 5:
         return np.zeros(len(pixels), np.float32)
@@ -87,7 +87,7 @@ def depth_at(depth: Float32Array, pixels: Float32Array) -> Float32Array:
 
 
 def ordered_map(function: Callable[[Frame], Result], frames: Sequence[Frame], workers: int) -> Iterator[Result]:
-    """``map`` over threads, in order, never more than a few results ahead of the consumer."""
+    """Map over threads, in order, never more than a few results ahead of the consumer."""
     with ThreadPoolExecutor(workers) as pool:
         waiting: list[Future[Result]] = []
         try:
@@ -120,7 +120,7 @@ def extract_keyframes(
     use_depth: bool,
     progress: Callable[[int], object] = lambda done: None,
 ) -> Keyframes:
-    """Features (and depths) of posed frames.
+    """Extract features (and depths) of posed frames.
 
     ``progress`` is called with 1 after each image. Raises :class:`~neumap.errors.MappingError` where fewer than
     two images have features, and what the frames' readers raise.
@@ -177,12 +177,12 @@ def extract_keyframes(
 
 
 def focal(frame: Frame) -> float:
-    """The mean focal length in pixels: what turns a normalized coordinate into an error in pixels."""
+    """Return the mean focal length in pixels: what turns a normalized coordinate into an error in pixels."""
     return float(np.sqrt(frame.camera.matrix[0, 0] * frame.camera.matrix[1, 1]))
 
 
 def field_of_view(frame: Frame) -> FloatArray:
-    """Left, top, right and bottom edge (4,) of the image in normalized coordinates, at the middle of each side."""
+    """Return left, top, right and bottom edge (4,) of an image, normalized coordinates, at the middle of each side."""
     c = frame.camera
     middle = np.array([[0, c.height / 2], [c.width / 2, 0], [c.width, c.height / 2], [c.width / 2, c.height]])
     edges = cameras.normalize(c, middle)

@@ -36,7 +36,7 @@ TWINS, TWIN_SIMILARITY = 8, 0.9
 
 
 def merge_maps(first: NeuralMap, second: NeuralMap) -> NeuralMap:
-    """One map of what both hold. Where a landmark is in both, that of ``first`` is kept.
+    """Make one map of what both hold. Where a landmark is in both, that of ``first`` is kept.
 
     Raises :class:`~neumap.errors.ConfigError` where the maps are not of one frame or not made alike.
     """
@@ -44,7 +44,7 @@ def merge_maps(first: NeuralMap, second: NeuralMap) -> NeuralMap:
 
 
 def merge_all(maps: Sequence[NeuralMap]) -> NeuralMap:
-    """One map of all ``maps``, of which there is at least one; otherwise as :func:`merge_maps`.
+    """Make one map of all ``maps``, of which there is at least one; otherwise as :func:`merge_maps`.
 
     Of many maps this is faster than one after the other, and their drift fields are thinned alike.
     """
@@ -77,7 +77,7 @@ def merge_all(maps: Sequence[NeuralMap]) -> NeuralMap:
 
 
 def check_alike(first: NeuralMap, second: NeuralMap) -> None:
-    """Raises :class:`~neumap.errors.ConfigError` that says why two maps cannot be merged, if they cannot."""
+    """Raise :class:`~neumap.errors.ConfigError` that says why two maps cannot be merged, if they cannot."""
     if first.frame_id != second.frame_id:
         raise ConfigError(
             f"the maps are in the frames '{first.frame_id}' and '{second.frame_id}': map both in one frame, and name "
@@ -130,14 +130,14 @@ def _held_by(neural_map: NeuralMap) -> _Held:
 
 
 def _with(held: _Held, added: _Held) -> _Held:
-    """All of ``held``, and what of ``added`` it does not hold yet."""
+    """Return all of ``held``, and what of ``added`` it does not hold yet."""
     new = added.select(~already_in(held.points, held.looks, added.points, added.looks))
     return _Held(*(np.concatenate([getattr(held, f.name), getattr(new, f.name)]) for f in fields(_Held)))
 
 
 def already_in(points: FloatArray, looks: Float32Array, new_points: FloatArray, new_looks: Float32Array) -> BoolArray:
-    """Which of the points ``new_points`` (M, 3) that look like unit vectors ``new_looks`` (M, D) are among ``points``
-    (N, 3) and ``looks`` (N, D): in the same place, and alike.
+    """Tell which of the points ``new_points`` (M, 3) that look like unit vectors ``new_looks`` (M, D) are among
+    ``points`` (N, 3) and ``looks`` (N, D): in the same place, and alike.
     """
     _, near = cKDTree(points).query(new_points, k=TWINS, distance_upper_bound=TWIN_RADIUS_M)
     row, column = np.nonzero(near < len(points))
@@ -148,7 +148,7 @@ def already_in(points: FloatArray, looks: Float32Array, new_points: FloatArray, 
 
 
 def join_drift(parts: Sequence[DriftField]) -> DriftField:
-    """One field of the viewpoints of all ``parts``, thinned where they are too many for a map.
+    """Make one field of the viewpoints of all ``parts``, thinned where they are too many for a map.
 
     It trusts no part further than the most cautious of them would: the widest prior, the shortest reach, the most
     noise.
@@ -165,7 +165,7 @@ def join_drift(parts: Sequence[DriftField]) -> DriftField:
 
 
 def average_accuracy(first: ExpectedAccuracy, second: ExpectedAccuracy) -> ExpectedAccuracy:
-    """What both say together, each weighing as many images as it was measured on, or localized of them.
+    """Tell what both say together, each weighing as many images as it was measured on, or localized of them.
 
     The median of two sets does not follow from theirs; in its place is their mean.
     """

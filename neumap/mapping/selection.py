@@ -42,7 +42,7 @@ class Candidates:
         return len(self.points)
 
     def select(self, index: IntArray) -> Candidates:
-        """The candidates at ``index``, in that order."""
+        """Return the candidates at ``index``, in that order."""
         return Candidates(
             self.points[index],
             self.descriptors[index],
@@ -53,7 +53,7 @@ class Candidates:
 
 
 def make_candidates(tracks: Tracks, keyframes: Keyframes) -> Candidates:
-    """Candidates of all tracks, those that are one point merged into the longest of them."""
+    """Make candidates of all tracks, those that are one point merged into the longest of them."""
     descriptors = mean_descriptors(tracks, keyframes.descriptors)
     coarse = mean_descriptors(tracks, keyframes.coarse)
     cell = image_cells(keyframes)[tracks.keypoint]
@@ -71,7 +71,7 @@ def make_candidates(tracks: Tracks, keyframes: Keyframes) -> Candidates:
 
 
 def image_cells(keyframes: Keyframes) -> IntArray:
-    """In which cell of its image each keypoint (N,) is, those of image f from ``f * CELLS`` on.
+    """Tell in which cell of its image each keypoint (N,) is, those of image f from ``f * CELLS`` on.
 
     They are about those in which evidence for a pose is counted: landmarks all in one corner of an image make no pose.
     """
@@ -80,8 +80,8 @@ def image_cells(keyframes: Keyframes) -> IntArray:
 
 
 def _merge(points: FloatArray, descriptors: Float32Array, similarity: float) -> IntArray:
-    """For each row the row that takes it in, itself where it stays: one nearby whose descriptor is at least so similar.
-    Earlier rows win.
+    """Tell for each row the row that takes it in, itself where it stays: one nearby whose descriptor is at least so
+    similar. Earlier rows win.
     """
     parent = np.arange(len(points))
     if not len(points):
@@ -102,7 +102,7 @@ def _merge(points: FloatArray, descriptors: Float32Array, similarity: float) -> 
 
 
 def choose_by_coverage(visibility: scipy.sparse.csr_matrix, count: int, batch: int | None = None) -> IntArray:
-    """Rows of ``visibility`` (L, cells), at most ``count``, most useful first.
+    """Return rows of ``visibility`` (L, cells), at most ``count``, most useful first.
 
     Greedy: a landmark is worth the more, the more cells see it and the fewer chosen landmarks those cells have.
     ``batch`` are chosen at a time, since single steps would take minutes; None: the more, the more are chosen already.
@@ -125,7 +125,7 @@ def choose_by_coverage(visibility: scipy.sparse.csr_matrix, count: int, batch: i
 
 
 def by_usefulness(candidates: Candidates, progress: Progress) -> IntArray:
-    """The candidates with a position, most useful first."""
+    """Return the candidates with a position, most useful first."""
     progress("choose landmarks", 0, 1)
     order = choose_by_coverage(candidates.visibility, len(candidates))
     progress("choose landmarks", 1, 1)

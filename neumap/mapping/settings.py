@@ -18,15 +18,13 @@ QUICK_BYTES, LEAST_BYTES = 100_000, 15_000
 class MappingSettings:
     """How a map is made.
 
-    ``size_bytes`` None: the default number of landmarks, whatever they take. ``fit``: codes are fitted to all mapping
-    images, by :func:`~neumap.mapping.code_fitting.fit_to_images`. Raises :class:`~neumap.errors.ConfigError` for what
-    does not go together.
+    ``size_bytes`` None: the default number of landmarks, whatever they take. Raises
+    :class:`~neumap.errors.ConfigError` for what does not go together.
     """
 
     decoder: str = LATENT
     size_bytes: int | None = None
     quick: bool = False
-    fit: bool = False
     use_depth: bool = True
     seed: int = 0
     frame_id: str = "map"
@@ -39,10 +37,6 @@ class MappingSettings:
             raise ConfigError(
                 f"a map of {self.size_bytes} bytes holds too little: give at least {LEAST_BYTES // 1000}KB"
             )
-        if self.fit and self.quick:
-            raise ConfigError("a quick map is not fitted: give a size instead of quick, or do not fit")
-        if self.fit and self.decoder != LATENT:
-            raise ConfigError(f"codes are fitted under the frozen decoder: fit with decoder {LATENT} only")
         if reason := mismatch(self.decoder, self.features):
             raise ConfigError(reason)
 

@@ -86,7 +86,7 @@ def _extract(frames: Sequence[Frame], settings: MappingSettings, progress: Progr
 
 
 def find_tracks(keyframes: Keyframes, progress: Progress, min_views: int) -> tuple[Tracks, FloatArray]:
-    """Tracks of ``min_views`` images or more with adjusted points, and the adjusted poses (F, 4, 4).
+    """Find tracks of ``min_views`` images or more with adjusted points, and the adjusted poses (F, 4, 4).
 
     Raises :class:`~neumap.errors.MappingError` where the images share too little.
     """
@@ -115,7 +115,7 @@ def find_tracks(keyframes: Keyframes, progress: Progress, min_views: int) -> tup
 
 
 def _widely_seen(found: Tracks, keyframes: Keyframes) -> Tracks:
-    """The tracks that the poses are adjusted on."""
+    """Return the tracks that the poses are adjusted on."""
     visibility = scipy.sparse.csr_matrix(
         (np.ones(len(found.track), np.float32), (found.track, keyframes.image[found.keypoint])),
         shape=(len(found), len(keyframes)),

@@ -37,11 +37,11 @@ class Tracks:
         return np.bincount(self.track, minlength=len(self))
 
     def select(self, keep: BoolArray) -> Tracks:
-        """Only the tracks where ``keep`` (T,) is true, renumbered."""
+        """Return only the tracks where ``keep`` (T,) is true, renumbered."""
         return self.pick(np.flatnonzero(keep))
 
     def pick(self, index: IntArray) -> Tracks:
-        """The tracks at ``index``, none of which is there twice, in that order."""
+        """Return the tracks at ``index``, none of which is there twice, in that order."""
         place = np.full(len(self), -1)
         place[index] = np.arange(len(index))
         track = place[self.track]
@@ -50,7 +50,7 @@ class Tracks:
 
 
 def group_by_leader(matches: IntArray, count: int, rounds: int = 6) -> IntArray:
-    """A label (count,) per keypoint from matches (M, 2): each is that of the group's leader.
+    """Return a label (count,) per keypoint from matches (M, 2): each is that of the group's leader.
 
     Connected components would let a few wrong matches weld half the scene into one track. Instead the keypoint with
     more matches than all it is matched with becomes a leader and takes those; the rest goes on among itself. So
@@ -80,8 +80,8 @@ def group_by_leader(matches: IntArray, count: int, rounds: int = 6) -> IntArray:
 
 
 def tracks_from_labels(label: IntArray, points: FloatArray, known: BoolArray, min_views: int) -> Tracks:
-    """Tracks of at least ``min_views`` keypoints; a track's point is the mean of the keypoints' ``points`` (N, 3)
-    where ``known`` (N,). Tracks without any are left out.
+    """Return tracks of at least ``min_views`` keypoints; a track's point is the mean of the keypoints' ``points`` (N,
+    3) where ``known`` (N,). Tracks without any are left out.
     """
     size = np.bincount(label, minlength=len(label))
     with_point = np.bincount(label, weights=known, minlength=len(label))
@@ -98,7 +98,9 @@ def tracks_from_labels(label: IntArray, points: FloatArray, known: BoolArray, mi
 
 
 def depth_sigma(depth: FloatArray) -> FloatArray:
-    """Standard deviation in metres of a consumer depth camera at ``depth``: grows with the square (Khoshelham 2011)."""
+    """Return the standard deviation in metres of a consumer depth camera at ``depth``: grows with the square
+    (Khoshelham 2011).
+    """
     return np.asarray(0.01 + 0.005 * depth**2)
 
 
@@ -108,7 +110,7 @@ def refine_points(
     map_from_camera: FloatArray,
     iterations: int = 6,
 ) -> tuple[Tracks, FloatArray]:
-    """Points that minimize robust reprojection errors (and depth errors, where measured) with the poses fixed.
+    """Return points that minimize robust reprojection errors (and depth errors, where measured) with the poses fixed.
 
     Returns the tracks with new points and the reprojection error in pixels of each observation (O,); infinite behind
     the camera. Gauss-Newton with Cauchy weights, all points at once.
@@ -150,12 +152,12 @@ def refine_points(
 
 
 def sum_by(group: IntArray, values: FloatArray, count: int) -> FloatArray:
-    """Sums (count, D) of the rows of ``values`` (N, D) by ``group`` (N,)."""
+    """Return sums (count, D) of the rows of ``values`` (N, D) by ``group`` (N,)."""
     return np.stack([np.bincount(group, weights=column, minlength=count) for column in values.T], axis=1)
 
 
 def drop_outliers(tracks: Tracks, error_px: FloatArray, max_error_px: float, min_views: int) -> Tracks:
-    """The tracks without observations beyond ``max_error_px``, and without the tracks that are then too short."""
+    """Drop observations beyond ``max_error_px``, and the tracks that are then too short."""
     keep = error_px < max_error_px
     keypoint, track = tracks.keypoint[keep], tracks.track[keep]
     lengths = np.bincount(track, minlength=len(tracks))
@@ -163,7 +165,7 @@ def drop_outliers(tracks: Tracks, error_px: FloatArray, max_error_px: float, min
 
 
 def mean_descriptors(tracks: Tracks, descriptors: np.ndarray) -> Float32Array:
-    """Unit mean (T, D) over each track's views of what describes all keypoints, ``descriptors`` (N, D)."""
+    """Return the unit mean (T, D) over each track's views of what describes all keypoints, ``descriptors`` (N, D)."""
     averaging = scipy.sparse.csr_matrix(
         (np.ones(len(tracks.track), np.float32), (tracks.track, np.arange(len(tracks.track)))),
         shape=(len(tracks), len(tracks.track)),

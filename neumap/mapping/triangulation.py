@@ -24,7 +24,7 @@ NEIGHBOURS, MAX_TURN_RAD = 8, 0.6
 
 
 def neighbours_by_viewpoint(map_from_camera: FloatArray, count: int = NEIGHBOURS) -> IntArray:
-    """Pairs (P, 2) of images i < j that look the same way from nearby, without knowing how far they see.
+    """Return pairs (P, 2) of images i < j that look the same way from nearby, without knowing how far they see.
 
     Of the nearest ``4 count`` images by position every fourth is taken: the very nearest have too little baseline.
     """
@@ -41,7 +41,7 @@ def neighbours_by_viewpoint(map_from_camera: FloatArray, count: int = NEIGHBOURS
 
 
 def triangulate_tracks(keyframes: Keyframes, label: IntArray, progress: Callable[[int], object]) -> Tracks:
-    """Tracks whose points pycolmap triangulates robustly from the known poses; those it cannot are left out."""
+    """Return tracks whose points pycolmap triangulates robustly from the known poses; those it cannot are left out."""
     try:
         import pycolmap
     except ImportError as error:
@@ -82,7 +82,7 @@ def triangulate_tracks(keyframes: Keyframes, label: IntArray, progress: Callable
 
 
 def with_triangulated_depth(keyframes: Keyframes, progress: Progress) -> Keyframes:
-    """The keyframes with the depth of every keypoint that could be triangulated, 0 elsewhere."""
+    """Return the keyframes with the depth of every keypoint that could be triangulated, 0 elsewhere."""
     pairs = neighbours_by_viewpoint(keyframes.map_from_camera)
     matches = correspondences.match_along_epipolar_lines(keyframes, pairs, count_up(progress, "match", len(pairs)))
     if not len(matches):

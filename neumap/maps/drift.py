@@ -28,7 +28,7 @@ SQRT3 = np.sqrt(3.0)
 
 
 def _embed(poses: FloatArray, length_m: float, angle_rad: float) -> FloatArray:
-    """Viewpoints (N, 12) whose Euclidean distance is that of positions in lengths and of rotations in angles.
+    """Return viewpoints (N, 12) whose Euclidean distance is that of positions in lengths and of rotations in angles.
 
     The chordal distance of rotations keeps the kernel positive definite, which the geodesic one does not.
     """
@@ -73,7 +73,7 @@ class DriftField:
             np.linalg.cholesky(_covariance(self._viewpoints, self.noise))
 
     def predict(self, pose: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """The deviation (6,) at viewpoint ``pose`` (4, 4), and its standard deviation (6,).
+        """Return the deviation (6,) at viewpoint ``pose`` (4, 4), and its standard deviation (6,).
 
         In a field of many viewpoints it follows from those nearest to ``pose``; the others would hardly change it.
         """
@@ -94,12 +94,12 @@ class DriftField:
 
 
 def _covariance(x: FloatArray, noise: float) -> FloatArray:
-    """The covariance (S, S) of what is known at viewpoints (S, 12)."""
+    """Return the covariance (S, S) of what is known at viewpoints (S, 12)."""
     return np.asarray(_matern32(x, x) + noise * np.eye(len(x)))
 
 
 def _solve(x: FloatArray, deviations: FloatArray, noise: float) -> tuple[FloatArray, FloatArray]:
-    """The Cholesky factor (S, S) of the viewpoints' covariance, and the weights (S, 6) of their deviations.
+    """Return the Cholesky factor (S, S) of the viewpoints' covariance, and the weights (S, 6) of their deviations.
 
     Raises numpy's LinAlgError where numbers that are no kernel's make it no covariance.
     """
@@ -116,29 +116,29 @@ def _solve(x: FloatArray, deviations: FloatArray, noise: float) -> tuple[FloatAr
 
 
 def apply_deviation(pose: FloatArray, deviation: FloatArray) -> FloatArray:
-    """``pose`` (4, 4) of the adjusted map, moved by ``deviation`` (6,) to the frame of the given poses."""
+    """Return ``pose`` (4, 4) of the adjusted map, moved by ``deviation`` (6,) to the frame of the given poses."""
     return np.asarray(pose @ se3.make_pose(se3.rotation_exp(deviation[3:]), deviation[:3]))
 
 
 def deviations_between(adjusted: FloatArray, given: FloatArray) -> FloatArray:
-    """Deviations (N, 6) of ``given`` from ``adjusted`` poses (N, 4, 4)."""
+    """Return deviations (N, 6) of ``given`` from ``adjusted`` poses (N, 4, 4)."""
     step = se3.invert_pose(adjusted) @ given
     return np.concatenate([step[:, :3, 3], se3.rotation_log(step[:, :3, :3])], axis=1)
 
 
 def evenly(count: int, most: int) -> IntArray:
-    """Which of ``count`` to take, at most ``most`` and evenly."""
+    """Tell which of ``count`` to take, at most ``most`` and evenly."""
     return np.unique(np.rint(np.linspace(0, count - 1, min(most, count))).astype(np.int64))
 
 
 def thin_field(field: DriftField, most: int) -> DriftField:
-    """The field with at most ``most`` of its viewpoints, evenly taken."""
+    """Make the field with at most ``most`` of its viewpoints, evenly taken."""
     keep = evenly(len(field.poses), most)
     return replace(field, poses=field.poses[keep], deviations=field.deviations[keep])
 
 
 def fit_drift(adjusted: FloatArray, given: FloatArray) -> DriftField:
-    """The field of the deviations of ``given`` from ``adjusted`` mapping poses (F, 4, 4), ordered by time.
+    """Make the field of the deviations of ``given`` from ``adjusted`` mapping poses (F, 4, 4), ordered by time.
 
     Length scales and noise are those that best predict each stretch of the trajectory from all others, which is what
     a query between the mapping images asks for; errors of that prediction beyond its own variance widen the prior.
@@ -149,7 +149,7 @@ def fit_drift(adjusted: FloatArray, given: FloatArray) -> DriftField:
     stretches = np.array_split(np.arange(len(poses)), min(STRETCHES, len(poses)))
 
     def score(settings: tuple[float, float, float]) -> tuple[float, float]:
-        """Log predictive density of each stretch given the rest, and the mean squared normalized error."""
+        """Return the log predictive density of each stretch given the rest, and the mean squared normalized error."""
         length, angle, noise = settings
         x = _embed(poses, length, angle)
         inverse = np.linalg.inv(_matern32(x, x) + noise * np.eye(len(x)))

@@ -60,7 +60,7 @@ LAYOUT: dict[str, tuple[str, tuple[int | str, ...]]] = {
 
 
 def to_bytes(neural_map: NeuralMap) -> bytes:
-    """The content of the file of a map; equal maps give equal bytes."""
+    """Return the content of the file of a map; equal maps give equal bytes."""
     m = neural_map
     tensors: Tensors = {
         "voxel.cells": m.grid.cells.astype(np.int32),
@@ -95,13 +95,15 @@ def to_bytes(neural_map: NeuralMap) -> bytes:
 
 
 def pack_bits(values: npt.NDArray[np.uint16], bits: int) -> npt.NDArray[np.uint8]:
-    """``values`` (N, 3) of ``bits`` bits each, most significant first, without gaps, in as many bytes as it takes."""
+    """Pack ``values`` (N, 3) of ``bits`` bits each, most significant first, without gaps, in as many bytes as it
+    takes.
+    """
     single = np.unpackbits(values.astype(">u2").view(np.uint8).reshape(-1, 2), axis=1)[:, 16 - bits :]
     return np.packbits(single)
 
 
 def unpack_bits(packed: npt.NDArray[np.uint8], bits: int, count: int) -> npt.NDArray[np.uint16]:
-    """The values (``count``, 3) that :func:`pack_bits` packed. Raises ValueError where there are more or fewer."""
+    """Unpack ``count`` x 3 values that :func:`pack_bits` packed. Raises ValueError where they are more or fewer."""
     if len(packed) != (3 * count * bits + 7) // 8:
         raise ValueError(f"its anchors are not {3 * count} numbers of {bits} bits")
     single = np.unpackbits(packed, count=3 * count * bits).reshape(-1, bits)
@@ -111,7 +113,7 @@ def unpack_bits(packed: npt.NDArray[np.uint8], bits: int, count: int) -> npt.NDA
 
 
 def content_id(tensors: Tensors, header: dict[str, Any]) -> str:
-    """The map id: a hash of all tensors and of the header but for the id itself."""
+    """Return the map id: a hash of all tensors and of the header but for the id itself."""
     digest = hashlib.sha256()
     rest = {key: value for key, value in header.items() if key != "map_id"}
     digest.update(json.dumps(rest, sort_keys=True).encode())
@@ -150,7 +152,7 @@ def save_map(path: str | os.PathLike[str], neural_map: NeuralMap) -> NeuralMap:
 
 
 def _id_in(content: bytes) -> str:
-    """The map id in the header of a file's ``content``."""
+    """Return the map id in the header of a file's ``content``."""
     length = int.from_bytes(content[:8], "little")
     header = json.loads(json.loads(content[8 : 8 + length])["__metadata__"][HEADER_KEY])
     return str(header["map_id"])
@@ -207,14 +209,14 @@ def _header(path: Path, metadata: dict[str, str]) -> dict[str, Any]:
 
 
 def _number(name: str, value: object, lowest: float = 0.0) -> float:
-    """A number from JSON that is finite, at least ``lowest`` and not absurd."""
+    """Return a number from JSON that is finite, at least ``lowest`` and not absurd."""
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not lowest <= value <= ABSURD:
         raise ValueError(f"its {name} is {value!r}")
     return value
 
 
 def _record(kind: type[Record], values: dict[str, Any], lowest: float = 0.0) -> Record:
-    """A dataclass of numbers from JSON, each in its declared type and at least ``lowest``.
+    """Return a dataclass of numbers from JSON, each in its declared type and at least ``lowest``.
 
     A number that is null is not known; only :class:`ExpectedAccuracy` may have such.
     """
@@ -235,7 +237,7 @@ def _record(kind: type[Record], values: dict[str, Any], lowest: float = 0.0) -> 
 def _check_layout(
     tensors: Tensors, layout: dict[str, tuple[str, tuple[int | str, ...]]], lengths: dict[str, int]
 ) -> None:
-    """Types and shapes; ``lengths`` collects what the letters stand for."""
+    """Check types and shapes; ``lengths`` collects what the letters stand for."""
     for name, (dtype, shape) in layout.items():
         if name not in tensors:
             raise ValueError(f"it has no {name}")
@@ -301,7 +303,7 @@ def _assemble(tensors: Tensors, header: dict[str, Any]) -> NeuralMap:
 def _assemble_anchors(
     tensors: Tensors, header: dict[str, Any], lengths: dict[str, int]
 ) -> tuple[int, npt.NDArray[np.uint16]]:
-    """How many bits an anchor's coordinate has, and the anchors (L, 3)."""
+    """Tell how many bits an anchor's coordinate has, and the anchors (L, 3)."""
     bits = header["anchor_bits"]
     if not isinstance(bits, int) or not FEWEST_ANCHOR_BITS <= bits <= ANCHOR_BITS:
         raise ValueError(f"its anchor_bits are {bits!r}")
@@ -318,7 +320,7 @@ def _assemble_features(values: dict[str, Any]) -> FeatureSettings:
 
 
 def _check_decoder(header: dict[str, Any], lengths: dict[str, int], features: FeatureSettings) -> str:
-    """The id of the frozen decoder that the map needs, empty where it needs none."""
+    """Return the id of the frozen decoder that the map needs, empty where it needs none."""
     decoder_id = header["decoder_id"]
     if not isinstance(decoder_id, str):
         raise ValueError(f"its decoder id is {decoder_id!r}")

@@ -40,7 +40,7 @@ class Codebook:
         return len(self.words)
 
     def encode(self, descriptors: Float32Array) -> Codes:
-        """Codes (N, P) of descriptors (N, D)."""
+        """Return codes (N, P) of descriptors (N, D)."""
         cut = descriptors.reshape(len(descriptors), self.parts, self.words.shape[2])
         out = np.empty((len(descriptors), self.parts), np.uint8)
         for p, words in enumerate(self.words):
@@ -49,7 +49,7 @@ class Codebook:
         return out
 
     def decode(self, codes: Codes) -> Float32Array:
-        """Unit descriptors (N, D) float32 of codes (N, P)."""
+        """Return unit descriptors (N, D) float32 of codes (N, P)."""
         found = self.words[np.arange(self.parts), codes].reshape(len(codes), self.parts * self.words.shape[2])
         return np.asarray(found / np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-9), dtype=np.float32)
 
@@ -61,7 +61,7 @@ class ResidualCodebook:
     words: Float32Array
 
     def encode(self, vectors: Float32Array, parts: int) -> Codes:
-        """Codes (N, ``parts``) of vectors (N, D), by a beam search over the stages.
+        """Return codes (N, ``parts``) of vectors (N, D), by a beam search over the stages.
 
         Raises ValueError where there are not so many stages.
         """
@@ -87,7 +87,7 @@ class ResidualCodebook:
         return np.asarray(chosen[np.arange(len(vectors)), winner])
 
     def decode(self, codes: Codes) -> Float32Array:
-        """Unit vectors (N, D) float32 of codes (N, B), B up to S."""
+        """Return unit vectors (N, D) float32 of codes (N, B), B up to S."""
         found = np.zeros((len(codes), self.words.shape[2]), np.float32)
         for words, code in zip(self.words, codes.T, strict=False):
             found += words[code]
@@ -96,5 +96,5 @@ class ResidualCodebook:
 
 @cache
 def shipped_codebooks() -> dict[str, Codebook]:
-    """The package's codebooks by name: "descriptor-16", "descriptor-32", "coarse-8", "coarse-16" (bytes each)."""
+    """Return the shipped codebooks by name: "descriptor-16", "descriptor-32", "coarse-8", "coarse-16" (bytes each)."""
     return {name: Codebook(words.astype(np.float32)) for name, words in load_file(CODEBOOK_FILE).items()}

@@ -48,7 +48,7 @@ class FrozenDecoder:
         size: npt.NDArray[Any],
         angle: npt.NDArray[Any],
     ) -> Float32Array:
-        """Unit embeddings (N, 64) float32 of keypoints, described as in Features or Keyframes."""
+        """Return unit embeddings (N, 64) float32 of keypoints, described as in Features or Keyframes."""
         out = np.empty((len(descriptors), EMBEDDING), np.float32)
         for first in range(0, len(out), KEYPOINTS_AT_ONCE):
             some = slice(first, first + KEYPOINTS_AT_ONCE)
@@ -81,7 +81,7 @@ def load_decoder(path: str | os.PathLike[str]) -> FrozenDecoder:
 
 @cache
 def shipped_decoder() -> FrozenDecoder:
-    """The decoder in the package."""
+    """Return the decoder in the package."""
     return _decoder_of(shipped_weights(), "the decoder of the package")
 
 

@@ -57,14 +57,14 @@ class KeypointEncoder(nn.Module):
         nn.init.zeros_(self.mlp[-1].bias)  # type: ignore[arg-type]
 
     def forward(self, descriptors: Tensor, shape: Tensor) -> Tensor:
-        """Embeddings (N, 64) of unit length."""
+        """Return embeddings (N, 64) of unit length."""
         linear = self.linear(descriptors)
         return functional.normalize(linear + self.mlp(torch.cat([descriptors, shape], dim=1)), dim=1)
 
 
 def keypoint_shape(size: npt.NDArray[Any], angle: npt.NDArray[Any]) -> Float32Array:
-    """What the encoder knows of keypoints besides descriptors (N, 3): the logarithm of the size and the direction, of
-    diameters in pixels (N,) and angles in radians (N,).
+    """Tell what the encoder knows of keypoints besides descriptors (N, 3): the logarithm of the size and the direction,
+    of diameters in pixels (N,) and angles in radians (N,).
 
     Not the position in the image: learned by heart, positions do harm on a new view.
     """

@@ -45,7 +45,7 @@ class DecoderWeights:
         return digest.hexdigest()[:16]
 
     def module(self, prefix: str) -> dict[str, Float32Array]:
-        """The arrays of one module, without the ``prefix`` of their names."""
+        """Return the arrays of one module, without the ``prefix`` of their names."""
         return {n.removeprefix(prefix): value for n, value in self.modules.items() if n.startswith(prefix)}
 
 
@@ -77,5 +77,5 @@ def load_weights(path: str | os.PathLike[str]) -> DecoderWeights:
 
 @cache
 def shipped_weights() -> DecoderWeights:
-    """The weights in the package."""
+    """Return the weights in the package."""
     return load_weights(DECODER_FILE)

@@ -7,18 +7,16 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from neumap.io.bags.messages import STATUS, typestore
 from neumap.io.bags.reader import BagReader, Topic
+from neumap.io.bags.topics import POSE_WITH_COVARIANCE, TF
 from neumap.io.bags.writer import BagWriter
 from neumap.replay.messages import (
     DIAGNOSTICS,
-    POSE,
-    STATUS,
-    TF,
     diagnostics_message,
     pose_message,
     status_message,
     transform_message,
-    typestore,
 )
 from neumap.replay.recorder import Recorder
 
@@ -44,7 +42,7 @@ def write_output_bag(
     """
     frame_id, status_topic = link[0], f"/{node}/status"
     said = heapq.merge(
-        (_Line(t, "/pose", POSE, pose_message(fix, frame_id)) for t, fix in out.poses),
+        (_Line(t, "/pose", POSE_WITH_COVARIANCE, pose_message(fix, frame_id)) for t, fix in out.poses),
         (_Line(t, "/tf", TF, transform_message(sent, frame_id)) for t, sent in out.transforms),
         (_Line(t, status_topic, STATUS, status_message(status, frame_id)) for t, status in out.statuses),
         (_Line(t, "/diagnostics", DIAGNOSTICS, diagnostics_message(d, t, node)) for t, d in out.diagnoses),

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors import safe_open
 
 from neumap.io.files import PathLike
-from neumap.maps.map_file import HEADER_KEY
+from neumap.maps.map_file import VERSION
 from neumap.maps.neural_map import ExpectedAccuracy, NeuralMap
 
 # _FEW_IMAGES: fewer set aside say little, and leave the covariance as it was.
@@ -22,15 +20,16 @@ _LISTED_VOXELS, _BYTES_OF_A_VOXEL = 12, 16
 
 
 def as_dict(neural_map: NeuralMap, path: PathLike) -> dict[str, Any]:
-    """The content of a map that was loaded from ``path``, for JSON: metres, degrees, shares from 0 to 1, null where
-    not known."""
+    """Tell what is in a map that was loaded from ``path``, for JSON: metres, degrees, shares from 0 to 1, null where
+    not known.
+    """
     m = neural_map
     deviations = np.linalg.norm(m.drift.deviations.reshape(-1, 2, 3), axis=2)
     largest_m, largest_rad = deviations.max(axis=0) if len(deviations) else (0.0, 0.0)
     low, high = m.bounds
     return {
         "id": m.map_id,
-        "format_version": _version(path),
+        "format_version": VERSION,
         "decoder": m.decoder,
         "frame_id": m.frame_id,
         "size_bytes": Path(path).stat().st_size,
@@ -56,7 +55,7 @@ def as_dict(neural_map: NeuralMap, path: PathLike) -> dict[str, Any]:
 
 
 def voxel_dicts(neural_map: NeuralMap) -> list[dict[str, Any]]:
-    """Each voxel's corners in metres in the map frame, its landmarks, and what they and the voxel take in the file."""
+    """Tell of each voxel its corners in metres in the map frame, its landmarks, and the bytes it takes in the file."""
     codes, grid = neural_map.landmarks, neural_map.grid
     each = codes.descriptors.shape[1] + codes.coarse.shape[1] + 3 * codes.anchor_bits / 8
     return [
@@ -71,7 +70,7 @@ def voxel_dicts(neural_map: NeuralMap) -> list[dict[str, Any]]:
 
 
 def voxels_text(neural_map: NeuralMap) -> str:
-    """A table of the voxels to read."""
+    """Write a table of the voxels."""
     rows: list[tuple[str, ...]] = [("voxel", "x, m", "y, m", "z, m", "landmarks", "size")]
     for number, voxel in enumerate(voxel_dicts(neural_map)):
         spans = [f"{low:.2f} to {high:.2f}" for low, high in zip(voxel["low"], voxel["high"], strict=True)]
@@ -81,12 +80,12 @@ def voxels_text(neural_map: NeuralMap) -> str:
 
 
 def report_text(rows: Iterable[tuple[str, str]]) -> str:
-    """What a verb reports: a name and a text a line."""
-    return "\n".join(f"{name:<10}{text}" for name, text in rows)
+    """Write a name and a text a line."""
+    return "\n".join(f"{name:<12}{text}" for name, text in rows)
 
 
 def as_text(neural_map: NeuralMap, path: PathLike) -> str:
-    """The same to read."""
+    """Write what is in a map that was loaded from ``path``, to read."""
     info = as_dict(neural_map, path)
     low, high = info["bounds"]["low"], info["bounds"]["high"]
     per_voxel = info["landmarks_per_voxel"]
@@ -109,7 +108,7 @@ def as_text(neural_map: NeuralMap, path: PathLike) -> str:
         ),
         ("expected", expected_text(neural_map.expected)),
     ]
-    return "\n".join(f"{name:<12}{text}" for name, text in rows)
+    return report_text(rows)
 
 
 def _numbers(values: Mapping[str, float]) -> list[str]:
@@ -117,7 +116,7 @@ def _numbers(values: Mapping[str, float]) -> list[str]:
 
 
 def expected_text(expected: ExpectedAccuracy) -> str:
-    """The accuracy that was measured while mapping, in a line."""
+    """Write the accuracy that was measured while mapping, in a line."""
     if not expected.images:
         return "not measured: fewer than 12 images, so none was set aside; the covariance is not calibrated"
     found = f"{expected.localized:.0%} of {expected.images} images localized"
@@ -133,10 +132,5 @@ def expected_text(expected: ExpectedAccuracy) -> str:
 
 
 def size_text(size_bytes: int) -> str:
-    """``98.2 KB`` or ``1.20 MB``, of 1000 bytes."""
+    """Write ``98.2 KB`` or ``1.20 MB``, of 1000 bytes."""
     return f"{size_bytes / 1e6:.2f} MB" if size_bytes >= 1_000_000 else f"{size_bytes / 1e3:.1f} KB"
-
-
-def _version(path: PathLike) -> int:
-    with safe_open(Path(path), framework="np") as file:
-        return int(json.loads(file.metadata()[HEADER_KEY])["version"])

@@ -135,7 +135,7 @@ class ExampleSource:
         return [len(indexed.image) for indexed in self._scenes]
 
     def state(self) -> dict[str, Any]:
-        """What :meth:`restore` needs to go on from here."""
+        """Tell what :meth:`restore` needs to go on from here."""
         torch_state = self.generator.get_state()
         return {"numpy": self._rng.bit_generator.state, "torch": torch_state, "device": self._device.type}
 
@@ -154,7 +154,7 @@ class ExampleSource:
         self.generator.manual_seed(int(self._rng.integers(2**62)))
 
     def draw(self, keypoints: int, landmarks: int, views: int, images: int = 1) -> Example:
-        """Up to so many keypoints of up to so many images of one place, and landmarks of so many views each."""
+        """Draw up to so many keypoints of up to so many images of one place, and landmarks of so many views each."""
         scene = self._scenes[self._rng.integers(len(self._scenes))]
         queries = self._rng.choice(scene.queries, min(images, len(scene.queries)), replace=False)
         of_queries = np.concatenate([np.arange(*scene.image_start[q : q + 2]) for q in queries])
@@ -192,7 +192,9 @@ class ExampleSource:
         return torch.randperm(count, generator=self.generator, device=self._device)
 
     def _choose(self, count: int, shown: Tensor, wanted: int) -> Tensor:
-        """``wanted`` of ``count`` landmarks: most of those ``shown`` (-1 for none), and others, as a map would hold."""
+        """Choose ``wanted`` of ``count`` landmarks: most of those ``shown`` (-1 for none), and others, as a map would
+        hold.
+        """
         rank = self._uniform(count)
         visible = torch.zeros(count + 1, dtype=torch.bool, device=self._device)
         visible[shown] = True
@@ -200,7 +202,7 @@ class ExampleSource:
         return rank.topk(min(wanted, count), largest=False).indices.sort().values
 
     def _as_seen_now(self, scene: _Indexed, asked: Tensor) -> tuple[Tensor, Tensor]:
-        """The images' keypoints as other cameras might see them: each image rolled and zoomed as a whole."""
+        """Return the images' keypoints as other cameras might see them: each image rolled and zoomed as a whole."""
         size, angle = scene.size[asked], scene.angle[asked]
         if self._augmentation.turns:
             zoom, roll = (2 * self._uniform(2, len(scene.mapped)) - 1)[:, scene.image[asked]]
@@ -218,12 +220,12 @@ class ExampleSource:
 
 
 def joint_of(fine: Tensor, coarse: Tensor) -> Tensor:
-    """As :func:`~neumap.features.extractor.joint_descriptors`, on any device."""
+    """Do as :func:`~neumap.features.extractor.joint_descriptors`, on any device."""
     if not coarse.shape[1]:
         return fine
     return torch.cat([(1 - COARSE_SHARE) ** 0.5 * fine, COARSE_SHARE**0.5 * coarse], dim=1)
 
 
 def _shape(size: Tensor, angle: Tensor) -> Tensor:
-    """As :func:`~neumap.model.encoder.keypoint_shape`, on any device."""
+    """Do as :func:`~neumap.model.encoder.keypoint_shape`, on any device."""
     return torch.stack([(size.clamp_min(SMALLEST_SIZE_PX) / USUAL_SIZE_PX).log(), angle.sin(), angle.cos()], dim=1)

@@ -27,9 +27,9 @@ def training_scenes(
     progress: Progress = lambda *_: None,
     extractor: str = DEFAULT,
 ) -> list[TrainingScene]:
-    """The scenes of virtual places of ``seeds`` and of posed ``recordings`` with depth, made where they are not in
-    ``folder`` yet, by so many processes. A place whose images share too little is left out. An ``extractor`` other than
-    the default has scenes of its own.
+    """Return the scenes of virtual places of ``seeds`` and of posed ``recordings`` with depth, made where they are not
+    in ``folder`` yet, by so many processes. A place whose images share too little is left out. An ``extractor`` other
+    than the default has scenes of its own.
 
     Raises what :func:`~neumap.io.sources.open_source` raises for a recording.
     """
@@ -57,7 +57,7 @@ def _make_places(missing: dict[int, Path], extractor: str, workers: int, progres
 
 
 def _unusable(path: Path) -> Path:
-    """The mark of a place that was tried and left out."""
+    """Return the mark of a place that was tried and left out."""
     return path.with_suffix(".unusable")
 
 
@@ -84,7 +84,7 @@ def _recording(folder: Path, source: Path, extractor: str, progress: Progress) -
 
 
 def describe(scenes: Sequence[TrainingScene]) -> str:
-    """What the scenes hold, in a line."""
+    """Tell what the scenes hold, in a line."""
     images = sum(len(scene.mapped) for scene in scenes)
     keypoints = sum(len(scene.image) for scene in scenes)
     landmarks = sum(len(scene.points) for scene in scenes)

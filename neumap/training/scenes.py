@@ -54,7 +54,7 @@ def make_training_scene(
     settings: FeatureSettings,
     progress: Progress = lambda *_: None,
 ) -> TrainingScene:
-    """The scene of posed frames with depth; ``query`` frames are not used for landmarks. They may be none.
+    """Make the scene of posed frames with depth; ``query`` frames are not used for landmarks. They may be none.
 
     Raises :class:`~neumap.errors.MappingError` where the mapping frames share too little.
     """
@@ -93,7 +93,9 @@ def load_scene(path: str | os.PathLike[str]) -> TrainingScene:
 
 
 def _points_by_depth(keyframes: Keyframes, poses: FloatArray) -> FloatArray:
-    """The points (N, 3) of keypoints by their depth, from cameras at ``poses`` (F, 4, 4); NaN where it is not known."""
+    """Return the points (N, 3) of keypoints by their depth, from cameras at ``poses`` (F, 4, 4); NaN where it is not
+    known.
+    """
     of_image = poses[keyframes.image]
     points = np.einsum("nij,nj->ni", of_image[:, :3, :3], keyframes.rays3() * keyframes.depth[:, None])
     return np.asarray(np.where(keyframes.depth[:, None] > 0, points + of_image[:, :3, 3], np.nan))

@@ -1,4 +1,4 @@
-"""Places without end to pre-train a decoder in: virtual rooms, halls and corridors, and drives through them.
+"""Places to train a decoder in and to judge it: virtual rooms, halls, corridors, buildings, and drives through them.
 
 Everything follows from seeds. A place differs from the next in size, furniture, texture, camera, lens and roll; its
 query drive also in light, blur and noise from its own mapping drive. Some places are two rooms with the same furniture
@@ -7,25 +7,45 @@ within other walls, as in an office building.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal
 
 import cv2
 import numpy as np
 
 from neumap.arrays import Float32Array, FloatArray, ImageArray
+from neumap.errors import ConfigError
 from neumap.geometry.cameras import make_camera
 from neumap.geometry.se3 import make_pose
 from neumap.records import Camera, Frame
-from neumap.virtual.drive import drive
+from neumap.virtual.drive import Kind, drive
 from neumap.virtual.layout import make_room
-from neumap.virtual.render import expose, render
+from neumap.virtual.render import render
 from neumap.virtual.scene import Room
+from neumap.virtual.sensor import Light
 
-# rooms of a building stand this far apart, in metres
+# WALLS_M: rooms of a building stand this far apart, in metres.
 WALLS_M = 0.3
+# _MAX_ROLL_RAD: how far a camera that is held in a hand is turned about its axis.
 _MAX_ROLL_RAD = np.deg2rad(25.0)
+# KINDS: of a place, how many of each there are, and between what widths in metres they are.
+KINDS = {
+    "room": (0.5, (3.6, 7.5)),
+    "hall": (0.15, (7.5, 12.0)),
+    "corridor": (0.15, (3.5, 4.0)),
+    "twins": (0.2, (3.6, 5.0)),
+}
+# _STEADY, _CHANGED: the light of a mapping drive, and of one that asks.
+_STEADY = Light(gain=(0.1, 0.5, 1.5), gamma=(0.1, 0.5, 1.8), noise=(1.0, 2.0), shake_px=0.75)
+_CHANGED = Light(gain=(0.3, 0.5, 1.5), gamma=(0.35, 0.5, 1.8), noise=(1.0, 4.0), shake_px=2.0)
+# ROOM_M: size of a building's rooms in metres; FURNITURE: so many sets of furniture are there, in turn along a row, and
+# _SHIFT further on in the next row; _DETAIL: of its textures, pixels per metre.
+ROOM_M, FURNITURE, _SHIFT, _DETAIL = (4.2, 3.8, 2.5), 8, 3, 220.0
+_MOST_ROOMS = 10_000
+# _STRIDE: a drive turns a few degrees from frame to frame: of few frames it would look at one wall only.
+_STRIDE = 8
+_CAMERA = make_camera(640, 480, [430, 0, 319.5, 0, 430, 239.5, 0, 0, 1])
 
 
 @dataclass(frozen=True)
@@ -37,27 +57,12 @@ class Place:
     query: tuple[Frame, ...]
 
 
-@dataclass(frozen=True)
-class _Light:
-    """How far exposure, tone, blur and noise of a drive may be from the usual."""
-
-    gain: float
-    gamma: float
-    blur_px: float
-    noise: float
-
-
-_STEADY = _Light(0.1, 0.1, 1.5, 2.0)
-_CHANGED = _Light(0.3, 0.35, 4.0, 4.0)
-
-
 def random_place(seed: int, images: int = 40, queries: int = 12) -> Place:
-    """The place of ``seed``, with up to ``images`` mapping images (some drives are sparse) and ``queries`` others."""
+    """Make the place of ``seed`` with up to ``images`` to map it (some drives are sparse) and ``queries`` others."""
     rng = np.random.default_rng([seed, 77])
-    kind = rng.choice(["room", "hall", "corridor", "twins"], p=[0.5, 0.15, 0.15, 0.2])
+    kind = str(rng.choice(list(KINDS), p=[share for share, _ in KINDS.values()]))
     height = float(rng.uniform(2.4, 3.2))
-    low, high = {"room": (3.6, 7.5), "hall": (7.5, 12.0), "corridor": (3.5, 4.0), "twins": (3.6, 5.0)}[str(kind)]
-    width, length = rng.uniform(low, high, 2)
+    width, length = rng.uniform(*KINDS[kind][1], 2)
     size = (float(rng.uniform(9.0, 15.0) if kind == "corridor" else length), float(width), height)
     detail = float(rng.uniform(220, 420)) * min(1.0, np.sqrt(40.0 / (size[0] * size[1])))
     camera = random_camera(rng)
@@ -67,14 +72,8 @@ def random_place(seed: int, images: int = 40, queries: int = 12) -> Place:
     mapping, query = [], []
     for index, decoration in enumerate(decorations):
         room = make_room(seed, size, detail=detail, decoration_seed=decoration)
-        record = partial(
-            record_drive,
-            room,
-            camera,
-            seed=seed + 100_000 * index,
-            rolled=rolled,
-            offset=(index * (size[0] + WALLS_M), 0.0, 0.0),
-        )
+        offset = (index * (size[0] + WALLS_M), 0.0, 0.0)
+        record = partial(record_drive, room, camera, seed=seed + 100_000 * index, rolled=rolled, offset=offset)
         mapping += record(count=count // len(decorations), kind="mapping", light=_STEADY)
         query += record(count=queries // len(decorations), kind="query", light=_CHANGED)
     text = f"{kind} of {size[0]:.1f} x {size[1]:.1f} m, {len(mapping)} images"
@@ -82,7 +81,7 @@ def random_place(seed: int, images: int = 40, queries: int = 12) -> Place:
 
 
 def random_camera(rng: np.random.Generator) -> Camera:
-    """A camera of 640 x 480 pixels, from a wide to a usual lens, some with distortion."""
+    """Make a camera of 640 x 480 pixels, from a wide to a usual lens, some with distortion."""
     focal = float(rng.uniform(380, 620))
     distortion = [float(rng.uniform(-0.25, 0.1)), float(rng.uniform(-0.02, 0.05)), 0.0, 0.0, 0.0]
     centre = 319.5 + rng.normal(0, 8), 239.5 + rng.normal(0, 8)
@@ -96,69 +95,94 @@ def record_drive(
     *,
     seed: int,
     count: int,
-    kind: Literal["mapping", "query"],
-    light: _Light = _STEADY,
+    kind: Kind,
+    light: Light = _STEADY,
     rolled: bool = False,
     offset: tuple[float, float, float] = (0.0, 0.0, 0.0),
 ) -> list[Frame]:
-    """``count`` frames of a drive through ``room``, which stands ``offset`` from the map's origin."""
+    """Record ``count`` frames of a drive through ``room``, which stands ``offset`` from the map's origin."""
     rng = np.random.default_rng([seed, 5 if kind == "mapping" else 6])
     # queries are spread over the whole of a longer drive
     stride = 1 if kind == "mapping" else 4
     poses = drive(room, seed, count * stride, kind)[::stride]
     if rolled:
-        poses = poses @ make_pose(_rolls(rng, len(poses)), np.zeros((len(poses), 3)))
-    frames = []
-    for index, pose in enumerate(poses):
-        read = _Reader(room, camera, pose, seed * 1000 + index, light)
-        moved = pose.copy()
-        moved[:3, 3] += offset
-        frames.append(
-            Frame(
-                name=f"{kind} {index}",
-                stamp_ns=index * 200_000_000,
-                camera=camera,
-                read_image=read.image,
-                read_depth=read.depth,
-                map_from_camera=moved,
-            )
+        angles = rng.uniform(-_MAX_ROLL_RAD, _MAX_ROLL_RAD, len(poses))
+        poses = poses @ make_pose(_about_z(angles), np.zeros((len(poses), 3)))
+    moved = poses.copy()
+    moved[:, :3, 3] += offset
+    return [
+        Frame(
+            name=f"{kind} {index}",
+            stamp_ns=index * 200_000_000,
+            camera=camera,
+            read_image=partial(_image, room, camera, poses[index], light, seed * 1000 + index),
+            read_depth=partial(_depth, room, camera, poses[index]),
+            map_from_camera=moved[index],
         )
-    return frames
-
-
-def _rolls(rng: np.random.Generator, count: int) -> FloatArray:
-    angle = rng.uniform(-_MAX_ROLL_RAD, _MAX_ROLL_RAD, count)
-    out = np.tile(np.eye(3), (count, 1, 1))
-    out[:, 0, 0] = out[:, 1, 1] = np.cos(angle)
-    out[:, 1, 0] = np.sin(angle)
-    out[:, 0, 1] = -out[:, 1, 0]
-    return out
+        for index in range(len(poses))
+    ]
 
 
 @dataclass(frozen=True)
-class _Reader:
-    """Renders one image when it is asked for."""
+class Building:
+    """``rooms`` rooms in rows of ``columns``, wall to wall, all of them from ``seed``: some have the same furniture.
 
-    room: Room
-    camera: Camera
-    pose: FloatArray
-    seed: int
-    light: _Light
+    A room is made when it is asked for, since all of them at once take gigabytes.
+    """
 
-    def image(self) -> ImageArray:
-        rng = np.random.default_rng(self.seed)
-        light = self.light
-        image, _ = render(self.room, self.camera, self.pose)
-        blur = rng.normal(0, light.blur_px / 2, 2)
-        image = expose(
-            np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), dtype=np.uint8),
-            rng,
-            gain=float(np.clip(rng.normal(1.0, light.gain), 0.5, 1.5)),
-            gamma=float(np.clip(rng.normal(1.0, light.gamma), 0.5, 1.8)),
-            noise_sigma=float(rng.uniform(1.0, light.noise)),
-            motion_px=(float(blur[0]), float(blur[1])),
+    rooms: int
+    columns: int
+    seed: int = 0
+    images: int = 32
+    queries: int = 6
+
+    def offset(self, index: int) -> tuple[float, float, float]:
+        """Return where the corner of room ``index`` is, metres in the map frame."""
+        row, column = divmod(index, self.columns)
+        return (column * (ROOM_M[0] + WALLS_M), row * (ROOM_M[1] + WALLS_M), 0.0)
+
+    def furniture(self, index: int) -> int:
+        """Return which set of furniture is in room ``index``: rooms with the same are not next to each other."""
+        return (index + _SHIFT * (index // self.columns)) % FURNITURE
+
+    def room(self, index: int) -> Place:
+        """Make room ``index`` in the frame of the building.
+
+        Raises :class:`~neumap.errors.ConfigError` where there is no such room.
+        """
+        if not 0 <= index < self.rooms:
+            raise ConfigError(f"there is no room {index} in a building of {self.rooms}")
+        furniture, seed = self.furniture(index), self.seed * _MOST_ROOMS + index
+        room = make_room(self.seed * FURNITURE + furniture, ROOM_M, detail=_DETAIL, decoration_seed=index)
+        record = partial(record_drive, room, _CAMERA, seed=seed, offset=self.offset(index))
+        return Place(
+            description=f"room {index}, furniture {furniture}",
+            mapping=tuple(record(count=_STRIDE * self.images, kind="mapping")[::_STRIDE]),
+            query=tuple(record(count=_STRIDE * self.queries, kind="query")[::_STRIDE]),
         )
-        return image
 
-    def depth(self) -> Float32Array:
-        return render(self.room, self.camera, self.pose, supersample=1)[1]
+
+def building(rooms: int, seed: int = 0, images: int = 32, queries: int = 6) -> Building:
+    """Make a building of ``rooms`` rooms on a grid about as wide as it is deep, each with so many frames.
+
+    Raises :class:`~neumap.errors.ConfigError` for a number of rooms that cannot be.
+    """
+    if not 1 <= rooms <= _MOST_ROOMS:
+        raise ConfigError(f"a virtual building has 1 to {_MOST_ROOMS} rooms, not {rooms}")
+    return Building(rooms, math.isqrt(rooms - 1) + 1, seed, images, queries)
+
+
+def _about_z(angles: FloatArray) -> FloatArray:
+    """Rotations (N, 3, 3) about z by angles (N,) in radians."""
+    c, s, zero = np.cos(angles), np.sin(angles), np.zeros_like(angles)
+    return np.stack([c, -s, zero, s, c, zero, zero, zero, zero + 1], axis=1).reshape(-1, 3, 3)
+
+
+def _image(room: Room, camera: Camera, pose: FloatArray, light: Light, seed: int) -> ImageArray:
+    image, _ = render(room, camera, pose)
+    gray = np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), dtype=np.uint8)
+    return light.expose(gray, np.random.default_rng(seed))
+
+
+def _depth(room: Room, camera: Camera, pose: FloatArray) -> Float32Array:
+    return render(room, camera, pose, supersample=1)[1]

@@ -3,42 +3,52 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 import scipy.sparse
 import scipy.sparse.csgraph
+from scipy.spatial import cKDTree
 
-from neumap.arrays import FloatArray
+from neumap.arrays import BoolArray, FloatArray
 from neumap.errors import ConfigError
 from neumap.geometry.se3 import make_pose
 from neumap.virtual.scene import Room
 
-# no pose comes nearer than this to furniture or walls, in metres
+Kind: TypeAlias = Literal["mapping", "query"]
+
+# CLEARANCE: no pose comes nearer than this to furniture or walls, in metres: half the width of a robot, and some.
 CLEARANCE = 0.4
+# _CELL: of the grid that ways are planned on, in metres.
 _CELL = 0.05
-# a straight line between the middles of two neighbouring cells stays within half a diagonal of one of them
+# _PLANNED: clearance of cells on a way, in metres: a straight line between the middles of two neighbouring ones stays
+# within half a diagonal of one of them.
 _PLANNED = CLEARANCE + 0.72 * _CELL
+# _HEADROOM: what hangs higher than this is in nobody's way, in metres.
 _HEADROOM = 2.0
+# _QUERY_STEP: how far a query drive goes from frame to frame at most, in metres.
 _QUERY_STEP = 0.12
-_YAWS = 72
-_LOOK_STEPS = 60
+# _YAWS: directions to look in, steps of 5 degrees; _LOOK_STEPS: places along a line of sight of a room's length.
+_YAWS, _LOOK_STEPS = 72, 60
 _NEIGHBOURS = [(a, b) for a in (-1, 0, 1) for b in (-1, 0, 1) if (a, b) != (0, 0)]
 
 
 @dataclass(frozen=True)
 class _Plan:
-    """Where one can go: ``free`` (rows, columns) are the cells, of ``_CELL`` metres from the room's corner."""
+    """A room as a grid of cells (H, W): their ``middles`` (H, W, 2) and ``clearance`` in metres, and which are ``free``
+    to go to.
+    """
 
     room: Room
+    middles: FloatArray
     clearance: FloatArray
-    free: npt.NDArray[np.bool_]
+    free: BoolArray
 
 
-def drive(room: Room, seed: int, count: int, kind: Literal["mapping", "query"]) -> FloatArray:
-    """``count`` poses map_from_camera (N, 4, 4) of the optical frame along a smooth path through the room.
+def drive(room: Room, seed: int, count: int, kind: Kind) -> FloatArray:
+    """Return ``count`` poses map_from_camera (N, 4, 4) of the optical frame along a smooth path through the room.
 
     "mapping" goes round the room twice, once in each direction, looking across and along. "query" is part of another
     round: kept away from the mapping drive of the same seed where there is space, at another height, with other
@@ -60,7 +70,7 @@ def drive(room: Room, seed: int, count: int, kind: Literal["mapping", "query"]) 
         path = _route(plan, np.roll(stops, int(rng.integers(len(stops))), axis=0), path)
         height = float(rng.choice([0.75, 1.5]))
     path = _clear(room, _smooth(path, 0.35), path)
-    along = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(path, axis=0), axis=1))])
+    along = lengths_along(path)
     length = along[-1] if kind == "mapping" else min(along[-1], _QUERY_STEP * (count - 1))
     at = np.linspace(0, length, count)
     position = np.stack([np.interp(at, along, path[:, axis]) for axis in (0, 1)], axis=1)
@@ -71,8 +81,13 @@ def drive(room: Room, seed: int, count: int, kind: Literal["mapping", "query"]) 
     return make_pose(_optical_axes(yaw, pitch, roll), np.column_stack([position, z]))
 
 
+def lengths_along(path: FloatArray) -> FloatArray:
+    """Return how long a path of points (N, D) is up to each of them, (N,)."""
+    return np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(path, axis=0), axis=1))])
+
+
 def clearance(room: Room, points: FloatArray) -> FloatArray:
-    """The horizontal distance in metres of points (..., 2) to the nearest wall or thing below head height."""
+    """Return the horizontal distance in metres of points (..., 2) to the nearest wall or thing below head height."""
     x, y = points[..., 0], points[..., 1]
     out = np.minimum(np.minimum(x, room.size[0] - x), np.minimum(y, room.size[1] - y))
     for solid in room.solids:
@@ -88,7 +103,8 @@ def _plan(room: Room) -> _Plan:
     if len(stats) < 2 or stats[1:, cv2.CC_STAT_AREA].max() * _CELL**2 < 1.0:
         raise ConfigError("the virtual room has no square metre to move in: make it larger or take another seed")
     largest = 1 + int(np.argmax(stats[1:, cv2.CC_STAT_AREA]))
-    return _Plan(room, room_clearance, labels == largest)
+    middles = np.indices(labels.shape)[::-1].transpose(1, 2, 0) * _CELL + _CELL / 2
+    return _Plan(room, middles, room_clearance, labels == largest)
 
 
 def _stops(plan: _Plan, rng: np.random.Generator) -> npt.NDArray[np.intp]:
@@ -111,57 +127,37 @@ def _route(plan: _Plan, stops: npt.NDArray[np.intp], avoid: FloatArray | None) -
     """
     cost = 1 + 0.15 / np.maximum(plan.clearance - CLEARANCE + 0.05, 0.05)
     if avoid is not None:
-        rows, columns = np.indices(plan.free.shape)
-        middles = np.stack([columns, rows], axis=-1) * _CELL + _CELL / 2
-        near = np.full(plan.free.shape, np.inf)
-        for point in avoid[::2]:
-            near = np.minimum(near, np.linalg.norm(middles - point, axis=-1))
+        near, _ = cKDTree(avoid[::2]).query(plan.middles)
         cost = cost + 8 * np.exp(-((near / 0.35) ** 2))
-    cost = np.where(plan.free, cost, np.inf)
+    # a border that nothing enters, so that every cell has all its neighbours
+    cost = np.pad(np.where(plan.free, cost, np.inf), 1, constant_values=np.inf)
     way = []
-    for start, total in zip(stops, _costs_to(np.roll(stops, -1, axis=0), cost), strict=True):
-        way += _descend(total, start)
-    return np.asarray((np.array(way)[:, ::-1] + 0.5) * _CELL)
+    for start, total in zip(stops + 1, _costs_to(np.roll(stops + 1, -1, axis=0), cost), strict=True):
+        row, column = (int(index) for index in start)
+        while total[row, column] > 0:
+            way.append((column, row))
+            row, column = min(((row + a, column + b) for a, b in _NEIGHBOURS), key=total.__getitem__)
+    return np.asarray((np.array(way) - 0.5) * _CELL)
 
 
 def _costs_to(stops: npt.NDArray[np.intp], cost: FloatArray) -> FloatArray:
-    """The cost (S, H + 2, W + 2) of the cheapest way from each cell to each of ``stops`` (S, 2), with a border of
-    cells from which there is none."""
-    rows, columns = cost.shape
-    number = np.arange(cost.size).reshape(cost.shape)
-    entered, left, paid = [], [], []
-    for a, b in _NEIGHBOURS:
-        here = number[max(0, -a) : rows - max(0, a), max(0, -b) : columns - max(0, b)].ravel()
-        entered.append(here)
-        left.append(here + a * columns + b)
-        paid.append(np.hypot(a, b) * cost.ravel()[here])
-    weight = np.concatenate(paid)
-    passable = np.isfinite(weight)
-    ends = np.concatenate(left)[passable], np.concatenate(entered)[passable]
-    graph = scipy.sparse.csr_matrix((weight[passable], ends), shape=(cost.size, cost.size))
-    total = scipy.sparse.csgraph.dijkstra(graph, indices=number[tuple(stops.T)])
-    return np.pad(total.reshape(-1, rows, columns), ((0, 0), (1, 1), (1, 1)), constant_values=np.inf)
-
-
-def _descend(total: FloatArray, start: npt.NDArray[np.intp]) -> list[tuple[int, int]]:
-    """The cells from ``start`` down to, and without, the one of cost zero."""
-    row, column = int(start[0]), int(start[1])
-    way = []
-    while total[row + 1, column + 1] > 0:
-        way.append((row, column))
-        a, b = min(_NEIGHBOURS, key=lambda step: float(total[row + 1 + step[0], column + 1 + step[1]]))
-        row, column = row + a, column + b
-    return way
+    """The cost (S, H, W) of the cheapest way from each cell to each of ``stops`` (S, 2): that of all cells on it."""
+    entered = np.flatnonzero(np.isfinite(cost))
+    left = np.concatenate([entered + a * cost.shape[1] + b for a, b in _NEIGHBOURS])
+    paid = np.concatenate([np.hypot(a, b) * cost.ravel()[entered] for a, b in _NEIGHBOURS])
+    ends = left, np.tile(entered, len(_NEIGHBOURS))
+    graph = scipy.sparse.csr_matrix((paid, ends), shape=(cost.size, cost.size))
+    total = scipy.sparse.csgraph.dijkstra(graph, indices=np.ravel_multi_index(tuple(stops.T), cost.shape))
+    return np.asarray(total.reshape(-1, *cost.shape))
 
 
 def _smooth(path: FloatArray, sigma_m: float) -> FloatArray:
     """The path smoothed along its length with a Gaussian; its ends stay."""
-    samples = max(1.0, sigma_m / _CELL)
+    samples = sigma_m / _CELL
     reach = int(3 * samples)
     kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) / samples) ** 2)
     # mirrored through the end points
-    before, after = 2 * path[0] - path[reach:0:-1], 2 * path[-1] - path[-2 : -reach - 2 : -1]
-    padded = np.concatenate([before, path, after])
+    padded = np.pad(path, ((reach, reach), (0, 0)), "reflect", reflect_type="odd")
     return np.stack([np.convolve(padded[:, axis], kernel / kernel.sum(), "valid") for axis in (0, 1)], axis=1)
 
 
@@ -181,15 +177,12 @@ def _clear(room: Room, smooth: FloatArray, safe: FloatArray) -> FloatArray:
 
 def _wander(rng: np.random.Generator, at: FloatArray, period: float) -> FloatArray:
     """A smooth random function of ``at`` (N,) of about unit deviation and the given shortest period."""
-    out = np.zeros(len(at))
-    for k in range(5):
-        out += np.sin(2 * np.pi * (at / (period * (1 + 0.55 * k)) + rng.random()))
-    return np.asarray(out * np.sqrt(2 / 5))
+    periods = period * (1 + 0.55 * np.arange(5)[:, None])
+    waves = np.sin(2 * np.pi * (at / periods + rng.random((5, 1))))
+    return np.asarray(waves.sum(axis=0) * np.sqrt(2 / 5))
 
 
-def _look(
-    plan: _Plan, rng: np.random.Generator, position: FloatArray, at: FloatArray, kind: Literal["mapping", "query"]
-) -> FloatArray:
+def _look(plan: _Plan, rng: np.random.Generator, position: FloatArray, at: FloatArray, kind: Kind) -> FloatArray:
     """The yaw (N,) in radians: swaying about the way to the room's middle, away from what is too near or blank.
 
     Of the yaws in steps of 5 degrees the cheapest sequence that turns at most two steps a frame is taken (Viterbi).
@@ -220,12 +213,10 @@ def _look(
 def _view(plan: _Plan, position: FloatArray, yaws: FloatArray) -> FloatArray:
     """How far (N, Y) in metres one sees around each direction; the blank wall counts as if it were very near."""
     rows, columns = plan.free.shape
-    x, y = (np.arange(n) * _CELL + _CELL / 2 for n in (columns, rows))
-    grid = np.stack(np.meshgrid(x, y), axis=-1)
-    tall = [s for s in plan.room.solids if s.centre[2] + s.size[2] / 2 > 1.0 and s.size[0] * s.size[1] > 0.01]
     blocked = np.zeros((rows, columns), dtype=bool)
-    for solid in tall:
-        blocked |= solid.distance(grid) < 0
+    for solid in plan.room.solids:
+        if solid.centre[2] + solid.size[2] / 2 > 1.0 and solid.size[0] * solid.size[1] > 0.01:
+            blocked |= solid.distance(plan.middles) < 0
     origin, right, _ = plan.room.blank_wall
     step = max(plan.room.size[:2]) / _LOOK_STEPS
     direction = np.stack([np.cos(yaws), np.sin(yaws)], axis=-1)

@@ -7,17 +7,20 @@ SLAM system leaves it. The query bag has no map in /tf; the true pose of base_li
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 
-from neumap.arrays import Float32Array, FloatArray, ImageArray, IntArray
-from neumap.errors import DataError, MissingDependencyError
-from neumap.geometry.se3 import invert_pose, make_pose, quat_from_matrix, rotation_exp
+from neumap.arrays import Float32Array, FloatArray, IntArray
+from neumap.errors import DataError
+from neumap.geometry.se3 import invert_pose, make_pose, rotation_exp
+from neumap.io.bags.messages import header, message, pose, transform, typestore
+from neumap.io.bags.topics import CAMERA_INFO, COMPRESSED_IMAGE, IMAGE, ODOMETRY, POSE, TF
 from neumap.io.bags.writer import BagWriter
 from neumap.io.camera_info import find_camera_info, read_camera_info
 from neumap.io.files import PathLike
@@ -26,7 +29,11 @@ from neumap.io.stamps import NS_PER_SECOND
 from neumap.io.trajectories import poses_at, read_trajectory
 from neumap.io.tum import read_image_list
 from neumap.records import Camera, Trajectory
-from neumap.virtual import room as virtual_room
+from neumap.virtual.drive import lengths_along
+from neumap.virtual.render import render
+from neumap.virtual.scene import Room
+from neumap.virtual.sensor import JPEG, covered_lens, sensor_image
+from neumap.virtual.world import EPOCH_NS
 
 IMAGE_TOPIC = "/camera/color/image_raw/compressed"
 INFO_TOPIC = "/camera/color/camera_info"
@@ -35,15 +42,18 @@ ODOMETRY_TOPIC = "/odom"
 TRUTH_TOPIC = "/ground_truth/pose"
 MAP, ODOM, BASE, OPTICAL = "map", "odom", "base_link", "camera_color_optical_frame"
 
-QUERY_HZ = 10
-COVERED_S = 4.0
-# odometry reads so much too far, and turns to the left though the robot does not
-OVER_READS = 0.02
-TURNS_DEG_PER_M = 1.0
-_QUERY_START_NS = virtual_room.EPOCH_NS + 90_000 * NS_PER_SECOND
+# QUERY_HZ: images a second of a query bag; COVERED_S: how long its lens is covered, more than a localizer overlooks.
+QUERY_HZ, COVERED_S = 10, 4.0
+# OVER_READS: share by which odometry reads too far; TURNS_DEG_PER_M: how it turns left though the robot does not. Both
+# are those of cheap wheels.
+OVER_READS, TURNS_DEG_PER_M = 0.02, 1.0
+# _QUERY_START_NS: when a query bag starts: on another day than the mapping.
+_QUERY_START_NS = EPOCH_NS + 90_000 * NS_PER_SECOND
+# _SPEED: of the robot at most, in m/s; _ASIDE_M, _ASIDE_DEG: how far its second drive is off the first and looks aside.
 _SPEED, _ASIDE_M, _ASIDE_DEG = 0.6, 0.15, 15.0
+# _AHEAD_M, _DOWN_DEG: where the camera sits before base_link, and how it is tilted.
 _AHEAD_M, _DOWN_DEG = 0.2, 7.0
-_QUALITY = [cv2.IMWRITE_JPEG_QUALITY, 92]
+_UP = np.array([0.0, 0.0, 1.0])
 
 Step = Callable[[int, int], None]
 
@@ -66,7 +76,7 @@ class RobotDrive:
 
 
 def robot_drive(camera_path: Trajectory, seed: int) -> RobotDrive:
-    """The drive of a robot that carries its camera along ``camera_path``, 0.2 m ahead of base_link, tilted down.
+    """Return the drive of a robot that carries its camera along ``camera_path``, 0.2 m ahead of base_link, tilted down.
 
     The camera is mounted at the height that keeps base_link on the floor on average.
     """
@@ -79,27 +89,21 @@ def robot_drive(camera_path: Trajectory, seed: int) -> RobotDrive:
 
 
 def drifting_odometry(map_from_base: FloatArray, seed: int) -> FloatArray:
-    """Poses odom_from_base (N, 4, 4) that wheels would tell of a drive (N, 4, 4), from the identity on.
+    """Return poses odom_from_base (N, 4, 4) that wheels would tell of a drive (N, 4, 4), from the identity on.
 
     They drift by 2 % of the distance and 1 degree per metre, with some noise; the same for the same seed.
     """
     rng = np.random.default_rng([seed, 4])
     steps = invert_pose(map_from_base[:-1]) @ map_from_base[1:]
     distance = np.linalg.norm(steps[:, :3, 3], axis=1)
-    turns = np.zeros((len(steps), 3))
-    turns[:, 2] = np.deg2rad(TURNS_DEG_PER_M * distance + rng.normal(0, 0.02, len(steps)))
-    told = make_pose(
-        steps[:, :3, :3] @ rotation_exp(turns),
-        (1 + OVER_READS) * steps[:, :3, 3] + rng.normal(0, 0.001, (len(steps), 3)),
-    )
-    poses = [np.eye(4)]
-    for step in told:
-        poses.append(poses[-1] @ step)
-    return np.array(poses)
+    turns = np.deg2rad(TURNS_DEG_PER_M * distance + rng.normal(0, 0.02, len(steps)))
+    moves = (1 + OVER_READS) * steps[:, :3, 3] + rng.normal(0, 0.001, (len(steps), 3))
+    told = make_pose(steps[:, :3, :3] @ rotation_exp(turns[:, None] * _UP), moves)
+    return np.array(list(accumulate(told, np.matmul, initial=np.eye(4))))
 
 
 def record_mapping(path: PathLike, folder: PathLike, *, seed: int = 0, progress: Step = lambda *_: None) -> None:
-    """Writes the images, depth and poses of a TUM folder as :func:`~.room.write_tum` makes it to the bag ``path``.
+    """Write the images, depth and poses of a TUM folder as :func:`~.world.write_tum` makes it to the bag ``path``.
 
     An older bag of that name is replaced. Raises :class:`~neumap.errors.DataError` where the folder cannot be read
     or the bag not written, :class:`~neumap.errors.MissingDependencyError` without rosbags.
@@ -120,7 +124,7 @@ def record_mapping(path: PathLike, folder: PathLike, *, seed: int = 0, progress:
 
 def record_query(
     path: PathLike,
-    room: virtual_room.Room,
+    room: Room,
     camera: Camera,
     mapped: FloatArray,
     seconds: float,
@@ -128,38 +132,35 @@ def record_query(
     seed: int = 0,
     progress: Step = lambda *_: None,
 ) -> Covered:
-    """Drives for some ``seconds`` about where it was ``mapped`` (N, 4, 4) and writes the bag ``path``.
+    """Drive for some ``seconds`` about where it was ``mapped`` (N, 4, 4) and write the bag ``path``.
 
     10 images a second are taken; in the middle of the drive the lens is covered for four seconds, which are returned,
     while the robot drives on. Raises as :func:`record_mapping` does.
     """
-    count = round(seconds * QUERY_HZ)
+    count, covered_count = round(seconds * QUERY_HZ), round(COVERED_S * QUERY_HZ)
     poses = drive_again(mapped, count, seed)
     stamps = _QUERY_START_NS + NS_PER_SECOND // QUERY_HZ * np.arange(count, dtype=np.int64)
-    drive = robot_drive(Trajectory(stamps, poses), seed)
-    covered_count = round(COVERED_S * QUERY_HZ)
     first = (count - covered_count) // 2
-    with _Recorder(path, camera, drive) as recorder:
+    with _Recorder(path, camera, robot_drive(Trajectory(stamps, poses), seed)) as recorder:
         for index in range(count):
             if first <= index < first + covered_count:
-                image = _black(camera, seed, index)
+                image = covered_lens(np.random.default_rng([seed, 5, index]), (camera.height, camera.width, 3))
             else:
-                rendered, _ = virtual_room.render(room, camera, poses[index])
-                image = virtual_room.sensor_image(rendered, camera, poses, index, seed + 2)
+                image = sensor_image(render(room, camera, poses[index])[0], camera, poses, index, seed + 2)
             recorder.transforms(index)
-            recorder.image(index, cv2.imencode(".jpg", image, _QUALITY)[1].tobytes())
+            recorder.image(index, cv2.imencode(".jpg", image, JPEG)[1].tobytes())
             recorder.truth(index)
             progress(index + 1, count)
     return Covered(int(stamps[first]), int(stamps[first + covered_count]))
 
 
 def drive_again(poses: FloatArray, count: int, seed: int) -> FloatArray:
-    """``count`` poses (count, 4, 4), 0.1 s apart, of a camera that follows a part of the way of ``poses`` (N, 4, 4).
+    """Return poses (``count``, 4, 4), 0.1 s apart, of a camera that follows a part of the way of ``poses`` (N, 4, 4).
 
     At 0.6 m/s or, where the way is short, slower; up to 0.15 m beside it and below it, looking up to 15 degrees aside.
     """
     rng = np.random.default_rng([seed, 6])
-    along = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(poses[:, :3, 3], axis=0), axis=1))])
+    along = lengths_along(poses[:, :3, 3])
     length = min(float(along[-1]), _SPEED * (count - 1) / QUERY_HZ)
     at = rng.uniform(0, along[-1] - length) + np.linspace(0, length, count)
     # micrometres as nanoseconds: interpolation is the same along a way as in time
@@ -167,15 +168,8 @@ def drive_again(poses: FloatArray, count: int, seed: int) -> FloatArray:
     out, _ = poses_at(way, np.rint(1e6 * at).astype(np.int64), max_gap_ns=2**62)
     side, turn = (np.sin(2 * np.pi * (at / period + rng.random())) for period in (3.7, 4.9))
     out[:, :3, 3] += _ASIDE_M * side[:, None] * out[:, :3, 0] - [0.0, 0.0, _ASIDE_M]
-    turns = np.zeros((count, 3))
-    turns[:, 2] = np.deg2rad(_ASIDE_DEG) * turn
-    out[:, :3, :3] = rotation_exp(turns) @ out[:, :3, :3]
+    out[:, :3, :3] = rotation_exp((np.deg2rad(_ASIDE_DEG) * turn)[:, None] * _UP) @ out[:, :3, :3]
     return out
-
-
-def _black(camera: Camera, seed: int, index: int) -> ImageArray:
-    rng = np.random.default_rng([seed, 5, index])
-    return np.clip(rng.normal(3, 1.5, (camera.height, camera.width, 3)), 0, 255).astype(np.uint8)
 
 
 class _Recorder:
@@ -185,15 +179,21 @@ class _Recorder:
     """
 
     def __init__(self, path: PathLike, camera: Camera, drive: RobotDrive) -> None:
-        self._camera, self._drive = camera, drive
-        typestore = _typestore()
-        self._types = typestore.types
-        self._bag = BagWriter(path, typestore, overwrite=True)
+        self._drive = drive
+        self._bag = BagWriter(path, typestore(), overwrite=True)
+        k = camera.matrix
+        arrays = {"d": camera.distortion, "k": k, "r": np.eye(3), "p": np.column_stack([k, np.zeros(3)])}
+        self._calibration: dict[str, Any] = {
+            "height": camera.height,
+            "width": camera.width,
+            "distortion_model": camera.distortion_model,
+            **{name: np.ravel(values) for name, values in arrays.items()},
+        }
 
     def __enter__(self) -> _Recorder:
         self._bag.__enter__()
-        mount = self._transform(0, BASE, OPTICAL, self._drive.base_from_camera)
-        self._write(0, "/tf_static", "tf2_msgs/msg/TFMessage", latched=True, transforms=[mount])
+        mount = transform(self._stamp(0), BASE, OPTICAL, self._drive.base_from_camera)
+        self._write(0, "/tf_static", TF, latched=True, transforms=[mount])
         return self
 
     def __exit__(self, *error: Any) -> None:
@@ -203,116 +203,37 @@ class _Recorder:
             raise DataError(f"cannot write the bag {self._bag.path}: {failure.strerror or failure}") from failure
 
     def transforms(self, index: int, map_from_odom: FloatArray | None = None) -> None:
-        """odom -> base_link on /tf, after map -> odom where that is given, and odometry."""
-        odom_from_base = self._drive.odom_from_base[index]
-        links = [self._transform(index, ODOM, BASE, odom_from_base)]
-        if map_from_odom is not None:
-            links.insert(0, self._transform(index, MAP, ODOM, map_from_odom))
-        self._write(index, "/tf", "tf2_msgs/msg/TFMessage", transforms=links)
-        zero = self._make("geometry_msgs/msg/Vector3", x=0.0, y=0.0, z=0.0)
-        twist = self._make("geometry_msgs/msg/Twist", linear=zero, angular=zero)
-        unknown = np.zeros(36)
-        self._write(
-            index,
-            ODOMETRY_TOPIC,
-            "nav_msgs/msg/Odometry",
-            header=self._header(index, ODOM),
-            child_frame_id=BASE,
-            pose=self._make(
-                "geometry_msgs/msg/PoseWithCovariance", pose=self._pose(odom_from_base), covariance=unknown
-            ),
-            twist=self._make("geometry_msgs/msg/TwistWithCovariance", twist=twist, covariance=unknown),
-        )
+        """Write odom -> base_link on /tf, after map -> odom where that is given, and odometry."""
+        stamp_ns, odom_from_base = self._stamp(index), self._drive.odom_from_base[index]
+        links = [] if map_from_odom is None else [transform(stamp_ns, MAP, ODOM, map_from_odom)]
+        self._write(index, "/tf", TF, transforms=[*links, transform(stamp_ns, ODOM, BASE, odom_from_base)])
+        where = {"pose": pose(odom_from_base)}
+        self._write(index, ODOMETRY_TOPIC, ODOMETRY, ODOM, child_frame_id=BASE, pose=where)
 
     def image(self, index: int, jpeg: bytes) -> None:
-        """An image and its calibration."""
-        camera, header = self._camera, self._header(index, OPTICAL)
-        whole = self._make(
-            "sensor_msgs/msg/RegionOfInterest", x_offset=0, y_offset=0, height=0, width=0, do_rectify=False
-        )
-        self._write(
-            index,
-            INFO_TOPIC,
-            "sensor_msgs/msg/CameraInfo",
-            header=header,
-            height=camera.height,
-            width=camera.width,
-            distortion_model=camera.distortion_model,
-            d=np.asarray(camera.distortion),
-            k=camera.matrix.reshape(-1),
-            r=np.eye(3).reshape(-1),
-            p=np.column_stack([camera.matrix, np.zeros(3)]).reshape(-1),
-            binning_x=0,
-            binning_y=0,
-            roi=whole,
-        )
+        """Write an image and its calibration."""
+        self._write(index, INFO_TOPIC, CAMERA_INFO, OPTICAL, **self._calibration)
         data = np.frombuffer(jpeg, dtype=np.uint8)
-        self._write(index, IMAGE_TOPIC, "sensor_msgs/msg/CompressedImage", header=header, format="jpeg", data=data)
+        self._write(index, IMAGE_TOPIC, COMPRESSED_IMAGE, OPTICAL, format="jpeg", data=data)
 
     def depth(self, index: int, metres: Float32Array) -> None:
-        """Depth that is registered to the image, written in millimetres."""
+        """Write depth that is registered to the image, in millimetres."""
         millimetres = np.clip(np.rint(1000 * metres), 0, 65535).astype("<u2")
         height, width = millimetres.shape
-        self._write(
-            index,
-            DEPTH_TOPIC,
-            "sensor_msgs/msg/Image",
-            header=self._header(index, OPTICAL),
-            height=height,
-            width=width,
-            encoding="16UC1",
-            is_bigendian=0,
-            step=2 * width,
-            data=millimetres.reshape(-1).view(np.uint8),
-        )
+        shape = {"height": height, "width": width, "step": 2 * width}
+        data = millimetres.reshape(-1).view(np.uint8)
+        self._write(index, DEPTH_TOPIC, IMAGE, OPTICAL, **shape, encoding="16UC1", data=data)
 
     def truth(self, index: int) -> None:
-        """Where base_link really is."""
-        self._write(
-            index,
-            TRUTH_TOPIC,
-            "geometry_msgs/msg/PoseStamped",
-            header=self._header(index, MAP),
-            pose=self._pose(self._drive.map_from_base[index]),
-        )
+        """Write where base_link really is."""
+        self._write(index, TRUTH_TOPIC, POSE, MAP, pose=pose(self._drive.map_from_base[index]))
 
-    def _write(self, index: int, topic: str, type_: str, latched: bool = False, **fields: Any) -> None:
-        self._bag.write(topic, type_, int(self._drive.stamps_ns[index]), self._make(type_, **fields), latched)
+    def _stamp(self, index: int) -> int:
+        return int(self._drive.stamps_ns[index])
 
-    def _make(self, type_: str, **fields: Any) -> Any:
-        return self._types[type_](**fields)
-
-    def _header(self, index: int, frame: str) -> Any:
-        sec, nanosec = divmod(int(self._drive.stamps_ns[index]), NS_PER_SECOND)
-        stamp = self._make("builtin_interfaces/msg/Time", sec=sec, nanosec=nanosec)
-        return self._make("std_msgs/msg/Header", stamp=stamp, frame_id=frame)
-
-    def _transform(self, index: int, parent: str, child: str, pose: FloatArray) -> Any:
-        translation = self._xyz("geometry_msgs/msg/Vector3", pose[:3, 3])
-        inner = self._make(
-            "geometry_msgs/msg/Transform", translation=translation, rotation=self._quaternion(pose[:3, :3])
-        )
-        header = self._header(index, parent)
-        return self._make("geometry_msgs/msg/TransformStamped", header=header, child_frame_id=child, transform=inner)
-
-    def _pose(self, pose: FloatArray) -> Any:
-        position = self._xyz("geometry_msgs/msg/Point", pose[:3, 3])
-        return self._make("geometry_msgs/msg/Pose", position=position, orientation=self._quaternion(pose[:3, :3]))
-
-    def _xyz(self, type_: str, values: FloatArray) -> Any:
-        return self._make(type_, **_named("xyz", values))
-
-    def _quaternion(self, rotation: FloatArray) -> Any:
-        return self._make("geometry_msgs/msg/Quaternion", **_named("xyzw", quat_from_matrix(rotation)))
-
-
-def _named(names: Sequence[str], values: FloatArray) -> dict[str, float]:
-    return {name: float(value) for name, value in zip(names, values, strict=True)}
-
-
-def _typestore() -> Any:
-    try:
-        from rosbags.typesys import Stores, get_typestore
-    except ImportError:
-        raise MissingDependencyError("writing a rosbag needs rosbags: pip install 'neumap[bags]'") from None
-    return get_typestore(Stores.ROS2_JAZZY)
+    def _write(self, index: int, topic: str, type_: str, frame: str = "", latched: bool = False, **fields: Any) -> None:
+        """Write a message, with a header where it is of a frame."""
+        stamp_ns = self._stamp(index)
+        if frame:
+            fields["header"] = header(stamp_ns, frame)
+        self._bag.write(topic, type_, stamp_ns, message(type_, **fields), latched)

@@ -14,8 +14,9 @@ from neumap.geometry.se3 import invert_pose
 from neumap.records import Camera
 from neumap.virtual.scene import Atlas, Room
 
+# _NEAR: nothing nearer than this is seen, in metres: what z is divided by stays away from 0.
 _NEAR = 0.05
-# rows worked on at a time: the scratch arrays of one strip stay in the processor's cache
+# _STRIP: rows worked on at a time: the scratch arrays of one strip stay in the processor's cache.
 _STRIP = 48
 
 
@@ -69,47 +70,6 @@ def render(
     return np.asarray(image, dtype=np.uint8), depth
 
 
-def expose(
-    image: ImageArray,
-    rng: np.random.Generator,
-    *,
-    gain: float = 1.0,
-    gamma: float = 1.0,
-    noise_sigma: float = 2.0,
-    motion_px: tuple[float, float] = (0.0, 0.0),
-) -> ImageArray:
-    """What a sensor makes of the light: motion blur, exposure, tone curve and noise, in this order.
-
-    ``image`` is (H, W) or (H, W, 3) uint8; ``motion_px`` is how far (x, y) the scene moves during the exposure;
-    ``noise_sigma`` is the noise's standard deviation in grey levels at middle grey, less in the dark.
-    """
-    moved = image
-    if np.hypot(*motion_px) > 0.3:
-        blurred = cv2.filter2D(image, -1, _motion_kernel(motion_px), borderType=cv2.BORDER_REPLICATE)
-        moved = np.asarray(blurred, dtype=np.uint8)
-    levels = np.arange(256) / 255
-    curve = np.clip(gain * levels, 0, 1) ** gamma * 255
-    toned = np.asarray(cv2.LUT(moved, curve.astype(np.float32)), dtype=np.float32)
-    if noise_sigma > 0:
-        spread = noise_sigma * np.sqrt(0.25 + 1.5 * curve / 255)
-        sigma = np.asarray(cv2.LUT(moved, spread.astype(np.float32)), dtype=np.float32)
-        sigma *= rng.standard_normal(toned.shape, dtype=np.float32)
-        toned += sigma
-    return np.asarray(np.clip(np.rint(toned), 0, 255), dtype=np.uint8)
-
-
-def _motion_kernel(motion_px: tuple[float, float]) -> Float32Array:
-    """A line of weight 1 through the middle of an odd-sized kernel, drawn with linear interpolation."""
-    half = int(np.ceil(max(abs(motion_px[0]), abs(motion_px[1])) / 2)) + 1
-    kernel = np.zeros((2 * half + 1, 2 * half + 1), dtype=np.float32)
-    for t in np.linspace(-0.5, 0.5, 8 * half + 1):
-        x, y = half + t * motion_px[0], half + t * motion_px[1]
-        column, row = int(x), int(y)
-        right, low = x - column, y - row
-        kernel[row : row + 2, column : column + 2] += np.outer([1 - low, low], [1 - right, right]).astype(np.float32)
-    return np.asarray(kernel / kernel.sum(), dtype=np.float32)
-
-
 def _key(camera: Camera) -> tuple[int, int, bytes, str, bytes]:
     matrix, distortion = np.asarray(camera.matrix, np.float64), np.asarray(camera.distortion, np.float64)
     return camera.width, camera.height, matrix.tobytes(), camera.distortion_model, distortion.tobytes()
@@ -129,13 +89,13 @@ def _rays(width: int, height: int, matrix: bytes, model: str, distortion: bytes,
         grid = np.stack(np.meshgrid(columns, rows), axis=-1).reshape(-1, 2)
         rays = normalize(camera, grid).reshape(len(rows), len(columns), 2)
         x, y = rays[..., 0], rays[..., 1]
-    # a column without any valid ray gets bounds that nothing lies between
-    x_bounds = np.stack([np.where(np.isnan(x), np.inf, x).min(0), np.where(np.isnan(x), -np.inf, x).max(0)])
-    y_bounds = np.stack([np.where(np.isnan(y), np.inf, y).min(1), np.where(np.isnan(y), -np.inf, y).max(1)])
-    area = 1 / (k[0, 0] * k[1, 1] * samples**2)
-    return _Rays(
-        x.astype(np.float32), y.astype(np.float32), x_bounds.astype(np.float32), y_bounds.astype(np.float32), area
+    # without the NaN of points that have no ray; nothing lies between the bounds of a column that has none
+    x_bounds, y_bounds = (
+        np.stack([np.fmin.reduce(values, axis), np.fmax.reduce(values, axis)]).astype(np.float32)
+        for axis, values in enumerate((x, y))
     )
+    area = 1 / (k[0, 0] * k[1, 1] * samples**2)
+    return _Rays(x.astype(np.float32), y.astype(np.float32), x_bounds, y_bounds, area)
 
 
 def _planes_in_view(geometry: FloatArray, map_from_camera: FloatArray) -> _Planes:
@@ -160,19 +120,14 @@ def _planes_in_view(geometry: FloatArray, map_from_camera: FloatArray) -> _Plane
 
 def _bounds(corners: FloatArray) -> FloatArray:
     """Least and greatest x/z, then y/z, (R, 4) of the parts of the polygons (R, 4, 3) beyond the near plane."""
+    following = np.roll(corners, -1, axis=1)
+    z, next_z = corners[..., 2], following[..., 2]
     with np.errstate(divide="ignore", invalid="ignore"):
-        image = corners[..., :2] / corners[..., 2:]
-    out = np.stack([image.min(axis=1), image.max(axis=1)], axis=-1).reshape(-1, 4)
-    for k in np.flatnonzero(corners[..., 2].min(axis=1) < _NEAR):
-        polygon = corners[k]
-        z, following = polygon[:, 2], np.roll(polygon, -1, axis=0)
-        crossing = (z < _NEAR) != (following[:, 2] < _NEAR)
-        t = (_NEAR - z[crossing]) / (following[crossing, 2] - z[crossing])
-        cut = polygon[crossing] + t[:, None] * (following[crossing] - polygon[crossing])
-        polygon = np.concatenate([polygon[z >= _NEAR], cut])
-        image = polygon[:, :2] / polygon[:, 2:]
-        out[k] = np.stack([image.min(axis=0), image.max(axis=0)], axis=-1).reshape(4)
-    return out
+        cut = corners + ((_NEAR - z) / (next_z - z))[..., None] * (following - corners)
+        points = np.concatenate([corners, cut], axis=1)
+        seen = np.concatenate([z >= _NEAR, (z < _NEAR) != (next_z < _NEAR)], axis=1)
+        image = np.where(seen[..., None], points[..., :2] / points[..., 2:], np.nan)
+    return np.stack([np.nanmin(image, axis=1), np.nanmax(image, axis=1)], axis=-1).reshape(-1, 4)
 
 
 def _trace(planes: _Planes, rays: _Rays, atlas: Atlas | None) -> tuple[Float32Array, Float32Array]:
@@ -182,8 +137,8 @@ def _trace(planes: _Planes, rays: _Rays, atlas: Atlas | None) -> tuple[Float32Ar
     """
     nearest = np.zeros(rays.shape, dtype=np.float32)
     place = np.full((2, *rays.shape) if atlas is not None else (2, 0, 0), -9, dtype=np.float32)
-    least_x, greatest_x = rays.x_bounds[0].min(), rays.x_bounds[1].max()
-    least_y, greatest_y = rays.y_bounds[0].min(), rays.y_bounds[1].max()
+    least_x, greatest_x = np.nanmin(rays.x_bounds[0]), np.nanmax(rays.x_bounds[1])
+    least_y, greatest_y = np.nanmin(rays.y_bounds[0]), np.nanmax(rays.y_bounds[1])
     x_low, x_high, y_low, y_high = planes.bounds.T
     visible = (x_high >= least_x) & (x_low <= greatest_x) & (y_high >= least_y) & (y_low <= greatest_y)
     all_forms = planes.forms.astype(np.float32)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 import cv2
 import numpy as np
@@ -12,9 +13,14 @@ import numpy.typing as npt
 from neumap.arrays import Float32Array, FloatArray, ImageArray
 from neumap.errors import ConfigError
 
-# cv2.remap addresses its source with 16 bit
+# Size: along x, y and z, in metres.
+Size: TypeAlias = tuple[float, float, float]
+
+# _LARGEST_ATLAS: pixels along a side: cv2.remap addresses its source with 16 bit.
 _LARGEST_ATLAS = 32766
+# _MAX_LEVELS: of a texture's resolution, each half of the one before; the last is a 64th of it.
 _MAX_LEVELS = 7
+# _LIGHT_CELL: light is computed on a grid of this width, in metres, and interpolated.
 _LIGHT_CELL = 0.1
 
 
@@ -86,7 +92,7 @@ class Room:
     of a stretch of one wall that has nothing on it nor before it.
     """
 
-    size: tuple[float, float, float]
+    size: Size
     rectangles: tuple[Rectangle, ...]
     solids: tuple[Solid, ...]
     blank_wall: FloatArray
@@ -95,57 +101,57 @@ class Room:
 
 
 def assemble(
-    size: tuple[float, float, float],
+    size: Size,
     rectangles: Sequence[Rectangle],
     solids: Sequence[Solid],
     lamps: FloatArray,
     blank_wall: FloatArray,
 ) -> Room:
-    """The room of these parts, with the light of the ``lamps`` (K, 3), map frame, painted into the textures."""
+    """Make the room of these parts, with the light of the ``lamps`` (K, 3), map frame, painted into the textures."""
     geometry = np.stack([np.stack([r.origin, r.right, r.down]) for r in rectangles])
-    atlas = _pack([r.texture for r in _illuminated(rectangles, solids, size, lamps)])
-    lit = []
-    for rectangle, (x, y, width, height) in zip(rectangles, atlas.levels[:, 0].astype(int), strict=True):
-        # a view of the atlas, so that the textures are in memory once
-        lit.append(replace(rectangle, texture=atlas.image[y : y + height, x : x + width]))
+    atlas = _pack(_illuminated(rectangles, solids, size, lamps))
+    # views of the atlas, so that the textures are in memory once
+    lit = [
+        replace(rectangle, texture=atlas.image[y : y + height, x : x + width])
+        for rectangle, (x, y, width, height) in zip(rectangles, atlas.levels[:, 0].astype(int), strict=True)
+    ]
     return Room(size, tuple(lit), tuple(solids), blank_wall, geometry, atlas)
 
 
 def _illuminated(
-    rectangles: Sequence[Rectangle], solids: Sequence[Solid], size: tuple[float, float, float], lamps: FloatArray
-) -> list[Rectangle]:
-    """The rectangles with diffuse light, shadows of the solids included, multiplied into their textures."""
-    grids, points, normals = [], [], []
-    for rectangle in rectangles:
-        rows = max(2, round(float(np.linalg.norm(rectangle.down)) / _LIGHT_CELL))
-        columns = max(2, round(float(np.linalg.norm(rectangle.right)) / _LIGHT_CELL))
-        u = ((np.arange(columns) + 0.5) / columns)[None, :, None]
-        v = ((np.arange(rows) + 0.5) / rows)[:, None, None]
-        cells = rectangle.origin + u * rectangle.right + v * rectangle.down
-        # lifted off its own solid, which would otherwise cast its shadow on it
-        points.append((cells + 2e-3 * rectangle.normal).reshape(-1, 3))
-        normals.append(np.broadcast_to(rectangle.normal, points[-1].shape))
-        grids.append((rows, columns))
-    light = _light(np.concatenate(points), np.concatenate(normals), solids, size, lamps)
-    out, start = [], 0
-    for rectangle, (rows, columns) in zip(rectangles, grids, strict=True):
-        cell = light[start : start + rows * columns].reshape(rows, columns)
-        start += rows * columns
-        if rectangle.luminous:
-            out.append(rectangle)
-            continue
-        height, width = rectangle.texture.shape[:2]
-        gain = cv2.resize(cell, (width, height), interpolation=cv2.INTER_LINEAR)
-        texture = cv2.convertScaleAbs(rectangle.texture * gain[..., None])
-        out.append(replace(rectangle, texture=np.asarray(texture, dtype=np.uint8)))
+    rectangles: Sequence[Rectangle], solids: Sequence[Solid], size: Size, lamps: FloatArray
+) -> list[ImageArray]:
+    """The textures multiplied by diffuse light, shadows of the solids included."""
+    cells = [_light_cells(rectangle) for rectangle in rectangles]
+    counts = [cell.size // 3 for cell in cells]
+    normals = np.repeat([rectangle.normal for rectangle in rectangles], counts, axis=0)
+    light = _light(np.concatenate([cell.reshape(-1, 3) for cell in cells]), normals, solids, size, lamps)
+    out = []
+    for rectangle, cell, of_cell in zip(rectangles, cells, np.split(light, np.cumsum(counts)[:-1]), strict=True):
+        texture = rectangle.texture
+        if not rectangle.luminous:
+            shape = texture.shape[1::-1]
+            gain = cv2.resize(of_cell.reshape(cell.shape[:2]), shape, interpolation=cv2.INTER_LINEAR)
+            texture = np.asarray(cv2.convertScaleAbs(texture * gain[..., None]), dtype=np.uint8)
+        out.append(texture)
     return out
+
+
+def _light_cells(rectangle: Rectangle) -> FloatArray:
+    """Points (rows, columns, 3) that light is computed at, lifted off the solid that would else shade them."""
+    columns, rows = (
+        max(2, round(float(np.linalg.norm(edge)) / _LIGHT_CELL)) for edge in (rectangle.right, rectangle.down)
+    )
+    u = ((np.arange(columns) + 0.5) / columns)[None, :, None]
+    v = ((np.arange(rows) + 0.5) / rows)[:, None, None]
+    return np.asarray(rectangle.origin + u * rectangle.right + v * rectangle.down + 2e-3 * rectangle.normal)
 
 
 def _light(
     points: FloatArray,
     normals: FloatArray,
     solids: Sequence[Solid],
-    size: tuple[float, float, float],
+    size: Size,
     lamps: FloatArray,
 ) -> Float32Array:
     """Brightness (N,) around 1 of points (N, 3) with normals (N, 3)."""
@@ -195,38 +201,42 @@ def _blocked(start: Float32Array, ray: Float32Array, solid: Solid) -> npt.NDArra
 
 def _pack(textures: Sequence[ImageArray]) -> Atlas:
     """Shelf packing of every texture's mip levels, each with a border of one repeated pixel for the interpolation."""
-    pyramids = []
-    for texture in textures:
-        pyramid = [texture]
-        while len(pyramid) < _MAX_LEVELS and min(pyramid[-1].shape[:2]) >= 4:
-            height, width = pyramid[-1].shape[:2]
-            half = cv2.resize(pyramid[-1], ((width + 1) // 2, (height + 1) // 2), interpolation=cv2.INTER_AREA)
-            pyramid.append(np.asarray(half, dtype=np.uint8))
-        pyramids.append(pyramid)
-    pieces = [(k, level, image) for k, pyramid in enumerate(pyramids) for level, image in enumerate(pyramid)]
+    pieces = [
+        (k, level, cv2.copyMakeBorder(image, 1, 1, 1, 1, cv2.BORDER_REPLICATE))
+        for k, texture in enumerate(textures)
+        for level, image in enumerate(_pyramid(texture))
+    ]
     pieces.sort(key=lambda piece: -piece[2].shape[0])
-    levels = np.zeros((len(textures), _MAX_LEVELS, 4), dtype=np.float32)
-    areas, widths = zip(*((image.size / 3, image.shape[1] + 2) for _, _, image in pieces), strict=True)
+    areas, widths = zip(*(((p.shape[0] - 2) * (p.shape[1] - 2), p.shape[1]) for _, _, p in pieces), strict=True)
     atlas_width = max(int(np.sqrt(1.2 * sum(areas))), *widths)
-    filled: list[int] = []
-    tops: list[int] = []
-    bottom = 0
-    for k, level, image in pieces:
-        height, width = image.shape[:2]
-        shelf = next((n for n, x in enumerate(filled) if x + width + 2 <= atlas_width), len(filled))
-        if shelf == len(filled):
-            filled.append(0)
-            tops.append(bottom)
-            bottom += height + 2
-        levels[k, level] = (filled[shelf] + 1, tops[shelf] + 1, width, height)
-        filled[shelf] += width + 2
+    levels = np.zeros((len(textures), _MAX_LEVELS, 4), dtype=np.float32)
+    # how far each shelf is filled, and its top
+    shelves: list[list[int]] = []
+    placed, bottom = [], 0
+    for k, level, piece in pieces:
+        height, width = piece.shape[:2]
+        shelf = next((s for s in shelves if s[0] + width <= atlas_width), None)
+        if shelf is None:
+            shelf = [0, bottom]
+            shelves.append(shelf)
+            bottom += height
+        x, y = shelf
+        placed.append((piece, slice(y, y + height), slice(x, x + width)))
+        # levels that a small texture does not have repeat the last that it has
+        levels[k, level:] = (x + 1, y + 1, width - 2, height - 2)
+        shelf[0] += width
     if max(bottom, atlas_width) > _LARGEST_ATLAS:
         raise ConfigError("the textures of the virtual room take too much space: give less detail or a smaller room")
     out = np.zeros((bottom, atlas_width, 3), dtype=np.uint8)
-    for k, level, image in pieces:
-        x, y = int(levels[k, level, 0]) - 1, int(levels[k, level, 1]) - 1
-        bordered = cv2.copyMakeBorder(image, 1, 1, 1, 1, cv2.BORDER_REPLICATE)
-        out[y : y + bordered.shape[0], x : x + bordered.shape[1]] = bordered
-    for k, pyramid in enumerate(pyramids):
-        levels[k, len(pyramid) :] = levels[k, len(pyramid) - 1]
+    for piece, rows, columns in placed:
+        out[rows, columns] = piece
     return Atlas(out, levels)
+
+
+def _pyramid(texture: ImageArray) -> list[ImageArray]:
+    out = [texture]
+    while len(out) < _MAX_LEVELS and min(out[-1].shape[:2]) >= 4:
+        height, width = out[-1].shape[:2]
+        half = cv2.resize(out[-1], ((width + 1) // 2, (height + 1) // 2), interpolation=cv2.INTER_AREA)
+        out.append(np.asarray(half, dtype=np.uint8))
+    return out

@@ -2,26 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import cv2
 import numpy as np
+import numpy.typing as npt
+import yaml
 
-from neumap.arrays import ImageArray
+from neumap.arrays import FloatArray, ImageArray
 from neumap.errors import DataError
 from neumap.geometry.cameras import make_camera
+from neumap.geometry.se3 import make_pose
 from neumap.io.camera_info import CAMERA_INFO
 from neumap.io.files import PathLike
+from neumap.io.stamps import format_stamp
+from neumap.io.trajectories import write_trajectory
 from neumap.progress import Progress
-from neumap.records import Camera
-from neumap.virtual import room as virtual_room
+from neumap.records import Camera, Trajectory
+from neumap.virtual.drive import drive
+from neumap.virtual.layout import make_room
+from neumap.virtual.render import render
+from neumap.virtual.scene import Room
+from neumap.virtual.sensor import JPEG, covered_lens, sensor_image
 
 MAPPING, QUERY, NEGATIVES = "mapping", "query", "negatives"
 
-# another day
-_QUERY_START_NS = virtual_room.EPOCH_NS + 86_400_000_000_000
+# EPOCH_NS: when the mapping drive starts; the query drive does on another day.
+EPOCH_NS = 1_700_000_000_000_000_000
+_QUERY_START_NS = EPOCH_NS + 86_400_000_000_000
+# _FRAME_NS: time between two frames, 5 Hz.
+_FRAME_NS = 200_000_000
+# DEPTH_SCALE: steps of a depth image per metre, as TUM has them.
+DEPTH_SCALE = 5000
+# _OTHER_ROOM_SEED: how much further the seed of the room is that was not mapped.
 _OTHER_ROOM_SEED = 1000
 
 
@@ -46,70 +63,134 @@ class VirtualWorld:
         matrix = [self.focal_px, 0, centre_x, 0, self.focal_px, centre_y, 0, 0, 1]
         return make_camera(self.width, self.height, matrix)
 
+    def room(self, seed: int) -> Room:
+        """Return the furnished room of a seed."""
+        return make_room(seed, self.room_m, detail=self.texture_px_per_m)
+
 
 SMALL = VirtualWorld(320, 240, 262.0, (4.5, 4.0, 2.7), 250.0, 60, 12, 4, 16.0)
 NORMAL = VirtualWorld()
 
 
-def write_world(
-    folder: PathLike,
-    world: VirtualWorld,
-    seed: int = 0,
-    progress: Progress = lambda *_: None,
-) -> virtual_room.Room:
-    """Write the TUM folders ``mapping`` (with depth) and ``query`` and the folder of images ``negatives``; the room.
+def write_world(folder: PathLike, world: VirtualWorld, seed: int = 0, progress: Progress = lambda *_: None) -> Room:
+    """Write the TUM folders ``mapping`` (with depth) and ``query`` and the folder of images ``negatives``.
 
-    The negatives are views of another room, a blank wall, noise, and what a covered lens sees. The same for the same
-    seed. Raises :class:`~neumap.errors.DataError` where the folder cannot be written.
+    Returns the room. The negatives are views of another room, a blank wall, noise, and what a covered lens sees. The
+    same for the same seed. Raises :class:`~neumap.errors.DataError` where the folder cannot be written.
     """
     folder, camera = Path(folder), world.camera
-
-    def stage(name: str) -> Callable[[int, int], None]:
-        def step(done: int, total: int) -> None:
-            progress(name, done, total)
-
-        return step
-
     progress("furnish room", 0, 1)
-    room = virtual_room.make_room(seed, world.room_m, detail=world.texture_px_per_m)
-    mapping = virtual_room.drive(room, seed, world.mapping_frames, "mapping")
-    query = virtual_room.drive(room, seed, world.query_frames, "query")
+    room = world.room(seed)
+    mapping = drive(room, seed, world.mapping_frames, "mapping")
+    query = drive(room, seed, world.query_frames, "query")
     progress("furnish room", 1, 1)
-    virtual_room.write_tum(folder / MAPPING, room, camera, mapping, seed=seed, progress=stage("record mapping"))
-    virtual_room.write_tum(
-        folder / QUERY,
-        room,
-        camera,
-        query,
-        with_depth=False,
-        seed=seed + 1,
-        start_ns=_QUERY_START_NS,
-        progress=stage("record query"),
-    )
+    step = partial(progress, "record mapping")
+    write_tum(folder / MAPPING, room, camera, mapping, seed=seed, progress=step)
+    start_ns, step = _QUERY_START_NS, partial(progress, "record query")
+    write_tum(folder / QUERY, room, camera, query, False, seed=seed + 1, start_ns=start_ns, progress=step)
     progress("record negatives", 0, 1)
-    try:
-        (folder / NEGATIVES).mkdir(parents=True, exist_ok=True)
+    with _folder_of_images(folder / NEGATIVES, camera) as negatives:
         for name, image in _negatives(room, world, seed):
-            (folder / NEGATIVES / f"{name}.png").write_bytes(cv2.imencode(".png", image)[1].tobytes())
-        text = virtual_room.camera_info_yaml(camera, "virtual_camera")
-        (folder / NEGATIVES / CAMERA_INFO).write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise DataError(f"cannot write the images to {folder}: {error.strerror or error}") from error
+            _write_image(negatives / f"{name}.png", image)
     progress("record negatives", 1, 1)
     return room
 
 
-def _negatives(room: virtual_room.Room, world: VirtualWorld, seed: int) -> Iterator[tuple[str, ImageArray]]:
+def _negatives(room: Room, world: VirtualWorld, seed: int) -> Iterator[tuple[str, ImageArray]]:
     """Names and images that show nothing of the mapped room, or nothing that tells where in it."""
     camera, rng = world.camera, np.random.default_rng([seed, 3])
     shape = (world.height, world.width)
-    wall = virtual_room.blank_wall_view(room, camera)
-    image, _ = virtual_room.render(room, camera, wall)
-    yield "blank_wall", virtual_room.sensor_image(image, camera, wall[None], 0, seed)
+    wall = blank_wall_view(room, camera)
+    yield "blank_wall", sensor_image(render(room, camera, wall)[0], camera, wall[None], 0, seed)
     yield "noise", rng.integers(0, 256, shape, dtype=np.uint8)
-    yield "covered_lens", np.clip(rng.normal(3, 1.5, shape), 0, 255).astype(np.uint8)
-    other = virtual_room.make_room(seed + _OTHER_ROOM_SEED, world.room_m, detail=world.texture_px_per_m)
-    drive = virtual_room.drive(other, seed, 10 * world.other_room_frames, "mapping")
-    for index in range(0, len(drive), 10):
-        image, _ = virtual_room.render(other, camera, drive[index])
-        yield f"other_room_{index:03d}", virtual_room.sensor_image(image, camera, drive, index, seed)
+    yield "covered_lens", covered_lens(rng, shape)
+    other = world.room(seed + _OTHER_ROOM_SEED)
+    poses = drive(other, seed, 10 * world.other_room_frames, "mapping")
+    for index in range(0, len(poses), 10):
+        image, _ = render(other, camera, poses[index])
+        yield f"other_room_{index:03d}", sensor_image(image, camera, poses, index, seed)
+
+
+def blank_wall_view(room: Room, camera: Camera) -> FloatArray:
+    """Return a pose map_from_camera (4, 4) from which the camera sees nothing but the blank stretch of wall."""
+    origin, right, down = room.blank_wall
+    along, below = right / np.linalg.norm(right), down / np.linalg.norm(down)
+    forward = np.cross(along, below)
+    centre, size = camera.matrix[:2, 2], (camera.width, camera.height)
+    reach = np.maximum(centre, size - centre) / np.diag(camera.matrix)[:2]
+    # distortion bends rays by a fraction; half of the stretch is left as a margin for it
+    distance = min(0.5 * min(np.linalg.norm(right) / 2 / reach[0], 1.2 / reach[1]), 1.0)
+    position = origin + right / 2 + down / 2 - distance * forward
+    return make_pose(np.stack([along, below, forward], axis=1), position)
+
+
+def write_tum(
+    folder: PathLike,
+    room: Room,
+    camera: Camera,
+    poses: FloatArray,
+    with_depth: bool = True,
+    *,
+    seed: int = 0,
+    start_ns: int = EPOCH_NS,
+    progress: Callable[[int, int], object] = lambda *_: None,
+) -> None:
+    """Write the images that ``camera`` takes at ``poses`` (N, 4, 4) as a TUM RGB-D folder with camera_info.yaml.
+
+    Images pass through :func:`~neumap.virtual.sensor.sensor_image`; depth is exact, in 1/5000 m. ``progress`` is called
+    with the number of frames done and of all. Raises :class:`~neumap.errors.DataError` where the folder cannot be
+    written.
+    """
+    stamps = start_ns + _FRAME_NS * np.arange(len(poses), dtype=np.int64)
+    names = [format_stamp(int(stamp)) for stamp in stamps]
+    titles = {"rgb/{}.jpg": "# color images"}
+    if with_depth:
+        titles["depth/{}.png"] = f"# depth maps (16-bit PNG, {DEPTH_SCALE} = 1 m, registered to the color image)"
+    with _folder_of_images(Path(folder), camera) as to:
+        for index, (name, pose) in enumerate(zip(names, poses, strict=True)):
+            image, depth = render(room, camera, pose)
+            _write_image(to / f"rgb/{name}.jpg", sensor_image(image, camera, poses, index, seed), JPEG)
+            if with_depth:
+                steps = np.clip(np.rint(depth * DEPTH_SCALE), 0, 65535).astype(np.uint16)
+                _write_image(to / f"depth/{name}.png", steps, [cv2.IMWRITE_PNG_COMPRESSION, 3])
+            progress(index + 1, len(poses))
+        write_trajectory(to / "groundtruth.txt", Trajectory(stamps, poses))
+        for path, title in titles.items():
+            lines = [title, "# timestamp filename", *(f"{name} {path.format(name)}" for name in names), ""]
+            (to / f"{Path(path).parent}.txt").write_text("\n".join(lines), encoding="utf-8")
+
+
+@contextmanager
+def _folder_of_images(folder: Path, camera: Camera) -> Iterator[Path]:
+    """Make a folder with the camera's calibration, and say it where writing to it fails."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / CAMERA_INFO).write_text(_camera_info_yaml(camera), encoding="utf-8")
+        yield folder
+    except OSError as error:
+        raise DataError(f"cannot write the images to {folder}: {error.strerror or error}") from error
+
+
+def _camera_info_yaml(camera: Camera) -> str:
+    """The calibration as ROS' camera_calibration package writes it."""
+
+    def matrix(values: FloatArray) -> dict[str, object]:
+        rows, columns = values.shape
+        return {"rows": rows, "cols": columns, "data": values.ravel().tolist()}
+
+    content = {
+        "image_width": camera.width,
+        "image_height": camera.height,
+        "camera_name": "virtual_camera",
+        "camera_matrix": matrix(camera.matrix),
+        "distortion_model": camera.distortion_model,
+        "distortion_coefficients": matrix(np.asarray(camera.distortion).reshape(1, -1)),
+        "rectification_matrix": matrix(np.eye(3)),
+        "projection_matrix": matrix(np.column_stack([camera.matrix, np.zeros(3)])),
+    }
+    return str(yaml.safe_dump(content, sort_keys=False, default_flow_style=None, width=1000))
+
+
+def _write_image(path: Path, image: npt.NDArray[np.integer], options: Sequence[int] = ()) -> None:
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(cv2.imencode(path.suffix, image, options)[1].tobytes())

@@ -14,13 +14,12 @@ pytest.importorskip("rosbags")
 pytest.importorskip("evo")
 
 from neumap.cli.main import main
+from neumap.io.bags.messages import typestore
 from neumap.io.bags.reader import BagReader
 from neumap.io.trajectories import read_trajectory, write_trajectory
 from neumap.io.tum import read_tum
 from neumap.maps.map_file import load_map
 from neumap.records import Trajectory
-from neumap.replay.messages import typestore
-from neumap.virtual import room as virtual_room
 from neumap.virtual.recording import IMAGE_TOPIC, TRUTH_TOPIC, record_query
 from neumap.virtual.world import SMALL
 
@@ -34,10 +33,9 @@ SECONDS, COVERED_S, SEEN_AGAIN_S = 6.0, 1.0, 5.0
 def bag(virtual_world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A short drive through the virtual room. Not to be written to."""
     path = tmp_path_factory.mktemp("drive") / "drive"
-    room = virtual_room.make_room(0, SMALL.room_m, detail=SMALL.texture_px_per_m)
     camera = read_tum(virtual_world / "query", depth=False, poses=False).frames[0].camera
     mapped = read_trajectory(virtual_world / "mapping" / "groundtruth.txt").map_from_camera
-    record_query(path, room, camera, mapped, SECONDS)
+    record_query(path, SMALL.room(0), camera, mapped, SECONDS)
     return path
 
 

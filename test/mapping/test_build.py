@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import scipy.sparse
 from map_files import assert_same
 from scipy.spatial import cKDTree
-from synthetic_scene import first_views, make_keyframes, make_scene, ring, true_tracks
+from synthetic_scene import make_keyframes, make_scene, ring
 
 from neumap.errors import ConfigError
 from neumap.mapping.build import map_of
-from neumap.mapping.selection import Candidates, make_candidates
+from neumap.mapping.selection import Candidates
 from neumap.mapping.settings import QUICK_BYTES, MappingSettings
 from neumap.mapping.survey import Survey
 from neumap.mapping.tracks import Tracks
@@ -157,35 +156,6 @@ def test_quick_is_a_size_unless_another_is_given() -> None:
     for decoder in ("latent", "descriptor"):
         assert MappingSettings(decoder=decoder, quick=True).budget == QUICK_BYTES
         assert MappingSettings(decoder=decoder, quick=True, size_bytes=50_000).budget == 50_000
-
-
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [({"quick": True}, "quick map is not fitted"), ({"decoder": "descriptor"}, "fit with decoder latent only")],
-)
-def test_fitting_goes_with_the_frozen_decoder_and_not_with_quick(settings: dict[str, Any], message: str) -> None:
-    with pytest.raises(ConfigError, match=message):
-        MappingSettings(fit=True, **settings)
-
-
-def test_fitting_changes_codes_and_keeps_to_the_size() -> None:
-    rng = np.random.default_rng(3)
-    scene = make_scene(rng, 2500)
-    keyframes, point = make_keyframes(scene, ring(24), rng, noise_px=0.5, descriptor_noise=0.5)
-    few = first_views(true_tracks(scene, point, min_views=2))
-    poses = keyframes.map_from_camera
-    place = Survey(keyframes, poses, few, make_candidates(few, keyframes), fit_drift(poses, poses), aside=())
-    plain, fitted = (map_of(place, MappingSettings(size_bytes=20_000, fit=fit)) for fit in (False, True))
-    assert 0.95 * 20_000 <= len(to_bytes(fitted)) <= 20_000
-    assert len(fitted.landmarks) == len(plain.landmarks)
-    frozen = shipped_decoder()
-    ideal = frozen.embed(scene.descriptors, scene.coarse_descriptors, np.full(2500, 15.0), np.zeros(2500))
-    alike = []
-    for neural_map in (plain, fitted):
-        _, which = cKDTree(scene.points).query(neural_map.landmarks.points(neural_map.grid))
-        stored = frozen.codebook.decode(neural_map.landmarks.descriptors)
-        alike.append((stored * ideal[which]).sum(axis=1).mean())
-    assert alike[1] > alike[0] + 0.005
 
 
 @pytest.mark.parametrize("size", [-1, 0, 1000, 14_999])

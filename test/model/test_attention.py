@@ -12,7 +12,7 @@ from torch import Tensor
 from neumap.geometry import se3
 from neumap.model import attention
 from neumap.model.attention import CANDIDATES, KERNELS, VOTE_ROUNDS, GeometricAttention
-from neumap.training.pretraining import choice_loss
+from neumap.training.trainee import choice_loss
 
 WALL_M = 2.5
 

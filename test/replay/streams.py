@@ -18,11 +18,13 @@ import numpy as np
 
 from neumap.arrays import FloatArray, ImageArray
 from neumap.geometry.se3 import invert_pose, make_pose, matrix_from_quat, quat_from_matrix, rotation_exp
+from neumap.io.bags.messages import message
 from neumap.io.trajectories import poses_at
 from neumap.records import Camera, Trajectory
-from neumap.replay.messages import message
 from neumap.replay.rig import Timed
-from neumap.virtual import room as virtual_room
+from neumap.virtual.drive import drive
+from neumap.virtual.render import render
+from neumap.virtual.sensor import sensor_image
 from neumap.virtual.world import SMALL
 
 
@@ -74,13 +76,13 @@ def drive_through(seed: int, first: int, count: int) -> Drive:
     """Images ``first`` to ``first + count`` of a drive at 0.6 m/s along the way on which the small virtual room of a
     seed is mapped, with three times as many images: what is tested is what becomes of poses, not where there are some.
     """
-    room = virtual_room.make_room(seed, SMALL.room_m, detail=SMALL.texture_px_per_m)
-    whole = virtual_room.drive(room, seed, 3 * SMALL.mapping_frames - 2, "mapping")
+    room = SMALL.room(seed)
+    whole = drive(room, seed, 3 * SMALL.mapping_frames - 2, "mapping")
     poses = whole[first : first + count]
     images = []
     for index, pose in enumerate(poses):
-        rendered, _ = virtual_room.render(room, SMALL.camera, pose)
-        image = virtual_room.sensor_image(rendered, SMALL.camera, poses, index, seed + 1)
+        rendered, _ = render(room, SMALL.camera, pose)
+        image = sensor_image(rendered, SMALL.camera, poses, index, seed + 1)
         images.append(image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_BGR2GRAY))
     return Drive(SMALL.camera, tuple(images), poses @ invert_pose(BASE_FROM_CAMERA))
 

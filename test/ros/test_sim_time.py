@@ -35,9 +35,9 @@ def test_a_looped_bag(tracking: Player, node: NodeProcess, recording: Recording)
 
 def test_transforms_of_the_lap_before_come_late(tracking: Player, node: NodeProcess, recording: Recording) -> None:
     """They were on their way when time jumped back; claims must not be measured by them."""
-    end = 2.8
-    tracking.step_to(end)
-    late = [each for each in recording.messages if each.topic == "tf" and each.time_ns <= tracking.now_ns][-5:]
+    tracking.step_to(2.8)
+    late = [each for each in recording.messages if each.topic == "tf" and each.time_ns < tracking.now_ns][-5:]
+    claims = tracking.client.node.create_publisher(PoseWithCovarianceStamped, "/initialpose", 1)
     for _ in range(2):
         tracking.seek(0)
         for each in late:
@@ -45,24 +45,22 @@ def test_transforms_of_the_lap_before_come_late(tracking: Player, node: NodeProc
         tracking.client.wait(0.1)
         node.forget()
         tracking.step_to(0.8)
-        assert node.belief == "TRACKING"
-        claim = recording.claim(tracking.now_ns)
-        claims = tracking.client.node.create_publisher(PoseWithCovarianceStamped, "/initialpose", 1)
-        assert tracking.client.until(claims.get_subscription_count)
-        tracking.client.wait(0.1)
-        claims.publish(claim)
-        asked = node.ask(Relocalize, "relocalize", use_prior=True, prior=claim, timeout=5.0)
+        claims.publish(recording.claim(tracking.now_ns))
         tracking.client.wait(0.2)
-        tracking.step_to(1.6)
+        tracking.step_to(1.2)
+        assert ("TRACKING", "initial pose confirmed") in node.told, node.told
+        asked = node.ask(Relocalize, "relocalize", use_prior=True, prior=recording.claim(tracking.now_ns), timeout=5.0)
+        tracking.client.wait(0.2)
+        tracking.step_to(1.8)
         answer = tracking.client.answer(asked)
-        tracking.client.node.destroy_publisher(claims)
         assert answer.success, answer.reason
-        assert ("TRACKING", "initial pose confirmed") in node.told
-        assert {state for state, _ in node.told} <= {"UNINITIALIZED", "TRACKING"}, node.told
-        # without an image, odometry carries on from the fix of this lap
-        tracking.seek(1.7)
-        tracking.step_to(1.7)
+        # without images it is carried on from the fix of this lap
+        tracking.seek(4.0)
+        tracking.client.until(lambda: node.belief != "TRACKING", 2.0)
+        assert node.told[-1] == ("DEGRADED", "no image since 1 s"), node.told
+        assert {state for state, _ in node.told} <= {"UNINITIALIZED", "TRACKING", "DEGRADED"}, node.told
         assert all(recording.error_m(pose) < RIGHT_M for pose in node.poses)
+    tracking.client.node.destroy_publisher(claims)
 
 
 def test_what_waits_when_time_jumps_back_is_answered(tracking: Player, node: NodeProcess) -> None:
@@ -120,7 +118,8 @@ def test_a_machine_that_is_too_slow_is_told_so(node: NodeProcess, client: Client
     what it is.
     """
     player = Player(client, standing(recording, 40.0), node)
-    assert node.set({"max_image_rate": 0.0}) == {}
+    # this machine may be slower at times than it is at the beginning
+    assert node.set({"max_image_rate": 0.0, "lost_after": 15.0}) == {}
     player.seek(0)
     node.activate()
     player.step_to(1.0)

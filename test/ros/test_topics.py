@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import numpy as np
@@ -216,12 +215,3 @@ def test_what_is_made_only_for_those_who_listen(tracking: Player, node: NodeProc
     assert cleared.action == Marker.DELETEALL
     assert len(drawn) == 1
     assert all(each.header.frame_id == "map" and len(each.points) == 24 for each in drawn)
-
-
-def test_images_cost_no_answer(tracking: Player, node: NodeProcess) -> None:
-    """Of images that come faster than they can be searched the newest is taken."""
-    begin, before = time.monotonic(), node.statuses[-1].images_processed
-    with tracking.running(20.0):
-        assert tracking.client.until(lambda: tracking.now_s > 9.9)
-    assert tracking.client.until(lambda: node.statuses[-1].images_processed > before)
-    assert time.monotonic() - begin < 30

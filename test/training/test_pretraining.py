@@ -19,18 +19,18 @@ from neumap.model.decoder import load_decoder, save_decoder
 from neumap.model.encoder import EMBEDDING
 from neumap.training import pretraining
 from neumap.training.examples import Augmentation, Example, ExampleSource
-from neumap.training.pretraining import (
+from neumap.training.pretraining import PretrainSettings, pretrain
+from neumap.training.scenes import TrainingScene
+from neumap.training.trainee import (
+    BACKWARDS,
     LATENT_STAGES,
-    PretrainSettings,
     ResidualWords,
     Trainee,
     choice_loss,
     landmark_embeddings,
     mutual_choice_loss,
-    pretrain,
     similarities,
 )
-from neumap.training.scenes import TrainingScene
 
 SETTINGS = PretrainSettings(steps=48, attention_steps=20, images=2, keypoints=64, attention_keypoints=64, landmarks=200)
 Records = list[dict[str, Any]]
@@ -312,7 +312,7 @@ def test_choosing_each_other_is_choosing_twice() -> None:
     forward = choice_loss(torch.cat([logits, none.expand(40, 1)], dim=1), right)
     never = torch.full((int(shown.sum()), 1), -1e4)
     backward = choice_loss(torch.cat([logits[:, shown].T, never], dim=1), right[:, shown].T)
-    expected = forward + pretraining.BACKWARDS * backward
+    expected = forward + BACKWARDS * backward
     torch.testing.assert_close(found, expected)
     for one, other in zip(
         torch.autograd.grad(found, (logits, none)), torch.autograd.grad(expected, (logits, none)), strict=True

@@ -16,26 +16,26 @@ from neumap.io.bags.source import open_bag
 from neumap.io.bags.topics import BagOptions
 from neumap.io.tum import read_tum
 from neumap.virtual import recording
-from neumap.virtual import room as virtual_room
+from neumap.virtual.drive import CLEARANCE, clearance, drive
+from neumap.virtual.render import render
+from neumap.virtual.scene import Room
 from neumap.virtual.world import SMALL
 
 SECONDS = 5.0
 
 
 @pytest.fixture(scope="module")
-def room() -> virtual_room.Room:
-    return virtual_room.make_room(0, SMALL.room_m, detail=SMALL.texture_px_per_m)
+def room() -> Room:
+    return SMALL.room(0)
 
 
 @pytest.fixture(scope="module")
-def mapped(room: virtual_room.Room) -> FloatArray:
-    return virtual_room.drive(room, 0, SMALL.mapping_frames, "mapping")
+def mapped(room: Room) -> FloatArray:
+    return drive(room, 0, SMALL.mapping_frames, "mapping")
 
 
 @pytest.fixture(scope="module")
-def query(
-    room: virtual_room.Room, mapped: FloatArray, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[Path, recording.Covered]:
+def query(room: Room, mapped: FloatArray, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, recording.Covered]:
     path = tmp_path_factory.mktemp("bags") / "query"
     return path, recording.record_query(path, room, SMALL.camera, mapped, SECONDS, seed=1)
 
@@ -94,9 +94,7 @@ def test_a_query_bag_knows_no_map(query: tuple[Path, recording.Covered]) -> None
     assert np.abs(np.diff(truth.trajectory.stamps_ns) - 100_000_000).max() == 0
 
 
-def test_the_truth_is_where_the_images_were_taken(
-    query: tuple[Path, recording.Covered], room: virtual_room.Room
-) -> None:
+def test_the_truth_is_where_the_images_were_taken(query: tuple[Path, recording.Covered], room: Room) -> None:
     path, covered = query
     source = open_bag(path, poses=True, options=BagOptions(pose_topic=recording.TRUTH_TOPIC))
     black = [frame for frame in source.frames if covered.start_ns <= frame.stamp_ns < covered.end_ns]
@@ -106,7 +104,7 @@ def test_the_truth_is_where_the_images_were_taken(
     for index in (0, 4, 45, 49):
         frame = source.frames[index]
         assert frame.map_from_camera is not None
-        rendered, _ = virtual_room.render(room, SMALL.camera, frame.map_from_camera)
+        rendered, _ = render(room, SMALL.camera, frame.map_from_camera)
         likeness = np.corrcoef(rendered.mean(axis=2).ravel(), frame.read_image().ravel())[0, 1]
         assert likeness > 0.97
 
@@ -126,12 +124,12 @@ def test_odometry_drifts_as_it_says() -> None:
 
 
 @pytest.mark.parametrize("count", [50, 160, 1000])
-def test_the_second_drive_is_near_the_first(mapped: FloatArray, room: virtual_room.Room, count: int) -> None:
+def test_the_second_drive_is_near_the_first(mapped: FloatArray, room: Room, count: int) -> None:
     poses = recording.drive_again(mapped, count, seed=3)
     assert poses.shape == (count, 4, 4)
     steps = np.linalg.norm(np.diff(poses[:, :3, 3], axis=0), axis=1)
     assert steps.max() < 0.09
-    assert virtual_room.clearance(room, poses[:, :2, 3]).min() > virtual_room.CLEARANCE - 0.2
+    assert clearance(room, poses[:, :2, 3]).min() > CLEARANCE - 0.2
     way = np.concatenate([mapped[:-1] + t * np.diff(mapped, axis=0) for t in np.linspace(0, 1, 9)])[:, :3, 3]
     nearest = np.linalg.norm(poses[:, None, :3, 3] - way, axis=-1).min(axis=1)
     assert 0.14 < nearest.max() < 0.25

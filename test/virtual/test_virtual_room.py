@@ -13,8 +13,12 @@ from neumap.geometry.cameras import make_camera, normalize, project
 from neumap.geometry.se3 import invert_pose, transform_points
 from neumap.io.tum import read_tum
 from neumap.records import Camera
-from neumap.virtual import room as virtual_room
-from neumap.virtual.room import Room
+from neumap.virtual.drive import CLEARANCE, clearance, drive
+from neumap.virtual.layout import make_room
+from neumap.virtual.render import render
+from neumap.virtual.scene import Room
+from neumap.virtual.sensor import expose
+from neumap.virtual.world import DEPTH_SCALE, blank_wall_view, write_tum
 
 PINHOLE = make_camera(320, 240, [262.0, 0, 159.5, 0, 262.0, 119.5, 0, 0, 1])
 LENSES = {
@@ -30,12 +34,12 @@ LENSES = {
 
 @pytest.fixture(scope="module")
 def room() -> Room:
-    return virtual_room.make_room(3, detail=250.0)
+    return make_room(3, detail=250.0)
 
 
 @pytest.fixture(scope="module")
 def poses(room: Room) -> FloatArray:
-    return virtual_room.drive(room, 1, 60, "mapping")
+    return drive(room, 1, 60, "mapping")
 
 
 def nearest_depth(room: Room, camera: Camera, pose: FloatArray, pixels: FloatArray) -> FloatArray:
@@ -58,7 +62,7 @@ def test_depth_is_that_of_the_nearest_rectangle(room: Room, poses: FloatArray, l
     camera = LENSES[lens]
     rng = np.random.default_rng(0)
     for pose in poses[[4, 33]]:
-        _, depth = virtual_room.render(room, camera, pose, supersample=1)
+        _, depth = render(room, camera, pose, supersample=1)
         assert depth.shape == (240, 320)
         assert depth.dtype == np.float32
         pixels = np.column_stack([rng.integers(0, 320, 400), rng.integers(0, 240, 400)]).astype(np.float64)
@@ -77,7 +81,7 @@ def test_two_views_agree_through_the_depth(room: Room, poses: FloatArray) -> Non
     turn = cv2.Rodrigues(np.array([0.02, -0.08, 0.03]))[0]
     second_pose[:3, :3] = first_pose[:3, :3] @ turn
     second_pose[:3, 3] += first_pose[:3, :3] @ np.array([0.15, -0.04, 0.05])
-    (first, depth), (second, _) = (virtual_room.render(room, camera, p) for p in (first_pose, second_pose))
+    (first, depth), (second, _) = (render(room, camera, p) for p in (first_pose, second_pose))
     sift = cv2.SIFT_create(1500, contrastThreshold=0.01, edgeThreshold=12)
     keypoints_a, descriptors_a = sift.detectAndCompute(first, None)
     keypoints_b, descriptors_b = sift.detectAndCompute(second, None)
@@ -101,8 +105,8 @@ def test_two_views_agree_through_the_depth(room: Room, poses: FloatArray) -> Non
 def test_a_lens_bends_the_same_image(room: Room, poses: FloatArray) -> None:
     lens = LENSES["plumb_bob"]
     wide = make_camera(800, 600, [393.0, 0, 399.5, 0, 393.0, 299.5, 0, 0, 1])
-    pinhole, _ = virtual_room.render(room, wide, poses[10], supersample=3)
-    bent, _ = virtual_room.render(room, lens, poses[10], supersample=3)
+    pinhole, _ = render(room, wide, poses[10], supersample=3)
+    bent, _ = render(room, lens, poses[10], supersample=3)
     grid = np.stack(np.meshgrid(np.arange(320.0), np.arange(240.0)), axis=-1).reshape(-1, 2)
     rays = np.column_stack([normalize(lens, grid), np.ones(len(grid))])
     lookup = project(wide, rays).astype(np.float32).reshape(240, 320, 2)
@@ -114,7 +118,7 @@ def test_a_lens_bends_the_same_image(room: Room, poses: FloatArray) -> None:
 
 def test_what_the_lens_cannot_see_is_black(room: Room, poses: FloatArray) -> None:
     fisheye = make_camera(320, 240, [80.0, 0, 159.5, 0, 80.0, 119.5, 0, 0, 1], "equidistant")
-    image, depth = virtual_room.render(room, fisheye, poses[0])
+    image, depth = render(room, fisheye, poses[0])
     assert depth[0, 0] == 0
     assert not image[0, 0].any()
     assert depth[120, 160] > 0
@@ -122,23 +126,23 @@ def test_what_the_lens_cannot_see_is_black(room: Room, poses: FloatArray) -> Non
 
 def test_textures_are_antialiased(room: Room, poses: FloatArray) -> None:
     for pose in poses[::20]:
-        image, _ = virtual_room.render(room, PINHOLE, pose)
-        reference, _ = virtual_room.render(room, PINHOLE, pose, supersample=6)
+        image, _ = render(room, PINHOLE, pose)
+        reference, _ = render(room, PINHOLE, pose, supersample=6)
         assert np.abs(image.astype(int) - reference).mean() < 2.5
 
 
 def test_views_are_rich_enough_to_localize_in(room: Room, poses: FloatArray) -> None:
     camera = make_camera(640, 480, [525.0, 0, 319.5, 0, 525.0, 239.5, 0, 0, 1])
     sift = cv2.SIFT_create(1500, contrastThreshold=0.01, edgeThreshold=12)
-    counts = [len(sift.detect(virtual_room.render(room, camera, pose)[0], None)) for pose in poses[::8]]
+    counts = [len(sift.detect(render(room, camera, pose)[0], None)) for pose in poses[::8]]
     assert np.median(counts) >= 800
 
 
 def test_the_same_seed_gives_the_same_room_and_another_seed_another_one() -> None:
-    first, again, other = (virtual_room.make_room(seed, detail=60.0) for seed in (5, 5, 6))
+    first, again, other = (make_room(seed, detail=60.0) for seed in (5, 5, 6))
     assert np.array_equal(first.atlas.image, again.atlas.image)
     assert np.array_equal(first.geometry, again.geometry)
-    assert np.array_equal(virtual_room.drive(first, 2, 20, "query"), virtual_room.drive(again, 2, 20, "query"))
+    assert np.array_equal(drive(first, 2, 20, "query"), drive(again, 2, 20, "query"))
     assert first.geometry.shape != other.geometry.shape or not np.allclose(first.geometry, other.geometry)
     walls = [next(r.texture for r in made.rectangles if r.name == "wall 0").astype(int) for made in (first, other)]
     assert walls[0].shape != walls[1].shape or np.abs(walls[0] - walls[1]).mean() > 5
@@ -146,31 +150,30 @@ def test_the_same_seed_gives_the_same_room_and_another_seed_another_one() -> Non
 
 def test_a_room_too_small_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"3\.5 m"):
-        virtual_room.make_room(0, (2.0, 5.0, 2.7))
+        make_room(0, (2.0, 5.0, 2.7))
 
 
 def test_a_larger_room_is_furnished_too() -> None:
-    large = virtual_room.make_room(0, (11.0, 9.0, 3.0), detail=60.0)
+    large = make_room(0, (11.0, 9.0, 3.0), detail=60.0)
     assert max(large.atlas.image.shape) < 4000
     assert {"floor", "ceiling", "wall 0", "wall 3", "lamp"} <= {rectangle.name for rectangle in large.rectangles}
-    assert len(virtual_room.drive(large, 0, 30, "query")) == 30
+    assert len(drive(large, 0, 30, "query")) == 30
 
 
 @pytest.mark.parametrize("seed", [1, 2])
 def test_drives_are_smooth_and_clear_of_everything(room: Room, seed: int) -> None:
-    mapping = virtual_room.drive(room, seed, 200, "mapping")
-    query = virtual_room.drive(room, seed, 50, "query")
-    for drive in (mapping, query):
-        assert virtual_room.clearance(room, drive[:, :2, 3]).min() >= virtual_room.CLEARANCE
-        assert drive[:, 2, 3].min() >= 0.5
-        assert drive[:, 2, 3].max() <= 1.6
-        rotation = drive[:, :3, :3]
+    mapping, query = drive(room, seed, 200, "mapping"), drive(room, seed, 50, "query")
+    for path in (mapping, query):
+        assert clearance(room, path[:, :2, 3]).min() >= CLEARANCE
+        assert path[:, 2, 3].min() >= 0.5
+        assert path[:, 2, 3].max() <= 1.6
+        rotation = path[:, :3, :3]
         assert np.allclose(rotation @ np.swapaxes(rotation, 1, 2), np.eye(3), atol=1e-12)
         assert np.allclose(np.linalg.det(rotation), 1)
         # x of the optical frame is level within a few degrees, y points down
         assert np.abs(rotation[:, 2, 0]).max() < np.sin(np.deg2rad(10))
         assert rotation[:, 2, 1].max() < -0.9
-        steps = np.linalg.norm(np.diff(drive[:, :3, 3], axis=0), axis=1)
+        steps = np.linalg.norm(np.diff(path[:, :3, 3], axis=0), axis=1)
         assert steps.max() < 0.25
         cosine = (np.einsum("nij,nij->n", rotation[1:], rotation[:-1]) - 1) / 2
         assert np.rad2deg(np.arccos(np.clip(cosine, -1, 1))).max() < 16
@@ -183,8 +186,8 @@ def test_drives_are_smooth_and_clear_of_everything(room: Room, seed: int) -> Non
 
 def test_the_blank_wall_fills_its_view_and_has_nothing_to_match(room: Room) -> None:
     for camera in (PINHOLE, LENSES["plumb_bob"]):
-        pose = virtual_room.blank_wall_view(room, camera)
-        image, depth = virtual_room.render(room, camera, pose)
+        pose = blank_wall_view(room, camera)
+        image, depth = render(room, camera, pose)
         assert np.ptp(depth) < 1e-3
         assert image.std(axis=(0, 1)).max() < 4
         origin, right, down = room.blank_wall
@@ -200,13 +203,13 @@ def test_the_blank_wall_fills_its_view_and_has_nothing_to_match(room: Room) -> N
 def test_the_sensor_adds_what_it_says() -> None:
     grey = np.full((200, 300), 128, dtype=np.uint8)
     rng = np.random.default_rng(0)
-    assert np.array_equal(virtual_room.expose(grey, rng, noise_sigma=0), grey)
-    assert virtual_room.expose(grey, rng, noise_sigma=3.0).std() == pytest.approx(3.0, rel=0.1)
-    assert virtual_room.expose(grey, rng, gain=0.5, noise_sigma=0)[0, 0] == 64
-    assert virtual_room.expose(grey, rng, gamma=2.0, noise_sigma=0)[0, 0] == 64
+    assert np.array_equal(expose(grey, rng, noise_sigma=0), grey)
+    assert expose(grey, rng, noise_sigma=3.0).std() == pytest.approx(3.0, rel=0.1)
+    assert expose(grey, rng, gain=0.5, noise_sigma=0)[0, 0] == 64
+    assert expose(grey, rng, gamma=2.0, noise_sigma=0)[0, 0] == 64
     dot = np.zeros((21, 21, 3), dtype=np.uint8)
     dot[10, 10] = 255
-    moved = virtual_room.expose(dot, rng, noise_sigma=0, motion_px=(6.0, 0.0))
+    moved = expose(dot, rng, noise_sigma=0, motion_px=(6.0, 0.0))
     assert (moved[10, 8:13] > 20).all()
     assert not moved[:9].any()
     assert abs(int(moved[..., 0].sum()) - 255) < 12
@@ -215,26 +218,26 @@ def test_the_sensor_adds_what_it_says() -> None:
 def test_a_tum_folder_holds_what_was_rendered(room: Room, poses: FloatArray, tmp_path: Path) -> None:
     camera = LENSES["plumb_bob"]
     done: list[tuple[int, int]] = []
-    virtual_room.write_tum(
+    write_tum(
         tmp_path / "a", room, camera, poses[:3], seed=7, progress=lambda count, total: done.append((count, total))
     )
     assert done == [(1, 3), (2, 3), (3, 3)]
     source = read_tum(tmp_path / "a")
     assert source.notes == ()
-    assert [frame.stamp_ns for frame in source.frames] == virtual_room.stamps(3).tolist()
+    assert np.diff([frame.stamp_ns for frame in source.frames]).tolist() == [200_000_000] * 2
     for frame, pose in zip(source.frames, poses, strict=False):
         assert np.allclose(frame.camera.matrix, camera.matrix)
         assert np.allclose(frame.camera.distortion, camera.distortion)
-        image, depth = virtual_room.render(room, camera, pose)
+        image, depth = render(room, camera, pose)
         assert np.abs(frame.read_image().astype(int) - cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)).mean() < 30
         assert frame.read_depth is not None
-        assert np.abs(frame.read_depth() - depth).max() <= 0.6 / virtual_room.DEPTH_SCALE
+        assert np.abs(frame.read_depth() - depth).max() <= 0.6 / DEPTH_SCALE
         assert frame.map_from_camera is not None
         assert np.allclose(frame.map_from_camera, pose, atol=1e-8)
     info = yaml.safe_load((tmp_path / "a/camera_info.yaml").read_text())
     assert info["projection_matrix"]["cols"] == 4
 
-    virtual_room.write_tum(tmp_path / "b", room, camera, poses[:3], with_depth=False, seed=7)
+    write_tum(tmp_path / "b", room, camera, poses[:3], with_depth=False, seed=7)
     names = ["camera_info.yaml", "groundtruth.txt", "rgb", "rgb.txt"]
     assert sorted(path.name for path in (tmp_path / "b").iterdir()) == names
     for path in (tmp_path / "a/rgb").iterdir():
@@ -244,4 +247,4 @@ def test_a_tum_folder_holds_what_was_rendered(room: Room, poses: FloatArray, tmp
 def test_a_folder_that_cannot_be_written_is_reported(room: Room, poses: FloatArray, tmp_path: Path) -> None:
     (tmp_path / "taken").write_text("")
     with pytest.raises(DataError, match="taken"):
-        virtual_room.write_tum(tmp_path / "taken", room, PINHOLE, poses[:1])
+        write_tum(tmp_path / "taken", room, PINHOLE, poses[:1])
