@@ -38,8 +38,7 @@ def run(args: argparse.Namespace) -> int:
 
     from neumap.io.trajectories import read_trajectory
     from neumap.io.tum import read_image_list
-    from neumap.report.evaluation import as_dict, as_text, count_queries, evaluate
-    from neumap.report.evaluation_plot import save_plot
+    from neumap.report.evaluation import as_dict, as_text, count_queries, evaluate, save_plot
 
     estimate, truth = read_trajectory(args.poses), read_trajectory(args.truth)
     queries: int | None = args.queries

@@ -19,15 +19,9 @@ if TYPE_CHECKING:
 
 HELP = "make a map of images with known poses"
 
-# SETTINGS: what MappingSettings calls the options that make it.
-SETTINGS = {
-    "decoder": "decoder",
-    "size": "size_bytes",
-    "quick": "quick",
-    "depth": "use_depth",
-    "seed": "seed",
-    "frame_id": "frame_id",
-    "features": "features",
+# SETTINGS: the options that make MappingSettings, by its names.
+SETTINGS = {"size": "size_bytes", "depth": "use_depth"} | {
+    name: name for name in ("decoder", "quick", "seed", "frame_id", "features")
 }
 # OF_OLD_MAP: options that a map that is extended decides.
 OF_OLD_MAP = ("decoder", "size", "quick", "frame_id", "features")

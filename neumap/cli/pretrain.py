@@ -60,6 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     import torch
+    from torch import distributed
 
     from neumap.errors import ConfigError
     from neumap.io.files import check_output
@@ -88,7 +89,8 @@ def run(args: argparse.Namespace) -> int:
     with StageProgress() as progress, _processes(args.device) as rank:
         if rank == 0:
             training_scenes(args.work / "places", seeds, args.recording, workers, progress, args.extractor)
-        _wait_for_all()
+        if distributed.is_initialized():
+            distributed.barrier()
         scenes = training_scenes(args.work / "places", seeds, args.recording, workers, extractor=args.extractor)
         if rank == 0:
             print(describe(scenes), flush=True)
@@ -123,10 +125,3 @@ def _processes(device: str) -> Iterator[int]:
         yield distributed.get_rank()
     finally:
         distributed.destroy_process_group()
-
-
-def _wait_for_all() -> None:
-    from torch import distributed
-
-    if distributed.is_initialized():
-        distributed.barrier()

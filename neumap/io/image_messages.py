@@ -164,7 +164,4 @@ def _samples(message: Any, kind: str, itemsize: int, channels: int) -> npt.NDArr
 
 def _decode(data: Bytes, flags: int) -> npt.NDArray[Any]:
     content = np.frombuffer(data, np.uint8)
-    image = decode(content, flags)
-    if image is None:
-        raise DataError(f"the compressed image of {content.size} bytes cannot be decoded: it is damaged")
-    return image
+    return decode(content, flags, f"the compressed image of {content.size} bytes")

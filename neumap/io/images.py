@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -47,14 +48,15 @@ def read_depth(path: PathLike, units_per_metre: float = 5000.0, size: tuple[int,
     return np.asarray(depth / np.float32(units_per_metre), dtype=np.float32)
 
 
-def decode(data: npt.NDArray[np.uint8], flags: int) -> npt.NDArray[Any] | None:
-    """Decode an image by the flags of cv2.imdecode; None where OpenCV cannot."""
-    try:
-        # of no data OpenCV raises, of damaged data mostly not
-        image = cv2.imdecode(data, flags) if data.size else None
-    except cv2.error:
-        image = None
-    return None if image is None else np.asarray(image)
+def decode(data: npt.NDArray[np.uint8], flags: int, what: str) -> npt.NDArray[Any]:
+    """Decode an image by the flags of cv2.imdecode; ``what`` names it in the error where OpenCV cannot."""
+    image = None
+    # of no data OpenCV raises, of damaged data mostly not
+    with suppress(cv2.error):
+        image = cv2.imdecode(data, flags)
+    if image is None:
+        raise DataError(f"{what} cannot be decoded: it is damaged, or of a format that OpenCV does not know")
+    return np.asarray(image)
 
 
 def _read(path: PathLike, flags: int, size: tuple[int, int] | None) -> npt.NDArray[Any]:
@@ -64,9 +66,7 @@ def _read(path: PathLike, flags: int, size: tuple[int, int] | None) -> npt.NDArr
         raise DataError(f"the image {path} does not exist") from None
     except OSError as error:
         raise DataError(f"the image {path} cannot be read: {error.strerror or error}") from None
-    image = decode(data, flags)
-    if image is None:
-        raise DataError(f"the image {path} cannot be decoded: it is damaged, or of a format that OpenCV does not know")
+    image = decode(data, flags, f"the image {path}")
     height, width = image.shape[:2]
     if size is not None and (width, height) != size:
         raise DataError(

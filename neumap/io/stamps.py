@@ -36,7 +36,7 @@ def parse_stamp(text: str) -> int:
 
 def format_stamp(stamp_ns: int) -> str:
     """Write a stamp as seconds with nine decimals; :func:`parse_stamp` gives the same nanoseconds back."""
-    return f"{seconds(stamp_ns):f}"
+    return f"{Decimal(int(stamp_ns)).scaleb(-9):f}"
 
 
 def stamps_from_names(names: Sequence[str]) -> tuple[list[int], tuple[str, ...]]:
@@ -71,11 +71,6 @@ def nearest(sorted_stamps_ns: IntArray, stamps_ns: IntArray) -> tuple[npt.NDArra
     return np.where(to_left < to_right, left, right), np.minimum(to_left, to_right)
 
 
-def seconds(stamp_ns: int) -> Decimal:
-    """Return the stamp in seconds, exactly, for messages."""
-    return Decimal(int(stamp_ns)).scaleb(-9)
-
-
 def span(stamps_ns: IntArray) -> str:
     """Say from when to when sorted stamps (N > 0,) are."""
-    return f"from {seconds(stamps_ns[0])} s to {seconds(stamps_ns[-1])} s"
+    return f"from {format_stamp(stamps_ns[0])} s to {format_stamp(stamps_ns[-1])} s"

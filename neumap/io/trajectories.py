@@ -6,9 +6,8 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 
-from neumap.arrays import FloatArray
+from neumap.arrays import BoolArray, FloatArray, IntArray
 from neumap.geometry.se3 import interpolate, make_pose, matrix_from_quat, quat_from_matrix
 from neumap.io.files import PathLike, parse_lines, write_atomically
 from neumap.io.stamps import format_stamp, nearest, parse_stamp
@@ -82,11 +81,8 @@ def write_trajectory(path: PathLike, trajectory: Trajectory) -> None:
 
 
 def poses_at(
-    trajectory: Trajectory,
-    stamps_ns: npt.NDArray[np.int64],
-    max_gap_ns: int = MAX_GAP_NS,
-    tolerance_ns: int = TOLERANCE_NS,
-) -> tuple[FloatArray, npt.NDArray[np.bool_]]:
+    trajectory: Trajectory, stamps_ns: IntArray, max_gap_ns: int = MAX_GAP_NS, tolerance_ns: int = TOLERANCE_NS
+) -> tuple[FloatArray, BoolArray]:
     """Return poses (N, 4, 4) at ``stamps_ns`` (N,) and whether each is known (N,); unknown ones are NaN.
 
     Between two samples positions are interpolated linearly and rotations along the shortest arc; beyond the ends the

@@ -50,7 +50,7 @@ def write_output_bag(
     )
     small = [topic for topic in bag.topics if topic.type not in LARGE and topic.type in typestore().types]
     latched = {"/tf_static", "/pose", status_topic}
-    with BagWriter(path, typestore(), overwrite=True) as writer:
+    with BagWriter(path, overwrite=True) as writer:
         for line in heapq.merge(_recorded(bag, small, span_ns, link), said, key=_time):
             writer.write(line.topic, line.type, line.time_ns, line.message, line.topic in latched)
 

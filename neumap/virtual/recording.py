@@ -19,7 +19,7 @@ import numpy as np
 from neumap.arrays import Float32Array, FloatArray, IntArray
 from neumap.errors import DataError
 from neumap.geometry.se3 import invert_pose, make_pose, rotation_exp
-from neumap.io.bags.messages import header, message, pose, transform, typestore
+from neumap.io.bags.messages import header, message, pose, transform
 from neumap.io.bags.topics import CAMERA_INFO, COMPRESSED_IMAGE, IMAGE, ODOMETRY, POSE, TF
 from neumap.io.bags.writer import BagWriter
 from neumap.io.camera_info import find_camera_info, read_camera_info
@@ -180,7 +180,7 @@ class _Recorder:
 
     def __init__(self, path: PathLike, camera: Camera, drive: RobotDrive) -> None:
         self._drive = drive
-        self._bag = BagWriter(path, typestore(), overwrite=True)
+        self._bag = BagWriter(path, overwrite=True)
         k = camera.matrix
         arrays = {"d": camera.distortion, "k": k, "r": np.eye(3), "p": np.column_stack([k, np.zeros(3)])}
         self._calibration: dict[str, Any] = {

@@ -51,7 +51,7 @@ def test_extending_a_map(
     assert main(["map", str(halves[1]), "--extend", str(first_map), "--out", str(out)]) == 0
     report = capsys.readouterr().out
     old, both = load_map(first_map), load_map(out)
-    assert f"extends   {first_map}, {len(old.landmarks)} landmarks, id {old.map_id}" in report
+    assert f"extends     {first_map}, {len(old.landmarks)} landmarks, id {old.map_id}" in report
     assert "32 of 32 frames, 2 of them set aside" in report
     assert f"id {both.map_id}" in report
     assert (both.frame_id, both.decoder_id, both.features) == ("cellar", old.decoder_id, old.features)

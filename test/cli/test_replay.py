@@ -233,7 +233,7 @@ def test_bad_bags(refused: Callable[..., str], virtual_world: Path, tmp_path: Pa
 def test_a_bag_without_images(refused: Callable[..., str], bag: Path, tmp_path: Path) -> None:
     from neumap.io.bags.writer import BagWriter
 
-    with BagReader(bag) as given, BagWriter(tmp_path / "blind", typestore()) as writer:
+    with BagReader(bag) as given, BagWriter(tmp_path / "blind") as writer:
         for message in given.messages([t for t in given.topics if t.name in ("/tf", "/odom")]):
             writer.write(message.topic.name, message.topic.type, message.time_ns, bytes(message.data))
     assert "image" in refused(bag=tmp_path / "blind")

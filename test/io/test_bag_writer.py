@@ -26,7 +26,7 @@ def fill(bag: BagWriter) -> None:
 
 def test_what_was_written_is_read(tmp_path: Path) -> None:
     path = tmp_path / "out"
-    with BagWriter(path, STORE) as bag:
+    with BagWriter(path) as bag:
         fill(bag)
         assert not path.exists()
     assert sorted(file.name for file in tmp_path.iterdir()) == ["out"]
@@ -43,7 +43,7 @@ def test_what_was_written_is_read(tmp_path: Path) -> None:
 
 
 def test_late_subscribers_get_what_is_latched(tmp_path: Path) -> None:
-    with BagWriter(tmp_path / "out", STORE) as bag:
+    with BagWriter(tmp_path / "out") as bag:
         fill(bag)
     with rosbag2.Reader(tmp_path / "out") as reader:
         qos = {connection.topic: connection.ext.offered_qos_profiles for connection in reader.connections}
@@ -56,14 +56,14 @@ def test_the_same_messages_give_the_same_bag(tmp_path: Path) -> None:
     contents = []
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
-        with BagWriter(tmp_path / name / "out", STORE) as bag:
+        with BagWriter(tmp_path / name / "out") as bag:
             fill(bag)
         contents.append([file.read_bytes() for file in sorted((tmp_path / name / "out").iterdir())])
     assert contents[0] == contents[1]
 
 
 def interrupted(path: Path, error: type[BaseException]) -> None:
-    with BagWriter(path, STORE, overwrite=True) as bag:
+    with BagWriter(path, overwrite=True) as bag:
         fill(bag)
         raise error
 
@@ -79,7 +79,7 @@ def test_a_full_disk_leaves_nothing(tmp_path: Path) -> None:
     resource = pytest.importorskip("resource")
 
     def write_on_a_full_disk() -> None:
-        with BagWriter(tmp_path / "out", STORE) as bag:
+        with BagWriter(tmp_path / "out") as bag:
             resource.setrlimit(resource.RLIMIT_FSIZE, (200, before[1]))
             fill(bag)
 
@@ -95,15 +95,15 @@ def test_a_full_disk_leaves_nothing(tmp_path: Path) -> None:
 
 def test_what_is_there_is_kept(tmp_path: Path) -> None:
     path = tmp_path / "out"
-    with BagWriter(path, STORE) as bag:
+    with BagWriter(path) as bag:
         fill(bag)
     before = (path / "out.mcap").read_bytes()
     with pytest.raises(DataError, match="out exists already"):
-        BagWriter(path, STORE)
+        BagWriter(path)
     with pytest.raises(RuntimeError):
         interrupted(path, RuntimeError)
     assert (path / "out.mcap").read_bytes() == before
-    with BagWriter(path, STORE, overwrite=True) as bag:
+    with BagWriter(path, overwrite=True) as bag:
         bag.write("/info", INFO_TYPE, START, camera_info())
     with BagReader(path) as read:
         assert [topic.name for topic in read.topics] == ["/info"]
@@ -115,22 +115,22 @@ def test_what_is_no_bag_is_never_replaced(tmp_path: Path) -> None:
     path.mkdir()
     (path / "thesis.txt").write_text("years of work")
     with pytest.raises(DataError, match="out exists already"):
-        BagWriter(path, STORE, overwrite=True)
+        BagWriter(path, overwrite=True)
     with pytest.raises(DataError, match="exists already"):
-        BagWriter(path / "thesis.txt", STORE, overwrite=True)
+        BagWriter(path / "thesis.txt", overwrite=True)
     with pytest.raises(DataError, match=r"the folder .*missing does not exist"):
-        BagWriter(tmp_path / "missing" / "out", STORE)
+        BagWriter(tmp_path / "missing" / "out")
 
 
 def test_a_bag_called_replaced(tmp_path: Path) -> None:
     for _ in range(2):
-        with BagWriter(tmp_path / "replaced", STORE, overwrite=True) as bag:
+        with BagWriter(tmp_path / "replaced", overwrite=True) as bag:
             fill(bag)
     assert sorted(file.name for file in (tmp_path / "replaced").iterdir()) == ["metadata.yaml", "replaced.mcap"]
 
 
 def test_an_empty_bag(tmp_path: Path) -> None:
-    with BagWriter(tmp_path / "out", STORE):
+    with BagWriter(tmp_path / "out"):
         pass
     with BagReader(tmp_path / "out") as read:
         assert read.topics == ()

@@ -262,9 +262,7 @@ def test_an_orientation_is_not_applied() -> None:
 
 @pytest.mark.parametrize("data", [b"", b"no image", encode(".png", np.zeros((9, 9), np.uint8))[:40]])
 def test_damaged_compressed_images(data: bytes) -> None:
-    with pytest.raises(
-        DataError, match=f"^the compressed image of {len(data)} bytes cannot be decoded: it is damaged$"
-    ):
+    with pytest.raises(DataError, match=f"^the compressed image of {len(data)} bytes cannot be decoded: it is damaged"):
         gray_of(compressed(data))
 
 

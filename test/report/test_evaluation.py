@@ -13,8 +13,7 @@ import pytest
 from neumap.errors import ConfigError, DataError, MissingDependencyError
 from neumap.geometry.se3 import make_pose, pose_error, rotation_exp
 from neumap.records import Trajectory
-from neumap.report.evaluation import as_dict, as_text, count_queries, evaluate
-from neumap.report.evaluation_plot import save_plot
+from neumap.report.evaluation import as_dict, as_text, count_queries, evaluate, save_plot
 
 pytest.importorskip("evo")
 

@@ -1,9 +1,10 @@
-"""ROS 2 messages as objects of a rosbags typestore, made of their fields, to be written to a bag."""
+"""The rosbags library and its typestore, and messages made of their fields, to be written to a bag."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cache
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -17,19 +18,23 @@ from neumap.io.stamps import NS_PER_SECOND
 STATUS = "neumap_ros/msg/LocalizationStatus"
 
 
+def rosbags(module: str) -> Any:
+    """Import a module of rosbags. Raises :class:`~neumap.errors.MissingDependencyError` without it."""
+    try:
+        return import_module(f"rosbags.{module}")
+    except ImportError:
+        raise MissingDependencyError("a rosbag needs the package rosbags: pip install 'neumap[bags]'") from None
+
+
 @cache
 def typestore() -> Any:
-    """Return the message types of ROS 2 Jazzy and of this package.
+    """Return the message types of ROS 2 Jazzy and of this package. Raises as :func:`rosbags` does.
 
-    Raises :class:`~neumap.errors.MissingDependencyError` without rosbags.
+    For all that is read here they are those of Humble to Lyrical; further types can be registered.
     """
-    try:
-        from rosbags.typesys import Stores, get_types_from_msg, get_typestore
-    except ImportError:
-        raise MissingDependencyError("writing a rosbag needs rosbags: pip install 'neumap[bags]'") from None
-
-    store = get_typestore(Stores.ROS2_JAZZY)
-    store.register(get_types_from_msg(definition(STATUS), STATUS))
+    typesys = rosbags("typesys")
+    store = typesys.get_typestore(typesys.Stores.ROS2_JAZZY)
+    store.register(typesys.get_types_from_msg(definition(STATUS), STATUS))
     return store
 
 

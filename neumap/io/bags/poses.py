@@ -19,7 +19,7 @@ from neumap.io.bags.topics import (
 )
 from neumap.io.bags.transforms import Lookup, RecordedTransforms
 from neumap.io.pose_messages import row_of
-from neumap.io.stamps import seconds, stamp_of
+from neumap.io.stamps import format_stamp, stamp_of
 from neumap.io.trajectories import MAX_GAP_NS, check_row, poses_at, trajectory_of
 from neumap.records import Trajectory
 
@@ -90,7 +90,7 @@ def read_track(bag: BagReader, topic: Topic) -> Track:
         try:
             check_row(row)
         except ValueError as error:
-            raise DataError(f"{topic.name}, at {seconds(stamp)} s: {error}") from None
+            raise DataError(f"{topic.name}, at {format_stamp(stamp)} s: {error}") from None
         frames.add((frame_name(decoded.header.frame_id), child))
         stamps.append(stamp)
         rows.append(row)

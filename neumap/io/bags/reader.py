@@ -1,4 +1,4 @@
-"""A rosbag2 recording as topics and messages; the one place that reads through the rosbags library."""
+"""A rosbag2 recording as topics and messages."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from neumap.errors import DataError, MissingDependencyError, NeumapError
+from neumap.errors import DataError, NeumapError
+from neumap.io.bags.messages import rosbags, typestore
 from neumap.io.files import PathLike
 
 SUFFIXES = frozenset({".mcap", ".db3"})
@@ -46,24 +47,16 @@ class BagReader(AbstractContextManager["BagReader"]):
     """An open recording; closed at the latest when it is no longer used.
 
     Takes a folder with ``metadata.yaml``, a folder with one ``.mcap`` or ``.db3`` file, or such a file. ``topics`` are
-    sorted by name. Messages are decoded by the types of ROS 2 Jazzy, which are those of Humble to Lyrical for all that
-    is read here; further types can be registered with ``typestore``. One iteration at a time: a second one disturbs
-    the first.
+    sorted by name. One iteration at a time: a second one disturbs the first.
 
     Raises, also from its methods, :class:`~neumap.errors.DataError` for a recording that is missing, damaged,
     cut off or of an unknown format, and :class:`~neumap.errors.MissingDependencyError` without rosbags.
     """
 
     def __init__(self, path: PathLike) -> None:
-        try:
-            from rosbags.rosbag2 import Reader
-            from rosbags.typesys import Stores, get_typestore
-        except ImportError:
-            raise MissingDependencyError("reading a rosbag needs rosbags: pip install 'neumap[bags]'") from None
         self.path = Path(path)
-        self.typestore = get_typestore(Stores.ROS2_JAZZY)
         with self._explained():
-            self._reader = Reader(_storage(self.path))
+            self._reader = rosbags("rosbag2").Reader(_storage(self.path))
             self._reader.open()
         self.close = weakref.finalize(self, self._reader.close)
         counts: Counter[tuple[str, str]] = Counter()
@@ -108,7 +101,7 @@ class BagReader(AbstractContextManager["BagReader"]):
         if message.data[: len(_ZSTD)] == _ZSTD:
             raise DataError(f"the messages of {self.path} are compressed: give the folder with its metadata.yaml")
         with self._explained(f"a message on {message.topic.name} cannot be decoded"):
-            return self.typestore.deserialize_cdr(message.data, message.topic.type)
+            return typestore().deserialize_cdr(message.data, message.topic.type)
 
     @contextmanager
     def _explained(self, what: str = "") -> Iterator[None]:

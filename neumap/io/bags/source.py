@@ -29,7 +29,7 @@ from neumap.io.bags.transforms import RecordedTransforms
 from neumap.io.camera_info import calibration_key, camera_of, fit_to_size
 from neumap.io.files import PathLike, naming
 from neumap.io.image_messages import depth_of, gray_of
-from neumap.io.stamps import format_stamp, seconds, stamp_of
+from neumap.io.stamps import format_stamp, stamp_of
 from neumap.io.streams import depth_of_each, once_each, pose_of_each
 from neumap.records import Frame, Source
 
@@ -122,7 +122,7 @@ def _read_index(
             transforms.add(decoded.transforms, is_static=message.topic.name.endswith("tf_static"))
         elif calibration_key(decoded) != calibration:
             raise CalibrationError(
-                f"the calibration on {info.name} changes at {seconds(stamp_of(decoded.header))} s: "
+                f"the calibration on {info.name} changes at {format_stamp(stamp_of(decoded.header))} s: "
                 "record every setting of the camera in a bag of its own"
             )
     return found, transforms
@@ -153,7 +153,7 @@ def _read(
     bag: BagReader, store: MessageStore, position: Position, size: tuple[int, int], pixels: Callable[[Any], Pixels]
 ) -> Pixels:
     message = bag.decode(store.read(position))
-    at = f"{seconds(stamp_of(message.header))} s of {bag.path}"
+    at = f"{format_stamp(stamp_of(message.header))} s of {bag.path}"
     with naming(f"the image on {position.topic.name} at {at}"):
         image = pixels(message)
     height, width = image.shape

@@ -8,7 +8,8 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from neumap.errors import DataError, MissingDependencyError
+from neumap.errors import DataError
+from neumap.io.bags.messages import rosbags, typestore
 from neumap.io.bags.reader import SUFFIXES
 from neumap.io.files import PathLike, check_may_create
 
@@ -20,30 +21,25 @@ class BagWriter(AbstractContextManager["BagWriter"]):
     """Writes a folder with an MCAP file and ``metadata.yaml``.
 
     The folder appears under its name when the context ends, and not at all where it ends by an exception. With
-    ``overwrite`` a bag of that name is replaced then; a folder that holds anything else never is. ``typestore`` is a
-    rosbags typestore that knows all types that are written.
+    ``overwrite`` a bag of that name is replaced then; a folder that holds anything else never is.
 
     Raises :class:`~neumap.errors.DataError` for a place that cannot be written to, and
     :class:`~neumap.errors.MissingDependencyError` without rosbags; a full disk stays ``OSError``.
     """
 
-    def __init__(self, path: PathLike, typestore: Any, overwrite: bool = False) -> None:
-        try:
-            from rosbags.rosbag2 import StoragePlugin, Writer
-        except ImportError:
-            raise MissingDependencyError("writing a rosbag needs rosbags: pip install 'neumap[bags]'") from None
+    def __init__(self, path: PathLike, overwrite: bool = False) -> None:
+        rosbag2 = rosbags("rosbag2")
         self.path = Path(path)
         check_may_create(self.path)
         if self.path.exists() and not (overwrite and _is_only_a_bag(self.path)):
             raise DataError(f"{self.path} exists already: remove it or give another name")
-        self._typestore = typestore
         self._target = self.path.resolve()
         self._workplace = self._target.with_name(f".{self._target.name}.{os.getpid()}.tmp")
         # what a process of the same number may have left when it was killed
         self._clean()
         # rosbags names the file of a bag after its folder, so the folder has its name from the start
         self._new = self._workplace / "new" / self._target.name
-        self._writer = Writer(self._new, version=9, storage_plugin=StoragePlugin.MCAP)
+        self._writer = rosbag2.Writer(self._new, version=9, storage_plugin=rosbag2.StoragePlugin.MCAP)
         self._connections: dict[str, Any] = {}
 
     def write(self, topic: str, type_: str, stamp_ns: int, message: Any, latched: bool = False) -> None:
@@ -55,11 +51,11 @@ class BagWriter(AbstractContextManager["BagWriter"]):
         connection = self._connections.get(topic)
         if connection is None:
             connection = self._writer.add_connection(
-                topic, type_, typestore=self._typestore, offered_qos_profiles=_latched() if latched else ()
+                topic, type_, typestore=typestore(), offered_qos_profiles=_latched() if latched else ()
             )
             self._connections[topic] = connection
         if not isinstance(message, (bytes, bytearray, memoryview)):
-            message = self._typestore.serialize_cdr(message, type_)
+            message = typestore().serialize_cdr(message, type_)
         self._writer.write(connection, stamp_ns, message)
 
     def __enter__(self) -> BagWriter:
@@ -97,18 +93,17 @@ class BagWriter(AbstractContextManager["BagWriter"]):
 
 
 def _latched() -> list[Any]:
-    from rosbags.interfaces import Qos, QosDurability, QosHistory, QosLiveliness, QosReliability, QosTime
-
-    never = QosTime(*_NEVER)
+    ros2 = rosbags("interfaces")
+    never = ros2.QosTime(*_NEVER)
     return [
-        Qos(
-            history=QosHistory.KEEP_LAST,
+        ros2.Qos(
+            history=ros2.QosHistory.KEEP_LAST,
             depth=1,
-            reliability=QosReliability.RELIABLE,
-            durability=QosDurability.TRANSIENT_LOCAL,
+            reliability=ros2.QosReliability.RELIABLE,
+            durability=ros2.QosDurability.TRANSIENT_LOCAL,
             deadline=never,
             lifespan=never,
-            liveliness=QosLiveliness.AUTOMATIC,
+            liveliness=ros2.QosLiveliness.AUTOMATIC,
             liveliness_lease_duration=never,
             avoid_ros_namespace_conventions=False,
         )
