@@ -37,21 +37,21 @@ FOLDER = ROOT / ".ros"
 JAZZY, BUILD, INSTALL, LOG = (FOLDER / name for name in ("jazzy", "build", "install", "log"))
 READY = JAZZY / ".ready"
 SITE_PACKAGES = Path("lib", f"python{sys.version_info[0]}.{sys.version_info[1]}", "site-packages")
-# what no wheel has: interfaces are built from definitions, Python modules have doubles
+# DEFINITIONS, DOUBLES: what no wheel has: interfaces are built from definitions, Python modules have doubles
 DEFINITIONS, DOUBLES = ROOT / "test" / "ros" / "definitions", ROOT / "test" / "ros" / "doubles"
 PACKAGES = (DEFINITIONS / "tf2_msgs", DEFINITIONS / "nav2_msgs", ROOT)
 
 PYTHONS = ((3, 10), (3, 11), (3, 12))
-# a program to build with, and the Debian package that has it
+# TOOLS: a program to build with, and the Debian package that has it
 TOOLS = {"cmake": "cmake", "make": "make", "c++": "g++"}
-# the folders that the wheels were built with, as their CMake files name them
+# BUILT_WITH: the folders that the wheels were built with, as their CMake files name them
 BUILT_WITH = re.compile(r"/opt/python/cp[^;\"]*/(numpy/_core/include|include/python3[.0-9]*)")
-# below the ports that Linux hands out itself, each domain takes 250 of them
+# DOMAINS: below the ports that Linux hands out itself, each domain takes 250 of them
 DOMAINS = 101
 
 
 def main(command: list[str]) -> int:
-    """Sets up, then runs the command; its exit status."""
+    """Set up, then run the command; return its exit status."""
     lacking = no_wheels()
     if lacking:
         print(f"ros_core: {lacking}: nothing is run on real ROS 2 here", file=sys.stderr)
@@ -71,11 +71,11 @@ def main(command: list[str]) -> int:
 
 
 class SetupError(Exception):
-    """What keeps from setting up, for people."""
+    """Says what keeps from setting up, for people."""
 
 
 def no_wheels() -> str:
-    """Why there can be no wheels of ROS 2; empty where there are some."""
+    """Say why there can be no wheels of ROS 2; empty where there are some."""
     if sys.platform != "linux" or platform.machine() != "x86_64":
         return "the wheels of ROS 2 are for Linux on x86_64"
     if sys.version_info[:2] not in PYTHONS:
@@ -84,13 +84,13 @@ def no_wheels() -> str:
 
 
 def missing() -> list[str]:
-    """The Debian packages that are needed to build interfaces and are not here."""
+    """Return the Debian packages that are needed to build interfaces and are not here."""
     headers = Path(sysconfig.get_path("include"), "Python.h").is_file()
     return [package for tool, package in TOOLS.items() if shutil.which(tool) is None] + ["python3-dev"] * (not headers)
 
 
 def set_up() -> None:
-    """Brings everything in the folder up to date. May be interrupted at any time and called again."""
+    """Bring everything in the folder up to date. May be interrupted at any time and called again."""
     if missing():
         raise SetupError(f"the interfaces cannot be built here: sudo apt install {' '.join(missing())}")
     LOG.mkdir(parents=True, exist_ok=True)
@@ -109,7 +109,7 @@ def set_up() -> None:
 
 
 def install_wheels() -> None:
-    """Makes the folder that is /opt/ros/jazzy elsewhere. What it installs goes before what the virtual environment
+    """Make the folder that is /opt/ros/jazzy elsewhere. What it installs goes before what the virtual environment
     has, and is not entered there: to Python it is a folder of PYTHONPATH, whose .pth files are not read.
     """
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "install", "--prefix", str(JAZZY)]
@@ -126,7 +126,7 @@ def install_wheels() -> None:
 
 
 def build(source: Path, name: str) -> None:
-    """Builds and installs a package, without optimization: the interfaces of a test need none."""
+    """Build and install a package, without optimization: the interfaces of a test need none."""
     folder, log = BUILD / name, LOG / f"{name}.log"
     options = {
         "CMAKE_INSTALL_PREFIX": str(INSTALL),
@@ -144,8 +144,8 @@ def build(source: Path, name: str) -> None:
 
 
 def environment() -> dict[str, str]:
-    """The environment in which ROS 2 and this package are there, and no other ROS. What is sent stays on this machine,
-    in a domain of its own.
+    """Return the environment in which ROS 2 and this package are there, and no other ROS. What is sent stays on this
+    machine, in a domain of its own.
     """
     before = {key: value for key, value in os.environ.items() if not key.startswith(("ROS_", "RMW_", "FASTRTPS_"))}
     prefixes = [INSTALL, JAZZY]
@@ -169,12 +169,12 @@ def environment() -> dict[str, str]:
 
 
 def joined(paths: Iterable[Path | str]) -> str:
-    """The paths as the value of an environment variable."""
+    """Return paths as the value of an environment variable."""
     return os.pathsep.join(map(str, paths))
 
 
 def step(what: str, do: Callable[[], None]) -> None:
-    """Does something that takes a while, and says so."""
+    """Do something that takes a while, and say so."""
     print(f"ros_core: {what} ... ", end="", flush=True)
     begin = time.monotonic()
     try:
@@ -186,7 +186,7 @@ def step(what: str, do: Callable[[], None]) -> None:
 
 
 def call(command: list[str], log: Path) -> None:
-    """Runs a command whose output goes to a file, the end of which is shown where it fails."""
+    """Run a command whose output goes to a file, the end of which is shown where it fails."""
     with log.open("a") as output:
         status = subprocess.run(
             command, env=environment(), stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, check=False

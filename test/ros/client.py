@@ -10,17 +10,18 @@ import rclpy
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.qos import QoSProfile
 
+# PATIENCE_S: what has not happened after so long will not happen; this machine may be busy.
 PATIENCE_S = 60.0
-# Two processes do not find each other at the same moment: so long after this one has found the other, nothing that is
-# sent in either direction is lost. Fast DDS drops an answer to a client that it has not found within 0.1 s.
+# SETTLED_S: two processes do not find each other at the same moment. So long after this one has found the other, no
+# message in either direction is lost; Fast DDS drops an answer to a client that it has not found within 0.1 s.
 SETTLED_S = 0.2
 
 
 class Client:
-    """Everything happens in the thread of the test, within :meth:`until`."""
+    """Asks, publishes and listens, all in the thread of the test and within :meth:`until`."""
 
     def __init__(self) -> None:
-        """Joins the domain of the environment."""
+        """Join the domain of the environment."""
         rclpy.init()
         self.node = rclpy.create_node("tester")
         self._executor = SingleThreadedExecutor()
@@ -31,13 +32,13 @@ class Client:
         self.meanwhile: Callable[[], object] = lambda: None
 
     def close(self) -> None:
-        """Leaves the domain."""
+        """Leave the domain."""
         self._executor.shutdown()
         self.node.destroy_node()
         rclpy.try_shutdown()
 
     def until(self, holds: Callable[[], object], patience_s: float = PATIENCE_S) -> bool:
-        """Waits until something holds; whether it came to in time."""
+        """Wait until something holds; tell whether it came to in time."""
         end = time.monotonic() + patience_s
         while not holds():
             if time.monotonic() > end:
@@ -47,17 +48,17 @@ class Client:
         return True
 
     def wait(self, seconds: float) -> None:
-        """Lets time pass."""
+        """Let time pass."""
         self.until(lambda: False, seconds)
 
     def is_served(self, kind: type, name: str) -> bool:
-        """Whether there is such a service."""
+        """Tell whether there is such a service."""
         if name not in self._services:
             self._services[name] = self.node.create_client(kind, name)
         return bool(self._services[name].service_is_ready())
 
     def ask(self, kind: type, name: str, **fields: Any) -> Any:
-        """Calls a service as soon as it is there; the future of its response."""
+        """Call a service as soon as it is there; return the future of its response."""
         assert self.until(lambda: self.is_served(kind, name)), f"there is no service {name}"
         if name not in self._ready:
             self._ready.add(name)
@@ -65,16 +66,16 @@ class Client:
         return self._services[name].call_async(kind.Request(**fields))
 
     def answer(self, future: Any, patience_s: float = PATIENCE_S) -> Any:
-        """Waits for the response of a service."""
+        """Wait for the response of a service."""
         assert self.until(future.done, patience_s), f"no answer within {patience_s:g} s"
         return future.result()
 
     def call(self, kind: type, name: str, *, patience_s: float = PATIENCE_S, **fields: Any) -> Any:
-        """Calls a service and waits for its response."""
+        """Call a service and wait for its response."""
         return self.answer(self.ask(kind, name, **fields), patience_s)
 
     def listen(self, kind: type, topic: str, qos: QoSProfile | int = 1000) -> list[Any]:
-        """Subscribes to a topic; the list to which its messages will be added."""
+        """Subscribe to a topic; return the list to which its messages will be added."""
         heard: list[Any] = []
         self.node.create_subscription(kind, topic, heard.append, qos)
         return heard

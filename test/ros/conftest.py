@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 
 def is_here(module: str) -> bool:
+    """Tell whether a module can be imported."""
     try:
         return importlib.util.find_spec(module) is not None
     except ImportError:
@@ -34,17 +35,17 @@ def is_here(module: str) -> bool:
 if not all(map(is_here, ("rclpy", "neumap_ros.msg", "tf2_msgs"))):
     collect_ignore_glob = ["test_*.py"]
 
-# each localizer but the one that most tests share has a namespace of its own
+# NUMBERS: each localizer but the one that most tests share has a namespace of its own
 NUMBERS = itertools.count(1)
-# of 10 images a second every other one is played: so many does the localizer search anyway
+# EVERY: of 10 images a second every other one is played: so many does the localizer search anyway
 EVERY = 2
-# the drive; the lens is covered for four seconds in its middle, from 3 s to 7 s
+# SECONDS: of the drive; the lens is covered for four of them in its middle, from 3 s to 7 s
 SECONDS = 10.0
 
 
 @dataclasses.dataclass(frozen=True)
 class World:
-    """Two maps of the same room, and the bag of a drive through it."""
+    """Holds two maps of the same room, and the bag of a drive through it."""
 
     map: Path
     other_map: Path
@@ -52,7 +53,7 @@ class World:
 
 
 def neumap(*arguments: object) -> None:
-    """Runs the command in a process of its own."""
+    """Run the command in a process of its own."""
     command = [sys.executable, "-m", "neumap.cli", *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
@@ -60,6 +61,7 @@ def neumap(*arguments: object) -> None:
 
 @pytest.fixture(scope="session")
 def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    """Make a small world."""
     from neumap.io.trajectories import read_trajectory
     from neumap.virtual.recording import record_query
     from neumap.virtual.world import MAPPING, SMALL, write_world
@@ -77,6 +79,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
 
 @pytest.fixture(scope="session")
 def recording(world: World) -> Recording:
+    """Read the bag."""
     from player import CAMERA_INFO, IMAGE, TF_STATIC, Recording, Timed, message_class
     from rosbags.highlevel import AnyReader
 
@@ -100,7 +103,7 @@ def recording(world: World) -> Recording:
 
 @pytest.fixture(scope="session")
 def table() -> Any:
-    """What parameters there are."""
+    """Return the declarations of all parameters."""
     from neumap.tracking.settings import SPECS
 
     return list(SPECS.values())
@@ -108,6 +111,7 @@ def table() -> Any:
 
 @pytest.fixture(scope="session")
 def client() -> Iterator[Client]:
+    """Make the node that all tests share."""
     from client import Client
 
     made = Client()
@@ -117,7 +121,7 @@ def client() -> Iterator[Client]:
 
 @pytest.fixture
 def start(client: Client, tmp_path: Path) -> Iterator[Callable[..., NodeProcess]]:
-    """Starts a localizer in a namespace of its own; it ends with the test."""
+    """Start a localizer in a namespace of its own; it ends with the test."""
     from node_process import NodeProcess
 
     started: list[NodeProcess] = []
@@ -136,15 +140,26 @@ def start(client: Client, tmp_path: Path) -> Iterator[Callable[..., NodeProcess]
 
 
 def end(node: NodeProcess) -> None:
-    """Ends a localizer, whatever it says to that."""
+    """End a localizer, whatever it says to that."""
     if node.alive:
         with contextlib.suppress(subprocess.TimeoutExpired):
             node.stop()
 
 
+def reset(node: NodeProcess, values: dict[str, Any]) -> None:
+    """Bring a localizer to the state "unconfigured", with these parameters."""
+    from node_process import CLEANUP, DEACTIVATE
+
+    for state, transition in (("active", DEACTIVATE), ("inactive", CLEANUP)):
+        if node.state == state:
+            assert node.change(transition), node.output
+    assert node.set(values) == {}
+    node.forget()
+
+
 @pytest.fixture(scope="session")
 def shared(client: Client, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], NodeProcess]]:
-    """Gives one localizer after the other: the next when one has ended."""
+    """Give one localizer after the other: the next when one has ended."""
     from ament_index_python.packages import get_package_share_directory
     from node_process import NodeProcess
 
@@ -166,26 +181,25 @@ def shared(client: Client, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 @pytest.fixture
 def node(shared: Callable[[], NodeProcess], world: World, table: Any) -> Iterator[NodeProcess]:
-    """The localizer that most tests share: unconfigured, on simulated time, its parameters as if it was new but for the
-    map and compressed images.
+    """Give the localizer that most tests share: unconfigured, on simulated time, its parameters as if it was new but
+    for the map and compressed images. What a test has broken is replaced.
     """
-    from node_process import CLEANUP, DEACTIVATE
-
     node = shared()
     node.turn_page()
-    for state, transition in (("active", DEACTIVATE), ("inactive", CLEANUP)):
-        if node.state == state:
-            assert node.change(transition), node.output
     values = {spec.name: spec.default for spec in table} | {"map": str(world.map), "image_transport": "compressed"}
-    assert node.set(values) == {}
-    node.forget()
+    try:
+        reset(node, values)
+    except AssertionError:
+        node.kill()
+        node = shared()
+        reset(node, values)
     yield node
     print(node.output)
 
 
 @pytest.fixture
 def player(client: Client, recording: Recording, node: NodeProcess) -> Iterator[Player]:
-    """A robot for :func:`node`, at the beginning of its drive."""
+    """Make a robot for :func:`node`, at the beginning of its drive."""
     from player import Player
 
     made = Player(client, recording, node)
@@ -195,7 +209,7 @@ def player(client: Client, recording: Recording, node: NodeProcess) -> Iterator[
 
 @pytest.fixture
 def tracking(node: NodeProcess, player: Player) -> Player:
-    """The player, after the first second of the drive; the localizer is tracking."""
+    """Play the first second of the drive; the localizer is tracking."""
     player.seek(0)
     node.activate()
     player.step_to(1.0)

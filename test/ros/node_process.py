@@ -27,14 +27,15 @@ STATES = {getattr(LocalizationStatus, name): name for name in ("UNINITIALIZED", 
 
 
 class NodeProcess:
-    """Runs until :meth:`stop`. What it publishes is heard from the beginning."""
+    """Runs the localizer until :meth:`stop`, and hears what it publishes from the beginning."""
 
     def __init__(
         self, client: Client, log: Path, *ros_arguments: str, namespace: str = "", log_level: str = "info"
     ) -> None:
-        """Starts it with arguments that follow --ros-args. In a namespace ("/robot"), tf is the robot's own."""
+        """Start it with arguments that follow --ros-args. In a namespace ("/robot"), tf is the robot's own."""
         self.client, self.namespace, self._log = client, namespace, log
         self._read_from = 0
+        self.times_configured = 0
         self.name = f"{namespace}/neumap_localizer"
         executable = Path(get_package_prefix("neumap_ros"), "lib", "neumap_ros", "localizer")
         own = ["-r", f"__ns:={namespace}", "-r", "/tf:=tf", "-r", "/tf_static:=tf_static"] if namespace else []
@@ -54,65 +55,71 @@ class NodeProcess:
 
     @property
     def output(self) -> str:
-        """What it has printed since :meth:`turn_page`."""
+        """Return what it has printed since :meth:`turn_page`."""
         return self._log.read_text(errors="replace")[self._read_from :]
 
     def turn_page(self) -> None:
-        """Begins a new page of what it prints."""
+        """Begin a new page of what it prints."""
         self._read_from += len(self.output)
 
     @property
     def alive(self) -> bool:
-        """Whether it runs."""
+        """Tell whether it runs."""
         return self._process.poll() is None
 
     def is_up(self) -> bool:
-        """Waits until it can be asked; whether it lives so long."""
+        """Wait until it can be asked; tell whether it lives so long."""
         service = f"{self.name}/get_state"
         return self.client.until(lambda: not self.alive or self.client.is_served(GetState, service)) and self.alive
 
     def stop(self, by: signal.Signals = signal.SIGINT, patience_s: float = 60.0) -> int:
-        """Sends a signal; what the process exits with. Raises TimeoutExpired where it does not, and kills it."""
+        """Send a signal; return what the process exits with. Where it does not, kill it and raise TimeoutExpired."""
         self._process.send_signal(by)
         return self.exit_status(patience_s)
 
     def exit_status(self, patience_s: float = 60.0) -> int:
-        """Waits for the end."""
+        """Wait for the end, as :meth:`stop` does."""
         with contextlib.ExitStack() as whatever:
             whatever.callback(self._process.kill)
             self.client.until(lambda: not self.alive, patience_s)
             return self._process.wait(0)
 
+    def kill(self) -> None:
+        """End it, whatever it is doing."""
+        self._process.kill()
+        self._process.wait()
+
     # --- what it is asked -----------------------------------------------------------
 
     def call(self, kind: type, service: str, **fields: Any) -> Any:
-        """Calls one of its own services, as "relocalize"."""
+        """Call one of its own services, as "relocalize", and wait for the response."""
         return self.client.call(kind, f"{self.name}/{service}", **fields)
 
     def ask(self, kind: type, service: str, **fields: Any) -> Any:
-        """Calls one of its own services; the future of the response."""
+        """Call one of its own services; return the future of the response."""
         return self.client.ask(kind, f"{self.name}/{service}", **fields)
 
     @property
     def state(self) -> str:
-        """Of its lifecycle."""
+        """Return the state of its lifecycle."""
         return str(self.call(GetState, "get_state").current_state.label)
 
     def change(self, transition: int | str, patience_s: float = PATIENCE_S) -> bool:
-        """Asks for a transition, by its id or label; whether it was done."""
+        """Ask for a transition, by its id or label; tell whether it was done."""
         by = {"label": transition} if isinstance(transition, str) else {"id": transition}
         answer = self.call(ChangeState, "change_state", transition=Transition(**by), patience_s=patience_s)
         if transition in (CONFIGURE, "configure"):
+            self.times_configured += 1
             self.client.wait(SETTLED_S)  # there may be new services
         return bool(answer.success)
 
     def get(self, *names: str) -> dict[str, Any]:
-        """The values of parameters."""
+        """Return the values of parameters."""
         answer = self.call(GetParameters, "get_parameters", names=list(names))
         return {name: parameter_value_to_python(value) for name, value in zip(names, answer.values, strict=True)}
 
     def set(self, values: Mapping[str, Any]) -> dict[str, str]:
-        """Sets parameters; why those that were refused were."""
+        """Set parameters; return the names of those that were refused, with the reasons."""
         parameters = [Parameter(name, value=value).to_parameter_msg() for name, value in values.items()]
         results = self.call(SetParameters, "set_parameters", parameters=parameters).results
         assert len(results) == len(values)
@@ -120,20 +127,20 @@ class NodeProcess:
         return {name: each.reason for name, each in zip(values, results, strict=True) if not each.successful}
 
     def activate(self) -> None:
-        """Configures and activates it."""
+        """Configure and activate it."""
         for transition in (CONFIGURE, ACTIVATE):
             assert self.change(transition), self.output
 
     # --- what it says -----------------------------------------------------------------
 
     def forget(self) -> None:
-        """Empties the lists of what was heard."""
+        """Empty the lists of what was heard."""
         for heard in (self.statuses, self.poses, self.transforms):
             heard.clear()
 
     @property
     def told(self) -> list[tuple[str, str]]:
-        """States and reasons, without repetitions."""
+        """Return the states and reasons it has told of, without repetitions."""
         out: list[tuple[str, str]] = []
         for status in self.statuses:
             if not out or out[-1] != (STATES[status.state], status.reason):
@@ -142,5 +149,5 @@ class NodeProcess:
 
     @property
     def belief(self) -> str:
-        """The state in the newest status."""
+        """Return the state in the newest status."""
         return STATES[self.statuses[-1].state] if self.statuses else ""

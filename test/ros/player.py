@@ -21,15 +21,16 @@ from sensor_msgs.msg import CompressedImage, Image
 
 SECOND = 1_000_000_000
 IMAGE, RAW_IMAGE, CAMERA_INFO, TF_STATIC = "image/compressed", "image", "camera_info", "tf_static"
-# a message comes so long after its stamp
+# DELAY_NS: a message comes so long after its stamp
 DELAY_NS = 10_000_000
-# an image is sent again where nothing was heard of it for so long
+# AGAIN_S: an image is sent again where nothing was heard of it for so long
 AGAIN_S = 10.0
+# CLOCK_PERIOD_S: of /clock, in seconds of the machine
 CLOCK_PERIOD_S = 0.01
 
 
 class Timed(NamedTuple):
-    """A message as recorded: when, on which topic of the robot, its type and its CDR bytes."""
+    """Holds a message as recorded: when, on which topic of the robot, its type and its CDR bytes."""
 
     time_ns: int
     topic: str
@@ -38,29 +39,29 @@ class Timed(NamedTuple):
 
     @property
     def message(self) -> Any:
-        """The message itself."""
+        """Return the message itself."""
         return deserialize_message(self.data, self.kind)
 
 
 def message_class(name: str) -> type:
-    """The class of a type ("tf2_msgs/msg/TFMessage")."""
+    """Return the class of a type ("tf2_msgs/msg/TFMessage")."""
     package, _, kind = name.split("/")
     cls: type = getattr(importlib.import_module(f"{package}.msg"), kind)
     return cls
 
 
 def nanoseconds(stamp: Any) -> int:
-    """Of a builtin_interfaces/Time."""
+    """Return the nanoseconds of a builtin_interfaces/Time."""
     return int(stamp.sec) * SECOND + int(stamp.nanosec)
 
 
 def position(pose: Any) -> np.ndarray[Any, Any]:
-    """Of a geometry_msgs/Pose."""
+    """Return the position of a geometry_msgs/Pose in metres."""
     return np.array([pose.position.x, pose.position.y, pose.position.z])
 
 
 class Recording:
-    """What a robot recorded, in its order, and where it really was (geometry_msgs/Pose by stamp)."""
+    """Holds what a robot recorded, in its order, and where it really was (geometry_msgs/Pose by stamp)."""
 
     def __init__(self, messages: Sequence[Timed], truth: dict[int, Any]) -> None:
         self.messages, self.truth = messages, truth
@@ -68,12 +69,12 @@ class Recording:
         self.images = [each.time_ns for each in messages if each.topic == IMAGE]
 
     def error_m(self, stamped: PoseWithCovarianceStamped) -> float:
-        """How far a pose is from the truth at its stamp."""
+        """Return how far a pose is from the truth at its stamp."""
         truth = self.truth[nanoseconds(stamped.header.stamp)]
         return float(np.linalg.norm(position(stamped.pose.pose) - position(truth)))
 
     def claim(self, time_ns: int, x: float = 0.0) -> PoseWithCovarianceStamped:
-        """The true pose then, of the image before, or one ``x`` metres beside it, as somebody would claim it."""
+        """Make the message that claims the true pose of the image before, or one ``x`` metres beside it."""
         stamp = max(each for each in self.truth if each <= time_ns)
         claim = PoseWithCovarianceStamped()
         claim.header.frame_id = "map"
@@ -88,41 +89,42 @@ class Player:
     def __init__(
         self, client: Client, recording: Recording, node: NodeProcess, remaps: Mapping[str, str] | None = None
     ) -> None:
-        """Publishes in the localizer's namespace; ``remaps`` give other names to topics."""
+        """Publish in the localizer's namespace; ``remaps`` give other names to topics."""
         self.client, self.recording, self._node = client, recording, node
         self._remaps = dict(remaps or {})
         self.now_ns = recording.start_ns
         self._next = 0
+        self._connected_at = -1
         self._clock = client.node.create_publisher(Clock, "/clock", 10)
         self._publishers: dict[str, Any] = {}
         self.raw = False
 
     def close(self) -> None:
-        """Takes its topics away."""
+        """Take its topics away."""
         for publisher in (self._clock, *self._publishers.values()):
             self.client.node.destroy_publisher(publisher)
 
     @property
     def now_s(self) -> float:
-        """Seconds that have been played."""
+        """Return the seconds that have been played."""
         return (self.now_ns - self.recording.start_ns) / SECOND
 
     def ns(self, seconds: float) -> int:
-        """The time so many seconds after the beginning."""
+        """Return the time so many seconds after the beginning."""
         return self.recording.start_ns + round(seconds * SECOND)
 
     def tick(self) -> None:
-        """Says what time it is."""
+        """Say what time it is."""
         self._clock.publish(Clock(clock=self.stamp(self.now_ns)))
 
     @staticmethod
     def stamp(time_ns: int) -> Any:
-        """The time as a message."""
+        """Make the message of a time."""
         sec, nanosec = divmod(time_ns, SECOND)
         return message_class("builtin_interfaces/msg/Time")(sec=sec, nanosec=nanosec)
 
     def seek(self, seconds: float) -> None:
-        """Jumps in time, without playing what lies between, and waits until everybody has heard of it."""
+        """Jump in time, without playing what lies between, and wait until everybody has heard of it."""
         self.now_ns = self.ns(seconds)
         self._next = sum(each.time_ns < self.now_ns for each in self.recording.messages)
         assert self.client.until(self._clock.get_subscription_count), "nobody listens to /clock"
@@ -131,7 +133,10 @@ class Player:
             self.client.wait(0.02)
 
     def connect(self) -> None:
-        """Waits until the localizer listens, and tells it what it must know before the first image."""
+        """Wait until the localizer listens, and tell it what it must know before the first image."""
+        if self._connected_at == self._node.times_configured:
+            return
+        self._connected_at = self._node.times_configured
         first = {each.topic: each for each in reversed(self.recording.messages)}
         for each in first.values():
             publisher = self._publisher(each)
@@ -142,7 +147,7 @@ class Player:
         self.client.wait(0.05)
 
     def step_to(self, seconds: float) -> None:
-        """Plays up to then, image by image: goes on when the status of each was heard."""
+        """Play up to then, image by image: go on when the status of each was heard."""
         self.connect()
         while (each := self._due(self.ns(seconds))) is not None:
             self.now_ns = each.time_ns + DELAY_NS
@@ -156,7 +161,7 @@ class Player:
 
     @contextlib.contextmanager
     def running(self, rate: float = 1.0) -> Iterator[None]:
-        """Lets time go on, and plays, whenever the client waits."""
+        """Let time go on, and play, whenever the client waits."""
         self.connect()
         begin_ns, begin, ticked = self.now_ns, time.monotonic(), 0.0
 
@@ -180,7 +185,7 @@ class Player:
             self.client.meanwhile = lambda: None
 
     def publish(self, each: Timed) -> None:
-        """Publishes a message as it was recorded, whatever the time is."""
+        """Publish a message as it was recorded, whatever the time is."""
         if each.topic == IMAGE and self.raw:
             self._publisher(each).publish(raw(each.message))
         else:
@@ -194,7 +199,7 @@ class Player:
         return messages[self._next - 1]
 
     def _is_seen(self, image: Timed) -> bool:
-        """Whether the status of an image is heard in time; if not, it is sent again, for it may have been lost."""
+        """Tell whether the status of an image is heard in time; if not, send it again, for it may have been lost."""
 
         def seen() -> bool:
             self.tick()
@@ -221,7 +226,7 @@ class Player:
 
 
 def raw(message: CompressedImage) -> Image:
-    """The image as a camera driver publishes it, in grey."""
+    """Make the image of a camera driver that publishes it in grey."""
     pixels = cv2.imdecode(np.frombuffer(message.data, np.uint8), cv2.IMREAD_GRAYSCALE)
     height, width = pixels.shape
     image = Image(header=message.header, height=height, width=width, encoding="mono8", step=width)

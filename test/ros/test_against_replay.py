@@ -16,7 +16,7 @@ SAME_M, SAME_RAD = 0.001, 0.001
 
 @pytest.fixture(scope="module")
 def replayed(world: World, tmp_path_factory: pytest.TempPathFactory) -> dict[int, Any]:
-    """Position and quaternion of each pose that a replay of the bag publishes, by stamp."""
+    """Return position and quaternion of each pose that a replay of the bag publishes, by stamp."""
     out = tmp_path_factory.mktemp("replayed")
     neumap("replay", world.bag, "--map", world.map, "--out", out)
     rows = [line.split() for line in Path(out, "poses.txt").read_text().splitlines() if not line.startswith("#")]
@@ -24,12 +24,13 @@ def replayed(world: World, tmp_path_factory: pytest.TempPathFactory) -> dict[int
 
 
 def stamp_ns(text: str) -> int:
+    """Return the nanoseconds of a stamp in seconds."""
     seconds, _, fraction = text.partition(".")
     return int(seconds) * 1_000_000_000 + int(fraction.ljust(9, "0"))
 
 
 def are_same(poses: list[Any], replayed: dict[int, Any]) -> bool:
-    """Holds poses against those of the replay at their stamps."""
+    """Hold poses against those of the replay at their stamps; tell whether there are some."""
     for pose in poses:
         expected = replayed[nanoseconds(pose.header.stamp)]
         q = pose.pose.pose.orientation

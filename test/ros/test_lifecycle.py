@@ -20,20 +20,20 @@ SHUTDOWN = {
     "inactive": Transition.TRANSITION_INACTIVE_SHUTDOWN,
     "active": Transition.TRANSITION_ACTIVE_SHUTDOWN,
 }
-# what can be asked for in each state; all else is impossible
+# POSSIBLE: what can be asked for in each state; all else is impossible
 POSSIBLE = {
     "unconfigured": {"configure": CONFIGURE, "shutdown": SHUTDOWN["unconfigured"]},
     "inactive": {"activate": ACTIVATE, "cleanup": CLEANUP, "shutdown": SHUTDOWN["inactive"]},
     "active": {"deactivate": DEACTIVATE, "shutdown": SHUTDOWN["active"]},
     "finalized": {},
 }
-# also some of the state machine's own, which no client may ask for, and one that is none
+# IDS, LABELS: also some of the state machine's own, which no client may ask for, and one that is none
 IDS = (*range(0, 9), Transition.TRANSITION_ON_CONFIGURE_SUCCESS, Transition.TRANSITION_CALLBACK_ERROR, 250)
 LABELS = ("create", "configure", "cleanup", "activate", "deactivate", "destroy", "transition_success", "fly")
 
 
 def refuses_the_impossible(node: NodeProcess, state: str) -> None:
-    """Asks for all that is impossible in a state: each is answered, and changes nothing."""
+    """Ask for all that is impossible in a state: each is answered, and changes nothing."""
     possible = POSSIBLE[state]
     for asked in (*IDS, *LABELS):
         if asked not in possible and asked not in possible.values():

@@ -35,7 +35,7 @@ BAD = {
 
 
 def other(spec: Any) -> Any:
-    """Another value that a parameter may have."""
+    """Return another value that a parameter may have."""
     if spec.choices:
         return next(choice for choice in spec.choices if choice != spec.default)
     if isinstance(spec.default, bool):
@@ -46,7 +46,7 @@ def other(spec: Any) -> Any:
 
 
 def beyond(spec: Any) -> list[Any]:
-    """Values a little and far out of a range; to rclpy alone, what differs from its end by a millionth is within."""
+    """Return values a little and far out of a range; to rclpy alone, a millionth beyond its end is within."""
     if isinstance(spec.default, int):
         return [int(spec.low) - 1, int(spec.high) + 1]
     little = [limit + sign * max(4e-7 * abs(limit), 1e-9) for limit, sign in ((spec.low, -1), (spec.high, 1))]
@@ -54,11 +54,12 @@ def beyond(spec: Any) -> list[Any]:
 
 
 def ranged(table: Any) -> list[Any]:
+    """Return those that have a range."""
     return [spec for spec in table if spec.high is not None]
 
 
 def free(table: Any) -> list[Any]:
-    """Those that can be changed at any time."""
+    """Return those that can be changed at any time."""
     return [spec for spec in table if not spec.fixed]
 
 
@@ -157,6 +158,7 @@ def test_all_others_can_be_changed_while_active(tracking: Player, node: NodeProc
 
 
 def of_the_map(node: NodeProcess) -> list[Any]:
+    """Return the transforms that it has published."""
     return [each for message in node.transforms for each in message.transforms if each.header.frame_id == "map"]
 
 
@@ -230,6 +232,7 @@ def test_set_initial_pose(node: NodeProcess, player: Player) -> None:
 
 
 def written(path: Path, values: dict[str, Any]) -> tuple[str, str]:
+    """Write a parameter file; return the arguments that name it."""
     path.write_text(yaml.safe_dump({"/**": {"ros__parameters": values}}))
     return ("--params-file", str(path))
 

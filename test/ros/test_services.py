@@ -19,15 +19,15 @@ from node_process import ACTIVATE, CLEANUP, CONFIGURE, DEACTIVATE, NodeProcess
 from player import Player, Recording, nanoseconds
 from std_srvs.srv import Empty
 
-# a pose is right that is so near to the truth
+# RIGHT_M: a pose is right that is so near to the truth
 RIGHT_M = 0.05
-# when the lens is covered, and the localizer has long been lost
+# COVERED_S, LOST_S: when the lens is covered, and when the localizer has long been lost
 COVERED_S, LOST_S = 3.0, 6.5
 
 
 @pytest.fixture
 def lost(tracking: Player, node: NodeProcess) -> Player:
-    """The player, while the lens is covered."""
+    """Play on until the localizer is lost, while the lens is covered."""
     tracking.step_to(COVERED_S)
     tracking.step_to(LOST_S)
     assert node.belief == "LOST", node.told
@@ -35,12 +35,12 @@ def lost(tracking: Player, node: NodeProcess) -> Player:
 
 
 def map_id(node: NodeProcess) -> str:
-    """The map in use, as the newest status names it."""
+    """Return the id of the map in use, as the newest status has it."""
     return str(node.statuses[-1].map_id)
 
 
 def is_right(answer: Relocalize.Response, recording: Recording) -> bool:
-    """Whether a pose was found, and where the robot really was."""
+    """Tell whether a pose was found, and where the robot really was."""
     return bool(answer.success) and recording.error_m(answer.pose) < RIGHT_M
 
 
@@ -281,7 +281,7 @@ def test_a_claim_that_is_none_is_refused(tracking: Player, node: NodeProcess, re
 
 
 def claim_by(way: str, player: Player, claim: PoseWithCovarianceStamped) -> None:
-    """Claims a pose by the service or on the topic."""
+    """Claim a pose by the service or on the topic."""
     if way == "service":
         player.client.call(SetInitialPose, "/set_initial_pose", pose=claim)
         return

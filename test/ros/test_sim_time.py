@@ -12,7 +12,7 @@ from node_process import NodeProcess
 from player import IMAGE, Player, Recording, nanoseconds, position
 
 RIGHT_M = 0.05
-# a bag as it is looped in these tests, seconds: before the lens is covered
+# LAP_S: so much of the drive is looped, before the lens is covered
 LAP_S = 1.8
 
 

@@ -46,12 +46,12 @@ SERVED = {
     "/reinitialize_global_localization": "std_srvs/srv/Empty",
     "/set_initial_pose": "nav2_msgs/srv/SetInitialPose",
 }
-# what every node has
+# ALWAYS: what every node has
 ALWAYS = {"/rosout", "/parameter_events"}
 
 
 def endpoints(client: Client, names: Any, of_topic: Any) -> dict[str, Any]:
-    """Types and QoS of the node's own endpoints on the topics that the graph says it has."""
+    """Return types and QoS of the node's own endpoints on the topics that the graph says it has."""
     found = {}
     for topic, _ in names("neumap_localizer", "/"):
         for each in of_topic(topic):
@@ -163,7 +163,7 @@ def test_diagnostics(node: NodeProcess, player: Player, client: Client) -> None:
     heard = client.listen(DiagnosticArray, "/diagnostics")
 
     def told(level: bytes, message: str) -> Any:
-        """Whether it comes to say so; that status."""
+        """Wait until it says so; return the values of that status."""
         heard.clear()
         with player.running(0.01):  # time goes on, but hardly
             told = client.until(lambda: heard and heard[-1].status[0].message == message)
