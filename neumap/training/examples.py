@@ -86,11 +86,7 @@ class ExampleSource:
     """
 
     def __init__(
-        self,
-        scenes: Sequence[TrainingScene],
-        seed: int,
-        augmentation: Augmentation,
-        device: torch.device | str = "cpu",
+        self, scenes: Sequence[TrainingScene], seed: int, augmentation: Augmentation, device: torch.device | str = "cpu"
     ) -> None:
         self._device = torch.device(device)
         self._scenes = [

@@ -121,11 +121,7 @@ def _label_by_point(points: FloatArray, landmarks: FloatArray) -> IntArray:
 
 
 def training_scenes(
-    folder: Path,
-    seeds: Sequence[int],
-    recordings: Sequence[Path],
-    workers: int,
-    progress: Progress = lambda *_: None,
+    folder: Path, seeds: Sequence[int], recordings: Sequence[Path], workers: int, progress: Progress = lambda *_: None
 ) -> list[TrainingScene]:
     """Load the scenes of virtual places of ``seeds`` and of posed ``recordings`` with depth.
 
