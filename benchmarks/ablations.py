@@ -36,11 +36,14 @@ from neumap.io.sources import open_source
 from neumap.localization import evidence
 from neumap.localization.localizer import Localizer
 from neumap.localization.solver import Solver
-from neumap.mapping import build, landmarks
-from neumap.mapping.build import MappingSettings, map_of, survey
+from neumap.mapping import encoding, selection
+from neumap.mapping.build import map_of
+from neumap.mapping.settings import MappingSettings
+from neumap.mapping.survey import survey
 from neumap.maps.map_file import to_bytes
 from neumap.maps.neural_map import NeuralMap
-from neumap.model import decoder
+from neumap.model import weights
+from neumap.model.decoder import shipped_decoder
 from neumap.process import set_up
 from neumap.progress import Progress
 
@@ -78,17 +81,20 @@ def searching(**attributes: Any) -> Iterator[None]:
 @contextmanager
 def shipping(path: Path) -> Iterator[None]:
     """The decoder at ``path`` is the one that ships."""
-    decoder.shipped_decoder.cache_clear()
+    caches = weights.shipped_weights, shipped_decoder
+    for cached in caches:
+        cached.cache_clear()
     try:
-        with mock.patch.object(decoder, "DECODER_FILE", path):
+        with mock.patch.object(weights, "DECODER_FILE", path):
             yield
     finally:
-        decoder.shipped_decoder.cache_clear()
+        for cached in caches:
+            cached.cache_clear()
 
 
 def whole_images() -> AbstractContextManager[object]:
     """Coverage counts how many landmarks an image has, wherever in it."""
-    cover = landmarks.choose_by_coverage
+    cover = selection.choose_by_coverage
 
     def cover_images(visibility: scipy.sparse.csr_matrix, count: int) -> IntArray:
         seen = visibility.tocoo()
@@ -97,16 +103,16 @@ def whole_images() -> AbstractContextManager[object]:
         images.data[:] = 1
         return cover(images, count)
 
-    return mock.patch.object(landmarks, "choose_by_coverage", cover_images)
+    return mock.patch.object(selection, "choose_by_coverage", cover_images)
 
 
 def choose_randomly(visibility: scipy.sparse.csr_matrix, count: int) -> IntArray:
-    """As :func:`neumap.mapping.landmarks.choose_by_coverage`, but any."""
+    """As :func:`neumap.mapping.selection.choose_by_coverage`, but any."""
     return np.random.default_rng(0).permutation(visibility.shape[0])[:count]
 
 
 def choose_by_gates(visibility: scipy.sparse.csr_matrix, count: int) -> IntArray:
-    """As :func:`neumap.mapping.landmarks.choose_by_coverage`, but by gates in 0..1 that a sparsity term closes.
+    """As :func:`neumap.mapping.selection.choose_by_coverage`, but by gates in 0..1 that a sparsity term closes.
 
     The gates g of all landmarks maximize the sum of log(1 + visibility.T @ g) over all cells of the mapping images less
     an L1 term, by projected gradients from one weight of that term to the next; the later a landmark's gate closes, the
@@ -129,15 +135,15 @@ def within_budget(gates: FloatArray, budget: float) -> FloatArray:
     for _ in range(50):
         middle = (low + high) / 2
         low, high = (middle, high) if np.clip(gates - middle, 0, 1).sum() > budget else (low, middle)
-    return np.clip(gates - high, 0, 1)
+    return np.asarray(np.clip(gates - high, 0, 1))
 
 
 def latents_of(count: int) -> Callable[[], AbstractContextManager[object]]:
-    return lambda: mock.patch.object(build, "LATENT_BYTES", ((0, count),))
+    return lambda: mock.patch.object(encoding, "LATENT_BYTES", ((0, count),))
 
 
 def anchors_of(bits: int) -> Callable[[], AbstractContextManager[object]]:
-    return lambda: mock.patch.object(build, "SMALL_ANCHOR_BITS", bits)
+    return lambda: mock.patch.object(encoding, "SMALL_ANCHOR_BITS", bits)
 
 
 def variants(decoders: Mapping[str, Path]) -> dict[str, Variant]:
@@ -147,11 +153,10 @@ def variants(decoders: Mapping[str, Path]) -> dict[str, Variant]:
         "without attention": Variant(lambda: searching(_attention=None)),
         **{f"latents of {count} bytes": Variant(latents_of(count)) for count in LATENT_BYTES},
         **{f"anchors of {bits} bits": Variant(anchors_of(bits)) for bits in ANCHOR_BITS},
-        "codes fitted to all images": Variant(settings={"fit": True}),
         "product-quantized descriptors": Variant(settings={"decoder": "descriptor"}),
-        "random landmarks": Variant(lambda: mock.patch.object(landmarks, "choose_by_coverage", choose_randomly)),
+        "random landmarks": Variant(lambda: mock.patch.object(selection, "choose_by_coverage", choose_randomly)),
         "landmarks by gates under an L1 term": Variant(
-            lambda: mock.patch.object(landmarks, "choose_by_coverage", choose_by_gates)
+            lambda: mock.patch.object(selection, "choose_by_coverage", choose_by_gates)
         ),
         "landmarks cover images, not their cells": Variant(whole_images),
         **{name: Variant(lambda path=path: shipping(path)) for name, path in decoders.items()},  # type: ignore[misc]

@@ -36,6 +36,7 @@ from benchmarks.scoring import markdown
 from neumap.arrays import Float32Array, FloatArray
 from neumap.cli import options
 from neumap.cli.progress import StageProgress
+from neumap.features import DEFAULT
 from neumap.geometry import se3
 from neumap.localization.pnp import RansacSettings, ransac_pose
 from neumap.model.attention import CANDIDATES, SAME_PLACE_M, GeometricAttention, leads
@@ -43,9 +44,11 @@ from neumap.model.decoder import FrozenDecoder, load_decoder, save_decoder, ship
 from neumap.model.encoder import EMBEDDING
 from neumap.process import set_up
 from neumap.training import examples
-from neumap.training.examples import FEWEST_LANDMARKS, Augmentation, Example, ExampleSource, joint_of
-from neumap.training.pretraining import PretrainSettings, ResidualWords, Trainee, choice_loss, pretrain
-from neumap.training.scenes import TrainingScene, training_scenes
+from neumap.training.examples import FEWEST_SCENE_LANDMARKS, Augmentation, Example, ExampleSource, joint_of
+from neumap.training.places import training_scenes
+from neumap.training.pretraining import PretrainSettings, pretrain
+from neumap.training.scenes import TrainingScene
+from neumap.training.trainee import ResidualWords, Trainee, choice_loss
 from neumap.virtual.curriculum import random_place
 
 HEAD = ("", "trained", "steps", "keypoints, 5 cm", "25 cm", "median", "poses, 5 cm, 5°", "25 cm, 10°")
@@ -486,7 +489,7 @@ def train_encoder(
             )
         for layer in (trainee.encoder.linear, trainee.encoder.mlp[0]):
             layer.weight[:, slice(*variant.unused)] = 0  # type: ignore[operator]
-        save_decoder(path, trainee.encoder, trainee.attention, trainee.words.words.numpy())
+        save_decoder(path, DEFAULT, trainee.encoder, trainee.attention, trainee.words.words.numpy())
     return path
 
 
@@ -554,8 +557,8 @@ def main() -> None:
         unseen = []
         for seed in range(FIRST_UNSEEN, FIRST_UNSEEN + args.unseen):
             made = training_scenes(args.work / "places", [seed], [], 1, progress)
-            unseen += [unseen_place(seed, scene) for scene in made if len(scene.points) >= FEWEST_LANDMARKS]
-    scenes = [scene for scene in scenes if len(scene.points) >= FEWEST_LANDMARKS]
+            unseen += [unseen_place(seed, scene) for scene in made if len(scene.points) >= FEWEST_SCENE_LANDMARKS]
+    scenes = [scene for scene in scenes if len(scene.points) >= FEWEST_SCENE_LANDMARKS]
     rows: dict[str, tuple[int, int, list[Judged]]] = {}
 
     def add(name: str, numbers: int, steps: int, judged: list[Judged]) -> None:

@@ -29,9 +29,11 @@ from neumap.geometry.se3 import make_pose
 from neumap.localization.large_place import voxel_index
 from neumap.localization.localizer import Localizer
 from neumap.localization.query import Query, Scope
-from neumap.localization.retrieval import MOST_VOXELS, VOTERS
-from neumap.mapping.build import MappingSettings, map_of, survey
+from neumap.localization.retrieval import ASKED_KEYPOINTS, MOST_VOXELS
+from neumap.mapping.build import map_of
 from neumap.mapping.merge import merge_all
+from neumap.mapping.settings import MappingSettings
+from neumap.mapping.survey import survey
 from neumap.maps.map_file import to_bytes
 from neumap.maps.neural_map import NeuralMap
 from neumap.process import set_up
@@ -119,7 +121,7 @@ def by_pooled_voxels(neural_map: NeuralMap) -> Callable[[Query, FloatArray], Pos
     localizer, index = Localizer(neural_map), voxel_index(neural_map)
 
     def answer(query: Query, _: FloatArray) -> Pose:
-        ranked = index.rank(index.compare(query.embeddings[:VOTERS]), None)[0]
+        ranked = index.rank(index.compare(query.embeddings[:ASKED_KEYPOINTS]), None)[0]
         return localizer.locate(query, Scope(ranked[:MOST_VOXELS])).map_from_camera
 
     return answer

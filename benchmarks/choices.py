@@ -29,7 +29,9 @@ from neumap.cli import options
 from neumap.cli.progress import StageProgress
 from neumap.io.sources import open_source
 from neumap.localization.localizer import Localizer
-from neumap.mapping.build import MappingSettings, Survey, map_of, survey
+from neumap.mapping.build import map_of
+from neumap.mapping.settings import MappingSettings
+from neumap.mapping.survey import Survey, survey
 from neumap.process import set_up
 from neumap.progress import Progress
 

@@ -21,7 +21,9 @@ from neumap.cli import options
 from neumap.errors import MappingError
 from neumap.geometry import se3
 from neumap.localization.localizer import Localizer
-from neumap.mapping.build import MappingSettings, map_of, survey
+from neumap.mapping.build import map_of
+from neumap.mapping.settings import MappingSettings
+from neumap.mapping.survey import survey
 from neumap.maps import DECODERS
 from neumap.process import set_up
 from neumap.virtual.curriculum import random_place
@@ -35,8 +37,8 @@ def errors_in(seed: int, size_bytes: int) -> dict[str, list[tuple[float, float]]
     out: dict[str, list[tuple[float, float]]] = {}
     try:
         surveyed = survey(place.mapping, MappingSettings())
-    except MappingError as error:
-        print(f"{seed}: {place.description}: {error}", file=sys.stderr)
+    except MappingError as reason:
+        print(f"{seed}: {place.description}: {reason}", file=sys.stderr)
         return None
     for decoder in DECODERS:
         localizer = Localizer(map_of(surveyed, MappingSettings(decoder=decoder, size_bytes=size_bytes)))

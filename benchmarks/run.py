@@ -38,7 +38,9 @@ from neumap.arrays import FloatArray, ImageArray
 from neumap.io.sources import open_source
 from neumap.localization.localizer import Localizer
 from neumap.localization.timing import measured
-from neumap.mapping.build import MappingSettings, build_map, map_of, survey
+from neumap.mapping.build import build_map, map_of
+from neumap.mapping.settings import MappingSettings
+from neumap.mapping.survey import survey
 from neumap.maps.map_file import to_bytes
 from neumap.process import set_up
 from neumap.records import Camera, Frame

@@ -27,7 +27,9 @@ from neumap.cli.progress import StageProgress
 from neumap.errors import ConfigError
 from neumap.io.sources import open_source
 from neumap.localization.localizer import Localizer
-from neumap.mapping.build import MappingSettings, map_of, survey
+from neumap.mapping.build import map_of
+from neumap.mapping.settings import MappingSettings
+from neumap.mapping.survey import survey
 from neumap.maps import DECODERS
 from neumap.maps.map_file import to_bytes
 from neumap.maps.neural_map import NeuralMap

@@ -141,6 +141,7 @@ def localizer(context):
         overrides["image_transport"] = ParameterValue(given["image_transport"], value_type=str)
 
     # of the node's own logger: at debug the middleware's would bury it
+    level = given["log_level"]
     logger = ".".join([*filter(None, given["namespace"].split("/")), "neumap_localizer"])
     respawn = given["use_respawn"].lower() == "true"
     node = LifecycleNode(
@@ -152,7 +153,7 @@ def localizer(context):
         respawn=respawn,
         respawn_delay=RESPAWN_DELAY_S,
         parameters=[os.path.expanduser(given["params_file"]), *([overrides] if overrides else [])],
-        arguments=["--ros-args", "--log-level", f"{logger}:={given['log_level']}"],
+        arguments=["--ros-args", "--log-level", f"{logger}:={level}"],
         remappings=[
             # tf2 uses absolute names; relative ones let several robots each have their own.
             ("/tf", "tf"),

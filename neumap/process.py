@@ -8,14 +8,15 @@ import sys
 import cv2
 import torch
 
-# of <malloc.h>
+# M_TRIM_THRESHOLD, M_MMAP_THRESHOLD: names of options in <malloc.h>.
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
-# the largest block that glibc takes from its heap at all, and how much free memory at the end of it is kept
+# LARGEST_KEPT: bytes of the largest block that glibc takes from its heap at all. MOST_KEPT: bytes of free memory that
+# it keeps at the end of the heap; the pyramid of a large image fits.
 LARGEST_KEPT, MOST_KEPT = 32 << 20, 256 << 20
 
 
 def set_up(threads: int | None = None) -> None:
-    """Limits the threads of torch and OpenCV, unless ``threads`` is None, and has freed memory kept.
+    """Limit the threads of torch and OpenCV, unless ``threads`` is None, and has freed memory kept.
 
     For programs to call, not for libraries: it is the whole process that works differently.
     """
@@ -26,7 +27,7 @@ def set_up(threads: int | None = None) -> None:
 
 
 def keep_freed_memory() -> None:
-    """Has glibc keep up to 256 MB of freed memory, for what is allocated next; another C library goes on as it is.
+    """Have glibc keep up to 256 MB of freed memory, for what is allocated next; another C library goes on as it is.
 
     The pyramid of an image, of some 70 MB, would else go back to the system and be asked for anew with every image, and
     each of its pages cleared: up to a quarter of the time that features take.

@@ -76,11 +76,9 @@ class RosClock:
         self._node = node
 
     def now_ns(self) -> int:
-        """See :class:`~neumap.tracking.ports.Clock`."""
         return int(self._node.get_clock().now().nanoseconds)
 
     def call_after(self, delay_s: float, callback: Callable[[], None]) -> DelayedCall:
-        """See :class:`~neumap.tracking.ports.Clock`."""
         return DelayedCall(self._node, delay_s, callback)
 
 
@@ -92,7 +90,6 @@ class ThreadWorker:
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        """See :class:`~neumap.tracking.ports.Worker`."""
         self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._results: deque[Callable[[], None]] = deque()
         self._stopped = False
@@ -101,8 +98,6 @@ class ThreadWorker:
         self._thread.start()
 
     def submit(self, job: Callable[[], Result], done: Callable[[Result | Exception, float], None]) -> None:
-        """See :class:`~neumap.tracking.ports.Worker`."""
-
         def run() -> None:
             started = time.perf_counter()
             result: Result | Exception
@@ -118,7 +113,6 @@ class ThreadWorker:
         self._jobs.put(run)
 
     def stop(self) -> None:
-        """See :class:`~neumap.tracking.ports.Worker`."""
         if self._thread is None:
             return
         self._stopped = True
@@ -159,20 +153,17 @@ class RosOutputs:
             self._node.destroy_lifecycle_publisher(publisher)
 
     def pose(self, fix: Fix) -> None:
-        """See :class:`~neumap.tracking.ports.Outputs`."""
         self._pose.publish(stamped_pose(fix, self._map_frame))
 
     def transform(self, stamp_ns: int, child_frame: str, map_from_child: FloatArray) -> None:
-        """See :class:`~neumap.tracking.ports.Outputs`."""
         stamped = stamped_transform(stamp_ns, self._map_frame, child_frame, map_from_child)
         self._tf.publish(TFMessage(transforms=[stamped]))
 
     def status(self, status: LocalizerStatus) -> None:
-        """See :class:`~neumap.tracking.ports.Outputs`."""
         self._status.publish(status_message(status, self._map_frame))
 
     def inspected(self, inspected: Inspected) -> None:
-        """See :class:`~neumap.tracking.ports.Outputs`; made only while someone listens."""
+        """Made only while someone listens."""
         frame, estimate = inspected.frame, inspected.estimate
         if self._inliers.get_subscription_count():
             self._inliers.publish(create_cloud_xyz32(header(frame.stamp_ns, self._map_frame), estimate.points_map))
@@ -180,12 +171,11 @@ class RosOutputs:
             self._debug_image.publish(debug_image(inspected.pixels, estimate, frame.stamp_ns, frame.frame_id))
 
     def searched(self, stamp_ns: int, grid: VoxelGrid, voxels: Any) -> None:
-        """See :class:`~neumap.tracking.ports.Outputs`; made only while someone listens."""
+        """Made only while someone listens."""
         if self._voxels.get_subscription_count():
             self._voxels.publish(voxel_markers(grid, voxels, stamp_ns, self._map_frame))
 
     def log(self, level: str, text: str) -> None:
-        """See :class:`~neumap.tracking.ports.Outputs`."""
         # rclpy keeps the severity of each call site, so there is one for each
         logger = self._node.get_logger()
         if level == "debug":

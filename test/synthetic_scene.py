@@ -11,7 +11,9 @@ import cv2
 import numpy as np
 
 from neumap.arrays import Float32Array, FloatArray, ImageArray, IntArray
-from neumap.features.sift import Features, FeatureSettings
+from neumap.features import default_settings
+from neumap.features.extractor import Features
+from neumap.features.sift import RootSift
 from neumap.geometry import cameras, se3
 from neumap.mapping.keyframes import Keyframes
 from neumap.mapping.tracks import Tracks, tracks_from_labels
@@ -92,7 +94,7 @@ def make_map(scene: Scene, voxel_m: float = 10.0) -> NeuralMap:
     grid, voxel = group_into_voxels(scene.points, voxel_m, 1)
     order = np.argsort(voxel, kind="stable")
     return NeuralMap(
-        features=FeatureSettings(),
+        features=default_settings(),
         grid=grid,
         landmarks=LandmarkCodes(
             anchors=encode_anchors(scene.points[order], voxel[order], grid),
@@ -181,6 +183,7 @@ def make_keyframes(
         coarse=np.concatenate([f.coarse for f, _, _ in views]).astype(np.float16),
         view=VIEW,
         depth_measured=True,
+        similarities=RootSift.similarities,
     )
     return keyframes, np.concatenate([found for _, _, found in views])
 

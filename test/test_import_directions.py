@@ -135,7 +135,7 @@ assert not heavy, heavy
 
 def defines_a_verb(path: Path) -> bool:
     body = ast.parse(path.read_text(encoding="utf-8")).body
-    return any(isinstance(node, ast.FunctionDef) and node.name == "add_parser" for node in body)
+    return any(isinstance(node, ast.FunctionDef) and node.name == "add_arguments" for node in body)
 
 
 VERBS = [path.stem.strip("_").replace("_", "-") for path in (PACKAGE / "cli").glob("*.py") if defines_a_verb(path)]

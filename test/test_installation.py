@@ -69,16 +69,16 @@ def test_other_ways_of_installing_are_no_trouble(tmp_path: Path, text: str) -> N
 
 def test_it_looks_where_python_does(tmp_path: Path) -> None:
     code = "from neumap.installation import other_versions; print(other_versions())"
-    path = os.pathsep.join([str(ROOT), str(put_copy(tmp_path, "9.9.9"))])
+    other = put_copy(tmp_path / "site-packages", "9.9.9")
     done = subprocess.run(
         [sys.executable, "-c", code],
         cwd=tmp_path,
-        env=os.environ | {"PYTHONPATH": path, "PYTHONSAFEPATH": "1"},
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(other)])},
         capture_output=True,
         text=True,
         check=True,
     )
-    assert f"9.9.9 in {tmp_path / 'neumap'}" in done.stdout
+    assert f"9.9.9 in {other / 'neumap'}" in done.stdout
 
 
 def test_a_missing_package_is_one_line() -> None:

@@ -166,7 +166,7 @@ def test_the_launch_file_declares_the_arguments() -> None:
 
 
 def test_the_launch_file_uses_no_argument_that_is_not_declared() -> None:
-    used = set(re.findall(r'given\["(\w+)"\]', LAUNCH_FILE.read_text(encoding="utf-8")))
+    used = set(re.findall(r"""given\[["'](\w+)["']\]""", LAUNCH_FILE.read_text(encoding="utf-8")))
     assert used == LAUNCH_ARGUMENTS
 
 

@@ -9,8 +9,9 @@ import pytest
 
 from neumap.io.sources import open_source
 from neumap.localization.localizer import Localizer
-from neumap.mapping.build import MappingSettings, build_map
+from neumap.mapping.build import build_map
 from neumap.mapping.calibration import measure
+from neumap.mapping.settings import MappingSettings
 from neumap.maps.map_file import load_map, save_map
 
 pytestmark = pytest.mark.scenes

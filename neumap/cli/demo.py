@@ -1,4 +1,7 @@
-"""``neumap demo``: the whole way, from recordings to a replay through the ROS node, in a virtual room."""
+"""Renders a furnished room, records a drive through it as a rosbag, maps it, localizes the images of another drive
+and some that were not taken there, and draws how it went. Then it replays the drive of a robot, whose camera is
+covered for a while, through the ROS node, without ROS 2. Takes less than two minutes on two cores.
+"""
 
 from __future__ import annotations
 
@@ -10,22 +13,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from neumap.cli import options
+from neumap.cli.localize import localize_each
 from neumap.cli.progress import StageProgress
-from neumap.errors import DataError, MappingError
+from neumap.errors import MappingError
 from neumap.maps import DECODERS
 
 if TYPE_CHECKING:
-    from neumap.arrays import FloatArray
-    from neumap.localization.localizer import Localizer
+    from neumap.arrays import FloatArray, ImageArray
     from neumap.maps.neural_map import NeuralMap
     from neumap.records import PoseEstimate, Source
     from neumap.virtual.recording import Covered
 
-    Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
+HELP = "map a virtual room and localize a camera in it; needs no data"
 
-SIZES = ("small", "normal")
 MAPPING_BAG, QUERY_BAG, REPLAY = "mapping_bag", "query_bag", "replay"
-# the lines of a replay's report that are repeated here
+# how the lines of a replay's report begin that are repeated here
 REPLAY_LINES = (
     "played",
     "first fix",
@@ -39,40 +41,25 @@ REPLAY_LINES = (
 )
 
 
-def add_parser(subparsers: Subparsers) -> None:
-    """Adds the verb."""
-    parser = subparsers.add_parser(
-        "demo",
-        help="map a virtual room and localize a camera in it; needs no data",
-        description="Renders a furnished room, records a drive through it as a rosbag, maps it, localizes the images "
-        "of another drive and some that were not taken there, and draws how it went. Then it replays the drive of a "
-        "robot, whose camera is covered for a while, through the ROS node, without ROS 2. Takes less than two minutes "
-        "on two cores.",
-    )
-    parser.add_argument(
-        "--out", type=Path, default=Path("demo_output"), metavar="DIR", help="where to write (default: demo_output)"
-    )
-    parser.add_argument("--seed", type=options.seed, default=0, metavar="N", help="another room (default: 0)")
-    parser.add_argument("--size", choices=SIZES, default="normal", help="small: fewer and smaller images")
-    parser.add_argument(
-        "--decoder",
-        choices=DECODERS,
-        default=DECODERS[0],
-        help=f"as of neumap map (default: {DECODERS[0]})",
-    )
-    parser.set_defaults(run=run)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--out", type=Path, default=Path("demo_output"), metavar="DIR", help="where to write (default: demo_output)")
+    add("--seed", type=options.seed, default=0, metavar="N", help="another room (default: 0)")
+    add("--size", choices=("small", "normal"), default="normal", help="small: fewer and smaller images")
+    add("--decoder", choices=DECODERS, default=DECODERS[0], help=f"as of neumap map (default: {DECODERS[0]})")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Records, maps, localizes, evaluates, draws and replays."""
     from neumap.replay.run import check_extras
 
     check_extras("the demo")
 
+    from neumap.io.files import make_folder
     from neumap.io.sources import open_source
     from neumap.io.trajectories import write_trajectory
     from neumap.localization.localizer import Localizer
-    from neumap.mapping.build import MappingSettings, build_map
+    from neumap.mapping.build import build_map
+    from neumap.mapping.settings import MappingSettings
     from neumap.maps.map_file import save_map
     from neumap.process import set_up
     from neumap.report.estimates import as_trajectory
@@ -81,60 +68,41 @@ def run(args: argparse.Namespace) -> int:
 
     set_up()
     out: Path = args.out
+    seed: int = args.seed
     world = virtual_world.SMALL if args.size == "small" else virtual_world.NORMAL
-    settings = MappingSettings(decoder=args.decoder, seed=args.seed)
     started = time.perf_counter()
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except (FileExistsError, NotADirectoryError):
-        raise DataError(f"{out} is not a folder: give another one to write to") from None
+    make_folder(out)
     with StageProgress() as progress:
-        room = virtual_world.write_world(out, world, seed=args.seed, progress=progress)
-        recording.record_mapping(
-            out / MAPPING_BAG,
-            out / virtual_world.MAPPING,
-            seed=args.seed,
-            progress=partial(progress, "write mapping bag"),
-        )
+        room = virtual_world.write_world(out, world, seed=seed, progress=progress)
+        step = partial(progress, "write mapping bag")
+        recording.record_mapping(out / MAPPING_BAG, out / virtual_world.MAPPING, seed=seed, progress=step)
         mapping = open_source(out / MAPPING_BAG, poses=True)
+        step = partial(progress, "record query bag")
         covered = recording.record_query(
-            out / QUERY_BAG,
-            room,
-            world.camera,
-            _poses(mapping),
-            world.bag_seconds,
-            seed=args.seed,
-            progress=partial(progress, "record query bag"),
+            out / QUERY_BAG, room, world.camera, _poses(mapping), world.bag_seconds, seed=seed, progress=step
         )
         # poses of the query are for the comparison below; localizing looks at images and calibration only
         query = open_source(out / virtual_world.QUERY, poses=True)
         negatives = open_source(out / virtual_world.NEGATIVES, poses=False)
         mapping_started = time.perf_counter()
-        neural_map = build_map(mapping.frames, settings, progress)
-        neural_map = save_map(out / "demo.neumap", neural_map)
+        settings = MappingSettings(decoder=args.decoder, seed=seed)
+        neural_map = save_map(out / "demo.neumap", build_map(mapping.frames, settings, progress))
         mapping_s = time.perf_counter() - mapping_started
         localizer = Localizer(neural_map)
-        estimates = _localize(localizer, query, "localize", progress)
-        refused = _localize(localizer, negatives, "refuse", progress)
+        estimates = localize_each(localizer, query, partial(progress, "localize"))
+        refused = localize_each(localizer, negatives, partial(progress, "refuse"))
     write_trajectory(out / "poses.txt", as_trajectory(query.frames, estimates))
     if not any(estimate.localized for estimate in estimates):
         raise MappingError(f"the demo failed: none of {len(estimates)} images was localized, see {out}")
     for line in _table(neural_map, out, query, estimates, refused):
         print(line)
-    _draw(out / "demo.png", neural_map, mapping, query, estimates, negatives, refused)
+    # of the negatives the last, because views of another room say more than noise
+    _draw(out / "demo.png", neural_map, mapping, query, estimates, (negatives.frames[-1].read_image(), refused[-1]))
     print(f"{'picture':<13}{out / 'demo.png'}")
     for line in replay_lines(out, covered):
         print(line)
     print(f"{'time':<13}{mapping_s:.0f} s to map, {time.perf_counter() - started:.0f} s in all")
     return 0
-
-
-def _localize(localizer: Localizer, source: Source, stage: str, progress: StageProgress) -> list[PoseEstimate]:
-    estimates = []
-    for done, frame in enumerate(source.frames, start=1):
-        estimates.append(localizer.localize(frame.read_image(), frame.camera))
-        progress(stage, done, len(source.frames))
-    return estimates
 
 
 def _poses(source: Source) -> FloatArray:
@@ -172,21 +140,18 @@ def _draw(
     mapping: Source,
     query: Source,
     estimates: Sequence[PoseEstimate],
-    negatives: Source,
-    refused: Sequence[PoseEstimate],
+    foreign: tuple[ImageArray, PoseEstimate],
 ) -> None:
     from neumap.report.figures import draw_report
 
-    views = [(frame.read_image(), e) for frame, e in zip(query.frames, estimates, strict=True)]
-    # the last, because views of another room say more than noise
-    others = [(negatives.frames[-1].read_image(), refused[-1])]
+    views = [(frame.read_image(), e) for frame, e in zip(query.frames, estimates, strict=True) if e.localized]
     draw_report(
         path,
         mapping_poses=_poses(mapping),
         truth=_poses(query),
         estimates=estimates,
         landmarks=neural_map.landmarks.points(neural_map.grid),
-        queries=[view for view in views if view[1].localized] + others,
+        queries=[*views, foreign],
         title="A camera localized in a virtual room, from single images",
     )
 
@@ -198,18 +163,17 @@ def replay_lines(out: Path, covered: Covered) -> list[str]:
 
     with StageProgress() as progress:
         report = replay(out / QUERY_BAG, out / REPLAY, ReplaySettings(map=out / "demo.neumap"), progress)
-    lines = as_text(report).splitlines()
     return [
         "",
         "A robot's drive through the room, replayed through the ROS node, with odometry that drifts:",
-        *(line for line in lines if line.startswith(REPLAY_LINES)),
+        *(line for line in as_text(report).splitlines() if line.startswith(REPLAY_LINES)),
         f"{'covered':<13}{covered_text((out / REPLAY / 'states.txt').read_text(encoding='utf-8'), covered)}",
         f"{'picture':<13}{out / REPLAY / 'replay.png'}",
     ]
 
 
 def covered_text(states: str, covered: Covered) -> str:
-    """When the states changed while the lens was covered and after, as the lines of a replay's ``states.txt`` tell."""
+    """Say when the states changed while the lens was covered and after, as a replay's ``states.txt`` tells."""
     from neumap.io.stamps import parse_stamp
 
     changes = [(parse_stamp(stamp), state) for stamp, state, *_ in map(str.split, states.splitlines())]

@@ -1,24 +1,19 @@
-"""``neumap evaluate``: errors of estimated poses."""
+"""Compares the poses that 'neumap localize' wrote with the truth, through the evo package. Both are TUM trajectories
+(timestamp tx ty tz qx qy qz qw) in the same frame; nothing is aligned.
+"""
 
 from __future__ import annotations
 
 import argparse
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
+from neumap.cli import options
+
+HELP = "compare estimated poses with the truth"
 
 
-def add_parser(subparsers: Subparsers) -> None:
-    """Adds the verb."""
-    parser = subparsers.add_parser(
-        "evaluate",
-        help="compare estimated poses with the truth",
-        description="Compares the poses that 'neumap localize' wrote with the truth, through the evo package. Both are "
-        "TUM trajectories (timestamp tx ty tz qx qy qz qw) in the same frame; nothing is aligned.",
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("poses", type=Path, help="estimated poses")
     parser.add_argument("truth", type=Path, metavar="groundtruth", help="true poses, interpolated between samples")
     total = parser.add_mutually_exclusive_group()
@@ -28,24 +23,17 @@ def add_parser(subparsers: Subparsers) -> None:
         metavar="rgb.txt",
         help="list of all query images, so that the shares are of all of them and not of the localized ones",
     )
-    total.add_argument("--queries", type=_count, metavar="N", help="the same, by their number")
+    total.add_argument(
+        "--queries",
+        type=options.whole("number of images", 1, 100_000_000),
+        metavar="N",
+        help="the same, by their number",
+    )
     parser.add_argument("--plot", type=Path, metavar="FILE", help="draw the errors (.png, .pdf, .svg, .jpg)")
     parser.add_argument("--json", action="store_true", help="print JSON (metres, degrees, shares from 0 to 1)")
-    parser.set_defaults(run=run)
-
-
-def _count(text: str) -> int:
-    try:
-        value = int(text)
-    except ValueError:
-        value = 0
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"'{text}' is not a number of images")
-    return value
 
 
 def run(args: argparse.Namespace) -> int:
-    """Evaluates and prints."""
     import numpy as np
 
     from neumap.io.trajectories import read_trajectory

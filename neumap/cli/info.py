@@ -1,23 +1,15 @@
-"""``neumap info``: what is in a map."""
+"""Says what is in a map: its id, size, bounds, and the accuracy to expect of it."""
 
 from __future__ import annotations
 
 import argparse
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
+HELP = "say what is in a map"
 
 
-def add_parser(subparsers: Subparsers) -> None:
-    """Adds the verb."""
-    parser = subparsers.add_parser(
-        "info",
-        help="say what is in a map",
-        description="Says what is in a map: its id, size, bounds, and the accuracy to expect of it.",
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("map", type=Path, metavar="M.neumap", help="the map")
     parser.add_argument("--json", action="store_true", help="print JSON (metres, degrees, shares from 0 to 1)")
     parser.add_argument(
@@ -25,11 +17,9 @@ def add_parser(subparsers: Subparsers) -> None:
         action="store_true",
         help="list all voxels: where they are, their landmarks and size (in JSON always)",
     )
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Loads and prints."""
     from neumap.maps.map_file import load_map
     from neumap.report.map_summary import as_dict, as_text, voxels_text
 

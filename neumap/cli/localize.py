@@ -1,9 +1,13 @@
-"""``neumap localize``: poses of images in a map, each image on its own."""
+"""Finds the camera's pose in a map for each image on its own, without any prior. Poses are of the camera's optical
+frame; an image that is not localized gets none.
+"""
 
 from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,42 +16,29 @@ from neumap.cli.progress import StageProgress
 from neumap.errors import ConfigError
 
 if TYPE_CHECKING:
-    Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
+    from neumap.localization.localizer import Localizer
+    from neumap.records import PoseEstimate, Source
+
+HELP = "find the poses of images in a map"
 
 
-# of the options for bags those that tell nothing of poses and depth
-_BAG_OPTIONS = ("image_topic", "camera_info_topic")
-
-
-def add_parser(subparsers: Subparsers) -> None:
-    """Adds the verb."""
-    parser = subparsers.add_parser(
-        "localize",
-        help="find the poses of images in a map",
-        description="Finds the camera's pose in a map for each image on its own, without any prior. Poses are of the "
-        "camera's optical frame; an image that is not localized gets none.",
-    )
-    parser.add_argument("map", type=Path, metavar="M.neumap", help="the map")
-    parser.add_argument(
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("map", type=Path, metavar="M.neumap", help="the map")
+    add(
         "source",
         type=Path,
         metavar="SOURCE",
         help="TUM RGB-D folder, COLMAP model, rosbag2 (folder, .mcap or .db3), folder of images or image",
     )
-    parser.add_argument(
-        "--out", type=Path, required=True, metavar="poses.txt", help="TUM trajectory of the images localized"
-    )
-    parser.add_argument(
-        "--report", type=Path, metavar="r.jsonl", help="a line of JSON for every image: status, covariance, times, ..."
-    )
-    parser.add_argument("--images", type=Path, metavar="DIR", help="the images of a COLMAP model")
-    parser.add_argument("--threads", type=options.threads, metavar="N", help="use at most this many threads")
-    options.add_bag_arguments(parser, _BAG_OPTIONS)
-    parser.set_defaults(run=run)
+    add("--out", type=Path, required=True, metavar="poses.txt", help="TUM trajectory of the images localized")
+    add("--report", type=Path, metavar="r.jsonl", help="a line of JSON for every image: status, covariance, times, ...")
+    add("--images", type=Path, metavar="DIR", help="the images of a COLMAP model")
+    add("--threads", type=options.threads, metavar="N", help="use at most this many threads")
+    options.add_bag_arguments(parser, options.IMAGE_OPTIONS)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Localizes and writes."""
     from neumap.io.bags.topics import BagOptions
     from neumap.io.files import check_output, write_atomically
     from neumap.io.sources import open_source
@@ -64,15 +55,12 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError(f"poses and report cannot both go to {args.out}: give two names")
     set_up(args.threads)
     localizer = Localizer(load_map(args.map))
-    bag = BagOptions(**{name: getattr(args, name) for name in _BAG_OPTIONS})
+    bag = BagOptions(**{name: getattr(args, name) for name in options.IMAGE_OPTIONS})
     source = open_source(args.source, poses=False, depth=False, images=args.images, bag=bag)
     for note in source.notes:
         print(f"note: {note}", file=sys.stderr)
-    estimates = []
     with StageProgress() as progress:
-        for done, frame in enumerate(source.frames, start=1):
-            estimates.append(localizer.localize(frame.read_image(), frame.camera))
-            progress("localize", done, len(source.frames))
+        estimates = localize_each(localizer, source, partial(progress, "localize"))
     trajectory = as_trajectory(source.frames, estimates)
     write_trajectory(args.out, trajectory)
     if args.report is not None:
@@ -82,3 +70,12 @@ def run(args: argparse.Namespace) -> int:
     if not len(trajectory):
         print(f"no image was localized: {args.out} holds no poses")
     return 0
+
+
+def localize_each(localizer: Localizer, source: Source, progress: Callable[[int, int], object]) -> list[PoseEstimate]:
+    """Localize each frame on its own, telling ``progress`` how many of how many are done."""
+    estimates = []
+    for done, frame in enumerate(source.frames, start=1):
+        estimates.append(localizer.localize(frame.read_image(), frame.camera))
+        progress(done, len(source.frames))
+    return estimates

@@ -1,7 +1,8 @@
 """The ``neumap`` command: parses, runs one verb, turns errors into one line and an exit status.
 
-A verb is a module of this package with ``add_parser(subparsers)``, which sets ``run`` as a default of its parser, and
-``run(args) -> int``, the exit status. Verbs import what is heavy inside ``run``, so that help is instant.
+A verb is a module of this package: its docstring describes the verb to users, ``HELP`` does so in a few words,
+``add_arguments(parser)`` says what it understands, and ``run(args)`` does it and returns the exit status. What is heavy
+is imported inside ``run``, so that help is instant.
 """
 
 from __future__ import annotations
@@ -23,19 +24,22 @@ INTERRUPTED = 130  # as shells report a process that SIGINT ended
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """The parser with all verbs."""
+    """Make the parser with all verbs."""
     parser = argparse.ArgumentParser(
         prog="neumap", description="Where is the camera? Localization in a neural map, from images alone."
     )
     parser.add_argument("--version", action="version", version=f"neumap {__version__}")
     subparsers = parser.add_subparsers(title="verbs", dest="verb", metavar="VERB", required=True)
-    for verb in VERBS:
-        import_module(f"neumap.cli.{verb}").add_parser(subparsers)
+    for name in VERBS:
+        verb = import_module(f"neumap.cli.{name}")
+        verb_parser = subparsers.add_parser(name, help=verb.HELP, description=verb.__doc__)
+        verb.add_arguments(verb_parser)
+        verb_parser.set_defaults(run=verb.run)
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command line and returns its exit status: 1 for errors, 130 when interrupted.
+    """Run the command line and return its exit status: 1 for errors, 130 when interrupted.
 
     Wrong usage raises ``SystemExit(2)`` and help ``SystemExit(0)``, as argparse does.
     """
@@ -77,7 +81,7 @@ def _fail(message: str) -> int:
 
 
 def _discard_output() -> None:
-    """Drops what is still buffered for stdout, so that writing it does not fail again at exit."""
+    """Drop what is still buffered for stdout, so that writing it does not fail again at exit."""
     try:
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, sys.stdout.fileno())
@@ -85,7 +89,3 @@ def _discard_output() -> None:
     except (OSError, ValueError, AttributeError):
         # stdout is closed, or is not a file: nothing is buffered for one
         return
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,11 +1,13 @@
-"""``neumap map``: from posed images to a map."""
+"""Makes a map of a place. Some images are set aside, and the accuracy that the map reaches on them is measured and
+printed.
+"""
 
 from __future__ import annotations
 
 import argparse
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from neumap.cli import options
 from neumap.cli.progress import StageProgress
@@ -13,115 +15,91 @@ from neumap.errors import ConfigError
 from neumap.maps import DECODERS
 
 if TYPE_CHECKING:
-    from neumap.io.bags.topics import BagOptions
-    from neumap.mapping.build import MappingSettings
+    from neumap.mapping.settings import MappingSettings
 
-    Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
+HELP = "make a map of images with known poses"
 
-# what MappingSettings calls an option differently
-_SETTING = {"size": "size_bytes", "depth": "use_depth"}
-# what a map that is extended decides
-_OF_OLD_MAP = ("decoder", "size", "quick", "frame_id", "features")
+# SETTINGS: what MappingSettings calls the options that make it.
+SETTINGS = {
+    "decoder": "decoder",
+    "size": "size_bytes",
+    "quick": "quick",
+    "depth": "use_depth",
+    "seed": "seed",
+    "frame_id": "frame_id",
+    "features": "features",
+}
+# OF_OLD_MAP: options that a map that is extended decides.
+OF_OLD_MAP = ("decoder", "size", "quick", "frame_id", "features")
 
 
-def add_parser(subparsers: Subparsers) -> None:
-    """Adds the verb."""
-    parser = subparsers.add_parser(
-        "map",
-        help="make a map of images with known poses",
-        description="Makes a map of a place. Some images are set aside, and the accuracy that the map reaches on them "
-        "is measured and printed.",
-    )
-    parser.add_argument(
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add, flag = parser.add_argument, argparse.BooleanOptionalAction
+    add(
         "source",
         type=Path,
         metavar="SOURCE",
         help="TUM RGB-D folder with groundtruth.txt, COLMAP model, or rosbag2 (folder, .mcap or .db3)",
     )
-    parser.add_argument("--out", type=Path, required=True, metavar="M.neumap", help="the map file to write")
-    parser.add_argument(
+    add("--out", type=Path, required=True, metavar="M.neumap", help="the map file to write")
+    add(
         "--extend",
         type=Path,
         metavar="OLD.neumap",
         help="add what SOURCE shows to this map, in whose frame its poses must be; it decides how landmarks are stored",
     )
-    parser.add_argument(
-        "--decoder",
-        choices=DECODERS,
-        help="what finds the coordinates of keypoints. latent: the frozen decoder of the package; descriptor: plain "
-        f"descriptors, in larger maps (default: {DECODERS[0]})",
-    )
-    parser.add_argument(
-        "--size",
-        type=options.size,
-        metavar="100KB",
-        help="make the file at most this large; best: no limit (the default)",
-    )
-    parser.add_argument(
-        "--quick",
-        action=argparse.BooleanOptionalAction,
-        help="a map of at most 100KB",
-    )
-    parser.add_argument(
-        "--fit",
-        action=argparse.BooleanOptionalAction,
-        help="look for the map's landmarks in all images once more, with the frozen decoder, and fit their codes to "
-        "what is found; takes seconds (default: no)",
-    )
-    parser.add_argument(
-        "--depth", action=argparse.BooleanOptionalAction, help="use depth images where there are any (default: yes)"
-    )
-    parser.add_argument("--images", type=Path, metavar="DIR", help="the images of a COLMAP model")
-    parser.add_argument("--seed", type=options.seed, metavar="N", help="the same seed gives the same map (default: 0)")
-    parser.add_argument(
-        "--frame-id", type=options.frame_id, metavar="map", help="name of the map's frame (default: map or --map-frame)"
-    )
-    parser.add_argument(
-        "--every-m", type=options.metres, metavar="0.1", help="take an image only where it moved so far since the last"
-    )
-    parser.add_argument(
-        "--every-deg", type=options.degrees, metavar="5", help="... or turned so far; with both, either is enough"
-    )
-    parser.add_argument("--threads", type=options.threads, metavar="N", help="use at most this many threads")
-    parser.add_argument(
+    add("--images", type=Path, metavar="DIR", help="the images of a COLMAP model")
+    add(
         "--config",
         type=Path,
         metavar="FILE.yaml",
-        help="a file of these options, written as quick or frame_id, and features; what is given here as well wins",
+        help="a file of the options below, written as quick or frame_id, and features; what is given here as well wins",
     )
-    options.add_bag_arguments(parser, options.BAG_OPTIONS)
-    parser.set_defaults(run=run)
+    in_file = [
+        add(
+            "--decoder",
+            choices=DECODERS,
+            help="what finds the coordinates of keypoints. latent: the frozen decoder of the package; descriptor: "
+            f"plain descriptors, in larger maps (default: {DECODERS[0]})",
+        ),
+        add("--size", type=options.size, metavar="100KB", help="make the file no larger; best: no limit (the default)"),
+        add("--quick", action=flag, help="a map of at most 100KB"),
+        add("--depth", action=flag, help="use depth images where there are any (default: yes)"),
+        add("--seed", type=options.seed, metavar="N", help="the same seed gives the same map (default: 0)"),
+        add("--frame-id", type=options.frame_id, metavar="map", help="the map's frame (default: map or --map-frame)"),
+        add("--every-m", type=options.metres, metavar="0.1", help="take an image only where it moved so far"),
+        add("--every-deg", type=options.degrees, metavar="5", help="... or turned so far; either is enough"),
+        add("--threads", type=options.threads, metavar="N", help="use at most this many threads"),
+        *options.add_bag_arguments(parser, options.BAG_OPTIONS),
+    ]
+    parser.set_defaults(in_file=in_file, features=None)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Maps, writes and reports."""
+    from neumap.io.bags.topics import BagOptions
     from neumap.io.files import check_output
-    from neumap.io.sources import open_source
-    from neumap.io.thinning import thin
-    from neumap.mapping.build import MAX_FRAMES, build_map
+    from neumap.io.sources import open_source, thin
+    from neumap.mapping.build import build_map
     from neumap.mapping.calibration import set_aside
-    from neumap.mapping.merge import extend_map
+    from neumap.mapping.extend import extend_map
+    from neumap.mapping.survey import MAX_FRAMES
     from neumap.maps.map_file import load_map, save_map
     from neumap.process import set_up
     from neumap.report.map_summary import expected_text, report_text, size_text
 
     started = time.perf_counter()
-    given = _given(args)
+    told = settings_of(args)
+    bag = BagOptions(**{name: getattr(args, name) for name in options.BAG_OPTIONS})
     check_output(args.out, device=False)
     old = None if args.extend is None else load_map(args.extend)
-    set_up(given.threads)
-    source = open_source(
-        args.source, poses=True, depth=given.settings.use_depth, images=args.images, bag=given.bag_options
-    )
-    source = thin(source, given.every_m, given.every_deg)
+    set_up(args.threads)
+    source = open_source(args.source, poses=True, depth=told.use_depth, images=args.images, bag=bag)
+    source = thin(source, args.every_m, args.every_deg)
     with StageProgress() as progress:
         if old is None:
-            neural_map = build_map(source.frames, given.settings, progress)
+            neural_map = build_map(source.frames, told, progress)
         else:
-            told = given.settings
-            neural_map = extend_map(
-                old, source.frames, use_depth=told.use_depth, seed=told.seed, fit=told.fit, progress=progress
-            )
+            neural_map = extend_map(old, source.frames, told.use_depth, told.seed, progress)
     neural_map = save_map(args.out, neural_map)
     aside = len(set_aside(min(len(source.frames), MAX_FRAMES)))
     used = neural_map.mapping_images - (0 if old is None else old.mapping_images) + aside
@@ -139,64 +117,34 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-class _Given(NamedTuple):
-    """The options of file and command line."""
+def settings_of(args: argparse.Namespace) -> MappingSettings:
+    """Read the file of options into ``args``, where the command line says nothing else, and return the settings."""
+    from neumap.mapping.settings import MappingSettings
 
-    settings: MappingSettings
-    bag_options: BagOptions
-    every_m: float | None
-    every_deg: float | None
-    threads: int | None
-
-
-def _given(args: argparse.Namespace) -> _Given:
-    from neumap.io.bags.topics import BagOptions
-    from neumap.mapping.build import MappingSettings
-
-    known: dict[str, options.Parser] = {
-        "decoder": options.one_of(*DECODERS),
-        "size": options.size,
-        "quick": options.switch,
-        "fit": options.switch,
-        "depth": options.switch,
-        "seed": options.seed,
-        "frame_id": options.frame_id,
-        "every_m": options.metres,
-        "every_deg": options.degrees,
-        "threads": options.threads,
-        "features": _features,
-        **{name: parse for name, (parse, _, _) in options.BAG_OPTIONS.items()},
-    }
-    given: dict[str, Any] = {} if args.config is None else options.read_config(args.config, known)
-    given |= {name: getattr(args, name) for name in known if getattr(args, name, None) is not None}
-    refused = [] if args.extend is None else [name for name in _OF_OLD_MAP if name in given]
+    if args.config is not None:
+        known = {action.dest: options.parser_of(action) for action in args.in_file} | {"features": _features}
+        for name, value in options.read_config(args.config, known).items():
+            if getattr(args, name) is None:
+                setattr(args, name, value)
+    refused = [] if args.extend is None else [name for name in OF_OLD_MAP if getattr(args, name) is not None]
     if refused:
         option = refused[0].replace("_", "-")
         raise ConfigError(f"'{option}' does not go with --extend: the map that is extended decides it; leave it out")
-    others = {name: given.pop(name, None) for name in ("every_m", "every_deg", "threads")}
-    bag_options = BagOptions(**{name: given.pop(name, None) for name in options.BAG_OPTIONS})
-    if bag_options.map_frame is not None:
-        given.setdefault("frame_id", bag_options.map_frame)
-    if given.get("size") == options.BEST:
-        given["size"] = None
-    settings = MappingSettings(**{_SETTING.get(name, name): value for name, value in given.items()})
-    return _Given(settings, bag_options, **others)
+    given = {setting: getattr(args, name) for name, setting in SETTINGS.items()}
+    given["frame_id"] = args.frame_id or args.map_frame
+    given["size_bytes"] = None if args.size == options.BEST else args.size
+    return MappingSettings(**{name: value for name, value in given.items() if value is not None})
 
 
 def _features(content: Any) -> Any:
     from dataclasses import fields
 
-    from neumap.features.sift import FeatureSettings
+    from neumap.features import DEFAULT, extractor_class
 
-    def positive(value: Any) -> float:
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < 1e6:
-            raise argparse.ArgumentTypeError(f"'{value}' is not a positive number")
-        return value
-
-    def whole(value: Any) -> int:
-        if not isinstance(value, int) or value < 100:
-            raise argparse.ArgumentTypeError(f"'{value}' is not a number of keypoints, 100 at least")
-        return int(positive(value))
-
-    known: dict[str, options.Parser] = {f.name: whole if f.type == "int" else positive for f in fields(FeatureSettings)}
-    return FeatureSettings(**options.parse_options("features", content, known))
+    whole = options.whole("number of keypoints", 100, 1_000_000)
+    positive = options.number("a positive number", lambda value: 0 < value < 1e6)
+    given = dict(content) if isinstance(content, dict) else content
+    name = given.pop("extractor", DEFAULT) if isinstance(given, dict) else DEFAULT
+    kind = extractor_class(str(name)).settings_class
+    known = {field.name: whole if field.type == "int" else positive for field in fields(kind)}
+    return kind(**options.parse_options("features", given, known))

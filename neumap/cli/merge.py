@@ -1,31 +1,22 @@
-"""``neumap merge``: two maps of one frame in one."""
+"""Makes one map of several that are in one frame and were made with the same options. What several of them hold is
+kept once. 'neumap map --extend' adds a recording instead, in the form of the map it extends.
+"""
 
 from __future__ import annotations
 
 import argparse
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
+HELP = "make one map of several that are in one frame"
 
 
-def add_parser(subparsers: Subparsers) -> None:
-    """Adds the verb."""
-    parser = subparsers.add_parser(
-        "merge",
-        help="make one map of several that are in one frame",
-        description="Makes one map of several that are in one frame and were made with the same options. What several "
-        "of them hold is kept once. 'neumap map --extend' adds a recording instead, in the form of the map it extends.",
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("maps", type=Path, nargs="+", metavar="M.neumap", help="the maps, two at least")
     parser.add_argument("--out", type=Path, required=True, metavar="ALL.neumap", help="the map file to write")
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Loads, merges, writes and reports."""
     from neumap.errors import ConfigError
     from neumap.io.files import check_output
     from neumap.mapping.merge import merge_all

@@ -17,12 +17,10 @@ BEST: Final = "best"
 
 _SIZE = re.compile(r"(\d+\.?\d*|\.\d+)\s*([kmg]?)b?", re.IGNORECASE | re.ASCII)
 _UNITS = {"": 1, "k": 1000, "m": 1_000_000, "g": 1_000_000_000}
-# what numpy's generator takes
-_MAX_SEED = 2**32 - 1
 
 
 def size(value: Any) -> int | Literal["best"]:
-    """Bytes of ``100KB``, ``1.2MB`` or ``80000``, a KB being 1000 bytes; or the word ``best``."""
+    """Parse ``100KB``, ``1.2MB`` or ``80000`` to bytes, a KB being 1000; or the word ``best``."""
     if value == BEST:
         return BEST
     found = None if isinstance(value, bool) else _SIZE.fullmatch(str(value).strip())
@@ -31,87 +29,71 @@ def size(value: Any) -> int | Literal["best"]:
     return round(float(found[1]) * _UNITS[found[2].lower()])
 
 
-def seed(value: Any) -> int:
-    """A seed of random numbers."""
-    return _integer(value, 0, _MAX_SEED, "seed")
+def whole(what: str, low: int, high: int) -> Parser:
+    """Make a parser of whole numbers from ``low`` to ``high``; ``what`` names them in errors ("seed")."""
+
+    def parse(value: Any) -> int:
+        text = "" if isinstance(value, bool) else str(value).strip()
+        if not re.fullmatch(r"\d{1,12}", text, re.ASCII) or not low <= int(text) <= high:
+            raise argparse.ArgumentTypeError(f"'{value}' is not a {what} from {low} to {high}")
+        return int(text)
+
+    return parse
 
 
-def threads(value: Any) -> int:
-    """A number of threads."""
-    return _integer(value, 1, 1024, "number of threads")
+def number(what: str, is_good: Callable[[float], bool]) -> Parser:
+    """Make a parser of the numbers that ``is_good`` takes; ``what`` names them in errors ("a positive number")."""
+
+    def parse(value: Any) -> float:
+        try:
+            parsed = math.nan if isinstance(value, bool) else float(value)
+        except (TypeError, ValueError):
+            parsed = math.nan
+        if not is_good(parsed):
+            raise argparse.ArgumentTypeError(f"'{value}' is not {what}")
+        return parsed
+
+    return parse
 
 
-def count(value: Any) -> int:
-    """How many of something, one at least."""
-    return _integer(value, 1, 100_000_000, "number")
-
-
-def _integer(value: Any, low: int, high: int, what: str) -> int:
-    text = "" if isinstance(value, bool) else str(value).strip()
-    if not re.fullmatch(r"\d{1,12}", text, re.ASCII) or not low <= int(text) <= high:
-        raise argparse.ArgumentTypeError(f"'{value}' is not a {what} from {low} to {high}")
-    return int(text)
+seed = whole("seed", 0, 2**32 - 1)  # what numpy's generator takes
+threads = whole("number of threads", 1, 1024)
+count = whole("number", 1, 100_000_000)
+metres = number("a distance in metres above 0 and up to 1000", lambda value: 0 < value <= 1000)
+degrees = number("an angle in degrees above 0 and up to 180", lambda value: 0 < value <= 180)
+seconds = number("a number of seconds, 0 or more", lambda value: 0 <= value < math.inf)
+positive = number("a number above 0", lambda value: 0 < value < math.inf)
 
 
 def frame_id(value: Any) -> str:
-    """The name of a tf2 frame, which has no leading slash."""
+    """Parse the name of a tf2 frame, which has no leading slash."""
     if not isinstance(value, str) or not re.fullmatch(r"[^\s/][^\s]*", value):
         raise argparse.ArgumentTypeError(f"'{value}' is not a frame name such as map (no spaces, no leading slash)")
     return value
 
 
 def topic(value: Any) -> str:
-    """The full name of a topic; the leading slash may be left out."""
+    """Parse the name of a topic to its full name; the leading slash may be left out."""
     if not isinstance(value, str) or not re.fullmatch(r"/?[^\s/]+(/[^\s/]+)*", value):
         raise argparse.ArgumentTypeError(f"'{value}' is not the name of a topic such as /camera/image_raw")
     return value if value.startswith("/") else f"/{value}"
 
 
-def metres(value: Any) -> float:
-    """A distance above 0 m."""
-    return _number(value, "a distance in metres above 0 and up to 1000", lambda number: 0 < number <= 1000)
+def parser_of(action: argparse.Action) -> Parser:
+    """Return the parser of an option's value in a file, where a switch is true or false."""
 
-
-def degrees(value: Any) -> float:
-    """An angle above 0 and up to 180 degrees."""
-    return _number(value, "an angle in degrees above 0 and up to 180", lambda number: 0 < number <= 180)
-
-
-def seconds(value: Any) -> float:
-    """A time of 0 s or more."""
-    return _number(value, "a number of seconds, 0 or more", lambda number: 0 <= number < math.inf)
-
-
-def _number(value: Any, what: str, is_good: Callable[[float], bool]) -> float:
-    try:
-        number = math.nan if isinstance(value, bool) else float(value)
-    except (TypeError, ValueError):
-        number = math.nan
-    if not is_good(number):
-        raise argparse.ArgumentTypeError(f"'{value}' is not {what}")
-    return number
-
-
-def switch(value: Any) -> bool:
-    """True or false in a file."""
-    if not isinstance(value, bool):
-        raise argparse.ArgumentTypeError(f"'{value}' is neither true nor false")
-    return value
-
-
-def one_of(*choices: str) -> Parser:
-    """A parser that takes these words only."""
-
-    def parse(value: Any) -> str:
-        if value not in choices:
-            raise argparse.ArgumentTypeError(f"'{value}' is none of {', '.join(choices)}")
-        return str(value)
+    def parse(value: Any) -> Any:
+        if action.choices is not None and value not in action.choices:
+            raise argparse.ArgumentTypeError(f"'{value}' is none of {', '.join(action.choices)}")
+        if action.nargs == 0 and not isinstance(value, bool):
+            raise argparse.ArgumentTypeError(f"'{value}' is neither true nor false")
+        return action.type(value) if callable(action.type) else value
 
     return parse
 
 
 def read_config(path: Path, known: Mapping[str, Parser]) -> dict[str, Any]:
-    """The options of a YAML file, each through its parser.
+    """Read the options of a YAML file, each through its parser.
 
     Raises :class:`~neumap.errors.ConfigError` naming the option that is unknown or wrong,
     :class:`~neumap.errors.DataError` where the file cannot be read.
@@ -128,7 +110,7 @@ def read_config(path: Path, known: Mapping[str, Parser]) -> dict[str, Any]:
 
 
 def parse_options(where: str, content: Any, known: Mapping[str, Parser]) -> dict[str, Any]:
-    """A mapping of options, each through its parser; errors as of :func:`read_config` begin with ``where``."""
+    """Parse a mapping of options; errors as of :func:`read_config` begin with ``where``."""
     if not isinstance(content, Mapping):
         raise ConfigError(f"{where}: expected lines of 'option: value', where the options are {', '.join(known)}")
     made = {}
@@ -154,9 +136,15 @@ BAG_OPTIONS: dict[str, tuple[Parser, str, str]] = {
 }
 
 
-def add_bag_arguments(parser: argparse.ArgumentParser, names: Iterable[str]) -> None:
-    """Adds the options of BAG_OPTIONS with these names."""
+# those that say what to localize
+IMAGE_OPTIONS = ("image_topic", "camera_info_topic")
+
+
+def add_bag_arguments(parser: argparse.ArgumentParser, names: Iterable[str]) -> list[argparse.Action]:
+    """Add the options of BAG_OPTIONS with these names."""
     group = parser.add_argument_group("rosbag2", "Topics and frames are found by themselves where they are clear.")
-    for name in names:
-        parse, example, text = BAG_OPTIONS[name]
+    return [
         group.add_argument(f"--{name.replace('_', '-')}", type=parse, metavar=example, help=text)
+        for name, (parse, example, text) in BAG_OPTIONS.items()
+        if name in names
+    ]

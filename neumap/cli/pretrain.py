@@ -1,4 +1,6 @@
-"""``neumap pretrain``: trains the frozen decoder on virtual places."""
+"""Trains the decoder that maps of all places share, on virtual rooms, halls and corridors. What is in WORK already
+is gone on with. Start it by torchrun to use several GPUs.
+"""
 
 from __future__ import annotations
 
@@ -10,28 +12,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from neumap.cli import options
 from neumap.cli.progress import StageProgress
+from neumap.features import DEFAULT
 
-if TYPE_CHECKING:
-    Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
+HELP = "train a decoder for all places, as the one that ships"
 
-# virtual places, steps of the encoder and of the attention; the small one is an hour on two cores
+# SIZES: virtual places, steps of the encoder and of the attention; the small one is an hour on two cores.
 SIZES = {"small": (130, 8000, 2500), "large": (400, 60_000, 10_000)}
-# the first process renders the places while all others wait
+# LONGEST_WAIT: while the first process renders the places, all others wait.
 LONGEST_WAIT = timedelta(days=2)
 
 
-def add_parser(subparsers: Subparsers) -> None:
-    """Adds the verb."""
-    parser = subparsers.add_parser(
-        "pretrain",
-        help="train a decoder for all places, as the one that ships",
-        description="Trains the decoder that maps of all places share, on virtual rooms, halls and corridors. What is "
-        "in WORK already is gone on with. Start it by torchrun to use several GPUs.",
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, metavar="D.safetensors", help="the decoder to write")
     parser.add_argument("--work", type=Path, required=True, metavar="WORK", help="folder for places and checkpoint")
     parser.add_argument(
@@ -51,23 +46,27 @@ def add_parser(subparsers: Subparsers) -> None:
         metavar="SOURCE",
         help="also train on this recording with poses and depth; may be given again",
     )
+    parser.add_argument(
+        "--extractor",
+        default=DEFAULT,
+        metavar="NAME",
+        help=f"of the features that the decoder reads (default: {DEFAULT})",
+    )
     parser.add_argument("--seed", type=options.seed, default=0, metavar="N", help="of places and training (default: 0)")
     parser.add_argument("--device", default="cpu", metavar="cpu", help="where to train: cpu or cuda (default: cpu)")
     parser.add_argument("--bf16", action="store_true", help="run the encoder in bfloat16")
     parser.add_argument("--threads", type=options.threads, metavar="N", help="use at most this many threads")
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Makes the places, trains, writes."""
     import torch
 
     from neumap.errors import ConfigError
     from neumap.io.files import check_output
     from neumap.model.decoder import load_decoder, save_decoder
     from neumap.process import set_up
+    from neumap.training.places import describe, training_scenes
     from neumap.training.pretraining import PretrainSettings, pretrain
-    from neumap.training.scenes import describe, training_scenes
 
     started = time.perf_counter()
     check_output(args.out, device=False)
@@ -88,9 +87,9 @@ def run(args: argparse.Namespace) -> int:
     workers = args.threads or os.cpu_count() or 1
     with StageProgress() as progress, _processes(args.device) as rank:
         if rank == 0:
-            training_scenes(args.work / "places", seeds, args.recording, workers, progress)
+            training_scenes(args.work / "places", seeds, args.recording, workers, progress, args.extractor)
         _wait_for_all()
-        scenes = training_scenes(args.work / "places", seeds, args.recording, workers)
+        scenes = training_scenes(args.work / "places", seeds, args.recording, workers, extractor=args.extractor)
         if rank == 0:
             print(describe(scenes), flush=True)
 
@@ -101,7 +100,7 @@ def run(args: argparse.Namespace) -> int:
 
         trainee = pretrain(scenes, settings, args.work / "checkpoint.pt", log)
     if rank == 0:
-        save_decoder(args.out, trainee.encoder, trainee.attention, trainee.words.words.numpy())
+        save_decoder(args.out, args.extractor, trainee.encoder, trainee.attention, trainee.words.words.numpy())
         size = args.out.stat().st_size
         print(f"{args.out}, {size / 1e6:.2f} MB, id {load_decoder(args.out).decoder_id}")
         print(f"trained in {(time.perf_counter() - started) / 60:.0f} min; the curves are in {curves}")
@@ -110,7 +109,7 @@ def run(args: argparse.Namespace) -> int:
 
 @contextmanager
 def _processes(device: str) -> Iterator[int]:
-    """The rank of this process among those that torchrun started; 0 where it did not."""
+    """Give the rank of this process among those that torchrun started; 0 where it did not."""
     import torch
     from torch import distributed
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import sys
 import time
-from types import TracebackType
+from contextlib import AbstractContextManager
 from typing import Any
 
 _LINE_EVERY_S = 20.0
 _BAR = "{desc:<17}{percentage:3.0f}% |{bar}| {n_fmt}/{total_fmt} [{elapsed}, {remaining} left]"
 
 
-class StageProgress:
+class StageProgress(AbstractContextManager["StageProgress"]):
     """Called with ``(stage, done, total)``; a context manager, so that what follows starts on a line of its own."""
 
     def __init__(self) -> None:
@@ -20,13 +20,15 @@ class StageProgress:
         self._started = self._said = 0.0
 
     def __call__(self, stage: str, done: int, total: int) -> None:
-        """Shows that ``done`` of ``total`` steps of ``stage`` are done."""
+        """Show that ``done`` of ``total`` steps of ``stage`` are done."""
         if stage != self._stage:
             self._start(stage, total)
-        if sys.stderr.isatty():
-            self._show_bar(done)
-        else:
+        if self._bar is None:
             self._show_line(done, total)
+        else:
+            self._bar.update(done - self._bar.n)
+            if done == total:
+                self._bar.refresh()
 
     def _start(self, stage: str, total: int) -> None:
         self.close()
@@ -36,12 +38,6 @@ class StageProgress:
             from tqdm import tqdm
 
             self._bar = tqdm(total=total, desc=stage, bar_format=_BAR, file=sys.stderr, dynamic_ncols=True)
-
-    def _show_bar(self, done: int) -> None:
-        if self._bar is not None:
-            self._bar.update(done - self._bar.n)
-            if done == self._bar.total:
-                self._bar.refresh()
 
     def _show_line(self, done: int, total: int) -> None:
         now = time.monotonic()
@@ -54,16 +50,11 @@ class StageProgress:
             self._said = now
 
     def close(self) -> None:
-        """Ends the stage."""
+        """End the stage."""
         if self._bar is not None:
             self._bar.close()
             self._bar = None
         self._stage = ""
 
-    def __enter__(self) -> StageProgress:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()

@@ -1,39 +1,33 @@
-"""``neumap replay``: the running localizer over a rosbag without ROS 2, the same way every time."""
+"""Runs the very session that runs in the node over a recording on virtual time, and writes what it publishes: a bag
+to open in Foxglove or RViz, poses.txt, states.txt, a report and a picture. Two replays give the same output; only
+times.txt, what searching really took, differs.
+"""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from neumap.cli import options
 from neumap.cli.progress import StageProgress
 
-if TYPE_CHECKING:
-    Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
+HELP = "run the localizer of the ROS node over a rosbag, without ROS 2"
 
 # as of neumap.replay.run, which help does not wait for
 INFERENCE_MS = 100.0
 CALLS = ("relocalize", "reinitialize", "load_map")
 
 
-def add_parser(subparsers: Subparsers) -> None:
-    """Adds the verb."""
-    parser = subparsers.add_parser(
-        "replay",
-        help="run the localizer of the ROS node over a rosbag, without ROS 2",
-        description="Runs the very session that runs in the node over a recording on virtual time, and writes what it "
-        "publishes: a bag to open in Foxglove or RViz, poses.txt, states.txt, a report and a picture. Two replays give "
-        "the same output; only times.txt, what searching really took, differs.",
-    )
-    parser.add_argument("bag", type=Path, metavar="BAG", help="rosbag2: folder, .mcap or .db3")
-    parser.add_argument("--map", type=Path, required=True, metavar="M.neumap", help="the map to localize in")
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the folder to write to")
-    parser.add_argument("--params", type=Path, metavar="FILE.yaml", help="a parameter file, as for the node")
-    parser.add_argument("--rate", type=_positive, default=1.0, metavar="2.0", help="play so much faster (default: 1)")
-    parser.add_argument("--start", type=options.seconds, default=0.0, metavar="S", help="skip the first seconds")
-    parser.add_argument("--duration", type=_positive, metavar="S", help="play so many seconds only")
-    parser.add_argument(
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("bag", type=Path, metavar="BAG", help="rosbag2: folder, .mcap or .db3")
+    add("--map", type=Path, required=True, metavar="M.neumap", help="the map to localize in")
+    add("--out", type=Path, required=True, metavar="DIR", help="the folder to write to")
+    add("--params", type=Path, metavar="FILE.yaml", help="a parameter file, as for the node")
+    add("--rate", type=options.positive, default=1.0, metavar="2.0", help="play so much faster (default: 1)")
+    add("--start", type=options.seconds, default=0.0, metavar="S", help="skip the first seconds")
+    add("--duration", type=options.positive, metavar="S", help="play so many seconds only")
+    add(
         "--call",
         type=_call,
         action="append",
@@ -42,34 +36,26 @@ def add_parser(subparsers: Subparsers) -> None:
         help="call a service so many seconds after the start of what is played: relocalize@12.5, reinitialize@3, "
         "load_map:FILE@20; may be given several times",
     )
-    parser.add_argument(
+    add(
         "--inference-ms",
+        dest="inference_s",
         type=_inference,
-        default=INFERENCE_MS,
+        default=f"{INFERENCE_MS:g}",
         metavar="MS|measured",
         help=f"how long the node takes for an image (default: {INFERENCE_MS:g}); measured: as long as it does, "
         "which no second replay repeats",
     )
-    parser.add_argument("--image-topic", metavar="TOPIC", help="the images, where the bag has several")
-    parser.add_argument("--camera-info-topic", metavar="TOPIC", help="their calibration")
-    parser.add_argument(
+    add(
         "--ground-truth",
         metavar="TOPIC|FILE",
         help="true poses of the base in the map: a topic (default: one with ground_truth in its name) or a TUM file",
     )
-    parser.add_argument("--threads", type=options.threads, metavar="N", help="use at most this many threads")
-    parser.set_defaults(run=run)
-
-
-def _positive(value: str) -> float:
-    seconds = options.seconds(value)
-    if seconds <= 0:
-        raise argparse.ArgumentTypeError(f"'{value}' is not more than 0")
-    return seconds
+    add("--threads", type=options.threads, metavar="N", help="use at most this many threads")
+    options.add_bag_arguments(parser, options.IMAGE_OPTIONS)
 
 
 def _inference(value: str) -> float | None:
-    return None if value == "measured" else options.seconds(value)
+    return None if value == "measured" else options.seconds(value) / 1e3
 
 
 def _call(value: str) -> tuple[str, str, float]:
@@ -81,7 +67,6 @@ def _call(value: str) -> tuple[str, str, float]:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Replays, writes and reports."""
     from neumap.process import set_up
     from neumap.replay.run import Call, ReplaySettings, replay
     from neumap.report.replay_report import as_text
@@ -94,7 +79,7 @@ def run(args: argparse.Namespace) -> int:
         start_s=args.start,
         duration_s=args.duration,
         calls=[Call(*call) for call in args.call],
-        inference_s=None if args.inference_ms is None else args.inference_ms / 1e3,
+        inference_s=args.inference_s,
         image_topic=args.image_topic,
         camera_info_topic=args.camera_info_topic,
         ground_truth=args.ground_truth,

@@ -1,4 +1,4 @@
-"""Keypoints and descriptors: RootSIFT, and a second, coarser look at the surroundings of each keypoint.
+"""RootSIFT, and a second, coarser look at the surroundings of each keypoint.
 
 RootSIFT is Arandjelovic and Zisserman, "Three things everyone should know to improve object retrieval" (CVPR 2012):
 the Hellinger kernel as a dot product. The coarse descriptor is SIFT again over a window four times as wide; it is
@@ -7,76 +7,56 @@ computed on the image reduced four times, where it costs a fraction of what the 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
+from typing import ClassVar
 
 import cv2
 import numpy as np
 
 from neumap.arrays import Float32Array, ImageArray
+from neumap.features.extractor import Features, FeatureSettings, Similarities
 
-COARSE_FACTOR = 4
-DESCRIPTOR_SIZE = 128
+# COARSE_FACTOR: how many times wider the window of the coarse descriptor is; SIZE: numbers of a SIFT descriptor.
+COARSE_FACTOR, SIZE = 4, 128
 
 
 @dataclass(frozen=True)
-class FeatureSettings:
-    """What a map and its queries must agree on; stored in the map file."""
+class SiftSettings(FeatureSettings):
+    """OpenCV's thresholds: a lower contrast finds more keypoints, a higher edge threshold keeps more on edges."""
 
-    max_keypoints: int = 1500
+    extractor: ClassVar[str] = "rootsift"
     contrast_threshold: float = 0.01
     edge_threshold: float = 12.0
 
 
-@dataclass(frozen=True)
-class Features:
-    """The N keypoints of one image, all float32.
+class RootSift:
+    """The :class:`~neumap.features.extractor.Extractor`; holds OpenCV's detector, so one per thread."""
 
-    ``pixels`` (N, 2); ``size`` (N,) diameter in pixels; ``angle`` (N,) radians; ``response`` (N,);
-    ``descriptors`` and ``coarse`` (N, 128), each row of unit length.
-    """
+    settings_class: ClassVar[type[FeatureSettings]] = SiftSettings
+    descriptor_size: ClassVar[int] = SIZE
+    coarse_size: ClassVar[int] = SIZE
+    similarities: ClassVar[Similarities] = Similarities(expected=0.85, twin=0.9, anywhere=0.75)
 
-    pixels: Float32Array
-    size: Float32Array
-    angle: Float32Array
-    response: Float32Array
-    descriptors: Float32Array
-    coarse: Float32Array
-
-    def __len__(self) -> int:
-        return len(self.pixels)
-
-    def select(self, index: np.ndarray) -> Features:
-        """The features at ``index`` (an integer or boolean array)."""
-        return Features(*(getattr(self, f.name)[index] for f in fields(self)))
-
-
-def root_sift(sift: Float32Array) -> Float32Array:
-    """Unit vectors (N, 128) whose dot product is the Hellinger kernel of the SIFT histograms (N, 128)."""
-    total = np.maximum(sift.sum(axis=1, keepdims=True), 1e-6)
-    return np.asarray(np.sqrt(sift / total), dtype=np.float32)
-
-
-class FeatureExtractor:
-    """Extracts :class:`Features` from grey images; holds OpenCV's detector, so one per thread."""
-
-    def __init__(self, settings: FeatureSettings | None = None) -> None:
-        self.settings = settings or FeatureSettings()
+    def __init__(self, settings: FeatureSettings) -> None:
+        if not isinstance(settings, SiftSettings):
+            raise TypeError(f"{type(settings).__name__} are no settings of rootsift")
+        self._max_keypoints = settings.max_keypoints
         self._sift = cv2.SIFT.create(
-            self.settings.max_keypoints,
-            contrastThreshold=self.settings.contrast_threshold,
-            edgeThreshold=self.settings.edge_threshold,
+            settings.max_keypoints,
+            contrastThreshold=settings.contrast_threshold,
+            edgeThreshold=settings.edge_threshold,
         )
 
     def __call__(self, gray: ImageArray) -> Features:
-        """The features of an (H, W) uint8 image, strongest first."""
+        """Return the features of an (H, W) uint8 image, strongest first."""
         keypoints, sift = self._sift.detectAndCompute(gray, None)
         if not keypoints:
-            empty = np.zeros((0, DESCRIPTOR_SIZE), np.float32)
+            empty = np.zeros((0, SIZE), np.float32)
             line = np.zeros(0, np.float32)
             return Features(np.zeros((0, 2), np.float32), line, line, line, empty, empty)
         table = np.array([(*k.pt, k.size, k.angle, k.response) for k in keypoints], dtype=np.float32)
         # OpenCV keeps every keypoint that ties with the last
-        order = np.argsort(-table[:, 4], kind="stable")[: self.settings.max_keypoints]
+        order = np.argsort(-table[:, 4], kind="stable")[: self._max_keypoints]
         coarse = self._coarse(gray, [keypoints[i] for i in order])
         table = table[order]
         return Features(
@@ -105,6 +85,12 @@ class FeatureExtractor:
             for i, k in enumerate(keypoints)
         ]
         kept, sift = self._sift.compute(small, moved)
-        out = np.zeros((len(keypoints), DESCRIPTOR_SIZE), np.float32)
+        out = np.zeros((len(keypoints), SIZE), np.float32)
         out[[k.class_id for k in kept]] = sift
         return out
+
+
+def root_sift(sift: Float32Array) -> Float32Array:
+    """Return unit vectors (N, 128) whose dot product is the Hellinger kernel of the SIFT histograms (N, 128)."""
+    total = np.maximum(sift.sum(axis=1, keepdims=True), 1e-6)
+    return np.asarray(np.sqrt(sift / total), dtype=np.float32)

@@ -11,11 +11,12 @@ import yaml
 
 from neumap.errors import CalibrationError
 from neumap.geometry.cameras import make_camera, scaled_to
-from neumap.io.files import PathLike, read_text
+from neumap.io.files import PathLike, naming, read_text
 from neumap.io.images import read_gray
 from neumap.records import Camera
 
 CAMERA_INFO = "camera_info.yaml"
+_HINT = "give one as ROS' camera_calibration writes it"
 
 
 def read_camera_info(path: PathLike) -> Camera:
@@ -24,18 +25,15 @@ def read_camera_info(path: PathLike) -> Camera:
     Raises :class:`~neumap.errors.CalibrationError` naming the file and the key that is missing or wrong,
     :class:`~neumap.errors.DataError` where the file cannot be read.
     """
-    text = read_text(path, "the calibration")
     try:
-        content = yaml.safe_load(text)
+        content = yaml.safe_load(read_text(path, "the calibration"))
     except (yaml.YAMLError, RecursionError):
-        raise CalibrationError(
-            f"{path} is not plain YAML: give a calibration as ROS' camera_calibration writes it"
-        ) from None
+        raise CalibrationError(f"{path} is not plain YAML: {_HINT}") from None
     if content is None:
-        raise CalibrationError(f"the calibration {path} is empty: give one as ROS' camera_calibration writes it")
+        raise CalibrationError(f"the calibration {path} is empty: {_HINT}")
     if not isinstance(content, Mapping):
-        raise CalibrationError(f"the calibration {path} is not a list of 'key: value' as camera_calibration writes it")
-    try:
+        raise CalibrationError(f"the calibration {path} is not a list of 'key: value': {_HINT}")
+    with naming(str(path)):
         return make_camera(
             _size(content, "image_width"),
             _size(content, "image_height"),
@@ -43,8 +41,6 @@ def read_camera_info(path: PathLike) -> Camera:
             str(_value(content, "distortion_model")),
             _values(content, "distortion_coefficients"),
         )
-    except CalibrationError as error:
-        raise CalibrationError(f"{path}: {error}") from None
 
 
 def _value(content: Mapping[Any, Any], key: str) -> Any:
@@ -82,10 +78,7 @@ def find_camera_info(folder: Path, levels: int = 1) -> Path:
         if (candidate / CAMERA_INFO).is_file():
             return candidate / CAMERA_INFO
     above = "its parent folder" if levels == 1 else f"the {levels} folders above it"
-    raise CalibrationError(
-        f"no {CAMERA_INFO} in {folder} or {above}: put the camera's calibration there, "
-        "as ROS' camera_calibration writes it"
-    )
+    raise CalibrationError(f"no {CAMERA_INFO} in {folder} or {above}: {_HINT}")
 
 
 def camera_of(info: Any, rectified: bool = False) -> Camera:
@@ -127,21 +120,15 @@ def fit_to_size(camera: Camera, width: int, height: int) -> tuple[Camera, tuple[
     Raises :class:`~neumap.errors.CalibrationError` where their shape is another than the calibration's.
     """
     fitted = scaled_to(camera, width, height)
-    if fitted is camera:
-        return camera, ()
-    return fitted, (
-        f"the images are {width}x{height}, the calibration is for {camera.width}x{camera.height}: scaled to fit",
-    )
+    note = f"the images are {width}x{height}, the calibration is for {camera.width}x{camera.height}: scaled to fit"
+    return fitted, () if fitted is camera else (note,)
 
 
 def fit_to_image(camera: Camera, image: Path) -> tuple[Camera, tuple[str, ...]]:
-    """Scale the camera to an image file, as :func:`fit_to_size` does.
+    """Scale the camera to an image file, as :func:`fit_to_size` does; errors name it.
 
-    Raises :class:`~neumap.errors.CalibrationError` naming the image where its shape is another than the
-    calibration's, :class:`~neumap.errors.DataError` where it cannot be read.
+    Raises :class:`~neumap.errors.DataError` where it cannot be read.
     """
     height, width = read_gray(image).shape
-    try:
+    with naming(str(image)):
         return fit_to_size(camera, width, height)
-    except CalibrationError as error:
-        raise CalibrationError(f"{image}: {error}") from None

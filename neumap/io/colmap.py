@@ -4,35 +4,40 @@ from __future__ import annotations
 
 import mmap
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from neumap.arrays import FloatArray
 from neumap.errors import CalibrationError, DataError, MissingDependencyError
 from neumap.geometry.cameras import make_camera
-from neumap.geometry.se3 import invert_pose, make_pose
+from neumap.geometry.se3 import make_pose
 from neumap.io.camera_info import fit_to_image
 from neumap.io.files import PathLike
 from neumap.io.images import read_gray
 from neumap.io.stamps import stamps_from_names
 from neumap.records import Camera, Frame, Source
 
-# COLMAP's lens model: the ROS model, the number of focal lengths, and where each of COLMAP's remaining parameters goes
-# among the coefficients of the ROS model
-LENSES: dict[str, tuple[str, int, tuple[int, ...]]] = {
-    "SIMPLE_PINHOLE": ("plumb_bob", 1, ()),
-    "PINHOLE": ("plumb_bob", 2, ()),
-    "SIMPLE_RADIAL": ("plumb_bob", 1, (0,)),
-    "RADIAL": ("plumb_bob", 1, (0, 1)),
-    "OPENCV": ("plumb_bob", 2, (0, 1, 2, 3)),
-    "FULL_OPENCV": ("rational_polynomial", 2, (0, 1, 2, 3, 4, 5, 6, 7)),
-    "SIMPLE_RADIAL_FISHEYE": ("equidistant", 1, (0,)),
-    "RADIAL_FISHEYE": ("equidistant", 1, (0, 1)),
-    "OPENCV_FISHEYE": ("equidistant", 2, (0, 1, 2, 3)),
+# COLMAP's lens models as ROS calls them; their distortion coefficients come in the same order, COLMAP's may end early
+LENSES = {
+    "SIMPLE_PINHOLE": "plumb_bob",
+    "PINHOLE": "plumb_bob",
+    "SIMPLE_RADIAL": "plumb_bob",
+    "RADIAL": "plumb_bob",
+    "OPENCV": "plumb_bob",
+    "FULL_OPENCV": "rational_polynomial",
+    "SIMPLE_RADIAL_FISHEYE": "equidistant",
+    "RADIAL_FISHEYE": "equidistant",
+    "OPENCV_FISHEYE": "equidistant",
+}
+# the lists of a binary model: the bytes of an entry before the length of its own list, whether its name (of any length,
+# with a zero at its end) follows them, and the bytes of an item of that list
+_RECORDS = {
+    # id, quaternion, translation, camera id, name; x, y and point id of each keypoint
+    "images.bin": (64, True, 24),
+    # id, position, colour, error; image id and keypoint index of each observation
+    "points3D.bin": (43, False, 8),
 }
 SCALE_NOTE = (
     "a COLMAP model has no scale of its own: unless this one was scaled to metres, all lengths are in its units"
@@ -71,25 +76,18 @@ def read_colmap(model_folder: PathLike, image_folder: PathLike | None = None, po
     directory = _image_directory(folder, model, None if image_folder is None else Path(image_folder), names)
 
     cameras: dict[int, Camera] = {}
-    notes: list[str] = [SCALE_NOTE]
-    for image in images:
+    notes = [SCALE_NOTE]
+    frames = []
+    stamps, stamp_notes = stamps_from_names(names)
+    for image, name, stamp in zip(images, names, stamps, strict=True):
         if image.camera_id not in cameras:
             camera = camera_from_colmap(reconstruction.cameras[image.camera_id])
-            cameras[image.camera_id], camera_notes = fit_to_image(camera, directory / image.name)
+            cameras[image.camera_id], camera_notes = fit_to_image(camera, directory / name)
             notes += [note for note in camera_notes if note not in notes]
-    stamps, stamp_notes = stamps_from_names(names)
-    frames = []
-    for image, name, stamp in zip(images, names, stamps, strict=True):
         camera = cameras[image.camera_id]
-        frames.append(
-            Frame(
-                name=name,
-                stamp_ns=stamp,
-                camera=camera,
-                read_image=partial(read_gray, directory / name, (camera.width, camera.height)),
-                map_from_camera=_map_from_camera(image) if poses else None,
-            )
-        )
+        read_image = partial(read_gray, directory / name, (camera.width, camera.height))
+        pose = _map_from_camera(image) if poses else None
+        frames.append(Frame(name, stamp, camera, read_image, map_from_camera=pose))
     frames.sort(key=lambda frame: frame.stamp_ns)
     return Source(f"COLMAP model {model}", tuple(frames), (*notes, *stamp_notes))
 
@@ -106,17 +104,15 @@ def camera_from_colmap(camera: Any) -> Camera:
             f"COLMAP's lens model {name} has no ROS counterpart: undistort the images (colmap image_undistorter) "
             f"or use one of {', '.join(LENSES)}"
         )
-    model, focals, places = LENSES[name]
-    values = np.asarray(camera.params, dtype=np.float64)
-    fx, fy, (cx, cy) = values[0], values[focals - 1], values[focals : focals + 2] - 0.5
-    coefficients = np.zeros(8 if model == "rational_polynomial" else 4)
-    coefficients[list(places)] = values[focals + 2 :]
-    return make_camera(camera.width, camera.height, [fx, 0, cx, 0, fy, cy, 0, 0, 1], model, coefficients)
+    matrix = camera.calibration_matrix()
+    matrix[:2, 2] -= 0.5
+    distortion = [camera.params[index] for index in camera.extra_params_idxs()]
+    return make_camera(camera.width, camera.height, matrix, LENSES[name], distortion)
 
 
 def _map_from_camera(image: Any) -> FloatArray:
-    camera_from_map = np.asarray(image.cam_from_world().matrix(), dtype=np.float64)
-    return invert_pose(make_pose(camera_from_map[:, :3], camera_from_map[:, 3]))
+    matrix = image.cam_from_world().inverse().matrix()
+    return make_pose(matrix[:, :3], matrix[:, 3])
 
 
 def _load(model: Path) -> Any:
@@ -125,7 +121,7 @@ def _load(model: Path) -> Any:
     except ImportError:
         raise MissingDependencyError("reading a COLMAP model needs pycolmap: pip install 'neumap[colmap]'") from None
     damaged = DataError(f"the COLMAP model {model} is damaged or incomplete: export it again")
-    if not _whole(model):
+    if any((model / name).is_file() and _is_cut_off(model / name) for name in _RECORDS):
         raise damaged
     try:
         reconstruction = pycolmap.Reconstruction(model)
@@ -139,59 +135,38 @@ def _load(model: Path) -> Any:
     return reconstruction
 
 
-def _whole(model: Path) -> bool:
-    """Tell whether no binary file is cut off: COLMAP would read such a one for ever, filling the memory."""
-    for name, skip in (("images.bin", _skip_image), ("points3D.bin", _skip_point)):
-        path = model / name
-        if not path.is_file():
-            continue
-        try:
-            with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-                (count,) = struct.unpack_from("<Q", data, 0)
-                position = 8
-                for _ in range(count):
-                    position = skip(data, position)
-                    if position > len(data):
-                        return False
-        except (ValueError, struct.error):
-            return False
-    return True
-
-
-def _skip_image(data: mmap.mmap, position: int) -> int:
-    # id, quaternion, translation, camera id, name, then x, y and point id of each keypoint
-    end = data.find(b"\0", position + 64)
-    if end < 0:
-        raise ValueError("no end of the name")
-    (count,) = struct.unpack_from("<Q", data, end + 1)
-    return end + 9 + 24 * int(count)
-
-
-def _skip_point(data: mmap.mmap, position: int) -> int:
-    # id, position, colour, error, then image id and keypoint index of each observation
-    (count,) = struct.unpack_from("<Q", data, position + 43)
-    return position + 51 + 8 * int(count)
+def _is_cut_off(path: Path) -> bool:
+    """Tell whether a file of _RECORDS ends early: COLMAP would read such a one for ever, filling the memory."""
+    head, is_named, item = _RECORDS[path.name]
+    try:
+        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            (count,) = struct.unpack_from("<Q", data)
+            end = 8
+            for _ in range(count):
+                end += head
+                if is_named:
+                    end = data.find(b"\0", end) + 1
+                    if not end:
+                        return True
+                (items,) = struct.unpack_from("<Q", data, end)
+                end += 8 + item * items
+            return end > len(data)
+    except (ValueError, struct.error):  # empty, or without the length of a list
+        return True
 
 
 def _image_directory(folder: Path, model: Path, given: Path | None, names: Sequence[str]) -> Path:
     if given is not None and not given.is_dir():
         raise DataError(f"the image folder {given} does not exist")
-    candidates = list(_candidates(folder, model)) if given is None else [given]
-    found = [[name for name in names if (candidate / name).is_file()] for candidate in candidates]
-    best = max(range(len(candidates)), key=lambda i: len(found[i]))
-    if not found[best] and given is None:
+    bases = [folder, *[model.resolve(), *model.resolve().parents][:3]]
+    candidates = [*(base / "images" for base in bases), *bases] if given is None else [given]
+    best = max(candidates, key=lambda candidate: sum((candidate / name).is_file() for name in names))
+    missing = [name for name in names if not (best / name).is_file()]
+    if len(missing) == len(names) and given is None:
         raise DataError(f"none of the {len(names)} images of {model} is in images/ beside it: give --images FOLDER")
-    missing = sorted(set(names) - set(found[best]))
     if missing:
         raise DataError(
-            f"{len(missing)} of the {len(names)} images of the COLMAP model {model} are missing in "
-            f"{candidates[best]}, the first is {missing[0]}"
+            f"{len(missing)} of the {len(names)} images of the COLMAP model {model} are missing in {best}, "
+            f"the first is {missing[0]}"
         )
-    return candidates[best]
-
-
-def _candidates(folder: Path, model: Path) -> Iterator[Path]:
-    here = model.resolve()
-    bases = [folder, here, *list(here.parents)[:2]]
-    yield from (base / "images" for base in bases)
-    yield from bases
+    return best

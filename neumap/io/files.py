@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 from neumap.errors import DataError
 
 PathLike = str | os.PathLike[str]
+Parsed = TypeVar("Parsed")
 
 
 def read_text(path: PathLike, what: str) -> str:
@@ -28,13 +32,43 @@ def read_text(path: PathLike, what: str) -> str:
         raise DataError(f"{what} {path} cannot be read: {error.strerror}") from None
 
 
-def data_lines(path: PathLike, what: str) -> list[tuple[int, str]]:
-    """Read the lines that are neither empty nor a ``#`` comment: their number (from 1) and stripped text.
+def parse_lines(path: PathLike, what: str, columns: str, parse: Callable[[str], Parsed]) -> list[Parsed]:
+    """Parse the lines that are neither empty nor a ``#`` comment; ``parse`` raises ``ValueError`` with what is wrong.
 
-    Raises as :func:`read_text` does.
+    Raises :class:`~neumap.errors.DataError` with the number of that line, for a file without such lines (which tells
+    the ``columns`` that are expected), and as :func:`read_text` does.
     """
-    lines = ((number, line.strip()) for number, line in enumerate(read_text(path, what).split("\n"), start=1))
-    return [(number, line) for number, line in lines if line and not line.startswith("#")]
+    parsed = []
+    for number, line in enumerate(read_text(path, what).split("\n"), start=1):
+        content = line.strip()
+        if content and not content.startswith("#"):
+            try:
+                parsed.append(parse(content))
+            except ValueError as error:
+                raise DataError(f"{path}, line {number}: {error}") from None
+    if not parsed:
+        raise DataError(f"{what} {path} is empty: expected lines of '{columns}'")
+    return parsed
+
+
+@contextmanager
+def naming(what: str) -> Iterator[None]:
+    """Begin the sentence of a :class:`~neumap.errors.DataError` (or its kin) in this block with what it is about."""
+    try:
+        yield
+    except DataError as error:
+        raise type(error)(f"{what}: {error}") from None
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder to write to, and those above it, where they are not there.
+
+    Raises :class:`~neumap.errors.DataError` where a file is in the way.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise DataError(f"{path} is not a folder: give another one to write to") from None
 
 
 def check_output(path: PathLike, device: bool = True) -> None:
@@ -43,31 +77,31 @@ def check_output(path: PathLike, device: bool = True) -> None:
     ``device`` allows devices and pipes. Raises :class:`~neumap.errors.DataError`.
     """
     path = Path(path)
-    _check_place(path)
-    if path.exists() and not path.is_file():
-        if not device:
-            raise DataError(f"{path} is a device: give the name of a file to write")
-        return
-    folder = path.resolve().parent
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise DataError(f"cannot write {path}: files cannot be created in {folder}, check its permissions")
-
-
-def _check_place(path: Path) -> None:
     if path.is_dir():
         raise DataError(f"{path} is a folder: give the name of a file to write")
-    if not path.parent.is_dir():
+    if not path.exists() or path.is_file():
+        check_may_create(path)
+    elif not device:
+        raise DataError(f"{path} is a device: give the name of a file to write")
+
+
+def check_may_create(path: Path) -> None:
+    """Raise :class:`~neumap.errors.DataError` where nothing can be created under this name."""
+    folder = path.resolve().parent
+    if not folder.is_dir():
         raise DataError(f"cannot write {path}: the folder {path.parent} does not exist, create it first")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise DataError(f"cannot write {path}: files cannot be created in {folder}, check its permissions")
 
 
 def write_atomically(path: PathLike, data: bytes) -> None:
     """Write a file through a temporary one beside it, so that readers see the old content or the new, not a part.
 
-    A device or pipe (``/dev/stdout``) is written to directly. Raises :class:`~neumap.errors.DataError` where the
-    folder does not exist or the path is a folder; other failures (permissions, a full disk) stay ``OSError``.
+    A device or pipe (``/dev/stdout``) is written to directly. Raises as :func:`check_output` does; other failures (a
+    full disk) stay ``OSError``.
     """
     path = Path(path)
-    _check_place(path)
+    check_output(path)
     if path.exists() and not path.is_file():
         path.write_bytes(data)
         return

@@ -27,8 +27,7 @@ def read_gray(path: PathLike, size: tuple[int, int] | None = None) -> ImageArray
     Raises :class:`~neumap.errors.DataError` naming the file where it cannot be read or decoded, or is not of
     ``size`` (width, height) in pixels where one is given.
     """
-    image = _decode_file(path, cv2.IMREAD_GRAYSCALE | cv2.IMREAD_IGNORE_ORIENTATION)
-    _check_size(path, image, size)
+    image = _read(path, cv2.IMREAD_GRAYSCALE | cv2.IMREAD_IGNORE_ORIENTATION, size)
     return np.asarray(image, dtype=np.uint8)
 
 
@@ -38,14 +37,13 @@ def read_depth(path: PathLike, units_per_metre: float = 5000.0, size: tuple[int,
     Raises :class:`~neumap.errors.DataError` naming the file where it cannot be read, is not 16-bit single
     channel, or is not of ``size`` (width, height) in pixels where one is given.
     """
-    depth = _decode_file(path, cv2.IMREAD_UNCHANGED)
+    depth = _read(path, cv2.IMREAD_UNCHANGED, size)
     if depth.dtype != np.uint16 or depth.ndim != 2:
         channels = 1 if depth.ndim == 2 else depth.shape[2]
         raise DataError(
             f"the depth image {path} has {channels} channel(s) of {depth.dtype}: give 16-bit single-channel PNG, "
             f"{units_per_metre:g} units to the metre"
         )
-    _check_size(path, depth, size)
     return np.asarray(depth / np.float32(units_per_metre), dtype=np.float32)
 
 
@@ -59,7 +57,7 @@ def decode(data: npt.NDArray[np.uint8], flags: int) -> npt.NDArray[Any] | None:
     return None if image is None else np.asarray(image)
 
 
-def _decode_file(path: PathLike, flags: int) -> npt.NDArray[Any]:
+def _read(path: PathLike, flags: int, size: tuple[int, int] | None) -> npt.NDArray[Any]:
     try:
         data = np.fromfile(path, dtype=np.uint8)
     except FileNotFoundError:
@@ -69,13 +67,10 @@ def _decode_file(path: PathLike, flags: int) -> npt.NDArray[Any]:
     image = decode(data, flags)
     if image is None:
         raise DataError(f"the image {path} cannot be decoded: it is damaged, or of a format that OpenCV does not know")
-    return image
-
-
-def _check_size(path: PathLike, image: npt.NDArray[Any], size: tuple[int, int] | None) -> None:
     height, width = image.shape[:2]
     if size is not None and (width, height) != size:
         raise DataError(
             f"the image {path} is {width}x{height}, the others of its camera are {size[0]}x{size[1]}: "
             "remove it or resize it"
         )
+    return image

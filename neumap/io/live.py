@@ -44,17 +44,14 @@ class LiveInputs:
         except CalibrationError as error:
             self._session.calibrate(str(error))
 
-    def tf(self, message: Any) -> None:
+    def tf(self, message: Any, is_static: bool = False) -> None:
         """Take a tf2_msgs/TFMessage of /tf."""
-        self._add(message, static=False)
+        for each in transforms_of(message.transforms):
+            self._transforms.add(*each, is_static)
 
     def tf_static(self, message: Any) -> None:
         """Take a tf2_msgs/TFMessage of /tf_static."""
-        self._add(message, static=True)
-
-    def _add(self, message: Any, static: bool) -> None:
-        for each in transforms_of(message.transforms):
-            self._transforms.add(*each, static)
+        self.tf(message, is_static=True)
 
     def initial_pose(self, message: Any) -> None:
         """Take a geometry_msgs/PoseWithCovarianceStamped that claims where the robot is."""

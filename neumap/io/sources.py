@@ -1,77 +1,104 @@
-"""Opens a source of images, whatever it is. Another kind of source is a module beside this one and a row of KINDS."""
+"""Opens a source of images, whatever it is, and leaves out images that were taken where the one before was.
+
+Another kind of source is a module beside this one and a row of KINDS. Plain image files, without poses, are read here.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import numpy as np
+
+from neumap.arrays import FloatArray
 from neumap.errors import ConfigError, DataError
+from neumap.geometry.se3 import pose_error
 from neumap.io.bags.reader import is_bag
 from neumap.io.bags.source import open_bag
 from neumap.io.bags.topics import BagOptions
+from neumap.io.camera_info import find_camera_info, fit_to_image, read_camera_info
 from neumap.io.colmap import find_model, read_colmap
 from neumap.io.files import PathLike
-from neumap.io.folders import holds_images, read_images
+from neumap.io.images import is_image, read_gray
+from neumap.io.stamps import stamps_from_names
 from neumap.io.tum import is_tum, read_tum
-from neumap.records import Source
+from neumap.records import Frame, Source
+
+# the images of a TUM folder lie in rgb/, its calibration in its parent
+CALIBRATION_LEVELS = 2
 
 
-@dataclass(frozen=True)
-class SourceOptions:
-    """What :func:`open_source` is told; ``images`` and ``bag`` are understood by one kind of source only."""
+def holds_images(path: Path) -> bool:
+    """Tell whether the path is an image file or a folder with one."""
+    return any(map(is_image, path.iterdir())) if path.is_dir() else is_image(path)
 
-    poses: bool
-    depth: bool = True
-    images: PathLike | None = None
-    bag: BagOptions | None = None
+
+def read_images(path: PathLike) -> Source:
+    """Read one image file, or the images of a folder, as frames without poses.
+
+    ``camera_info.yaml`` lies beside them or up to two folders above; it is scaled to the first image. The stamps are
+    the file names where those are numbers (seconds, or whole nanoseconds), else 0 s, 1 s, ... in the order of the
+    names, which a note tells.
+
+    Raises :class:`~neumap.errors.DataError` where there is no image,
+    :class:`~neumap.errors.CalibrationError` for a calibration that is missing or does not fit.
+    """
+    path = Path(path)
+    is_folder = path.is_dir()
+    folder = path if is_folder else path.parent
+    files = sorted(filter(is_image, path.iterdir())) if is_folder else [path]
+    if not files:
+        raise DataError(f"the folder {path} holds no image")
+    stamps, stamp_notes = stamps_from_names([file.name for file in files])
+    camera, notes = fit_to_image(read_camera_info(find_camera_info(folder, CALIBRATION_LEVELS)), files[0])
+    size = (camera.width, camera.height)
+    pairs = sorted(zip(stamps, files, strict=True))
+    frames = [Frame(file.name, stamp, camera, partial(read_gray, file, size)) for stamp, file in pairs]
+    kind = "folder of images" if is_folder else "image"
+    return Source(f"{kind} {path}", tuple(frames), (*notes, *stamp_notes))
 
 
 class Kind(NamedTuple):
     """A kind of source: as the user is told of it, whether a path that exists is one, and its reader.
 
-    ``option`` is the one of :class:`SourceOptions` that only this kind understands.
+    The reader is told the path, whether poses and depth are wanted, and the value of ``option``, the one of
+    :func:`open_source` that only this kind understands; ``misplaced`` is said where it was given with another kind.
     """
 
     name: str
     recognise: Callable[[Path], bool]
-    open: Callable[[Path, SourceOptions], Source]
+    read: Callable[[Path, bool, bool, Any], Source]
     option: str = ""
+    misplaced: str = ""
     has_poses: bool = True
 
 
 # the first that recognises a path takes it
 KINDS = (
-    Kind("a TUM RGB-D folder (with rgb.txt)", is_tum, lambda p, o: read_tum(p, depth=o.depth, poses=o.poses)),
+    Kind("a TUM RGB-D folder (with rgb.txt)", is_tum, lambda path, poses, depth, _: read_tum(path, depth, poses)),
     Kind(
         "a COLMAP model (cameras and images, .bin or .txt)",
-        lambda p: find_model(p) is not None,
-        lambda p, o: read_colmap(p, o.images, poses=o.poses),
+        lambda path: find_model(path) is not None,
+        lambda path, poses, depth, images: read_colmap(path, images, poses),
         option="images",
+        misplaced="an image folder was given, but {} is not a COLMAP model: leave that option out",
     ),
     Kind(
         "a rosbag2 (its folder, .mcap or .db3)",
         is_bag,
-        lambda p, o: open_bag(p, poses=o.poses, depth=o.depth, options=o.bag),
+        lambda path, poses, depth, bag: open_bag(path, poses=poses, depth=depth, options=bag),
         option="bag",
+        misplaced="topics or frames of a bag were given, but {} is not a rosbag2: leave these options out",
     ),
-    Kind("a folder of images or an image", holds_images, lambda p, o: read_images(p), has_poses=False),
+    Kind("a folder of images or an image", holds_images, lambda path, *_: read_images(path), has_poses=False),
 )
-# what is said where an option is given with another kind of source
-_MISPLACED = {
-    "bag": "topics or frames of a bag were given, but {} is not a rosbag2: leave these options out",
-    "images": "an image folder was given, but {} is not a COLMAP model: leave that option out",
-}
 
 
 def open_source(
-    path: PathLike,
-    *,
-    poses: bool,
-    depth: bool = True,
-    images: PathLike | None = None,
-    bag: BagOptions | None = None,
+    path: PathLike, *, poses: bool, depth: bool = True, images: PathLike | None = None, bag: BagOptions | None = None
 ) -> Source:
     """Open the frames of a TUM RGB-D folder, a COLMAP model or a rosbag2 or, without ``poses``, of images.
 
@@ -85,18 +112,18 @@ def open_source(
     path = Path(path)
     if not path.exists():
         raise DataError(f"{path} does not exist: check the path")
-    options = SourceOptions(poses, depth, images, None if bag == BagOptions() else bag)
-    given = [name for name in _MISPLACED if getattr(options, name) is not None]
+    given = {"images": images, "bag": None if bag == BagOptions() else bag}
     found = [kind for kind in KINDS if kind.recognise(path)]
-    for option in given:
-        found = [kind for kind in found if kind.option == option]
-        if not found:
-            raise ConfigError(_MISPLACED[option].format(path))
+    for kind in KINDS:
+        if given.get(kind.option) is not None:
+            found = [each for each in found if each is kind]
+            if not found:
+                raise ConfigError(kind.misplaced.format(path))
     if not found:
         raise DataError(f"{path} is no source of images: {_understood(path, poses)}")
     if poses and not found[0].has_poses:
         raise DataError(f"{path} holds images without poses: a map needs {_listed()}")
-    return found[0].open(path, options)
+    return found[0].read(path, poses, depth, given.get(found[0].option))
 
 
 def _understood(path: Path, poses: bool) -> str:
@@ -113,3 +140,39 @@ def _understood(path: Path, poses: bool) -> str:
 def _listed() -> str:
     *names, last = (kind.name for kind in KINDS if kind.has_poses)
     return f"{', '.join(names)} or {last}"
+
+
+def thin(source: Source, every_m: float | None = None, every_deg: float | None = None) -> Source:
+    """Keep the frames that moved ``every_m`` metres or turned ``every_deg`` degrees since the last one kept.
+
+    Either is enough where both are given; without both the source stays as it is. A note tells how many were kept.
+    Raises :class:`~neumap.errors.DataError` where fewer than two frames are left, or one has no pose.
+    """
+    if every_m is None and every_deg is None:
+        return source
+    poses = [frame.map_from_camera for frame in source.frames]
+    known = [pose for pose in poses if pose is not None]
+    if len(known) < len(poses):
+        raise DataError(f"{source.description}: frames without poses cannot be thinned by motion")
+    kept = kept_by_motion(np.array(known).reshape(-1, 4, 4), every_m, every_deg)
+    limits = [] if every_m is None else [f"moved {every_m:g} m"]
+    limits += [] if every_deg is None else [f"turned {every_deg:g} deg"]
+    what = f"{len(kept)} of {len(poses)} frames {' or '.join(limits)} since the one before"
+    if len(kept) < 2:
+        raise DataError(f"{source.description}: only {what}, two are needed at least: ask for less motion")
+    frames = tuple(source.frames[i] for i in kept)
+    return replace(source, frames=frames, notes=(*source.notes, f"{what}: the others are left out"))
+
+
+def kept_by_motion(poses: FloatArray, every_m: float | None, every_deg: float | None) -> list[int]:
+    """Return the indices of poses (N, 4, 4) in order: the first, and each that moved or turned enough since.
+
+    ``every_m`` in metres, ``every_deg`` in degrees; None: motion of that kind does not count.
+    """
+    metres, degrees = (np.inf if limit is None else limit for limit in (every_m, every_deg))
+    kept: list[int] = []
+    for index, pose in enumerate(poses):
+        motion = pose_error(pose, poses[kept[-1]]) if kept else np.full(6, np.inf)
+        if np.linalg.norm(motion[:3]) >= metres or np.rad2deg(np.linalg.norm(motion[3:])) >= degrees:
+            kept.append(index)
+    return kept

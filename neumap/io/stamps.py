@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from decimal import ROUND_HALF_EVEN, Context, Decimal, InvalidOperation
+from decimal import Decimal
 from pathlib import PurePath
 from typing import Any
 
@@ -18,8 +18,6 @@ NS_PER_SECOND = 1_000_000_000
 LIMIT_NS = 2**62
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,4})?", re.ASCII)
 _NANOSECONDS = re.compile(r"\d{18,19}", re.ASCII)
-# wide enough for every digit of a stamp within the limit, however it is written
-_EXACT = Context(prec=60, rounding=ROUND_HALF_EVEN)
 
 
 def parse_stamp(text: str) -> int:
@@ -30,19 +28,15 @@ def parse_stamp(text: str) -> int:
     """
     if not _NUMBER.fullmatch(text):
         raise ValueError(f"'{text}' is not a timestamp in seconds")
-    try:
-        nanoseconds = _EXACT.scaleb(_EXACT.create_decimal(text), 9)
-    except InvalidOperation:
-        raise ValueError(f"'{text}' is not a timestamp in seconds") from None
+    nanoseconds = Decimal(text).scaleb(9)
     if abs(nanoseconds) >= LIMIT_NS:
         raise ValueError(f"the timestamp {text} is too large to be in seconds")
-    return int(nanoseconds.to_integral_value(ROUND_HALF_EVEN, _EXACT))
+    return round(nanoseconds)
 
 
 def format_stamp(stamp_ns: int) -> str:
     """Write a stamp as seconds with nine decimals; :func:`parse_stamp` gives the same nanoseconds back."""
-    seconds, nanoseconds = divmod(abs(int(stamp_ns)), NS_PER_SECOND)
-    return f"{'-' if stamp_ns < 0 else ''}{seconds}.{nanoseconds:09d}"
+    return f"{seconds(stamp_ns):f}"
 
 
 def stamps_from_names(names: Sequence[str]) -> tuple[list[int], tuple[str, ...]]:
@@ -80,3 +74,8 @@ def nearest(sorted_stamps_ns: IntArray, stamps_ns: IntArray) -> tuple[npt.NDArra
 def seconds(stamp_ns: int) -> Decimal:
     """Return the stamp in seconds, exactly, for messages."""
     return Decimal(int(stamp_ns)).scaleb(-9)
+
+
+def span(stamps_ns: IntArray) -> str:
+    """Say from when to when sorted stamps (N > 0,) are."""
+    return f"from {seconds(stamps_ns[0])} s to {seconds(stamps_ns[-1])} s"

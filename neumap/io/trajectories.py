@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 from neumap.arrays import FloatArray
-from neumap.errors import DataError
 from neumap.geometry.se3 import interpolate, make_pose, matrix_from_quat, quat_from_matrix
-from neumap.io.files import PathLike, data_lines, write_atomically
+from neumap.io.files import PathLike, parse_lines, write_atomically
 from neumap.io.stamps import format_stamp, nearest, parse_stamp
 from neumap.records import Trajectory
 
@@ -30,18 +30,8 @@ def read_trajectory(path: PathLike) -> Trajectory:
     :class:`~neumap.errors.DataError` for a file that is missing, empty or not text, and for a line that does not
     hold eight finite numbers with a quaternion of norm 1 (within 1 %).
     """
-    samples: dict[int, list[float]] = {}
-    for number, line in data_lines(path, "the trajectory"):
-        try:
-            stamp, values = _parse(line)
-        except ValueError as error:
-            raise DataError(f"{path}, line {number}: {error}") from None
-        samples.setdefault(stamp, values)
-    if not samples:
-        raise DataError(f"the trajectory {path} holds no poses: expected lines of '{COLUMNS}'")
-    stamps = np.array(sorted(samples), dtype=np.int64)
-    table = np.array([samples[int(stamp)] for stamp in stamps])
-    return Trajectory(stamps, make_pose(matrix_from_quat(table[:, 3:]), table[:, :3]))
+    samples = parse_lines(path, "the trajectory", COLUMNS, _parse)
+    return trajectory_of([stamp for stamp, _ in samples], [row for _, row in samples])
 
 
 def _parse(line: str) -> tuple[int, list[float]]:
@@ -50,15 +40,27 @@ def _parse(line: str) -> tuple[int, list[float]]:
         raise ValueError(f"{len(fields)} columns instead of 8 ({COLUMNS})")
     stamp = parse_stamp(fields[0])
     try:
-        values = [float(field) for field in fields[1:]]
+        row = [float(field) for field in fields[1:]]
     except ValueError:
         raise ValueError(f"a column is not a number (expected {COLUMNS})") from None
-    if not all(map(math.isfinite, values)):
+    check_row(row)
+    return stamp, row
+
+
+def check_row(row: Sequence[float]) -> None:
+    """Raise ``ValueError`` where x y z qx qy qz qw are no pose: not finite, or a quaternion of another norm than 1."""
+    if not all(map(math.isfinite, row)):
         raise ValueError("a value is not finite: remove poses that are not known")
-    norm = math.hypot(*values[3:])
+    norm = math.hypot(*row[3:])
     if abs(norm - 1) > QUATERNION_NORM_TOLERANCE:
-        raise ValueError(f"the quaternion's norm is {norm:.4g} instead of 1 (expected {COLUMNS})")
-    return stamp, values
+        raise ValueError(f"the quaternion's norm is {norm:.4g} instead of 1 (qx qy qz qw, in this order)")
+
+
+def trajectory_of(stamps_ns: Sequence[int], rows: Sequence[Sequence[float]]) -> Trajectory:
+    """Make a trajectory of poses x y z qx qy qz qw, sorted by stamp; of those with the same stamp the first is kept."""
+    times, first = np.unique(np.array(stamps_ns, dtype=np.int64), return_index=True)
+    table = np.array(rows, dtype=np.float64)[first]
+    return Trajectory(times, make_pose(matrix_from_quat(table[:, 3:]), table[:, :3]))
 
 
 def write_trajectory(path: PathLike, trajectory: Trajectory) -> None:

@@ -18,26 +18,27 @@ from neumap.localization.matching import Matches
 from neumap.localization.pnp import residuals_px
 from neumap.localization.query import Query
 
-# of the inliers this share must be matches that are far better than their runner-up: chance rarely makes those
+# STRONG_CONFIDENCE: from which on a match is far better than its runner-up, which chance rarely makes. STRONG_SHARE:
+# how many of the inliers that a pose needs must be such.
 STRONG_CONFIDENCE, STRONG_SHARE = 0.3, 0.5
-# so many cells of the image, cut into this many columns and rows, must hold two or more inliers; where only so many
-# do, there must be so many times more inliers: a pose from a single poster far away is anything but certain
+# CELL_COLUMNS, CELL_ROWS: what the image is cut into. MIN_CELLS: cells that must hold two inliers or more.
 CELL_COLUMNS, CELL_ROWS, MIN_CELLS = 6, 4, 3
 CELLS = CELL_COLUMNS * CELL_ROWS
-NARROW = {MIN_CELLS: 2.5, MIN_CELLS + 1: 2.0}
-# unless, once somebody looked, so many cells confirm: no single poster fills these
-WIDE = 10
-# so far from where a pose projects it to, in pixels as of Query.scale, a match agrees with the pose
+# NARROW: how many times more inliers a pose needs where they are in so few cells: a pose from a single poster far away
+# is anything but certain. WIDE: confirming cells from which on it does not, since no single poster fills these.
+NARROW, WIDE = {MIN_CELLS: 2.5, MIN_CELLS + 1: 2.0}, 10
+# CHECK_RADIUS_PX: how far from where a pose projects it to a match agrees with the pose, in pixels times Query.scale.
 CHECK_RADIUS_PX = 5.0
-# a cell with so many keypoints where landmarks are expected contradicts, if less than this share of them or fewer than
-# so many show one that is found again
+# EXPECTED: keypoints of a cell that are where a landmark should be, from which on the cell contradicts a pose unless
+# landmarks are found again at FOUND_SHARE of them and at FEWEST_FOUND.
 EXPECTED, FOUND_SHARE, FEWEST_FOUND = 8, 0.12, 2
-# poses are compared by finer parts, since furniture and the wall behind it are often in one of the others. Such a part
-# contradicts with so many keypoints where hardly a landmark is found, and those beyond so many confirm it no more
+# COMPARED_COLUMNS, COMPARED_ROWS: the finer parts that poses are compared by, as furniture and the wall behind it are
+# often in one cell. COMPARED_EXPECTED: as EXPECTED, of such a part. COMPARED_FOUND: more found again in one part do not
+# count.
 COMPARED_COLUMNS, COMPARED_ROWS, COMPARED_EXPECTED, COMPARED_FOUND = 9, 6, 3, 4
-# a pose that so much of the image contradicts is none, however much speaks for it
+# MIN_CONFIRMED: share of the image that must confirm a pose, however much speaks for it.
 MIN_CONFIRMED = 0.4
-# points that are the same when rounded to this are one landmark
+# SAME_POINT_M: points that are the same when rounded to this, metres, are one landmark.
 SAME_POINT_M = 0.01
 
 
@@ -77,7 +78,7 @@ class Evidence:
         return 1.0 if self.confirming >= WIDE else NARROW.get(self.cells, 1.0)
 
     def suffices(self, needed: int) -> bool:
-        """Whether this is more than chance, where a weight of ``needed`` inliers is."""
+        """Tell whether this is more than chance, where a weight of ``needed`` inliers is."""
         if self.cells < MIN_CELLS or self.weight < needed * self.narrowness:
             return False
         confirmed = not self.heard or (self.confirming >= MIN_CELLS and self.confirmed >= MIN_CONFIRMED)
@@ -85,13 +86,13 @@ class Evidence:
 
 
 def agreeing(camera_from_map: FloatArray, matches: Matches, query: Query) -> BoolArray:
-    """Which of the ``matches`` (M,) a pose projects to where their keypoints are."""
+    """Tell which of the ``matches`` (M,) a pose projects to where their keypoints are."""
     error = residuals_px(camera_from_map, query.rays[matches.keypoint], matches.points, query.focal_px)
     return np.asarray(np.linalg.norm(error, axis=1) < query.scale * CHECK_RADIUS_PX)
 
 
 def count_evidence(camera_from_map: FloatArray, matches: Matches, query: Query) -> Evidence:
-    """What of ``matches``, made without knowing the pose, agrees with it."""
+    """Count what of ``matches``, made without knowing the pose, agrees with it."""
     agree = agreeing(camera_from_map, matches, query)
     steps = np.rint(matches.points / SAME_POINT_M).astype(np.int64)
     # one number for each place: rows are slow to compare
@@ -108,9 +109,9 @@ def count_evidence(camera_from_map: FloatArray, matches: Matches, query: Query) 
     )
 
 
-def verdicts(expected: IntArray, found: IntArray, query: Query) -> tuple[int, int]:
-    """How many cells of the image confirm a pose, and how many contradict it, where landmarks are expected at the
-    keypoints ``expected`` (E,) and found again at the keypoints ``found`` (M,), which are different ones.
+def count_cells(expected: IntArray, found: IntArray, query: Query) -> tuple[int, int]:
+    """Count the cells of the image that confirm a pose and those that contradict it, where landmarks are expected at
+    the keypoints ``expected`` (E,) and found again at the keypoints ``found`` (M,), which are different ones.
     """
     due = np.bincount(cells_of(expected, query), minlength=CELLS)
     seen = np.bincount(cells_of(found, query), minlength=CELLS)
@@ -119,7 +120,7 @@ def verdicts(expected: IntArray, found: IntArray, query: Query) -> tuple[int, in
 
 
 def support(expected: IntArray, found: IntArray, query: Query) -> float:
-    """How much of the image a pose explains, to compare poses by, from what :func:`verdicts` are made of.
+    """Rate how much of the image a pose explains, to compare poses by, from what :func:`count_cells` are made of.
 
     Furniture that stands in two rooms fits both, and often better in the wrong one, which may have been mapped from
     nearer; the walls around it tell. So what counts is how many parts of the image confirm, by a few landmarks each
@@ -133,7 +134,7 @@ def support(expected: IntArray, found: IntArray, query: Query) -> float:
 
 
 def cells_of(keypoint: IntArray, query: Query, columns: int = CELL_COLUMNS, rows: int = CELL_ROWS) -> IntArray:
-    """In which cell of the image each keypoint (K,) is."""
+    """Tell in which cell of the image each keypoint (K,) is."""
     return cells_at(query.features.pixels[keypoint], query.camera.width, query.camera.height, columns, rows)
 
 
@@ -144,7 +145,9 @@ def cells_at(
     columns: int = CELL_COLUMNS,
     rows: int = CELL_ROWS,
 ) -> IntArray:
-    """In which cell of an image of this size ``places`` (N, 2), counted from its corner, are; outside, the nearest."""
+    """Tell in which cell of an image of this size ``places`` (N, 2), counted from its corner, are; outside, the
+    nearest.
+    """
     column = np.clip(places[:, 0] * columns // width, 0, columns - 1)
     row = np.clip(places[:, 1] * rows // height, 0, rows - 1)
     return np.asarray(row * columns + column, dtype=np.int64)

@@ -15,7 +15,7 @@ from neumap.arrays import Float32Array, FloatArray, IntArray
 from neumap.localization.evidence import Evidence, count_evidence
 from neumap.localization.matching import Matches
 from neumap.localization.query import Query, Scope
-from neumap.localization.retrieval import LARGE, MOST_VOXELS, VOTERS, VoxelIndex
+from neumap.localization.retrieval import ASKED_KEYPOINTS, LARGE, MOST_VOXELS, VoxelIndex
 from neumap.localization.rivals import apart, better_of
 from neumap.localization.solver import FEW_ITERATIONS, SETTLED, Solver
 from neumap.localization.timing import stage
@@ -23,25 +23,27 @@ from neumap.localization.verification import Hypothesis
 from neumap.maps.neural_map import NeuralMap
 from neumap.model.decoder import shipped_decoder
 
-# so many of the likeliest voxels are tried first, if they have this share of the most votes, and so many at most, with
-# so many keypoints that are like something there, at least this share of how like the landmark they show they would be;
-# a try needs so many inliers
+# TRIED_FIRST: voxels that are tried first, those with FIRST_SHARE of the most votes. MOST_TRIED: voxels tried in all.
 TRIED_FIRST, FIRST_SHARE, MOST_TRIED = 4, 0.1, 8
+# TRIED_KEYPOINTS: keypoints that a voxel is tried with, those most like something in it. ALIKE: how like it they must
+# be, as a share of the similarity of a keypoint and the landmark that it shows. TRY_INLIERS: what makes it worth
+# refining.
 TRIED_KEYPOINTS, ALIKE, TRY_INLIERS = 96, 0.9, 8
-# of the poses that these lead to so many are compared each time, with at least this share of the most inliers
+# COMPARED: of the poses that a batch of voxels leads to, how many are refined and compared. WORTH: the share of the
+# most inliers that they must have.
 COMPARED, WORTH = 4, 0.4
-# a pose that this share of the image confirms, and none of those tried rivals, is not compared with more; so many parts
-# of the image, of 24, are enough to go by
+# CONVINCING: a pose that this share of the image confirms is not compared with more, if nothing rivals it. HEARD: cells
+# of the image that are enough to go by.
 CONVINCING, HEARD = 0.8, 12
-# a pose chosen from those of many voxels needs so many times the inliers of any other: among many prints there is more
-# often one that an image of another place shows as well
+# CHOSEN_FROM_MANY: how many times the inliers of any other a pose needs that is chosen from many voxels: among many
+# prints there is more often one that an image of another place shows as well.
 CHOSEN_FROM_MANY = 1.7
-# a voxel with so many of the landmarks found again belongs to what the image shows
+# SHOWN: landmarks found again from which on a voxel belongs to what the image shows.
 SHOWN = 4
 
 
 def voxel_index(neural_map: NeuralMap) -> VoxelIndex:
-    """The index of the voxels of a map for the frozen decoder."""
+    """Return the index of the voxels of a map for the frozen decoder."""
     codes, cells, decoder = neural_map.landmarks, neural_map.grid.cells, shipped_decoder()
     embeddings, words = decoder.codebook.decode(codes.descriptors), decoder.codebook.words[0]
     return VoxelIndex(codes.descriptors, embeddings, words, codes.offsets, cells, decoder.min_similarity)
@@ -69,11 +71,11 @@ class LargePlace:
         self._solver = solver
 
     def solve(self, query: Query, scope: Scope) -> Hypothesis | None:
-        """The pose that explains most of the image, of those that the likeliest of the scope's many voxels lead to,
-        each alone; and together, where that is not enough.
+        """Find the pose that explains most of the image, of those that the likeliest of the scope's many voxels lead
+        to, each alone; and together, where that is not enough.
         """
         with stage("decode"):
-            alike = self._index.compare(query.embeddings[:VOTERS])
+            alike = self._index.compare(query.embeddings[:ASKED_KEYPOINTS])
             ranked, votes = self._index.rank(alike, scope.voxels)
         found, convinces = self._tried(alike, batches(ranked, votes), query, scope)
         if convinces:
@@ -88,7 +90,7 @@ class LargePlace:
         return better_of(found, self._solver.solve(query, scope.within(ranked[:MOST_VOXELS])))
 
     def likeliest(self, query: Query, scope: Scope) -> tuple[list[Try], IntArray]:
-        """What the likeliest of the scope's many voxels lead to, the most promising first, and which these are."""
+        """Tell what the likeliest of the scope's many voxels lead to, the most promising first, and which these are."""
         alike = self._index.compare(query.embeddings)
         ranked = self._index.rank(alike, scope.voxels)[0][:MOST_TRIED]
         return by_promise(self._tries(alike, ranked, query, scope)), ranked
@@ -96,8 +98,8 @@ class LargePlace:
     def _tried(
         self, alike: Float32Array, likeliest: Sequence[IntArray], query: Query, scope: Scope
     ) -> tuple[Hypothesis | None, bool]:
-        """The pose that explains most of the image, of those that batches of the likeliest voxels lead to, and whether
-        nothing else need be looked at: much speaks for it, little against it, and nothing for another pose.
+        """Return the pose that explains most of the image, of those that batches of the likeliest voxels lead to, and
+        whether nothing else need be looked at: much speaks for it, little against it, and nothing for another pose.
         """
         found: Hypothesis | None = None
         shown_by: Try | None = None
@@ -122,8 +124,8 @@ class LargePlace:
         return much and found.evidence.confirmed >= CONVINCING and not found.rival_m
 
     def _with_beside(self, found: Hypothesis, shown_by: Try, query: Query, scope: Scope) -> Hypothesis:
-        """The pose that one voxel showed, held against the landmarks of those beside it, unless that one had something
-        to say about enough of the image; and against rivals.
+        """Return the pose that one voxel showed, held against the landmarks of those beside it, unless that one had
+        something to say about enough of the image; and against rivals.
         """
         here = scope.within(shown_by.voxels, beside=self._grid.beside(shown_by.voxels))
         if found.evidence.heard < HEARD:
@@ -131,8 +133,8 @@ class LargePlace:
         return self._solver.checked(found, shown_by.matches, query, here)
 
     def _tries(self, alike: Float32Array, voxels: IntArray, query: Query, scope: Scope) -> list[Try]:
-        """Where the camera may be, by each of some voxels alone. ``alike`` (N, V) says how like each of the first
-        keypoints the most similar landmark of each voxel is.
+        """Try each of some voxels alone: where in it the camera may be. ``alike`` (N, V) says how like each of the
+        first keypoints the most similar landmark of each voxel is.
         """
         settings = replace(self._solver.ransac, max_iterations=FEW_ITERATIONS)
         tries = []
@@ -147,24 +149,26 @@ class LargePlace:
 
 
 def is_large(neural_map: NeuralMap) -> bool:
-    """Whether a map is better searched voxel by voxel, which takes latents."""
+    """Tell whether a map is better searched voxel by voxel, which takes latents."""
     many = len(neural_map.grid) > MOST_VOXELS and len(neural_map.landmarks) >= LARGE
     return bool(neural_map.decoder_id) and many
 
 
 def batches(ranked: IntArray, votes: Float32Array) -> list[IntArray]:
-    """The voxels ``ranked`` (V,) by their ``votes`` (V,) that are tried: the likeliest, and unless these do, others."""
+    """Return the voxels ``ranked`` (V,) by their ``votes`` (V,) that are tried: the likeliest, and unless these do,
+    others.
+    """
     likely = votes[:TRIED_FIRST] >= FIRST_SHARE * votes[0]
     return [batch for batch in (ranked[:TRIED_FIRST][likely], ranked[:MOST_TRIED][likely.sum() :]) if len(batch)]
 
 
 def by_promise(tries: Sequence[Try]) -> list[Try]:
-    """Those first whose inliers are in most parts of the image."""
+    """Order tries, those first whose inliers are in most parts of the image."""
     return sorted(tries, key=lambda one: (-one.evidence.cells, -one.evidence.inliers))
 
 
 def worth_comparing(tries: Sequence[Try], least: float) -> list[Try]:
-    """The most promising of the ``tries`` with at least so many inliers, whose poses are apart."""
+    """Return the most promising of the ``tries`` with at least so many inliers, whose poses are apart."""
     chosen: list[Try] = []
     for one in by_promise(tries):
         elsewhere = all(apart(one.camera_from_map, other.camera_from_map) for other in chosen)

@@ -19,7 +19,8 @@ import numpy as np
 
 from neumap.arrays import FloatArray, ImageArray
 from neumap.errors import DataError
-from neumap.features.sift import FeatureExtractor, Features
+from neumap.features import make_extractor
+from neumap.features.extractor import Features
 from neumap.geometry import cameras, se3
 from neumap.localization.query import EVERYWHERE, Query, Scope
 from neumap.localization.search import PoseSearch
@@ -45,11 +46,11 @@ class Localizer:
         in all of them, which takes the longer, the larger the map is.
         """
         self.map = neural_map
-        self._extract = FeatureExtractor(neural_map.features)
+        self._extract = make_extractor(neural_map.features)
         self._search = PoseSearch(neural_map, choose_voxels)
 
     def localize(self, image: ImageArray, camera: Camera, scope: Scope = EVERYWHERE) -> PoseEstimate:
-        """The camera's pose from one image; in the whole map, unless a ``scope`` limits the search.
+        """Find the camera's pose from one image; in the whole map, unless a ``scope`` limits the search.
 
         ``image`` is (H, W) uint8 grey or (H, W, 3) uint8 in BGR order, of the camera's size or a scaled version of it.
         Raises :class:`~neumap.errors.DataError` for another type of array and
@@ -61,7 +62,7 @@ class Localizer:
         return self._estimate(query, scope, found, times_ms)
 
     def look(self, image: ImageArray, camera: Camera) -> Query:
-        """What is known of an image before it is searched for. Raises what :meth:`localize` raises."""
+        """Extract and embed what an image shows, before it is searched for. Raises what :meth:`localize` raises."""
         with stage("features"):
             gray = as_gray(image)
             camera = cameras.scaled_to(camera, gray.shape[1], gray.shape[0])
@@ -73,14 +74,16 @@ class Localizer:
         return self.query(features, rays, camera)
 
     def query(self, features: Features, rays: FloatArray, camera: Camera) -> Query:
-        """The query of an image whose features were extracted with the map's settings, with their undistorted rays
+        """Make the query of an image whose features were extracted with the map's settings, with their undistorted rays
         (N, 2), by a camera of its size.
         """
         with stage("decode"):
             return Query(features, rays, camera, *self._search.landmarks.embed(features))
 
     def locate(self, query: Query, scope: Scope = EVERYWHERE) -> PoseEstimate:
-        """As :meth:`localize`, for an image that was looked at already: times are those of the search alone."""
+        """Find the camera's pose as :meth:`localize` does, for an image that was looked at already: times are those of
+        the search alone.
+        """
         with measured() as times_ms:
             found = self.solve(query, scope)
         return self._estimate(query, scope, found, times_ms)
@@ -88,7 +91,7 @@ class Localizer:
     def alternatives(
         self, query: Query, known: Sequence[FloatArray] = (), scope: Scope = EVERYWHERE, most: int = 3
     ) -> list[Alternative]:
-        """Other poses, best first, that some of the image speaks for, though too little to be believed.
+        """Find other poses, best first, that some of the image speaks for, though too little to be believed.
 
         ``known`` are poses ``map_from_camera`` found already: what agrees with them is set aside, and so are poses
         that are hardly elsewhere.
@@ -106,19 +109,19 @@ class Localizer:
         return sorted(others, key=lambda other: -other.evidence)[:most]
 
     def solve(self, query: Query, scope: Scope = EVERYWHERE) -> Hypothesis | None:
-        """The best pose in the adjusted map, not yet corrected or judged; None where there is nothing to go by."""
+        """Find the best pose in the adjusted map, not yet corrected or judged; None where there is nothing to go by."""
         return self._search(query, scope) if len(query) >= MIN_KEYPOINTS else None
 
     def needed(self, scope: Scope = EVERYWHERE) -> int:
-        """How many inliers a pose needs that is looked for in a scope."""
+        """Tell how many inliers a pose needs that is looked for in a scope."""
         return self._search.needed(scope)
 
     def doubt(self, found: Hypothesis, scope: Scope = EVERYWHERE) -> str:
-        """Why too little speaks for what was found in a scope; empty if enough does."""
+        """Tell why too little speaks for what was found in a scope; empty if enough does."""
         return doubts(found.evidence, self.needed(scope))
 
     def corrected(self, found: Hypothesis) -> Corrected:
-        """What was found in the frame of the mapping poses, and what its covariance is made of."""
+        """Tell what was found in the frame of the mapping poses, and what its covariance is made of."""
         return correct(found, self.map.drift)
 
     def _estimate(
@@ -158,7 +161,7 @@ class Localizer:
 
 
 def as_gray(image: ImageArray) -> ImageArray:
-    """(H, W) uint8 of a grey or BGR image; raises :class:`~neumap.errors.DataError` for anything else."""
+    """Return (H, W) uint8 of a grey or BGR image; raises :class:`~neumap.errors.DataError` for anything else."""
     if not isinstance(image, np.ndarray) or image.dtype != np.uint8:
         raise DataError("an image must be a numpy array of uint8")
     if image.ndim == 3 and image.shape[2] == 1:

@@ -11,30 +11,32 @@ import numpy as np
 import torch
 
 from neumap.arrays import BoolArray, Float32Array, FloatArray, IntArray
-from neumap.features.sift import Features
+from neumap.features.extractor import Features, joint_descriptors
 from neumap.localization.query import Query
 from neumap.maps.neural_map import NeuralMap
 from neumap.model import attention
-from neumap.model.codebooks import joint_descriptors, shipped_codebooks
+from neumap.model.codebooks import shipped_codebooks
 from neumap.model.decoder import shipped_decoder
 
+# MATCH_DIMENSIONS: principal axes of a map's own landmarks that short lists are made by; of latents they are all.
 MATCH_DIMENSIONS = 96
-# where a pose says that a landmark is, a keypoint at least so much like it is that landmark; a frozen decoder brings a
-# similarity of its own for that
-MIN_SIMILARITY = 0.75
-CANDIDATES = 4
-# columns of similarities that are looked through together
-GROUP = 16
-# of so many keypoints, and so many similarities at most, are computed together: more are written to memory and read
-# again, and above 32 MB that memory is new each time, which costs twice what computing them does
-AT_ONCE, MOST_AT_ONCE = 128, 2**22
-# a runner-up this close to the best is the same place, and says nothing about ambiguity
-SAME_PLACE_M = 0.15
+# DESCRIPTOR_SIMILARITY: where a pose says that a landmark is, a keypoint at least so similar shows it, in a map of
+# descriptors; the frozen decoder brings a similarity of its own.
+DESCRIPTOR_SIMILARITY = 0.75
+# SHORTLISTED: landmarks that each keypoint is compared with in full; the second best tells how clear the best is.
+SHORTLISTED = 4
+# MAX_RATIO: a landmark that is more than this share as far in looks as the best one elsewhere is no match (Lowe's
+# test).
 MAX_RATIO = 0.95
-# by how much an answer must be likelier than any other place
-MIN_ATTENTION = 0.05
-# what similarities alone must tell apart, summed over keypoints: between two rooms that look the same one keypoint that
-# happens to prefer one would else decide for all
+# GROUP: columns of similarities whose maximum is taken before any of them is looked at.
+GROUP = 16
+# COMPARED_AT_ONCE: keypoints compared together, with SIMILARITIES_AT_ONCE at most: more are written to memory and read
+# again, and above 32 MB that memory is new each time, which costs twice what computing them does.
+COMPARED_AT_ONCE, SIMILARITIES_AT_ONCE = 128, 2**22
+# MIN_LEAD: by how much an answer of the attention must be likelier than any other place.
+MIN_LEAD = 0.05
+# MIN_SURE: what similarities alone must tell apart, summed over keypoints, for attention to be believed: between two
+# rooms that look the same one keypoint that happens to prefer one would else decide for all.
 MIN_SURE = 3.0
 
 
@@ -52,12 +54,12 @@ class Matches:
         return len(self.keypoint)
 
     def select(self, chosen: BoolArray) -> Matches:
-        """Those where ``chosen`` (M,)."""
+        """Return those where ``chosen`` (M,)."""
         return Matches(self.keypoint[chosen], self.points[chosen], self.confidence[chosen])
 
 
 def pool(parts: Sequence[Matches]) -> Matches:
-    """All matches of several matchers, most confident first."""
+    """Return all matches of several matchers, most confident first."""
     keypoint = np.concatenate([p.keypoint for p in parts])
     points = np.concatenate([p.points for p in parts])
     confidence = np.concatenate([p.confidence for p in parts])
@@ -66,13 +68,13 @@ def pool(parts: Sequence[Matches]) -> Matches:
 
 
 def no_matches() -> Matches:
-    """Of no keypoints, or no codes."""
+    """Return matches of no keypoints, or with no codes."""
     return Matches(np.zeros(0, np.int64), np.zeros((0, 3)), np.zeros(0, np.float32))
 
 
 def rows_of_voxels(offsets: IntArray, voxels: IntArray | None) -> slice | IntArray:
-    """Which rows of arrays ordered by voxel belong to ``voxels`` (None: all); without a copy of those arrays where they
-    are together.
+    """Tell which rows of arrays ordered by voxel belong to ``voxels`` (None: all); without a copy of those arrays where
+    they are together.
     """
     if voxels is None:
         return slice(None)
@@ -83,7 +85,7 @@ def rows_of_voxels(offsets: IntArray, voxels: IntArray | None) -> slice | IntArr
 
 
 def top_columns(scores: torch.Tensor, count: int) -> torch.Tensor:
-    """The columns (N, ``count``) of the largest of ``scores`` (N, L) in each row, best first.
+    """Return the columns (N, ``count``) of the largest of ``scores`` (N, L) in each row, best first.
 
     As ``topk``, in 0.6 of the time where there are many: the largest are in the groups of columns with the largest
     maxima, and only these are looked through. A group's columns are far apart, so that maxima are taken row by row.
@@ -100,7 +102,7 @@ def top_columns(scores: torch.Tensor, count: int) -> torch.Tensor:
 
 
 def landmark_descriptors(neural_map: NeuralMap) -> tuple[Float32Array, Float32Array]:
-    """The descriptors and the coarse descriptors (L, 128) of a map's landmarks, out of their codes.
+    """Return the descriptors and the coarse descriptors (L, 128) of a map's landmarks, out of their codes.
 
     In a map for the frozen decoder they are embeddings (L, 64) and nothing (L, 0).
     """
@@ -116,7 +118,7 @@ def landmark_descriptors(neural_map: NeuralMap) -> tuple[Float32Array, Float32Ar
 
 @cache
 def has_fast_bfloat16() -> bool:
-    """Whether this processor multiplies bfloat16 matrices in hardware; elsewhere they are slower than float32."""
+    """Tell whether this processor multiplies bfloat16 matrices in hardware; elsewhere they are slower than float32."""
     try:
         flags = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="ignore")
     except OSError:
@@ -140,12 +142,12 @@ class LandmarkIndex:
         _, axes = np.linalg.eigh((self.embeddings.T @ self.embeddings).astype(np.float64))
         self._basis = torch.from_numpy(np.ascontiguousarray(axes[:, ::-1][:, :MATCH_DIMENSIONS], dtype=np.float32))
         self._frozen = shipped_decoder() if neural_map.decoder_id else None
-        self.min_similarity = self._frozen.min_similarity if self._frozen else MIN_SIMILARITY
+        self.min_similarity = self._frozen.min_similarity if self._frozen else DESCRIPTOR_SIMILARITY
         self._type = torch.bfloat16 if has_fast_bfloat16() else torch.float32
         self._table = (torch.from_numpy(self.embeddings) @ self._basis).to(self._type)
 
     def embed(self, features: Features) -> tuple[Float32Array, Float32Array]:
-        """The embeddings (N, D) and looks (N, E) of an image's features, as of :class:`Query`."""
+        """Make the embeddings (N, D) and looks (N, E) of an image's features, as of :class:`Query`."""
         if self._frozen is None:
             return joint_descriptors(features.descriptors, features.coarse), features.descriptors
         embedded = self._frozen.embed(features.descriptors, features.coarse, features.size, features.angle)
@@ -154,8 +156,8 @@ class LandmarkIndex:
     def shortlist(
         self, embeddings: Float32Array, voxels: IntArray | None, count: int
     ) -> tuple[Float32Array, FloatArray] | None:
-        """Similarities (N, ``count``) of the landmarks most like each of the keypoints ``embeddings`` (N, D), best
-        first, and their points (N, ``count``, 3); None where there are not so many landmarks, or no keypoints.
+        """Return similarities (N, ``count``) of the landmarks most like each of the keypoints ``embeddings`` (N, D),
+        best first, and their points (N, ``count``, 3); None where there are not so many landmarks, or no keypoints.
         """
         rows = rows_of_voxels(self.offsets, voxels)
         table = self._table[rows]
@@ -164,7 +166,7 @@ class LandmarkIndex:
         with torch.inference_mode():
             # not with numpy: its own threads and torch's would wait for each other
             shortened = (torch.from_numpy(embeddings) @ self._basis).to(self._type)
-            parts = torch.split(shortened, min(AT_ONCE, max(1, MOST_AT_ONCE // len(table))))
+            parts = torch.split(shortened, min(COMPARED_AT_ONCE, max(1, SIMILARITIES_AT_ONCE // len(table))))
             index = torch.cat([top_columns(part @ table.T, count) for part in parts]).numpy()
         index = index + (rows.start or 0) if isinstance(rows, slice) else rows[index]
         similarity = np.einsum("nd,nkd->nk", embeddings, self.embeddings[index])
@@ -173,15 +175,15 @@ class LandmarkIndex:
         return np.take_along_axis(similarity, order, axis=1), self.points[index]
 
     def match(self, query: Query, asked: IntArray, voxels: IntArray | None = None) -> Matches:
-        """The nearest landmarks of the query's keypoints ``asked`` (A,), most confident first, among those of some
-        ``voxels`` (indices into the map's grid; None: all).
+        """Return the nearest landmarks of the query's keypoints ``asked`` (A,), most confident first, among those of
+        some ``voxels`` (indices into the map's grid; None: all).
         """
-        found = self.shortlist(query.embeddings[asked], voxels, CANDIDATES)
+        found = self.shortlist(query.embeddings[asked], voxels, SHORTLISTED)
         if found is None:
             return no_matches()
         similarity, candidates = found
         distance = np.sqrt(np.maximum(2 - 2 * similarity, 1e-9))
-        elsewhere = np.linalg.norm(candidates - candidates[:, :1], axis=2) > SAME_PLACE_M
+        elsewhere = np.linalg.norm(candidates - candidates[:, :1], axis=2) > attention.SAME_PLACE_M
         second = np.where(elsewhere, distance, np.inf).min(axis=1)
         ratio = distance[:, 0] / np.where(np.isfinite(second), second, distance[:, -1])
         row = np.argsort(ratio, kind="stable")[: int((ratio < MAX_RATIO).sum())]
@@ -197,7 +199,7 @@ class AttentionMatcher:
         self._attention = shipped_decoder().attention
 
     def match(self, query: Query, asked: IntArray, voxels: IntArray | None = None) -> Matches:
-        """The likeliest landmarks of the query's keypoints ``asked`` (A,), as of :meth:`LandmarkIndex.match`."""
+        """Return the likeliest landmarks of the query's keypoints ``asked`` (A,), as of :meth:`LandmarkIndex.match`."""
         found = self._landmarks.shortlist(query.embeddings[asked], voxels, attention.CANDIDATES)
         if found is None:
             return no_matches()
@@ -212,5 +214,5 @@ class AttentionMatcher:
             seen = torch.from_numpy(query.rays[asked].astype(np.float32))
             lead, best = attention.leads(self._attention(alike, points, seen)[-1], points)
         confidence, choice = lead.numpy(), best.numpy()
-        likely = np.flatnonzero(confidence > MIN_ATTENTION)
+        likely = np.flatnonzero(confidence > MIN_LEAD)
         return Matches(asked[likely], candidates[likely, choice[likely]], confidence[likely])

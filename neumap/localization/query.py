@@ -9,7 +9,7 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from neumap.arrays import Float32Array, FloatArray, IntArray
-from neumap.features.sift import Features
+from neumap.features.extractor import Features
 from neumap.geometry import se3
 from neumap.records import Camera
 
@@ -74,11 +74,11 @@ class Scope:
     beside: IntArray | None = None
 
     def within(self, voxels: IntArray, beside: IntArray | None = None) -> Scope:
-        """Other voxels, near the same place."""
+        """Return other voxels, near the same place."""
         return replace(self, voxels=voxels, beside=beside)
 
     def allows(self, camera_from_map: FloatArray) -> bool:
-        """Whether a pose (4, 4) is near where the camera is said to be; so is any, where nothing is said."""
+        """Tell whether a pose (4, 4) is near where the camera is said to be; so is any, where nothing is said."""
         if self.near is None:
             return True
         position = se3.invert_pose(camera_from_map)[:3, 3]

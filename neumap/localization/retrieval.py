@@ -7,7 +7,7 @@ time. Each keypoint then votes for the voxel that holds what it is most like, wi
 like anything in another part of the map: furniture that stands in many rooms says little about where one is.
 
 The lists of words follow from the codes, so that a voxel costs no bytes beyond them. Aggregated descriptors of a few
-hundred bytes a voxel were tried as well, and found the right one far less often (see ``benchmarks/README.md``).
+hundred bytes a voxel were tried as well, and found the right one far less often (see ``docs/experiments.md``).
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ import numpy as np
 from neumap.arrays import Float32Array, IntArray
 from neumap.model.codebooks import WORDS, Codes
 
-# so many voxels are searched together, and of no more none are chosen
+# MOST_VOXELS: voxels that are searched together; of no more than these none are chosen.
 MOST_VOXELS = 4
-# a map of fewer landmarks, such as a hall that was mapped with the default settings, is decoded whole in less time
+# LARGE: a map of fewer landmarks, such as of a hall mapped with the default settings, is searched whole in less time.
 LARGE = 15_000
-# so many of the strongest keypoints choose
-VOTERS = 512
-# by so many of its principal axes, what a landmark's word leaves of it is compared: they hold nine tenths
+# ASKED_KEYPOINTS: of the strongest, that choose the voxels.
+ASKED_KEYPOINTS = 512
+# AXES: principal axes that what a landmark's word leaves of it is compared by; they hold nine tenths.
 AXES = 32
-# a keypoint is like anything so much, and by more than this much more says no more: shares of what it would have to be
-# like a landmark that it shows
+# ANYTHING: how like anything a keypoint is; CLEAR: more than this beyond that says no more. Both are shares of the
+# similarity of a keypoint and the landmark that it shows.
 ANYTHING, CLEAR = 0.55, 0.55
 
 
@@ -63,8 +63,8 @@ class VoxelIndex:
         self._lists = [_list_of(shortened[a:b], voxel[order[a:b]]) for a, b in itertools.pairwise(starts)]
 
     def compare(self, embeddings: Float32Array) -> Float32Array:
-        """How like each of the keypoints ``embeddings`` (N, D) the most similar landmark of each voxel is (N, V), of
-        those of its two likeliest words and as far as the principal axes tell.
+        """Tell how like each of the keypoints ``embeddings`` (N, D) the most similar landmark of each voxel is (N, V),
+        of those of its two likeliest words and as far as the principal axes tell.
         """
         alike = embeddings @ self._words
         count = len(alike)
@@ -87,8 +87,8 @@ class VoxelIndex:
         return np.maximum(np.maximum(found[:count], found[count:]), self._anything)
 
     def rank(self, best: Float32Array, voxels: IntArray | None) -> tuple[IntArray, Float32Array]:
-        """The ``voxels`` (None: all), those first that an image shows most likely whose keypoints compare as ``best``
-        (N, V), and their votes.
+        """Return the ``voxels`` (None: all), those first that an image shows most likely whose keypoints compare as
+        ``best`` (N, V), and their votes.
         """
         voxels = np.arange(len(self._part)) if voxels is None else np.unique(voxels)
         votes = self.votes(best)[voxels]
@@ -96,13 +96,13 @@ class VoxelIndex:
         return voxels[order], votes[order]
 
     def votes(self, best: Float32Array) -> Float32Array:
-        """How much keypoints that compare as ``best`` (N, V) speak for each voxel (V,)."""
+        """Tell how much keypoints that compare as ``best`` (N, V) speak for each voxel (V,)."""
         voxel = best.argmax(axis=1)
         clear = np.clip(self.lead(best, voxel), 0, self._clear)
         return np.bincount(voxel, weights=clear, minlength=best.shape[1]).astype(np.float32)
 
     def lead(self, best: Float32Array, voxel: IntArray) -> Float32Array:
-        """By how much each keypoint (N,) of ``best`` (N, V) is more like something at its ``voxel`` (N,) than like
+        """Tell by how much each keypoint (N,) of ``best`` (N, V) is more like something at its ``voxel`` (N,) than like
         anything in another part of the map; negative where it is less.
         """
         here = self._part[voxel]
@@ -111,8 +111,8 @@ class VoxelIndex:
 
 
 def _list_of(shortened: Float32Array, voxel: IntArray) -> tuple[Float32Array, IntArray, IntArray]:
-    """What one word leaves of its landmarks, ``shortened`` (L, A), as columns; the voxels they are in, and where each
-    of these begins.
+    """Tell what one word leaves of its landmarks, ``shortened`` (L, A), as columns; the voxels they are in, and where
+    each of these begins.
     """
     heads = np.flatnonzero(np.diff(voxel, prepend=-1))
     return np.ascontiguousarray(shortened.T), voxel[heads], heads

@@ -14,21 +14,22 @@ from neumap.localization.matching import Matches
 from neumap.localization.query import Query
 from neumap.localization.verification import Hypothesis
 
-# with less than so many times the inliers needed, another pose may be as good: small or flat things look alike from
-# two sides, and may stand in two places
+# RIVALRY: with less than so many times the inliers needed another pose may be as good: small or flat things look alike
+# from two sides, and may stand in two places.
 RIVALRY = 16.0
-# so far from each other poses are two; a rival has more than this share of what speaks for the better one
+# RIVAL_M, RIVAL_RAD: how far from each other poses are two. RIVAL_SHARE: a rival has more than this share of what
+# speaks for the better pose.
 RIVAL_M, RIVAL_RAD, RIVAL_SHARE = 0.15, 0.1, 0.85
 
 
 def apart(one: FloatArray, other: FloatArray) -> bool:
-    """Whether two poses ``camera_from_map`` are two."""
+    """Tell whether two poses ``camera_from_map`` are two."""
     error = se3.pose_error(se3.invert_pose(one), se3.invert_pose(other))
     return bool(np.linalg.norm(error[:3]) > RIVAL_M or np.linalg.norm(error[3:]) > RIVAL_RAD)
 
 
 def may_rival(camera_from_map: FloatArray, found: Hypothesis, matches: Matches, query: Query) -> bool:
-    """Whether a pose is elsewhere than what was ``found``, with evidence enough among the ``matches`` that it is
+    """Tell whether a pose is elsewhere than what was ``found``, with evidence enough among the ``matches`` that it is
     worth refining.
     """
     if not apart(camera_from_map, found.camera_from_map):
@@ -41,8 +42,9 @@ def better_of(one: Hypothesis, other: Hypothesis | None) -> Hypothesis: ...
 @overload
 def better_of(one: Hypothesis | None, other: Hypothesis | None) -> Hypothesis | None: ...
 def better_of(one: Hypothesis | None, other: Hypothesis | None) -> Hypothesis | None:
-    """The one with more support; where they are elsewhere and have about as much, they are rivals. Of the same pose the
-    one that more matches agree with, with the rivals of both that are rivals still. None where neither is there.
+    """Return the one with more support; where they are elsewhere and have about as much, they are rivals. Of the same
+    pose the one that more matches agree with, with the rivals of both that are rivals still. None where neither is
+    there.
     """
     if one is None or other is None:
         return one or other
@@ -59,6 +61,6 @@ def better_of(one: Hypothesis | None, other: Hypothesis | None) -> Hypothesis | 
 
 
 def _distance_m(one: Hypothesis, other: Hypothesis) -> float:
-    """How far apart the cameras are."""
+    """Tell how far apart the cameras are."""
     distance = se3.invert_pose(one.camera_from_map) - se3.invert_pose(other.camera_from_map)
     return float(np.linalg.norm(distance[:3, 3]))

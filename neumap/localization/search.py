@@ -17,7 +17,7 @@ from neumap.localization.solver import Solver
 from neumap.localization.verification import Hypothesis
 from neumap.maps.neural_map import NeuralMap
 
-# an alternative has so many inliers: fewer agree by chance with some pose or other
+# MIN_ALTERNATIVE: inliers of an alternative; fewer agree by chance with some pose or other.
 MIN_ALTERNATIVE = 8
 
 
@@ -35,25 +35,25 @@ class PoseSearch:
         return self._solver.landmarks
 
     def __call__(self, query: Query, scope: Scope) -> Hypothesis | None:
-        """The best pose; None where no two matches agree.
+        """Find the best pose; None where no two matches agree.
 
         Of many voxels those are searched that the image shows most likely.
         """
         return (self._chooses(scope) or self._solver).solve(query, scope)
 
     def needed(self, scope: Scope) -> int:
-        """How many inliers a pose needs that is looked for there; more where there are many voxels."""
+        """Tell how many inliers a pose needs that is looked for there; more where there are many voxels."""
         return (self._chooses(scope) or self._solver).needed
 
     def _chooses(self, scope: Scope) -> LargePlace | None:
-        """What chooses among the scope's voxels; None where they are few enough that all are searched."""
+        """Tell what chooses among the scope's voxels; None where they are few enough that all are searched."""
         count = self._voxels if scope.voxels is None else len(scope.voxels)
         return self._large if count > MOST_VOXELS else None
 
     def alternatives(self, query: Query, known: Sequence[FloatArray], scope: Scope, most: int) -> list[Hypothesis]:
-        """Up to ``most`` poses other than those ``known`` (``camera_from_map``) that something speaks for: in a large
-        map those that single voxels lead to, such as another room with the same furniture; in any map those that agree
-        with what of the image does not agree with the poses known, nor with each other.
+        """Find up to ``most`` poses other than those ``known`` (``camera_from_map``) that something speaks for: in a
+        large map those that single voxels lead to, such as another room with the same furniture; in any map those that
+        agree with what of the image does not agree with the poses known, nor with each other.
         """
         solver = self._solver
         poses = list(known)

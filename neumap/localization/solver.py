@@ -1,9 +1,9 @@
-"""One image's pose in some voxels of a map: decode, PnP, refine on landmarks, and count what speaks for the result.
+"""One image's pose in some voxels of a map: match, PnP, refine on landmarks, and count what speaks for the result.
 
-In a map for the frozen decoder its encoder embeds all keypoints before anything else. The strongest ones are decoded
-first; only where they do not settle the pose are all of them, and only where the nearest landmarks of all do not give
-twice the inliers that a pose needs is the learned decoder asked as well, and pooled with them in one PnP. A pose must
-be better than its rivals, to which other samples lead.
+The strongest keypoints are matched with their nearest landmarks first; only where these do not settle the pose are all
+keypoints, and only where the nearest landmarks of all do not give twice the inliers that a pose needs is the frozen
+attention asked as well, and pooled with them in one PnP. A pose must be better than its rivals, to which other samples
+lead.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ from neumap.localization.timing import stage
 from neumap.localization.verification import Hypothesis, Refinement
 from neumap.maps.neural_map import NeuralMap
 
-FIRST_KEYPOINTS = 512
-# the first keypoints settle it when this many times the inliers a pose needs agree
-SETTLED = 3.0
-# with this many times, the nearest landmarks do, and nobody asks what was learned
-ENOUGH = 2.0
-# attention is asked about so many keypoints, whose nearest landmarks are the most distinct: its cost grows with them,
-# and the least distinct are wrong
-ATTENDED = 256
-# of RANSAC, where what it does not find is looked for once more, or need not be found
+# FIRST_KEYPOINTS: of the strongest, that are matched first. SETTLED: they settle the pose with so many times the
+# inliers it needs.
+FIRST_KEYPOINTS, SETTLED = 512, 3.0
+# ENOUGH: with so many times the inliers needed the nearest landmarks do, and attention is not asked. ATTENDED:
+# keypoints that it is asked about, whose nearest landmarks are the most distinct: its cost grows with them, and the
+# least distinct are wrong.
+ENOUGH, ATTENDED = 2.0, 256
+# FEW_ITERATIONS: of RANSAC, where what it does not find is looked for once more, or need not be found.
 FEW_ITERATIONS = 300
-# where it is said where the camera is, so many samples are drawn, each from what does not agree with those before
+# MOST_ELSEWHERE: poses that are drawn where it is said where the camera is, each from what does not agree with those
+# before.
 MOST_ELSEWHERE = 3
 
 
@@ -48,7 +48,7 @@ class Solver:
         self._refinement = Refinement(neural_map.grid, self.landmarks)
 
     def solve(self, query: Query, scope: Scope, proposed: Sequence[FloatArray] = ()) -> Hypothesis | None:
-        """The pose with the most evidence in the scope's voxels; None where no two matches agree. Poses
+        """Find the pose with the most evidence in the scope's voxels; None where no two matches agree. Poses
         ``camera_from_map`` that were ``proposed`` stand for the first guess.
         """
         count = len(query)
@@ -64,7 +64,9 @@ class Solver:
                 matches = pool([matches, self.match(query, rest, scope)])
                 poses += self.guess(matches, query, scope, self.ransac)
             if self._attention is not None and not any_suffices(poses, enough, matches, query):
-                matches = pool([matches, self._attend(query, matches.keypoint[:ATTENDED], scope)])
+                with stage("decode"):
+                    attended = self._attention.match(query, matches.keypoint[:ATTENDED], scope.voxels)
+                matches = pool([matches, attended])
                 poses += self.guess(matches, query, scope, self.ransac)
         if not poses:
             return None
@@ -73,8 +75,8 @@ class Solver:
         return None if found is None else self.checked(found, matches, query, scope)
 
     def checked(self, found: Hypothesis, matches: Matches, query: Query, scope: Scope) -> Hypothesis:
-        """The better of what was ``found`` and of what other samples lead to, or what does not agree with it, with how
-        far away the other one is; what was found as it is where it is no pose, or beyond all rivalry.
+        """Return the better of what was ``found`` and of what other samples lead to, or what does not agree with it,
+        with how far away the other one is; what was found as it is where it is no pose, or beyond all rivalry.
         """
         if not self.needed <= found.evidence.inliers < RIVALRY * self.needed:
             return found
@@ -91,8 +93,8 @@ class Solver:
         return found
 
     def guess(self, matches: Matches, query: Query, scope: Scope, settings: RansacSettings) -> list[FloatArray]:
-        """The pose ``camera_from_map`` that most matches agree with, of those that the scope allows; empty where no two
-        do, or too many lead elsewhere.
+        """Find the pose ``camera_from_map`` that most matches agree with, of those that the scope allows; empty where
+        no two do, or too many lead elsewhere.
         """
         settings = replace(settings, max_error_px=query.scale * settings.max_error_px)
         with stage("pnp"):
@@ -106,21 +108,16 @@ class Solver:
         return []
 
     def refine(self, camera_from_map: FloatArray, matches: Matches, query: Query, scope: Scope) -> Hypothesis | None:
-        """The pose refined on landmarks, with the ``matches`` that agree; None where too few landmarks do."""
+        """Refine a pose on landmarks, with the ``matches`` that agree with it; None where too few landmarks do."""
         with stage("refine"):
             return self._refinement(camera_from_map, matches, query, scope)
 
     def match(self, query: Query, asked: IntArray, scope: Scope) -> Matches:
-        """The nearest landmarks, in the scope's voxels, of the keypoints ``asked`` about."""
+        """Find the nearest landmarks, in the scope's voxels, of the keypoints ``asked`` about."""
         with stage("decode"):
             return self.landmarks.match(query, asked, scope.voxels)
 
-    def _attend(self, query: Query, asked: IntArray, scope: Scope) -> Matches:
-        assert self._attention is not None
-        with stage("decode"):
-            return self._attention.match(query, asked, scope.voxels)
-
 
 def any_suffices(poses: Sequence[FloatArray], needed: int, matches: Matches, query: Query) -> bool:
-    """Whether the ``matches`` speak for one of the ``poses`` with the weight of ``needed`` inliers."""
+    """Tell whether the ``matches`` speak for one of the ``poses`` with the weight of ``needed`` inliers."""
     return any(count_evidence(pose, matches, query).suffices(needed) for pose in poses)

@@ -45,7 +45,7 @@ class Verdict:
 
 
 def judge(found: Hypothesis | None, needed: int, drift: DriftField, calibration: Calibration) -> Verdict:
-    """The verdict on what was ``found`` where a pose needs so many inliers."""
+    """Give the verdict on what was ``found`` where a pose needs so many inliers."""
     if found is None:
         return Verdict("no consistent set of matches with the map")
     reason = doubts(found.evidence, needed)
@@ -63,7 +63,7 @@ def judge(found: Hypothesis | None, needed: int, drift: DriftField, calibration:
 
 
 def doubts(evidence: Evidence, needed: int) -> str:
-    """Why ``evidence`` does not suffice where ``needed`` inliers are; empty where it does."""
+    """Tell why ``evidence`` does not suffice where ``needed`` inliers are; empty where it does."""
     if evidence.suffices(needed):
         return ""
     enough = needed * evidence.narrowness
@@ -78,7 +78,7 @@ def doubts(evidence: Evidence, needed: int) -> str:
 
 
 def correct(found: Hypothesis, drift: DriftField) -> Corrected:
-    """A pose of the adjusted map in the frame of the mapping poses, that is, with their own drift."""
+    """Return a pose of the adjusted map in the frame of the mapping poses, that is, with their own drift."""
     adjusted = se3.invert_pose(found.camera_from_map)
     deviation, drift_sigma = drift.predict(adjusted)
     noise = max(float(np.mean(found.error_px**2)) if len(found.error_px) else 1.0, MIN_NOISE_PX**2)
@@ -87,7 +87,7 @@ def correct(found: Hypothesis, drift: DriftField) -> Corrected:
 
 
 def pose_covariance(corrected: Corrected, calibration: Calibration) -> FloatArray:
-    """The 6x6 covariance of a pose in the convention of :class:`~neumap.records.PoseEstimate`.
+    """Return the 6x6 covariance of a pose in the convention of :class:`~neumap.records.PoseEstimate`.
 
     That of the reprojection errors, the drift field's and the calibrated floors add up in the camera frame, which is
     then turned into the map's axes.

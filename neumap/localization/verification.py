@@ -8,7 +8,7 @@ import numpy as np
 
 from neumap.arrays import Float32Array, FloatArray, IntArray
 from neumap.geometry import se3
-from neumap.localization.evidence import CHECK_RADIUS_PX, Evidence, count_evidence, support, verdicts
+from neumap.localization.evidence import CHECK_RADIUS_PX, Evidence, count_cells, count_evidence, support
 from neumap.localization.matching import LandmarkIndex, Matches, rows_of_voxels
 from neumap.localization.pnp import pose_information, refine_pose, residuals_px
 from neumap.localization.query import Query, Scope
@@ -17,12 +17,17 @@ from neumap.maps.neural_map import VoxelGrid
 # SEARCH_RADII_PX: how far from its projection a landmark is looked for in either round, in pixels times Query.scale;
 # ITERATIONS: how many of them refine the pose on what the round found.
 SEARCH_RADII_PX, ITERATIONS = (12.0, 6.0), (10, 50)
-# among so many keypoints
-SEARCH_CANDIDATES = 4
-# what is nearer to the camera than this is behind it, or as good as
-NEAREST_M = 0.1
-# landmarks are looked for in the voxels searched, and in those that come so near to the camera
+# SEARCH_KEYPOINTS: of those within the radius, how many a landmark is compared with, the nearest ones.
+SEARCH_KEYPOINTS = 4
+# IN_FRONT_M: what is nearer to the camera is behind it, or as good as.
+IN_FRONT_M = 0.1
+# AROUND_M: besides the voxels searched, landmarks are looked for in those that come so near to the camera.
 AROUND_M = 2.5
+# FEWEST_FOUND_AGAIN: a pose is not refined on fewer landmarks.
+FEWEST_FOUND_AGAIN = 6
+# BESIDE_PENALTY: what a landmark at the rim of the radius loses in similarity: of two that are as alike the nearer
+# wins.
+BESIDE_PENALTY = 0.01
 
 
 @dataclass(frozen=True)
@@ -55,7 +60,7 @@ class Refinement:
         self._landmarks = landmarks
 
     def __call__(self, camera_from_map: FloatArray, matches: Matches, query: Query, scope: Scope) -> Hypothesis | None:
-        """The pose refined on landmarks that are looked for around their projections, in two rounds of narrowing
+        """Return the pose refined on landmarks that are looked for around their projections, in two rounds of narrowing
         search, with what of the ``matches`` agrees; None where too few landmarks do.
         """
         visible = self._visible(camera_from_map, query, scope)
@@ -65,9 +70,9 @@ class Refinement:
         for radius, iterations in zip(SEARCH_RADII_PX, ITERATIONS, strict=True):
             error = self._errors(pose, query, keypoints, landmarks)
             near = np.flatnonzero(error < query.scale * radius)
-            score = alike[near] - 0.01 * error[near] / (query.scale * radius)
+            score = alike[near] - BESIDE_PENALTY * error[near] / (query.scale * radius)
             chosen = near[mutual_best(keypoints[near], landmarks[near], score)]
-            if len(chosen) < 6:
+            if len(chosen) < FEWEST_FOUND_AGAIN:
                 return None
             keypoint, landmark = keypoints[chosen], landmarks[chosen]
             pose = refine_pose(pose, query.rays[keypoint], self._landmarks.points[landmark], query.focal_px, iterations)
@@ -76,7 +81,7 @@ class Refinement:
         fits = error < query.scale * CHECK_RADIUS_PX
         found = keypoint[fits]
         expected = self._expected(pose, visible, query)
-        confirming, contradicting = verdicts(expected, found, query)
+        confirming, contradicting = count_cells(expected, found, query)
         return Hypothesis(
             camera_from_map=pose,
             information=pose_information(pose, query.rays[keypoint], points, query.focal_px),
@@ -92,23 +97,23 @@ class Refinement:
         return np.asarray(np.linalg.norm(residuals_px(pose, query.rays[keypoints], points, query.focal_px), axis=1))
 
     def _visible(self, camera_from_map: FloatArray, query: Query, scope: Scope) -> IntArray:
-        """The landmarks that would be in the image if nothing was in their way."""
+        """Return the landmarks that would be in the image if nothing was in their way."""
         rows = self._rows_around(camera_from_map, scope)
         if isinstance(rows, slice):
             rows = np.arange(len(self._landmarks.points))[rows]
         x, y, z = camera_from_map[:3, :3] @ self._landmarks.points[rows].T + camera_from_map[:3, 3:]
         (left, top), (right, bottom) = query.rays.min(axis=0), query.rays.max(axis=0)
-        inside = (z > NEAREST_M) & (x > left * z) & (x < right * z) & (y > top * z) & (y < bottom * z)
+        inside = (z > IN_FRONT_M) & (x > left * z) & (x < right * z) & (y > top * z) & (y < bottom * z)
         return np.asarray(rows[inside])
 
     def _around(
         self, camera_from_map: FloatArray, landmarks: IntArray, query: Query, radius_px: float, count: int
     ) -> IntArray:
-        """The keypoints (L, ``count``) within a radius of the projections of ``landmarks`` (L,), nearest first; as many
-        as the query has keypoints where there is none.
+        """Return the keypoints (L, ``count``) within a radius of the projections of ``landmarks`` (L,), nearest first;
+        as many as the query has keypoints where there is none.
         """
         seen = se3.transform_points(camera_from_map, self._landmarks.points[landmarks])
-        where = seen[:, :2] / np.maximum(seen[:, 2:], NEAREST_M)
+        where = seen[:, :2] / np.maximum(seen[:, 2:], IN_FRONT_M)
         radius = query.scale * radius_px / query.focal_px
         ranks = np.arange(1, count + 1)
         return np.asarray(query.tree.query(where, k=ranks, distance_upper_bound=radius)[1])
@@ -116,8 +121,8 @@ class Refinement:
     def _candidates(
         self, camera_from_map: FloatArray, visible: IntArray, query: Query
     ) -> tuple[IntArray, IntArray, Float32Array]:
-        """Keypoints, landmarks and their similarity, of all pairs that look alike and are close in the image."""
-        near = self._around(camera_from_map, visible, query, SEARCH_RADII_PX[0], SEARCH_CANDIDATES)
+        """Return keypoints, landmarks and their similarity, of all pairs that look alike and are close in the image."""
+        near = self._around(camera_from_map, visible, query, SEARCH_RADII_PX[0], SEARCH_KEYPOINTS)
         row, column = np.nonzero(near < len(query.rays))
         keypoint, landmark = near[row, column], visible[row]
         alike = np.einsum("ij,ij->i", query.looks[keypoint], self._landmarks.looks[landmark])
@@ -125,12 +130,12 @@ class Refinement:
         return keypoint[good], landmark[good], alike[good]
 
     def _expected(self, camera_from_map: FloatArray, visible: IntArray, query: Query) -> IntArray:
-        """The keypoints that are where a landmark projects to, which may be behind a wall."""
+        """Return the keypoints that are where a landmark projects to, which may be behind a wall."""
         near = self._around(camera_from_map, visible, query, CHECK_RADIUS_PX, 1)[:, 0]
         return np.unique(near[near < len(query.rays)])
 
     def _rows_around(self, camera_from_map: FloatArray, scope: Scope) -> slice | IntArray:
-        """The landmarks to look for: of a large map only those of the voxels searched, and around the camera."""
+        """Return the landmarks to look for: of a large map only those of the voxels searched, and around the camera."""
         if scope.voxels is None:
             return slice(None)
         around = self._grid.within(se3.invert_pose(camera_from_map)[:3, 3], AROUND_M)
@@ -139,7 +144,7 @@ class Refinement:
 
 
 def mutual_best(first: IntArray, second: IntArray, score: FloatArray) -> IntArray:
-    """Of candidate pairs (``first[k]``, ``second[k]``) the indices k that are the best of both their ends."""
+    """Return of candidate pairs (``first[k]``, ``second[k]``) the indices k that are the best of both their ends."""
     order = np.argsort(-score, kind="stable")
     best_first = np.unique(first[order], return_index=True)[1]
     best_second = np.unique(second[order], return_index=True)[1]

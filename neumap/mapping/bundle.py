@@ -16,10 +16,11 @@ import scipy.sparse
 from neumap.arrays import FloatArray
 from neumap.geometry import se3
 from neumap.mapping.keyframes import Keyframes
-from neumap.mapping.tracks import Tracks, depth_sigma, sum_by
+from neumap.mapping.tracks import NEAREST_M, Tracks, depth_sigma, sum_by
 
-CAUCHY_PX = 1.5
-# depths of one sensor err together, so each counts for less than its own noise says
+# POSE_LOSS_PX: from which reprojection error on an observation counts less (Cauchy's scale).
+POSE_LOSS_PX = 1.5
+# DEPTH_WEIGHT: what a depth counts for of what its own noise says, as depths of one sensor err together.
 DEPTH_WEIGHT = 0.3
 
 
@@ -30,7 +31,7 @@ def adjust_poses(
     prior_rotation_rad: float,
     iterations: int = 6,
 ) -> tuple[Tracks, FloatArray]:
-    """The tracks with adjusted points, and adjusted ``map_from_camera`` (F, 4, 4).
+    """Return the tracks with adjusted points, and adjusted ``map_from_camera`` (F, 4, 4).
 
     Levenberg-free Gauss-Newton on poses and points with Cauchy weights on reprojection and depth errors, points
     eliminated by the Schur complement (Triggs et al. 2000). The given poses are a Gaussian prior, which also fixes
@@ -52,7 +53,7 @@ def adjust_poses(
     for _ in range(iterations):
         rotation = camera_from_map[image, :3, :3]
         seen = np.einsum("nij,nj->ni", rotation, points[track]) + camera_from_map[image, :3, 3]
-        inverse = 1 / np.maximum(seen[:, 2], 0.05)
+        inverse = 1 / np.maximum(seen[:, 2], NEAREST_M)
         residual = np.empty((len(image), 3))
         residual[:, :2] = (seen[:, :2] * inverse[:, None] - rays) * focal[:, None]
         residual[:, 2] = np.where(depth > 0, seen[:, 2] - depth, 0)
@@ -63,7 +64,7 @@ def adjust_poses(
         by_camera_point[:, 2, 2] = 1
         error = np.linalg.norm(residual[:, :2], axis=1)
         weight = np.empty_like(residual)
-        weight[:, :2] = ((seen[:, 2] > 0.05) / (1 + (error / CAUCHY_PX) ** 2))[:, None]
+        weight[:, :2] = ((seen[:, 2] > NEAREST_M) / (1 + (error / POSE_LOSS_PX) ** 2))[:, None]
         robust_depth = 1 + (residual[:, 2] / (2 * sigma)) ** 2
         weight[:, 2] = np.where(depth > 0, DEPTH_WEIGHT**2 / sigma**2 / robust_depth, 0)
 

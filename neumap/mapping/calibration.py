@@ -10,31 +10,70 @@ import numpy as np
 
 from neumap.arrays import FloatArray, IntArray
 from neumap.geometry import se3
-from neumap.localization.verdict import Verdict
-from neumap.maps.neural_map import Calibration, ExpectedAccuracy
-from neumap.records import PoseEstimate
+from neumap.localization.localizer import Localizer
+from neumap.localization.verdict import Verdict, judge
+from neumap.maps.drift import deviations_between
+from neumap.maps.neural_map import Calibration, ExpectedAccuracy, NeuralMap
+from neumap.progress import Progress
+from neumap.records import Frame, PoseEstimate
 
-BLOCK = 3
-# quantiles of chi-square with 6 degrees of freedom
+# FEWEST_FRAMES: of fewer frames none is set aside. BLOCK, SMALL_BLOCK: consecutive ones that are set aside together, of
+# MANY_FRAMES or more and of fewer.
+FEWEST_FRAMES, MANY_FRAMES, BLOCK, SMALL_BLOCK = 12, 40, 3, 2
+# FEWEST_LOCALIZED: of fewer images nothing is fitted.
+FEWEST_LOCALIZED = 8
+# BLUNDER_M, BLUNDER_RAD: poses this far off are the verdict's business, not the covariance's.
+BLUNDER_M, BLUNDER_RAD = 0.25, np.deg2rad(10)
+# CHI2_90, CHI2_50: quantiles of chi-square with 6 degrees of freedom.
 CHI2_90, CHI2_50 = 10.645, 5.348
+# STUDENT_DOF: of the likelihood; few, so that single bad images do not decide.
 STUDENT_DOF = 4.0
-# images set aside were taken on the same drive as those mapped; those of another day will be harder
-GENERALIZATION = 1.35
+# PIXEL_SIGMAS, FLOORS: what the noise in pixels and the floors in metres and radians are chosen from.
+PIXEL_SIGMAS, FLOORS = (1.0, 2.0, 3.0, 4.0, 6.0, 8.0), (0.001, 0.002, 0.004, 0.008, 0.016)
+# GENERALIZATION: how many times larger errors are taken for than those of images set aside, which were taken on the
+# same drive as those mapped; those of another day will be harder. INFLATIONS: its limits, before and after.
+GENERALIZATION, INFLATIONS = 1.35, (0.7, 4.0)
 
 
 def set_aside(count: int) -> IntArray:
-    """Which of ``count`` images are not mapped but used to measure: blocks of consecutive ones, about one in
+    """Tell which of ``count`` images are not mapped but used to measure: blocks of consecutive ones, about one in
     thirteen of many, up to a sixth of few.
 
-    Blocks, because the neighbour of an image taken 0.1 s before is no test. None of fewer than 12 images.
+    Blocks, because the neighbour of an image taken 0.1 s before is no test. None of fewer than ``FEWEST_FRAMES``.
     """
-    if count < 12:
+    if count < FEWEST_FRAMES:
         return np.zeros(0, np.int64)
     # nine images, in three places, are the least that tells anything
     blocks = int(np.clip(count // 40, 3 if count >= 54 else 1, 12))
-    size = BLOCK if count >= 40 else 2
+    size = BLOCK if count >= MANY_FRAMES else SMALL_BLOCK
     starts = np.rint((np.arange(blocks) + 0.5) * count / blocks - size / 2).astype(int)
     return np.concatenate([start + np.arange(size) for start in starts])
+
+
+def calibrate(
+    neural_map: NeuralMap, frames: Sequence[Frame], progress: Progress, least: Calibration | None = None
+) -> NeuralMap:
+    """Make the map with a calibrated covariance and the accuracy measured on ``frames``, none of which it was made
+    from.
+
+    The calibration is not less cautious than ``least``.
+    """
+    if not frames:
+        return neural_map
+    localizer = Localizer(neural_map)
+    truth = np.array([frame.map_from_camera for frame in frames])
+    found, parts = [], []
+    for i, (frame, true) in enumerate(zip(frames, truth, strict=True)):
+        found.append(localizer.solve(localizer.look(frame.read_image(), frame.camera)))
+        if found[-1] is not None and not localizer.doubt(found[-1]):
+            pose, unit, drift_sigma = localizer.corrected(found[-1])
+            parts.append(Parts(deviations_between(pose[None], true[None])[0], unit, drift_sigma))
+        progress("calibrate", i + 1, len(frames))
+    calibration = fit_calibration(parts, neural_map.calibration)
+    if least is not None:
+        calibration = more_cautious(calibration, least)
+    verdicts = [judge(one, localizer.needed(), neural_map.drift, calibration) for one in found]
+    return replace(neural_map, calibration=calibration, expected=measure(verdicts, truth))
 
 
 @dataclass(frozen=True)
@@ -48,13 +87,15 @@ class Parts:
 
 
 def fit_calibration(parts: Sequence[Parts], start: Calibration) -> Calibration:
-    """Noise and floors that maximize a Student likelihood of the errors, then inflated so that nine in ten errors are
-    inside the 90 % ellipsoid. ``start`` where fewer than 8 images were localized.
-
-    Errors are clipped to 25 cm, 10 degrees: a blunder is the verdict's business, not the covariance's.
+    """Return noise and floors that maximize a Student likelihood of the errors, then inflated so that nine in ten
+    errors are inside the 90 % ellipsoid; blunders are left out. ``start`` where too few images were localized.
     """
-    usable = [p for p in parts if np.linalg.norm(p.error[:3]) < 0.25 and np.linalg.norm(p.error[3:]) < np.deg2rad(10)]
-    if len(usable) < 8:
+    usable = [
+        part
+        for part in parts
+        if np.linalg.norm(part.error[:3]) < BLUNDER_M and np.linalg.norm(part.error[3:]) < BLUNDER_RAD
+    ]
+    if len(usable) < FEWEST_LOCALIZED:
         return start
     errors = np.stack([p.error for p in usable])
     unit = np.stack([p.unit for p in usable])
@@ -69,23 +110,20 @@ def fit_calibration(parts: Sequence[Parts], start: Calibration) -> Calibration:
         d2, logdet = distances(*values)
         return float((-0.5 * logdet - 0.5 * (STUDENT_DOF + 6) * np.log1p(d2 / STUDENT_DOF)).sum())
 
-    grid = product(
-        (1.0, 2.0, 3.0, 4.0, 6.0, 8.0), (0.001, 0.002, 0.004, 0.008, 0.016), (0.001, 0.002, 0.004, 0.008, 0.016)
-    )
-    pixel, floor_m, floor_rad = max(grid, key=likelihood)
+    pixel, floor_m, floor_rad = max(product(PIXEL_SIGMAS, FLOORS, FLOORS), key=likelihood)
     d2, _ = distances(pixel, floor_m, floor_rad)
-    inflation = max(np.sqrt(np.quantile(d2, 0.9) / CHI2_90), np.sqrt(np.median(d2) / CHI2_50), 0.7)
-    inflation = float(min(GENERALIZATION * inflation, 4.0))
+    inflation = max(np.sqrt(np.quantile(d2, 0.9) / CHI2_90), np.sqrt(np.median(d2) / CHI2_50), INFLATIONS[0])
+    inflation = float(min(GENERALIZATION * inflation, INFLATIONS[1]))
     return replace(start, pixel_sigma=pixel, floor_m=floor_m, floor_rad=floor_rad, inflation=inflation)
 
 
 def more_cautious(first: Calibration, second: Calibration) -> Calibration:
-    """The larger of both in everything: wider covariances, and more inliers asked for."""
+    """Return the larger of both in everything: wider covariances, and more inliers asked for."""
     return Calibration(**{f.name: max(getattr(first, f.name), getattr(second, f.name)) for f in fields(Calibration)})
 
 
 def measure(estimates: Sequence[PoseEstimate | Verdict], truth: FloatArray) -> ExpectedAccuracy:
-    """The accuracy of poses against true ``map_from_camera`` (N, 4, 4)."""
+    """Return the accuracy of poses against true ``map_from_camera`` (N, 4, 4)."""
     errors, distances = [], []
     for estimate, true in zip(estimates, truth, strict=True):
         if estimate.map_from_camera is None or estimate.covariance is None:

@@ -18,13 +18,22 @@ from neumap.geometry import se3
 from neumap.localization.verification import mutual_best
 from neumap.mapping.keyframes import Keyframes
 
-SEARCH_RADIUS_PX = 5.0
-MIN_SIMILARITY = 0.85
-CANDIDATES = 4
+# SEARCH_RADIUS_PX: how far from its projection a keypoint is looked for: given poses are off by some centimetres.
+# NEAREST_KEYPOINTS: compared at most, of those within a radius of a projection.
+SEARCH_RADIUS_PX, NEAREST_KEYPOINTS = 5.0, 4
+# MIN_OVERLAP: share of what one image sees that the other must see for a pair.
+MIN_OVERLAP = 0.3
+# MAX_LOG_SCALE: by how much, as a logarithm, the size of a keypoint may differ from what its distance asks for.
+MAX_LOG_SCALE = 0.4
+# DEPTH_M, DEPTH_RATIO: by how much depths of one point may differ, in metres and for each metre of depth.
+DEPTH_M, DEPTH_RATIO = 0.05, 0.03
+# MAX_EPIPOLAR_PX: how far from its epipolar line a match may be; MAX_DISTANCE_RATIO: of the distances of descriptors of
+# the best and the second best, as Lowe's.
+MAX_EPIPOLAR_PX, MAX_DISTANCE_RATIO = 2.0, 0.85
 
 
 def median_depths(keyframes: Keyframes, default: float) -> FloatArray:
-    """The median known depth (F,) of each image; the median of all, or ``default``, where an image has none."""
+    """Return the median known depth (F,) of each image; the median of all, or ``default``, where an image has none."""
     known = keyframes.depth > 0
     overall = float(np.median(keyframes.depth[known])) if known.any() else default
     out = np.full(len(keyframes), overall)
@@ -41,9 +50,8 @@ def pair_by_overlap(
     view: FloatArray,
     nearest: int,
     spread: int,
-    min_overlap: float = 0.3,
 ) -> IntArray:
-    """Pairs (P, 2) of images i < j that see the same part of a scene at about ``depths`` (F,) metres.
+    """Return pairs (P, 2) of images i < j that see the same part of a scene at about ``depths`` (F,) metres.
 
     For each image the ``nearest`` others by viewpoint, for precise matches, and ``spread`` more evenly taken from the
     rest, for long tracks. The overlap is that of a grid of pixels moved to the image's median depth.
@@ -66,7 +74,7 @@ def pair_by_overlap(
     for i in range(n):
         turned = np.arccos(np.clip(forward @ forward[i], -1, 1))
         distance = np.linalg.norm(centres - centres[i], axis=1) / depths[i] + turned
-        others = np.flatnonzero((overlap[i] >= min_overlap) & (np.arange(n) != i))
+        others = np.flatnonzero((overlap[i] >= MIN_OVERLAP) & (np.arange(n) != i))
         others = others[np.argsort(distance[others], kind="stable")]
         chosen = list(others[:nearest])
         rest = others[nearest:]
@@ -77,14 +85,14 @@ def pair_by_overlap(
 
 
 def agree_in_depth(known: FloatArray, expected: FloatArray) -> BoolArray:
-    """Where depths in metres agree, or are not ``known`` (0)."""
-    return np.asarray((known <= 0) | (np.abs(known - expected) < 0.05 + 0.03 * expected))
+    """Tell where depths in metres agree, or are not ``known`` (0)."""
+    return np.asarray((known <= 0) | (np.abs(known - expected) < DEPTH_M + DEPTH_RATIO * expected))
 
 
 def match_with_depth(
     keyframes: Keyframes, pairs: IntArray, progress: Callable[[int], object] = lambda done: None
 ) -> IntArray:
-    """Matches (M, 2), as indices of keypoints, between the images of ``pairs`` (P, 2).
+    """Return matches (M, 2), as indices of keypoints, between the images of ``pairs`` (P, 2).
 
     A keypoint with depth is looked for within ``SEARCH_RADIUS_PX`` of its projection; a match must look alike, have the
     scale its distance asks for, agree in depth where both are known, and be the best of both ends.
@@ -106,18 +114,18 @@ def match_with_depth(
         if tree is None or not len(source):
             continue
         radius = SEARCH_RADIUS_PX / keyframes.focal_px[j]
-        _, near = tree.query(moved[:, :2] / moved[:, 2:], k=CANDIDATES, distance_upper_bound=radius)
+        _, near = tree.query(moved[:, :2] / moved[:, 2:], k=NEAREST_KEYPOINTS, distance_upper_bound=radius)
         row, column = np.nonzero(near < tree.n)
         a, b = source[row], near[row, column] + keyframes.offsets[j]
         z_here, z_there, z_moved = keyframes.depth[a], keyframes.depth[b], moved[row, 2]
         scale = np.log(keyframes.size[b] * z_moved / keyframes.focal_px[j])
         scale -= np.log(keyframes.size[a] * z_here / keyframes.focal_px[i])
-        agree = (np.abs(scale) < 0.4) & agree_in_depth(z_there, z_moved)
+        agree = (np.abs(scale) < MAX_LOG_SCALE) & agree_in_depth(z_there, z_moved)
         a, b = a[agree], b[agree]
         similarity = np.einsum(
             "ij,ij->i", keyframes.descriptors[a].astype(np.float32), keyframes.descriptors[b].astype(np.float32)
         )
-        alike = similarity > MIN_SIMILARITY
+        alike = similarity > keyframes.similarities.expected
         a, b, similarity = a[alike], b[alike], similarity[alike]
         best = mutual_best(a, b, similarity)
         out.append(np.stack([a[best], b[best]], axis=1))
@@ -128,10 +136,9 @@ def match_along_epipolar_lines(
     keyframes: Keyframes,
     pairs: IntArray,
     progress: Callable[[int], object] = lambda done: None,
-    max_error_px: float = 2.0,
 ) -> IntArray:
-    """Matches (M, 2), as indices of keypoints, where depth is not known: descriptors of all keypoints are compared,
-    mutual and by Lowe's ratio, and must lie on each other's epipolar line within ``max_error_px``.
+    """Return matches (M, 2), as indices of keypoints, where depth is not known: descriptors of all keypoints are
+    compared, mutual and by Lowe's ratio, and must lie on each other's epipolar line within ``MAX_EPIPOLAR_PX``.
     """
     camera_from_map = se3.invert_pose(keyframes.map_from_camera)
     rays = keyframes.rays3()
@@ -153,7 +160,9 @@ def match_along_epipolar_lines(
         back = similarity.argmax(dim=0).numpy()
         best = index[:, 0]
         distance = np.sqrt(np.maximum(2 - 2 * value, 1e-9))
-        good = (back[best] == np.arange(len(best))) & (distance[:, 0] < 0.85 * distance[:, 1]) & (value[:, 0] > 0.75)
+        mutual = back[best] == np.arange(len(best))
+        alike = value[:, 0] > keyframes.similarities.anywhere
+        good = mutual & (distance[:, 0] < MAX_DISTANCE_RATIO * distance[:, 1]) & alike
         here = np.flatnonzero(good)
         k, m = here + keyframes.offsets[i], best[here] + keyframes.offsets[j]
         j_from_i = camera_from_map[j] @ keyframes.map_from_camera[i]
@@ -161,6 +170,6 @@ def match_along_epipolar_lines(
         line_j, line_i = rays[k] @ essential.T, rays[m] @ essential
         norm = np.sqrt((line_j[:, :2] ** 2).sum(axis=1) + (line_i[:, :2] ** 2).sum(axis=1) + 1e-18)
         sampson = np.abs(np.einsum("ij,ij->i", rays[m], line_j)) / norm * keyframes.focal_px[j]
-        fits = sampson < max_error_px
+        fits = sampson < MAX_EPIPOLAR_PX
         out.append(np.stack([k[fits], m[fits]], axis=1))
     return np.concatenate(out) if out else np.zeros((0, 2), np.int64)

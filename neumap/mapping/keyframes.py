@@ -14,14 +14,20 @@ import numpy.typing as npt
 
 from neumap.arrays import Float32Array, FloatArray, IntArray
 from neumap.errors import MappingError
-from neumap.features.sift import FeatureExtractor, Features, FeatureSettings
+from neumap.features import extractor_class, make_extractor
+from neumap.features.extractor import Features, FeatureSettings, Similarities
 from neumap.geometry import cameras
 from neumap.records import Frame
 
 Result = TypeVar("Result")
 
-# a depth whose 5x5 surroundings spread more than this is at an edge, where colour and depth do not agree
+# DEPTH_SPREAD_M, DEPTH_SPREAD_RATIO: a depth whose 5x5 surroundings spread more, in metres and for each metre of depth,
+# is at an edge, where colour and depth do not agree.
 DEPTH_SPREAD_M, DEPTH_SPREAD_RATIO = 0.03, 0.03
+# FEWEST_KEYPOINTS: an image with fewer is blank, dark or blurred.
+FEWEST_KEYPOINTS = 20
+# MEASURED_SHARE: of keypoints with depth from which on it counts as measured.
+MEASURED_SHARE = 0.05
 
 
 @dataclass(frozen=True)
@@ -31,8 +37,8 @@ class Keyframes:
     ``map_from_camera`` (F, 4, 4); ``focal_px`` (F,); ``offsets`` (F + 1,): keypoints of image i are
     ``offsets[i]:offsets[i + 1]``; ``image`` (N,); ``rays`` (N, 2) undistorted normalized coordinates;
     ``depth`` (N,) metres, 0 where unknown; ``size`` and ``angle`` (N,) as in Features; ``descriptors`` and ``coarse``
-    (N, 128) float16. ``view`` (4,) is the field of view all images share: x and y of the left, top, right and bottom
-    edge in normalized coordinates.
+    (N, D) and (N, C) float16, compared by the extractor's ``similarities``. ``view`` (4,) is the field of view all
+    images share: x and y of the left, top, right and bottom edge in normalized coordinates.
     """
 
     map_from_camera: FloatArray
@@ -47,21 +53,22 @@ class Keyframes:
     coarse: npt.NDArray[np.float16]
     view: FloatArray
     depth_measured: bool
+    similarities: Similarities
 
     def __len__(self) -> int:
         return len(self.map_from_camera)
 
     def slice(self, i: int) -> slice:
-        """Where the keypoints of image ``i`` are."""
+        """Tell where the keypoints of image ``i`` are."""
         return slice(int(self.offsets[i]), int(self.offsets[i + 1]))
 
     def rays3(self) -> FloatArray:
-        """Homogeneous rays (N, 3)."""
+        """Return homogeneous rays (N, 3)."""
         return np.concatenate([self.rays, np.ones((len(self.rays), 1))], axis=1)
 
 
 def depth_at(depth: Float32Array, pixels: Float32Array) -> Float32Array:
-    """Depths (N,) in metres at pixels (N, 2): the median of 5x5, or 0 at depth edges and where half is unknown."""
+    """Return depths (N,), metres, at pixels (N, 2): the median of 5x5, 0 at depth edges and where half is unknown."""
     height, width = depth.shape
     if height < 5 or width < 5:
         return np.zeros(len(pixels), np.float32)
@@ -80,7 +87,7 @@ def depth_at(depth: Float32Array, pixels: Float32Array) -> Float32Array:
 
 
 def ordered_map(function: Callable[[Frame], Result], frames: Sequence[Frame], workers: int) -> Iterator[Result]:
-    """``map`` over threads, in order, never more than a few results ahead of the consumer."""
+    """Map over threads, in order, never more than a few results ahead of the consumer."""
     with ThreadPoolExecutor(workers) as pool:
         waiting: list[Future[Result]] = []
         try:
@@ -95,7 +102,7 @@ def ordered_map(function: Callable[[Frame], Result], frames: Sequence[Frame], wo
                 future.cancel()
 
 
-class _View(NamedTuple):
+class _Seen(NamedTuple):
     """What is kept of one image, named as in :class:`Keyframes`: not its pixels, nor descriptors at full precision,
     which would be most of the memory that mapping takes."""
 
@@ -113,7 +120,7 @@ def extract_keyframes(
     use_depth: bool,
     progress: Callable[[int], object] = lambda done: None,
 ) -> Keyframes:
-    """Features (and depths) of posed frames.
+    """Extract features (and depths) of posed frames.
 
     ``progress`` is called with 1 after each image. Raises :class:`~neumap.errors.MappingError` where fewer than
     two images have features, and what the frames' readers raise.
@@ -123,9 +130,9 @@ def extract_keyframes(
         raise MappingError("a frame without a pose cannot be mapped")
     per_thread = local()
 
-    def one(frame: Frame) -> _View:
+    def one(frame: Frame) -> _Seen:
         if not hasattr(per_thread, "extractor"):
-            per_thread.extractor = FeatureExtractor(settings)
+            per_thread.extractor = make_extractor(settings)
         features: Features = per_thread.extractor(frame.read_image())
         rays = cameras.normalize(frame.camera, features.pixels)
         good = np.asarray(np.isfinite(rays).all(axis=1))
@@ -133,7 +140,7 @@ def extract_keyframes(
         depth = np.zeros(len(features), np.float32)
         if use_depth and frame.read_depth is not None:
             depth = depth_at(frame.read_depth(), features.pixels)
-        return _View(
+        return _Seen(
             rays=rays,
             depth=depth,
             size=features.size,
@@ -142,37 +149,40 @@ def extract_keyframes(
             coarse=features.coarse.astype(np.float16),
         )
 
-    views = []
-    for view in ordered_map(one, frames, max(1, os.cpu_count() or 1)):
-        views.append(view)
+    seen = []
+    for each in ordered_map(one, frames, max(1, os.cpu_count() or 1)):
+        seen.append(each)
         progress(1)
-    counts = np.array([len(view.rays) for view in views], dtype=np.int64)
-    if (counts >= 20).sum() < 2:
-        raise MappingError("fewer than two images have 20 or more keypoints: they are blank, dark or blurred")
-    depth = np.concatenate([view.depth for view in views]).astype(np.float64)
+    counts = np.array([len(each.rays) for each in seen], dtype=np.int64)
+    if (counts >= FEWEST_KEYPOINTS).sum() < 2:
+        raise MappingError(
+            f"fewer than two images have {FEWEST_KEYPOINTS} or more keypoints: they are blank, dark or blurred"
+        )
+    depth = np.concatenate([each.depth for each in seen]).astype(np.float64)
     return Keyframes(
         map_from_camera=np.array(posed, dtype=np.float64),
         focal_px=np.array([focal(frame) for frame in frames]),
         offsets=np.concatenate([[0], np.cumsum(counts)]),
         image=np.repeat(np.arange(len(frames)), counts),
-        rays=np.concatenate([view.rays for view in views]),
+        rays=np.concatenate([each.rays for each in seen]),
         depth=depth,
-        size=np.concatenate([view.size for view in views]).astype(np.float64),
-        angle=np.concatenate([view.angle for view in views]).astype(np.float64),
-        descriptors=np.concatenate([view.descriptors for view in views]),
-        coarse=np.concatenate([view.coarse for view in views]),
+        size=np.concatenate([each.size for each in seen]).astype(np.float64),
+        angle=np.concatenate([each.angle for each in seen]).astype(np.float64),
+        descriptors=np.concatenate([each.descriptors for each in seen]),
+        coarse=np.concatenate([each.coarse for each in seen]),
         view=field_of_view(frames[0]),
-        depth_measured=bool((depth > 0).mean() > 0.05),
+        depth_measured=bool((depth > 0).mean() > MEASURED_SHARE),
+        similarities=extractor_class(settings.extractor).similarities,
     )
 
 
 def focal(frame: Frame) -> float:
-    """The mean focal length in pixels: what turns a normalized coordinate into an error in pixels."""
+    """Return the mean focal length in pixels: what turns a normalized coordinate into an error in pixels."""
     return float(np.sqrt(frame.camera.matrix[0, 0] * frame.camera.matrix[1, 1]))
 
 
 def field_of_view(frame: Frame) -> FloatArray:
-    """Left, top, right and bottom edge (4,) of the image in normalized coordinates, at the middle of each side."""
+    """Return left, top, right and bottom edge (4,) of an image, normalized coordinates, at the middle of each side."""
     c = frame.camera
     middle = np.array([[0, c.height / 2], [c.width / 2, 0], [c.width, c.height / 2], [c.width / 2, c.height]])
     edges = cameras.normalize(c, middle)

@@ -1,4 +1,4 @@
-"""Two maps of one frame become one: rooms are added to a map without mapping again what it holds.
+"""Maps of one frame become one: rooms are added to a map without mapping again what it holds.
 
 Points are laid out in one grid anew. What both maps hold is kept once, their drift fields are joined, and of what
 they say about covariance the more cautious is believed.
@@ -15,12 +15,12 @@ from scipy.spatial import cKDTree
 
 from neumap.arrays import BoolArray, Float32Array, FloatArray
 from neumap.errors import ConfigError
+from neumap.features.extractor import joint_descriptors
 from neumap.localization.matching import landmark_descriptors
-from neumap.mapping.build import MappingSettings, calibrate, map_like, survey
 from neumap.mapping.calibration import more_cautious
-from neumap.mapping.landmarks import MERGE_RADIUS_M, MERGE_SIMILARITY
+from neumap.mapping.selection import TWIN_RADIUS_M
 from neumap.maps.drift import DriftField, thin_field
-from neumap.maps.map_file import MOST_VIEWPOINTS
+from neumap.maps.map_file import VIEWPOINT_LIMIT
 from neumap.maps.neural_map import (
     MIN_VOXEL_LANDMARKS,
     VOXEL_M,
@@ -28,16 +28,15 @@ from neumap.maps.neural_map import (
     NeuralMap,
     lay_out,
 )
-from neumap.model.codebooks import Codes, joint_descriptors
-from neumap.progress import Progress
-from neumap.records import Frame
+from neumap.model.codebooks import Codes
 
-# of the landmarks of the other map this near, so many are compared
-NEIGHBOURS = 8
+# TWINS: of the other map's landmarks within TWIN_RADIUS_M, how many a landmark is compared with; TWIN_SIMILARITY: from
+# which dot product of what their codes stand for on they are one.
+TWINS, TWIN_SIMILARITY = 8, 0.9
 
 
 def merge_maps(first: NeuralMap, second: NeuralMap) -> NeuralMap:
-    """One map of what both hold. Where a landmark is in both, that of ``first`` is kept.
+    """Make one map of what both hold. Where a landmark is in both, that of ``first`` is kept.
 
     Raises :class:`~neumap.errors.ConfigError` where the maps are not of one frame or not made alike.
     """
@@ -45,7 +44,7 @@ def merge_maps(first: NeuralMap, second: NeuralMap) -> NeuralMap:
 
 
 def merge_all(maps: Sequence[NeuralMap]) -> NeuralMap:
-    """One map of all ``maps``, of which there is at least one; otherwise as :func:`merge_maps`.
+    """Make one map of all ``maps``, of which there is at least one; otherwise as :func:`merge_maps`.
 
     Of many maps this is faster than one after the other, and their drift fields are thinned alike.
     """
@@ -54,13 +53,13 @@ def merge_all(maps: Sequence[NeuralMap]) -> NeuralMap:
         check_alike(first, other)
     if len(maps) == 1:
         return first
-    stored = reduce(_with, [_stored(one) for one in maps])
+    held = reduce(_with, [_held_by(one) for one in maps])
     # each map's most useful landmarks first
-    order = np.argsort(stored.rank, kind="stable")
+    order = np.argsort(held.rank, kind="stable")
     grid, codes = lay_out(
-        stored.points[order],
-        stored.descriptors[order],
-        stored.coarse[order],
+        held.points[order],
+        held.descriptors[order],
+        held.coarse[order],
         first.landmarks.anchor_bits,
         VOXEL_M,
         MIN_VOXEL_LANDMARKS,
@@ -77,35 +76,8 @@ def merge_all(maps: Sequence[NeuralMap]) -> NeuralMap:
     )
 
 
-def extend_map(
-    neural_map: NeuralMap,
-    frames: Sequence[Frame],
-    use_depth: bool = True,
-    seed: int = 0,
-    fit: bool = False,
-    progress: Progress = lambda *_: None,
-) -> NeuralMap:
-    """``neural_map`` and what posed ``frames`` show, whose poses are in its frame, with landmarks in its own form.
-
-    The accuracy to expect is that of the frames set aside, in the whole map; that of ``neural_map`` where they are too
-    few. Raises what :func:`~neumap.mapping.build.build_map` and :func:`merge_maps` raise.
-    """
-    check_alike(neural_map, neural_map)
-    settings = MappingSettings(
-        decoder=neural_map.decoder,
-        fit=fit,
-        use_depth=use_depth,
-        seed=seed,
-        frame_id=neural_map.frame_id,
-        features=neural_map.features,
-    )
-    place = survey(frames, settings, progress)
-    merged = merge_maps(neural_map, map_like(neural_map, place, settings, progress))
-    return calibrate(merged, place.aside, progress, least=neural_map.calibration)
-
-
 def check_alike(first: NeuralMap, second: NeuralMap) -> None:
-    """Raises :class:`~neumap.errors.ConfigError` that says why two maps cannot be merged, if they cannot."""
+    """Raise :class:`~neumap.errors.ConfigError` that says why two maps cannot be merged, if they cannot."""
     if first.frame_id != second.frame_id:
         raise ConfigError(
             f"the maps are in the frames '{first.frame_id}' and '{second.frame_id}': map both in one frame, and name "
@@ -131,7 +103,7 @@ def check_alike(first: NeuralMap, second: NeuralMap) -> None:
 
 
 @dataclass(frozen=True)
-class _Stored:
+class _Held:
     """Landmarks with all that is needed to lay them out anew. ``rank`` (L,) from 0, the most useful of its voxel."""
 
     points: FloatArray
@@ -140,15 +112,15 @@ class _Stored:
     looks: Float32Array
     rank: FloatArray
 
-    def select(self, chosen: BoolArray) -> _Stored:
-        return _Stored(*(getattr(self, f.name)[chosen] for f in fields(self)))
+    def select(self, chosen: BoolArray) -> _Held:
+        return _Held(*(getattr(self, f.name)[chosen] for f in fields(self)))
 
 
-def _stored(neural_map: NeuralMap) -> _Stored:
+def _held_by(neural_map: NeuralMap) -> _Held:
     codes = neural_map.landmarks
     counts = np.diff(codes.offsets)
     within = np.arange(len(codes)) - np.repeat(codes.offsets[:-1], counts)
-    return _Stored(
+    return _Held(
         points=codes.points(neural_map.grid),
         descriptors=codes.descriptors,
         coarse=codes.coarse,
@@ -157,26 +129,26 @@ def _stored(neural_map: NeuralMap) -> _Stored:
     )
 
 
-def _with(stored: _Stored, added: _Stored) -> _Stored:
-    """All of ``stored``, and what of ``added`` it does not hold yet."""
-    new = added.select(~already_in(stored.points, stored.looks, added.points, added.looks))
-    return _Stored(*(np.concatenate([getattr(stored, f.name), getattr(new, f.name)]) for f in fields(_Stored)))
+def _with(held: _Held, added: _Held) -> _Held:
+    """Return all of ``held``, and what of ``added`` it does not hold yet."""
+    new = added.select(~already_in(held.points, held.looks, added.points, added.looks))
+    return _Held(*(np.concatenate([getattr(held, f.name), getattr(new, f.name)]) for f in fields(_Held)))
 
 
 def already_in(points: FloatArray, looks: Float32Array, new_points: FloatArray, new_looks: Float32Array) -> BoolArray:
-    """Which of the points ``new_points`` (M, 3) that look like unit vectors ``new_looks`` (M, D) are among ``points``
-    (N, 3) and ``looks`` (N, D): in the same place, and alike.
+    """Tell which of the points ``new_points`` (M, 3) that look like unit vectors ``new_looks`` (M, D) are among
+    ``points`` (N, 3) and ``looks`` (N, D): in the same place, and alike.
     """
-    _, near = cKDTree(points).query(new_points, k=NEIGHBOURS, distance_upper_bound=MERGE_RADIUS_M)
+    _, near = cKDTree(points).query(new_points, k=TWINS, distance_upper_bound=TWIN_RADIUS_M)
     row, column = np.nonzero(near < len(points))
-    alike = np.einsum("ij,ij->i", looks[near[row, column]], new_looks[row]) > MERGE_SIMILARITY
+    alike = np.einsum("ij,ij->i", looks[near[row, column]], new_looks[row]) > TWIN_SIMILARITY
     found = np.zeros(len(new_points), dtype=bool)
     found[row[alike]] = True
     return found
 
 
 def join_drift(parts: Sequence[DriftField]) -> DriftField:
-    """One field of the viewpoints of all ``parts``, thinned where they are too many for a map.
+    """Make one field of the viewpoints of all ``parts``, thinned where they are too many for a map.
 
     It trusts no part further than the most cautious of them would: the widest prior, the shortest reach, the most
     noise.
@@ -189,11 +161,11 @@ def join_drift(parts: Sequence[DriftField]) -> DriftField:
         angle_rad=min(part.angle_rad for part in parts),
         noise=max(part.noise for part in parts),
     )
-    return thin_field(joined, MOST_VIEWPOINTS)
+    return thin_field(joined, VIEWPOINT_LIMIT)
 
 
 def average_accuracy(first: ExpectedAccuracy, second: ExpectedAccuracy) -> ExpectedAccuracy:
-    """What both say together, each weighing as many images as it was measured on, or localized of them.
+    """Tell what both say together, each weighing as many images as it was measured on, or localized of them.
 
     The median of two sets does not follow from theirs; in its place is their mean.
     """

@@ -5,12 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
+import scipy.sparse
 
-from neumap.arrays import BoolArray, FloatArray, IntArray
+from neumap.arrays import BoolArray, Float32Array, FloatArray, IntArray
 from neumap.geometry import se3
 from neumap.mapping.keyframes import Keyframes
 
-CAUCHY_PX = 2.0
+# POINT_LOSS_PX: from which reprojection error on an observation counts less for a point (Cauchy's scale).
+POINT_LOSS_PX = 2.0
+# NEAREST_M: what is nearer to a camera counts as this far away, lest projections run away.
+NEAREST_M = 0.05
 
 
 @dataclass(frozen=True)
@@ -33,11 +37,11 @@ class Tracks:
         return np.bincount(self.track, minlength=len(self))
 
     def select(self, keep: BoolArray) -> Tracks:
-        """Only the tracks where ``keep`` (T,) is true, renumbered."""
+        """Return only the tracks where ``keep`` (T,) is true, renumbered."""
         return self.pick(np.flatnonzero(keep))
 
     def pick(self, index: IntArray) -> Tracks:
-        """The tracks at ``index``, none of which is there twice, in that order."""
+        """Return the tracks at ``index``, none of which is there twice, in that order."""
         place = np.full(len(self), -1)
         place[index] = np.arange(len(index))
         track = place[self.track]
@@ -46,7 +50,7 @@ class Tracks:
 
 
 def group_by_leader(matches: IntArray, count: int, rounds: int = 6) -> IntArray:
-    """A label (count,) per keypoint from matches (M, 2): each is that of the group's leader.
+    """Return a label (count,) per keypoint from matches (M, 2): each is that of the group's leader.
 
     Connected components would let a few wrong matches weld half the scene into one track. Instead the keypoint with
     more matches than all it is matched with becomes a leader and takes those; the rest goes on among itself. So
@@ -76,8 +80,8 @@ def group_by_leader(matches: IntArray, count: int, rounds: int = 6) -> IntArray:
 
 
 def tracks_from_labels(label: IntArray, points: FloatArray, known: BoolArray, min_views: int) -> Tracks:
-    """Tracks of at least ``min_views`` keypoints; a track's point is the mean of the keypoints' ``points`` (N, 3)
-    where ``known`` (N,). Tracks without any are left out.
+    """Return tracks of at least ``min_views`` keypoints; a track's point is the mean of the keypoints' ``points`` (N,
+    3) where ``known`` (N,). Tracks without any are left out.
     """
     size = np.bincount(label, minlength=len(label))
     with_point = np.bincount(label, weights=known, minlength=len(label))
@@ -94,7 +98,9 @@ def tracks_from_labels(label: IntArray, points: FloatArray, known: BoolArray, mi
 
 
 def depth_sigma(depth: FloatArray) -> FloatArray:
-    """Standard deviation in metres of a consumer depth camera at ``depth``: grows with the square (Khoshelham 2011)."""
+    """Return the standard deviation in metres of a consumer depth camera at ``depth``: grows with the square
+    (Khoshelham 2011).
+    """
     return np.asarray(0.01 + 0.005 * depth**2)
 
 
@@ -104,7 +110,7 @@ def refine_points(
     map_from_camera: FloatArray,
     iterations: int = 6,
 ) -> tuple[Tracks, FloatArray]:
-    """Points that minimize robust reprojection errors (and depth errors, where measured) with the poses fixed.
+    """Return points that minimize robust reprojection errors (and depth errors, where measured) with the poses fixed.
 
     Returns the tracks with new points and the reprojection error in pixels of each observation (O,); infinite behind
     the camera. Gauss-Newton with Cauchy weights, all points at once.
@@ -119,18 +125,18 @@ def refine_points(
 
     def residuals() -> tuple[FloatArray, FloatArray, FloatArray]:
         seen = np.einsum("nij,nj->ni", rotation, points[tracks.track]) + translation
-        offset = (seen[:, :2] / np.maximum(seen[:, 2:], 0.05) - rays) * focal[:, None]
+        offset = (seen[:, :2] / np.maximum(seen[:, 2:], NEAREST_M) - rays) * focal[:, None]
         return seen, offset, np.linalg.norm(offset, axis=1)
 
     for _ in range(iterations):
         seen, offset, error = residuals()
-        inverse = 1 / np.maximum(seen[:, 2], 0.05)
+        inverse = 1 / np.maximum(seen[:, 2], NEAREST_M)
         jacobian = np.zeros((len(image), 2, 3))
         jacobian[:, 0, 0] = jacobian[:, 1, 1] = inverse
         jacobian[:, 0, 2] = -seen[:, 0] * inverse**2
         jacobian[:, 1, 2] = -seen[:, 1] * inverse**2
         jacobian = focal[:, None, None] * (jacobian @ rotation)
-        weight = (seen[:, 2] > 0.05) / (1 + (error / CAUCHY_PX) ** 2)
+        weight = (seen[:, 2] > NEAREST_M) / (1 + (error / POINT_LOSS_PX) ** 2)
         off_depth = seen[:, 2] - depth
         depth_weight = np.where(depth > 0, 1 / (1 + (off_depth / (2 * sigma)) ** 2) / sigma**2, 0)
         along = rotation[:, 2]
@@ -141,18 +147,28 @@ def refine_points(
         g = sum_by(tracks.track, gradient, len(tracks))
         points -= np.linalg.solve(h, g[..., None])[..., 0]
     seen, _, error = residuals()
-    error[seen[:, 2] < 0.05] = np.inf
+    error[seen[:, 2] < NEAREST_M] = np.inf
     return replace(tracks, points=points), error
 
 
 def sum_by(group: IntArray, values: FloatArray, count: int) -> FloatArray:
-    """Sums (count, D) of the rows of ``values`` (N, D) by ``group`` (N,)."""
+    """Return sums (count, D) of the rows of ``values`` (N, D) by ``group`` (N,)."""
     return np.stack([np.bincount(group, weights=column, minlength=count) for column in values.T], axis=1)
 
 
 def drop_outliers(tracks: Tracks, error_px: FloatArray, max_error_px: float, min_views: int) -> Tracks:
-    """The tracks without observations beyond ``max_error_px``, and without the tracks that are then too short."""
+    """Drop observations beyond ``max_error_px``, and the tracks that are then too short."""
     keep = error_px < max_error_px
     keypoint, track = tracks.keypoint[keep], tracks.track[keep]
     lengths = np.bincount(track, minlength=len(tracks))
     return Tracks(keypoint, track, tracks.points).select(lengths >= min_views)
+
+
+def mean_descriptors(tracks: Tracks, descriptors: np.ndarray) -> Float32Array:
+    """Return the unit mean (T, D) over each track's views of what describes all keypoints, ``descriptors`` (N, D)."""
+    averaging = scipy.sparse.csr_matrix(
+        (np.ones(len(tracks.track), np.float32), (tracks.track, np.arange(len(tracks.track)))),
+        shape=(len(tracks), len(tracks.track)),
+    )
+    mean = averaging @ descriptors[tracks.keypoint].astype(np.float32)
+    return np.asarray(mean / np.maximum(np.linalg.norm(mean, axis=1, keepdims=True), 1e-9), dtype=np.float32)

@@ -16,15 +16,15 @@ from neumap.mapping.keyframes import Keyframes
 from neumap.mapping.tracks import Tracks, group_by_leader, refine_points
 from neumap.progress import Progress, count_up
 
-MAX_ERROR_PX = 3.0
-MIN_ANGLE_RAD = 0.02
-NEIGHBOURS = 8
+# MAX_TRIANGULATION_PX: an observation further from the projection of its point is wrong. MIN_ANGLE_RAD: between two
+# views of a point; from less its depth does not follow.
+MAX_TRIANGULATION_PX, MIN_ANGLE_RAD = 3.0, 0.02
+# NEIGHBOURS: images that each is matched with; MAX_TURN_RAD: by how much they may look another way.
+NEIGHBOURS, MAX_TURN_RAD = 8, 0.6
 
 
-def neighbours_by_viewpoint(
-    map_from_camera: FloatArray, count: int = NEIGHBOURS, max_turn_rad: float = 0.6
-) -> IntArray:
-    """Pairs (P, 2) of images i < j that look the same way from nearby, without knowing how far they see.
+def neighbours_by_viewpoint(map_from_camera: FloatArray, count: int = NEIGHBOURS) -> IntArray:
+    """Return pairs (P, 2) of images i < j that look the same way from nearby, without knowing how far they see.
 
     Of the nearest ``4 count`` images by position every fourth is taken: the very nearest have too little baseline.
     """
@@ -32,7 +32,7 @@ def neighbours_by_viewpoint(
     pairs: set[tuple[int, int]] = set()
     for i in range(len(centres)):
         turned = np.arccos(np.clip(forward @ forward[i], -1, 1))
-        others = np.flatnonzero((turned < max_turn_rad) & (np.arange(len(centres)) != i))
+        others = np.flatnonzero((turned < MAX_TURN_RAD) & (np.arange(len(centres)) != i))
         distance = np.linalg.norm(centres[others] - centres[i], axis=1)
         others = others[np.argsort(distance, kind="stable")][: 4 * count]
         step = max(1, len(others) // count)
@@ -41,7 +41,7 @@ def neighbours_by_viewpoint(
 
 
 def triangulate_tracks(keyframes: Keyframes, label: IntArray, progress: Callable[[int], object]) -> Tracks:
-    """Tracks whose points pycolmap triangulates robustly from the known poses; those it cannot are left out."""
+    """Return tracks whose points pycolmap triangulates robustly from the known poses; those it cannot are left out."""
     try:
         import pycolmap
     except ImportError as error:
@@ -58,7 +58,7 @@ def triangulate_tracks(keyframes: Keyframes, label: IntArray, progress: Callable
     camera.params = [1.0, 1.0, 0.0, 0.0]
     options: Any = pycolmap.EstimateTriangulationOptions()
     options.min_tri_angle = MIN_ANGLE_RAD
-    options.ransac.max_error = MAX_ERROR_PX / float(np.median(keyframes.focal_px))
+    options.ransac.max_error = MAX_TRIANGULATION_PX / float(np.median(keyframes.focal_px))
     options.ransac.random_seed = 0
     keypoint: list[IntArray] = []
     track: list[IntArray] = []
@@ -82,7 +82,7 @@ def triangulate_tracks(keyframes: Keyframes, label: IntArray, progress: Callable
 
 
 def with_triangulated_depth(keyframes: Keyframes, progress: Progress) -> Keyframes:
-    """The keyframes with the depth of every keypoint that could be triangulated, 0 elsewhere."""
+    """Return the keyframes with the depth of every keypoint that could be triangulated, 0 elsewhere."""
     pairs = neighbours_by_viewpoint(keyframes.map_from_camera)
     matches = correspondences.match_along_epipolar_lines(keyframes, pairs, count_up(progress, "match", len(pairs)))
     if not len(matches):
@@ -92,7 +92,7 @@ def with_triangulated_depth(keyframes: Keyframes, progress: Progress) -> Keyfram
     tracks = triangulate_tracks(keyframes, label, lambda _: None)
     tracks, error = refine_points(tracks, keyframes, keyframes.map_from_camera, iterations=3)
     progress("triangulate", 1, 1)
-    good = error < MAX_ERROR_PX
+    good = error < MAX_TRIANGULATION_PX
     keypoint, points = tracks.keypoint[good], tracks.points[tracks.track[good]]
     camera_from_map = se3.invert_pose(keyframes.map_from_camera)[keyframes.image[keypoint]]
     depth = np.zeros(len(keyframes.image))

@@ -8,27 +8,27 @@ mapping images it predicts none, with the whole prior variance.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import product
 
 import numpy as np
 import scipy.linalg
-import torch
 
-from neumap.arrays import FloatArray
+from neumap.arrays import FloatArray, IntArray
 from neumap.geometry import se3
 
-MAX_SUPPORT = 256
-# of a field of more viewpoints, so many around a query are looked at
-NEAREST = 128
-LENGTHS_M = (0.1, 0.2, 0.4, 0.8, 1.6)
-ANGLES_RAD = (0.1, 0.2, 0.4, 0.8)
-NOISE = (0.03, 0.1, 0.3)
+# MAX_SUPPORT: viewpoints that a field is fitted to, and that are solved together: that takes some milliseconds.
+# NEAREST: of a field of more viewpoints, such as a merged one, so many around a query are looked at.
+MAX_SUPPORT, NEAREST = 256, 128
+# LENGTHS_M, ANGLES_RAD, NOISE: what the kernel's reach in metres and radians and the share of noise are chosen from.
+LENGTHS_M, ANGLES_RAD, NOISE = (0.1, 0.2, 0.4, 0.8, 1.6), (0.1, 0.2, 0.4, 0.8), (0.03, 0.1, 0.3)
+# STRETCHES: parts of a drive that are each predicted from the rest, to choose by.
 STRETCHES = 16
 SQRT3 = np.sqrt(3.0)
 
 
 def _embed(poses: FloatArray, length_m: float, angle_rad: float) -> FloatArray:
-    """Viewpoints (N, 12) whose Euclidean distance is that of positions in lengths and of rotations in angles.
+    """Return viewpoints (N, 12) whose Euclidean distance is that of positions in lengths and of rotations in angles.
 
     The chordal distance of rotations keeps the kernel positive definite, which the geodesic one does not.
     """
@@ -58,42 +58,57 @@ class DriftField:
     angle_rad: float
     noise: float
 
-    def __post_init__(self) -> None:
-        x = _embed(self.poses, self.length_m, self.angle_rad)
-        object.__setattr__(self, "_x", x)
-        whole = len(x) <= MAX_SUPPORT
-        object.__setattr__(self, "_solved", _solve(x, self.deviations, self.noise) if whole else None)
+    @cached_property
+    def _viewpoints(self) -> FloatArray:
+        return _embed(self.poses, self.length_m, self.angle_rad)
+
+    @cached_property
+    def _solved(self) -> tuple[FloatArray, FloatArray]:
+        """What all viewpoints together say; made when it is first asked for, as that takes torch."""
+        return _solve(self._viewpoints, self.deviations, self.noise)
+
+    def check(self) -> None:
+        """Raise numpy's LinAlgError where nothing can be predicted from the field's numbers."""
+        if len(self.poses) <= MAX_SUPPORT:
+            np.linalg.cholesky(_covariance(self._viewpoints, self.noise))
 
     def predict(self, pose: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """The deviation (6,) at viewpoint ``pose`` (4, 4), and its standard deviation (6,).
+        """Return the deviation (6,) at viewpoint ``pose`` (4, 4), and its standard deviation (6,).
 
         In a field of many viewpoints it follows from those nearest to ``pose``; the others would hardly change it.
         """
         if not len(self.poses):
             return np.zeros(6), self.scale
-        x: FloatArray = self._x  # type: ignore[attr-defined]
+        x = self._viewpoints
         at = _embed(pose[None], self.length_m, self.angle_rad)
-        solved: tuple[FloatArray, FloatArray] | None = self._solved  # type: ignore[attr-defined]
-        if solved is None:
+        if len(x) <= MAX_SUPPORT:
+            lower, alpha = self._solved
+        else:
             near = np.sort(np.argpartition(((x - at) ** 2).sum(axis=1), NEAREST)[:NEAREST])
             x = x[near]
-            solved = _solve(x, self.deviations[near], self.noise)
-        lower, alpha = solved
+            lower, alpha = _solve(x, self.deviations[near], self.noise)
         k = _matern32(at, x)[0]
         known = scipy.linalg.solve_triangular(lower, k, lower=True)
         variance = max(1.0 - float(known @ known), 0.0)
         return np.asarray(k @ alpha), self.scale * np.sqrt(variance)
 
 
+def _covariance(x: FloatArray, noise: float) -> FloatArray:
+    """Return the covariance (S, S) of what is known at viewpoints (S, 12)."""
+    return np.asarray(_matern32(x, x) + noise * np.eye(len(x)))
+
+
 def _solve(x: FloatArray, deviations: FloatArray, noise: float) -> tuple[FloatArray, FloatArray]:
-    """The Cholesky factor (S, S) of the viewpoints' covariance, and the weights (S, 6) of their deviations.
+    """Return the Cholesky factor (S, S) of the viewpoints' covariance, and the weights (S, 6) of their deviations.
 
     Raises numpy's LinAlgError where numbers that are no kernel's make it no covariance.
     """
-    covariance = _matern32(x, x) + noise * np.eye(len(x))
-    # not with numpy: where other programs are busy, its threads wait for each other for a hundred times as long
+    # not with numpy: where other programs are busy, its threads wait for each other for a hundred times as long; and
+    # not imported with this module, as who only reads maps does without torch
+    import torch
+
     try:
-        lower: FloatArray = torch.linalg.cholesky(torch.from_numpy(covariance)).numpy()
+        lower: FloatArray = torch.linalg.cholesky(torch.from_numpy(_covariance(x, noise))).numpy()
     except RuntimeError as error:
         raise np.linalg.LinAlgError(str(error)) from error
     # older versions of SciPy refuse to solve for no viewpoints
@@ -101,35 +116,40 @@ def _solve(x: FloatArray, deviations: FloatArray, noise: float) -> tuple[FloatAr
 
 
 def apply_deviation(pose: FloatArray, deviation: FloatArray) -> FloatArray:
-    """``pose`` (4, 4) of the adjusted map, moved by ``deviation`` (6,) to the frame of the given poses."""
+    """Return ``pose`` (4, 4) of the adjusted map, moved by ``deviation`` (6,) to the frame of the given poses."""
     return np.asarray(pose @ se3.make_pose(se3.rotation_exp(deviation[3:]), deviation[:3]))
 
 
 def deviations_between(adjusted: FloatArray, given: FloatArray) -> FloatArray:
-    """Deviations (N, 6) of ``given`` from ``adjusted`` poses (N, 4, 4)."""
+    """Return deviations (N, 6) of ``given`` from ``adjusted`` poses (N, 4, 4)."""
     step = se3.invert_pose(adjusted) @ given
     return np.concatenate([step[:, :3, 3], se3.rotation_log(step[:, :3, :3])], axis=1)
 
 
+def evenly(count: int, most: int) -> IntArray:
+    """Tell which of ``count`` to take, at most ``most`` and evenly."""
+    return np.unique(np.rint(np.linspace(0, count - 1, min(most, count))).astype(np.int64))
+
+
 def thin_field(field: DriftField, most: int) -> DriftField:
-    """The field with at most ``most`` of its viewpoints, evenly taken."""
-    keep = np.unique(np.rint(np.linspace(0, len(field.poses) - 1, min(most, len(field.poses)))).astype(int))
+    """Make the field with at most ``most`` of its viewpoints, evenly taken."""
+    keep = evenly(len(field.poses), most)
     return replace(field, poses=field.poses[keep], deviations=field.deviations[keep])
 
 
 def fit_drift(adjusted: FloatArray, given: FloatArray) -> DriftField:
-    """The field of the deviations of ``given`` from ``adjusted`` mapping poses (F, 4, 4), ordered by time.
+    """Make the field of the deviations of ``given`` from ``adjusted`` mapping poses (F, 4, 4), ordered by time.
 
     Length scales and noise are those that best predict each stretch of the trajectory from all others, which is what
     a query between the mapping images asks for; errors of that prediction beyond its own variance widen the prior.
     """
-    keep = np.unique(np.rint(np.linspace(0, len(given) - 1, min(len(given), MAX_SUPPORT))).astype(int))
+    keep = evenly(len(given), MAX_SUPPORT)
     poses, deviations = adjusted[keep], deviations_between(adjusted, given)[keep]
     scale = np.maximum(np.sqrt((deviations**2).mean(axis=0)), 1e-5)
     stretches = np.array_split(np.arange(len(poses)), min(STRETCHES, len(poses)))
 
     def score(settings: tuple[float, float, float]) -> tuple[float, float]:
-        """Log predictive density of each stretch given the rest, and the mean squared normalized error."""
+        """Return the log predictive density of each stretch given the rest, and the mean squared normalized error."""
         length, angle, noise = settings
         x = _embed(poses, length, angle)
         inverse = np.linalg.inv(_matern32(x, x) + noise * np.eye(len(x)))

@@ -16,25 +16,36 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from neumap.errors import MapFileError
-from neumap.features.sift import FeatureSettings
+from neumap.features import EXTRACTORS, extractor_class
+from neumap.features.extractor import FeatureSettings
 from neumap.geometry import se3
-from neumap.maps import DECODERS, LATENT
+from neumap.maps import DESCRIPTOR, LATENT
 from neumap.maps.drift import DriftField
-from neumap.maps.neural_map import ANCHOR_BITS, Calibration, ExpectedAccuracy, LandmarkCodes, NeuralMap, VoxelGrid
+from neumap.maps.neural_map import (
+    ANCHOR_BITS,
+    Calibration,
+    ExpectedAccuracy,
+    LandmarkCodes,
+    NeuralMap,
+    VoxelGrid,
+    mismatch,
+)
 from neumap.model.codebooks import shipped_codebooks
-from neumap.model.decoder import shipped_decoder
+from neumap.model.weights import EXTRACTOR_KEY, shipped_weights
 
-FORMAT = "neumap"
-VERSION = 3
-HEADER_KEY = "neumap"
-# numbers beyond these are no map's, and would overflow what is computed from them
+# FORMAT: what the header calls the format; VERSION: the only one read; HEADER_KEY: where safetensors keeps the header.
+FORMAT, VERSION, HEADER_KEY = "neumap", 3, "neumap"
+# TINY, ABSURD: numbers beyond these are no map's, and would overflow what is computed from them.
 TINY, ABSURD = 1e-9, 1e9
-MOST_VIEWPOINTS = 100_000
+# VIEWPOINT_LIMIT: viewpoints of a drift field; all of them are looked at for every query.
+VIEWPOINT_LIMIT = 100_000
+# FEWEST_ANCHOR_BITS: of a coordinate; fewer would place landmarks by decimetres.
+FEWEST_ANCHOR_BITS = 4
 
 Tensors = dict[str, npt.NDArray[Any]]
 Record = TypeVar("Record")
 
-# name: (dtype, shape) where a letter is a length that must be the same everywhere it stands
+# LAYOUT: the tensors as name: (dtype, shape), where a letter is a length that must be the same everywhere it stands
 LAYOUT: dict[str, tuple[str, tuple[int | str, ...]]] = {
     "voxel.cells": ("int32", ("V", 3)),
     "voxel.origin": ("float32", (3,)),
@@ -49,7 +60,7 @@ LAYOUT: dict[str, tuple[str, tuple[int | str, ...]]] = {
 
 
 def to_bytes(neural_map: NeuralMap) -> bytes:
-    """The content of the file of a map; equal maps give equal bytes."""
+    """Return the content of the file of a map; equal maps give equal bytes."""
     m = neural_map
     tensors: Tensors = {
         "voxel.cells": m.grid.cells.astype(np.int32),
@@ -66,14 +77,13 @@ def to_bytes(neural_map: NeuralMap) -> bytes:
     header: dict[str, Any] = {
         "format": FORMAT,
         "version": VERSION,
-        "decoder": m.decoder,
         "decoder_id": m.decoder_id,
         "anchor_bits": m.landmarks.anchor_bits,
         "frame_id": m.frame_id,
         "voxel_size_m": m.grid.size_m,
         "mapping_images": m.mapping_images,
         "seed": m.seed,
-        "features": asdict(m.features),
+        "features": {EXTRACTOR_KEY: m.features.extractor, **asdict(m.features)},
         "drift": {"length_m": m.drift.length_m, "angle_rad": m.drift.angle_rad, "noise": m.drift.noise},
         "calibration": asdict(m.calibration),
         # JSON has no NaN
@@ -85,13 +95,15 @@ def to_bytes(neural_map: NeuralMap) -> bytes:
 
 
 def pack_bits(values: npt.NDArray[np.uint16], bits: int) -> npt.NDArray[np.uint8]:
-    """``values`` (N, 3) of ``bits`` bits each, most significant first, without gaps, in as many bytes as it takes."""
+    """Pack ``values`` (N, 3) of ``bits`` bits each, most significant first, without gaps, in as many bytes as it
+    takes.
+    """
     single = np.unpackbits(values.astype(">u2").view(np.uint8).reshape(-1, 2), axis=1)[:, 16 - bits :]
     return np.packbits(single)
 
 
 def unpack_bits(packed: npt.NDArray[np.uint8], bits: int, count: int) -> npt.NDArray[np.uint16]:
-    """The values (``count``, 3) that :func:`pack_bits` packed. Raises ValueError where there are more or fewer."""
+    """Unpack ``count`` x 3 values that :func:`pack_bits` packed. Raises ValueError where they are more or fewer."""
     if len(packed) != (3 * count * bits + 7) // 8:
         raise ValueError(f"its anchors are not {3 * count} numbers of {bits} bits")
     single = np.unpackbits(packed, count=3 * count * bits).reshape(-1, bits)
@@ -101,7 +113,7 @@ def unpack_bits(packed: npt.NDArray[np.uint8], bits: int, count: int) -> npt.NDA
 
 
 def content_id(tensors: Tensors, header: dict[str, Any]) -> str:
-    """The map id: a hash of all tensors and of the header but for the id itself."""
+    """Return the map id: a hash of all tensors and of the header but for the id itself."""
     digest = hashlib.sha256()
     rest = {key: value for key, value in header.items() if key != "map_id"}
     digest.update(json.dumps(rest, sort_keys=True).encode())
@@ -140,7 +152,7 @@ def save_map(path: str | os.PathLike[str], neural_map: NeuralMap) -> NeuralMap:
 
 
 def _id_in(content: bytes) -> str:
-    """The map id in the header of a file's ``content``."""
+    """Return the map id in the header of a file's ``content``."""
     length = int.from_bytes(content[:8], "little")
     header = json.loads(json.loads(content[8 : 8 + length])["__metadata__"][HEADER_KEY])
     return str(header["map_id"])
@@ -197,14 +209,14 @@ def _header(path: Path, metadata: dict[str, str]) -> dict[str, Any]:
 
 
 def _number(name: str, value: object, lowest: float = 0.0) -> float:
-    """A number from JSON that is finite, at least ``lowest`` and not absurd."""
+    """Return a number from JSON that is finite, at least ``lowest`` and not absurd."""
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not lowest <= value <= ABSURD:
         raise ValueError(f"its {name} is {value!r}")
     return value
 
 
 def _record(kind: type[Record], values: dict[str, Any], lowest: float = 0.0) -> Record:
-    """A dataclass of numbers from JSON, each in its declared type and at least ``lowest``.
+    """Return a dataclass of numbers from JSON, each in its declared type and at least ``lowest``.
 
     A number that is null is not known; only :class:`ExpectedAccuracy` may have such.
     """
@@ -213,7 +225,7 @@ def _record(kind: type[Record], values: dict[str, Any], lowest: float = 0.0) -> 
         raise ValueError(f"its {kind.__name__} has {sorted(values)} instead of {sorted(names)}")
     made = {}
     for name, value in values.items():
-        whole = names[name].type == "int"
+        whole = names[name].type in ("int", int)
         if value is None and kind is ExpectedAccuracy and not whole:
             made[name] = float("nan")
             continue
@@ -225,7 +237,7 @@ def _record(kind: type[Record], values: dict[str, Any], lowest: float = 0.0) -> 
 def _check_layout(
     tensors: Tensors, layout: dict[str, tuple[str, tuple[int | str, ...]]], lengths: dict[str, int]
 ) -> None:
-    """Types and shapes; ``lengths`` collects what the letters stand for."""
+    """Check types and shapes; ``lengths`` collects what the letters stand for."""
     for name, (dtype, shape) in layout.items():
         if name not in tensors:
             raise ValueError(f"it has no {name}")
@@ -260,10 +272,11 @@ def _assemble(tensors: Tensors, header: dict[str, Any]) -> NeuralMap:
         raise ValueError(f"it holds {min(unknown)} besides")
     if lengths["V"] < 1 or lengths["L"] < 1:
         raise ValueError("it holds no landmarks")
-    decoder_id = _check_decoder(header, lengths)
+    features = _assemble_features(header["features"])
+    decoder_id = _check_decoder(header, lengths, features)
     _check_offsets("landmark.offsets", tensors["landmark.offsets"], lengths["L"])
     return NeuralMap(
-        features=_record(FeatureSettings, header["features"]),
+        features=features,
         grid=VoxelGrid(
             cells=tensors["voxel.cells"].astype(np.int64),
             size_m=voxel_size_m,
@@ -290,31 +303,37 @@ def _assemble(tensors: Tensors, header: dict[str, Any]) -> NeuralMap:
 def _assemble_anchors(
     tensors: Tensors, header: dict[str, Any], lengths: dict[str, int]
 ) -> tuple[int, npt.NDArray[np.uint16]]:
-    """How many bits an anchor's coordinate has, and the anchors (L, 3)."""
+    """Tell how many bits an anchor's coordinate has, and the anchors (L, 3)."""
     bits = header["anchor_bits"]
-    if not isinstance(bits, int) or not 4 <= bits <= ANCHOR_BITS:
+    if not isinstance(bits, int) or not FEWEST_ANCHOR_BITS <= bits <= ANCHOR_BITS:
         raise ValueError(f"its anchor_bits are {bits!r}")
     _check_layout(tensors, {"landmark.anchors": ("uint8", ("bytes of anchors",))}, lengths)
     return bits, unpack_bits(tensors["landmark.anchors"], bits, lengths["L"])
 
 
-def _check_decoder(header: dict[str, Any], lengths: dict[str, int]) -> str:
-    """The id of the frozen decoder that the map needs, empty where it needs none."""
+def _assemble_features(values: dict[str, Any]) -> FeatureSettings:
+    values = dict(values)
+    name = values.pop(EXTRACTOR_KEY)
+    if name not in EXTRACTORS:
+        raise ValueError(f"its features are of an extractor that this neumap does not know, {name!r}")
+    return _record(extractor_class(name).settings_class, values)
+
+
+def _check_decoder(header: dict[str, Any], lengths: dict[str, int], features: FeatureSettings) -> str:
+    """Return the id of the frozen decoder that the map needs, empty where it needs none."""
     decoder_id = header["decoder_id"]
-    if header["decoder"] not in DECODERS:
-        raise ValueError(f"its decoder {header['decoder']!r} is unknown")
     if not isinstance(decoder_id, str):
         raise ValueError(f"its decoder id is {decoder_id!r}")
-    if (header["decoder"] == LATENT) != bool(decoder_id):
-        raise ValueError(f"its decoder {header['decoder']!r} does not go with the decoder id {decoder_id!r}")
+    if reason := mismatch(LATENT if decoder_id else DESCRIPTOR, features):
+        raise ValueError(reason)
     if decoder_id:
-        frozen = shipped_decoder()
-        if decoder_id != frozen.decoder_id:
+        shipped = shipped_weights()
+        if decoder_id != shipped.decoder_id:
             raise ValueError(
-                f"it was made for decoder {decoder_id}, and this neumap has {frozen.decoder_id}: "
+                f"it was made for decoder {decoder_id}, and this neumap has {shipped.decoder_id}: "
                 "map again, or use the neumap that made it"
             )
-        if not 1 <= lengths["P"] <= len(frozen.codebook.words) or lengths["Q"]:
+        if not 1 <= lengths["P"] <= len(shipped.words) or lengths["Q"]:
             raise ValueError(f"there are no latents of {lengths['P']} + {lengths['Q']} bytes")
         return str(decoder_id)
     for kind, letter in (("descriptor", "P"), ("coarse", "Q")):
@@ -325,12 +344,11 @@ def _check_decoder(header: dict[str, Any], lengths: dict[str, int]) -> str:
 
 def _assemble_drift(tensors: Tensors, header: dict[str, Any]) -> DriftField:
     quaternions = tensors["drift.quat_xyzw"].astype(np.float64)
-    # all of them are looked at for every query
-    if len(quaternions) > MOST_VIEWPOINTS:
+    if len(quaternions) > VIEWPOINT_LIMIT:
         raise ValueError(f"its drift field has {len(quaternions)} viewpoints")
     if (np.abs(np.linalg.norm(quaternions, axis=1) - 1) > 0.01).any() or (tensors["drift.scale"] < 0).any():
         raise ValueError("its drift field holds values that cannot be")
-    return DriftField(
+    field = DriftField(
         poses=se3.make_pose(se3.matrix_from_quat(quaternions), tensors["drift.positions"].astype(np.float64)),
         deviations=tensors["drift.deviations"].astype(np.float64),
         scale=tensors["drift.scale"].astype(np.float64),
@@ -338,3 +356,5 @@ def _assemble_drift(tensors: Tensors, header: dict[str, Any]) -> DriftField:
         angle_rad=float(_number("drift.angle_rad", header["angle_rad"], TINY)),
         noise=float(_number("drift.noise", header["noise"], TINY)),
     )
+    field.check()
+    return field

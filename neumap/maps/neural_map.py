@@ -8,17 +8,18 @@ import numpy as np
 import numpy.typing as npt
 
 from neumap.arrays import FloatArray, IntArray
-from neumap.features.sift import FeatureSettings
+from neumap.features.extractor import FeatureSettings
 from neumap.maps import DESCRIPTOR, LATENT
 from neumap.maps.drift import DriftField
-from neumap.model.codebooks import Codes
+from neumap.model.codebooks import CODEBOOK_EXTRACTOR, Codes
+from neumap.model.weights import shipped_weights
 
-# a room is a few voxels, which are few enough to look at all of them; emptier voxels are left out
+# VOXEL_M: edge of a voxel, metres; a room is a few voxels, and these are few enough to search all of them.
 VOXEL_M = 5.0
-MIN_VOXEL_LANDMARKS = 20
-# what is far away from everything is a mistake, if it is little: of a map of few landmarks every voxel may be so empty
-MOST_LEFT_OUT = 0.05
-# of a map whose codes are few bytes, and of any other; 5 m in 1024 steps are good to 2.5 mm
+# MIN_VOXEL_LANDMARKS: emptier voxels are left out, since what is far away from everything is a mistake. MOST_LEFT_OUT:
+# share of the landmarks that may be, as in a map of few landmarks every voxel may be so empty.
+MIN_VOXEL_LANDMARKS, MOST_LEFT_OUT = 20, 0.05
+# SMALL_ANCHOR_BITS, ANCHOR_BITS: of a coordinate in a small map and in any other; 5 m in 1024 steps are good to 2.5 mm.
 SMALL_ANCHOR_BITS, ANCHOR_BITS = 10, 16
 
 
@@ -41,7 +42,9 @@ class VoxelGrid:
         return np.asarray(self.origin + self.cells * self.size_m)
 
     def holding(self, points: FloatArray) -> IntArray:
-        """The voxel (N,), as an index, that each of ``points`` (N, 3) in the map frame is in; -1 where none is."""
+        """Return the voxel (N,), as an index, that holds each of ``points`` (N, 3) in the map frame; -1 where none
+        does.
+        """
         low = self.cells.min(axis=0)
         shape = self.cells.max(axis=0) - low + 1
         at = np.floor((points - self.origin) / self.size_m).astype(np.int64) - low
@@ -53,18 +56,18 @@ class VoxelGrid:
         return np.asarray(np.where(inside & (flat[found] == wanted), order[found], -1))
 
     def beside(self, voxels: IntArray) -> IntArray:
-        """The ``voxels``, as indices, and those that touch one of them, if only at a corner."""
+        """Return the ``voxels``, as indices, and those that touch one of them, if only at a corner."""
         apart = np.abs(self.cells[:, None] - self.cells[voxels]).max(axis=2)
         return np.flatnonzero((apart <= 1).any(axis=1))
 
     def within(self, position: FloatArray, radius_m: float) -> IntArray:
-        """The voxels, as indices, that come as near as ``radius_m`` to a ``position`` (3,) in the map frame."""
+        """Return the voxels, as indices, that come as near as ``radius_m`` to a ``position`` (3,) in the map frame."""
         beyond = np.maximum(np.maximum(self.corners - position, position - self.corners - self.size_m), 0)
         return np.flatnonzero(np.linalg.norm(beyond, axis=1) <= radius_m)
 
 
 def group_into_voxels(points: FloatArray, size_m: float, min_points: int) -> tuple[VoxelGrid, IntArray]:
-    """The grid of the voxels that hold ``points`` (N, 3), and the voxel (N,) of each point.
+    """Make the grid of the voxels that hold ``points`` (N, 3), and the voxel (N,) of each point.
 
     The grid is laid so that the bulk of the points is in the middle of as few voxels as it needs. Voxels of fewer than
     ``min_points`` are left out, the emptiest first and at most a twentieth of the points; their voxel is -1.
@@ -100,7 +103,7 @@ class LandmarkCodes:
         return len(self.anchors)
 
     def points(self, grid: VoxelGrid) -> FloatArray:
-        """The anchors (L, 3) in metres in the map frame."""
+        """Return the anchors (L, 3) in metres in the map frame."""
         corner = np.repeat(grid.corners, np.diff(self.offsets), axis=0)
         return np.asarray(corner + self.anchors * (grid.size_m / (2**self.anchor_bits - 1)))
 
@@ -108,7 +111,7 @@ class LandmarkCodes:
 def encode_anchors(
     points: FloatArray, voxel: IntArray, grid: VoxelGrid, bits: int = ANCHOR_BITS
 ) -> npt.NDArray[np.uint16]:
-    """Anchors (L, 3) of points (L, 3) in their voxels (L,)."""
+    """Return anchors (L, 3) of points (L, 3) in their voxels (L,)."""
     most = 2**bits - 1
     steps = np.rint((points - grid.corners[voxel]) * (most / grid.size_m))
     return np.asarray(np.clip(steps, 0, most), dtype=np.uint16)
@@ -117,7 +120,7 @@ def encode_anchors(
 def lay_out(
     points: FloatArray, descriptors: Codes, coarse: Codes, anchor_bits: int, size_m: float, min_points: int
 ) -> tuple[VoxelGrid, LandmarkCodes]:
-    """The grid and the codes of landmarks at ``points`` (N, 3), described by ``descriptors`` (N, P) and ``coarse``
+    """Make the grid and the codes of landmarks at ``points`` (N, 3), described by ``descriptors`` (N, P) and ``coarse``
     (N, Q), in voxels of ``size_m`` that hold at least ``min_points``; those of emptier voxels are left out.
 
     The order of the landmarks stays within each voxel.
@@ -194,3 +197,14 @@ class NeuralMap:
         """Lowest and highest landmark coordinates (2, 3) in metres in the map frame."""
         points = self.landmarks.points(self.grid)
         return np.stack([points.min(axis=0), points.max(axis=0)])
+
+
+def mismatch(decoder: str, features: FeatureSettings) -> str:
+    """Tell why a decoder, one of :data:`~neumap.maps.DECODERS`, cannot read such features; empty where it can."""
+    reads = shipped_weights().extractor if decoder == LATENT else CODEBOOK_EXTRACTOR
+    if features.extractor == reads:
+        return ""
+    return (
+        f"the {decoder} decoder of this neumap reads {reads} features, not {features.extractor}: "
+        f"map with {reads} features, or train another with 'neumap pretrain --extractor {features.extractor}'"
+    )

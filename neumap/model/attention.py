@@ -21,17 +21,18 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-KERNELS = 8
-ROUNDS = 2
-VOTERS = 128
-CANDIDATES = 6
-# candidates this near to each other are one place, and no evidence against each other
+# KERNELS: learned functions of the two distances of a pair. VOTE_ROUNDS: the second round's voters are those that the
+# first made sure. VOTERS: the surest keypoints, which vote. CANDIDATES: landmarks that a keypoint chooses among.
+KERNELS, VOTE_ROUNDS, VOTERS, CANDIDATES = 8, 2, 128, 6
+# SAME_PLACE_M: candidates this near to each other are one place, and no evidence against each other.
 SAME_PLACE_M = 0.15
-# an image distance within which keypoints are neighbours: of the size of furniture, for a usual lens
+# NEIGHBOUR: the distance in normalized coordinates within which keypoints are neighbours: of the size of furniture, for
+# a usual lens.
 NEIGHBOUR = 0.15
+# TINY_M, TINY_RAY: added to distances before their logarithm, in metres and normalized coordinates: about their noise.
 TINY_M, TINY_RAY = 0.02, 0.004
-# the votes on so many keypoints are counted at once
-AT_ONCE = 64
+# VOTED_AT_ONCE: keypoints whose votes are counted together, so that they stay in a processor's cache.
+VOTED_AT_ONCE = 64
 
 
 class GeometricAttention(nn.Module):
@@ -42,10 +43,10 @@ class GeometricAttention(nn.Module):
         self.scale = nn.Parameter(torch.tensor(16.0))
         self.none = nn.Parameter(torch.tensor(12.0))
         self.kernels = nn.ModuleList(
-            nn.Sequential(nn.Linear(4, 16), nn.ReLU(), nn.Linear(16, KERNELS)) for _ in range(ROUNDS)
+            nn.Sequential(nn.Linear(4, 16), nn.ReLU(), nn.Linear(16, KERNELS)) for _ in range(VOTE_ROUNDS)
         )
         self.heads = nn.ModuleList(
-            nn.Sequential(nn.Linear(4 + 2 * KERNELS, 32), nn.GELU(), nn.Linear(32, 2)) for _ in range(ROUNDS)
+            nn.Sequential(nn.Linear(4 + 2 * KERNELS, 32), nn.GELU(), nn.Linear(32, 2)) for _ in range(VOTE_ROUNDS)
         )
         for head in self.heads:
             # the choice starts as that of the similarities
@@ -53,7 +54,7 @@ class GeometricAttention(nn.Module):
             nn.init.zeros_(head[-1].bias)  # type: ignore[index]
 
     def forward(self, similarity: Tensor, points: Tensor, rays: Tensor) -> list[Tensor]:
-        """Logits (N, K + 1) before the first round and after each, for similarities (N, K), best first, points
+        """Return logits (N, K + 1) before the first round and after each, for similarities (N, K), best first, points
         (N, K, 3) in metres and rays (N, 2).
         """
         start = self.start(similarity)
@@ -69,11 +70,11 @@ class GeometricAttention(nn.Module):
         return rounds
 
     def start(self, similarity: Tensor) -> Tensor:
-        """The logits (N, K + 1) before the first round."""
+        """Return the logits (N, K + 1) before the first round."""
         return torch.cat([similarity * self.scale, self.none.expand(len(similarity), 1)], dim=1)
 
     def _looks(self, similarity: Tensor, points: Tensor) -> Tensor:
-        """What similarities alone say of each candidate (N, K, 3)."""
+        """Tell what similarities alone say of each candidate (N, K, 3)."""
         elsewhere = (points - points[:, :1]).norm(dim=2) > SAME_PLACE_M
         second = similarity.masked_fill(~elsewhere, -1.0).amax(dim=1, keepdim=True)
         second = torch.where(second < 0, similarity[:, -1:], second)
@@ -82,10 +83,10 @@ class GeometricAttention(nn.Module):
     def _votes(
         self, kernel: nn.Module, points: Tensor, rays: Tensor, chosen: Tensor, voter: Tensor, weight: Tensor
     ) -> Tensor:
-        """What the voters (M,), at their ``chosen`` points (M, 3), say of each candidate (N, K, 1 + 2 H)."""
+        """Tell what the voters (M,), at their ``chosen`` points (M, 3), say of each candidate (N, K, 1 + 2 H)."""
         whose = torch.arange(len(points), device=points.device)
         # in pieces that fit into a processor's cache the same takes less time
-        size = len(points) if torch.is_grad_enabled() else AT_ONCE
+        size = len(points) if torch.is_grad_enabled() else VOTED_AT_ONCE
         parts = zip(torch.split(points, size), torch.split(rays, size), torch.split(whose, size), strict=True)
         voter_rays = rays[voter]
         return torch.cat([_votes_on(kernel, *part, voter_rays, chosen, voter, weight) for part in parts])
@@ -101,7 +102,7 @@ def _votes_on(
     voter: Tensor,
     weight: Tensor,
 ) -> Tensor:
-    """Votes on the candidates of the keypoints ``whose`` (N,), at ``points`` (N, K, 3), seen at ``rays`` (N, 2)."""
+    """Vote on the candidates of the keypoints ``whose`` (N,), at ``points`` (N, K, 3), seen at ``rays`` (N, 2)."""
     apart_m = distances(points.flatten(0, 1), chosen).reshape(*points.shape[:2], -1)
     apart = distances(rays, voter_rays)
     log_m, log_ray = (apart_m + TINY_M).log(), (apart + TINY_RAY).log()[:, None].expand_as(apart_m)
@@ -117,7 +118,9 @@ def _votes_on(
 
 
 def _agreement(kernel: nn.Module, pairs: Tensor) -> Tensor:
-    """How well pairs of landmarks go with their keypoints (H, N, K, M), by what ``pairs`` (4, N, K, M) say of them."""
+    """Tell how well pairs of landmarks go with their keypoints (H, N, K, M), by what ``pairs`` (4, N, K, M) say of
+    them.
+    """
     first, _, second = cast("Iterable[nn.Linear]", kernel.children())
     # a column for each pair: with a row for each, products of so few numbers are slower
     hidden = torch.addmm(first.bias[:, None], first.weight, pairs.flatten(1)).relu()
@@ -125,8 +128,8 @@ def _agreement(kernel: nn.Module, pairs: Tensor) -> Tensor:
 
 
 def leads(logits: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
-    """By how much (N,) each keypoint's likeliest place is likelier than any other, and its best candidate there (N,),
-    of logits (N, K + 1) of candidates at points (N, K, 3).
+    """Tell by how much (N,) each keypoint's likeliest place is likelier than any other, and its best candidate there
+    (N,), of logits (N, K + 1) of candidates at points (N, K, 3).
 
     Of two places that look the same neither leads: who cannot tell them apart must not vote for the first of them.
     """
@@ -138,6 +141,6 @@ def leads(logits: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def distances(one: Tensor, other: Tensor) -> Tensor:
-    """The distance (N, M) of each of ``one`` (N, D) to each of ``other`` (M, D)."""
+    """Return the distance (N, M) of each of ``one`` (N, D) to each of ``other`` (M, D)."""
     # not by products: far from the origin these would be wrong by centimetres
     return torch.cdist(one, other, compute_mode="donot_use_mm_for_euclid_dist")

@@ -12,20 +12,19 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 from safetensors.numpy import load_file
 
 from neumap.arrays import Float32Array
 
+# WORDS: what a byte tells apart.
 WORDS = 256
-# how many partial codes the search for a residual code keeps, and of how many vectors at once
-BEAM = 8
-ROWS_AT_ONCE = 1000
-# how much the wider surroundings of a keypoint weigh against its own look
-COARSE_SHARE = 0.3
-CODEBOOK_FILE = Path(__file__).with_name("codebooks.safetensors")
+# BEAM: partial codes that the search for a residual code keeps; more find hardly better ones.
+# VECTORS_AT_ONCE: coded together; more would take more memory and no less time.
+BEAM, VECTORS_AT_ONCE = 8, 1000
+# CODEBOOK_FILE: of product quantization; CODEBOOK_EXTRACTOR: whose descriptors its words were trained on.
+CODEBOOK_FILE, CODEBOOK_EXTRACTOR = Path(__file__).with_name("codebooks.safetensors"), "rootsift"
 Codes = npt.NDArray[np.uint8]
 
 
@@ -41,7 +40,7 @@ class Codebook:
         return len(self.words)
 
     def encode(self, descriptors: Float32Array) -> Codes:
-        """Codes (N, P) of descriptors (N, D)."""
+        """Return codes (N, P) of descriptors (N, D)."""
         cut = descriptors.reshape(len(descriptors), self.parts, self.words.shape[2])
         out = np.empty((len(descriptors), self.parts), np.uint8)
         for p, words in enumerate(self.words):
@@ -50,7 +49,7 @@ class Codebook:
         return out
 
     def decode(self, codes: Codes) -> Float32Array:
-        """Unit descriptors (N, D) float32 of codes (N, P)."""
+        """Return unit descriptors (N, D) float32 of codes (N, P)."""
         found = self.words[np.arange(self.parts), codes].reshape(len(codes), self.parts * self.words.shape[2])
         return np.asarray(found / np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-9), dtype=np.float32)
 
@@ -62,13 +61,13 @@ class ResidualCodebook:
     words: Float32Array
 
     def encode(self, vectors: Float32Array, parts: int) -> Codes:
-        """Codes (N, ``parts``) of vectors (N, D), by a beam search over the stages.
+        """Return codes (N, ``parts``) of vectors (N, D), by a beam search over the stages.
 
         Raises ValueError where there are not so many stages.
         """
         if not 1 <= parts <= len(self.words):
             raise ValueError(f"a code has 1 to {len(self.words)} parts, not {parts}")
-        found = [self._encode(some, parts) for some in np.array_split(vectors, len(vectors) // ROWS_AT_ONCE + 1)]
+        found = [self._encode(some, parts) for some in np.array_split(vectors, len(vectors) // VECTORS_AT_ONCE + 1)]
         return np.concatenate(found)
 
     def _encode(self, vectors: Float32Array, parts: int) -> Codes:
@@ -88,38 +87,14 @@ class ResidualCodebook:
         return np.asarray(chosen[np.arange(len(vectors)), winner])
 
     def decode(self, codes: Codes) -> Float32Array:
-        """Unit vectors (N, D) float32 of codes (N, B), B up to S."""
+        """Return unit vectors (N, D) float32 of codes (N, B), B up to S."""
         found = np.zeros((len(codes), self.words.shape[2]), np.float32)
         for words, code in zip(self.words, codes.T, strict=False):
             found += words[code]
         return np.asarray(found / np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-9), dtype=np.float32)
 
 
-def train_codebook(descriptors: Float32Array, parts: int, seed: int = 0) -> Codebook:
-    """A codebook of k-means words for descriptors (N, D); D must be a multiple of ``parts``."""
-    cut = np.ascontiguousarray(descriptors, dtype=np.float32).reshape(len(descriptors), parts, -1)
-    criteria = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 30, 1e-5)
-    labels = np.zeros((len(cut), 1), np.int32)
-    cv2.setRNGSeed(seed)
-    words = [
-        cv2.kmeans(np.ascontiguousarray(cut[:, p]), WORDS, labels, criteria, 1, cv2.KMEANS_PP_CENTERS)[2]
-        for p in range(parts)
-    ]
-    return Codebook(np.stack(words))
-
-
 @cache
 def shipped_codebooks() -> dict[str, Codebook]:
-    """The package's codebooks by name: "descriptor-16", "descriptor-32", "coarse-8", "coarse-16" (bytes each)."""
+    """Return the shipped codebooks by name: "descriptor-16", "descriptor-32", "coarse-8", "coarse-16" (bytes each)."""
     return {name: Codebook(words.astype(np.float32)) for name, words in load_file(CODEBOOK_FILE).items()}
-
-
-def joint_descriptors(fine: Float32Array, coarse: Float32Array) -> Float32Array:
-    """Unit descriptors (N, 256) whose dot product is the weighted mean of those of the two parts.
-
-    Where there is no ``coarse`` part, of shape (N, 0), they are the ``fine`` part.
-    """
-    if not coarse.shape[1]:
-        return fine
-    # Python's numbers leave single precision as it is, numpy's would make it double
-    return np.concatenate([(1 - COARSE_SHARE) ** 0.5 * fine, COARSE_SHARE**0.5 * coarse], axis=1, dtype=np.float32)

@@ -1,38 +1,36 @@
-"""The frozen decoder that ships with the package: an encoder of keypoints and the words of its latents.
-
-Its id is a hash of its numbers. A map stores the id of the decoder its latents were made for, and no other reads it.
-"""
+"""The frozen decoder: an encoder of keypoints, an attention that chooses landmarks, and the words of latents."""
 
 from __future__ import annotations
 
-import hashlib
 import os
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
 
 from neumap.arrays import Float32Array
-from neumap.errors import MapFileError
+from neumap.errors import ConfigError, MapFileError
+from neumap.features import extractor_class
+from neumap.features.extractor import joint_descriptors
 from neumap.model.attention import GeometricAttention
-from neumap.model.codebooks import WORDS, ResidualCodebook, joint_descriptors
+from neumap.model.codebooks import ResidualCodebook
 from neumap.model.encoder import EMBEDDING, KeypointEncoder, keypoint_shape
+from neumap.model.weights import MODULES, DecoderWeights, load_weights, save_weights, shipped_weights
 
-DECODER_FILE = Path(__file__).with_name("decoder.safetensors")
-ENCODER_PREFIX, ATTENTION_PREFIX, WORDS_NAME = "encoder.", "attention.", "words"
-ROWS_AT_ONCE = 20_000
+# KEYPOINTS_AT_ONCE: how many are embedded together; more would take more memory and no less time.
+KEYPOINTS_AT_ONCE = 20_000
 
 
 @dataclass(frozen=True)
 class FrozenDecoder:
-    """Weights that know no place, ready to use. ``decoder_id`` is the hash of them."""
+    """Weights that know no place, ready to use. ``decoder_id`` is the hash of them, ``extractor`` the name of the one
+    whose features they read.
+    """
 
+    extractor: str
     encoder: KeypointEncoder
     attention: GeometricAttention
     codebook: ResidualCodebook
@@ -50,10 +48,10 @@ class FrozenDecoder:
         size: npt.NDArray[Any],
         angle: npt.NDArray[Any],
     ) -> Float32Array:
-        """Unit embeddings (N, 64) float32 of keypoints, described as in Features or Keyframes."""
+        """Return unit embeddings (N, 64) float32 of keypoints, described as in Features or Keyframes."""
         out = np.empty((len(descriptors), EMBEDDING), np.float32)
-        for first in range(0, len(out), ROWS_AT_ONCE):
-            some = slice(first, first + ROWS_AT_ONCE)
+        for first in range(0, len(out), KEYPOINTS_AT_ONCE):
+            some = slice(first, first + KEYPOINTS_AT_ONCE)
             fine, wide = (part[some].astype(np.float32, copy=False) for part in (descriptors, coarse))
             joint = joint_descriptors(fine, wide)
             shape = torch.from_numpy(keypoint_shape(size[some], angle[some]))
@@ -63,45 +61,41 @@ class FrozenDecoder:
 
 
 def save_decoder(
-    path: str | os.PathLike[str], encoder: KeypointEncoder, attention: GeometricAttention, words: Float32Array
+    path: str | os.PathLike[str],
+    extractor: str,
+    encoder: KeypointEncoder,
+    attention: GeometricAttention,
+    words: Float32Array,
 ) -> None:
-    """Write a decoder, in half precision."""
-    tensors = {WORDS_NAME: words}
-    for prefix, module in _modules(encoder, attention):
-        tensors |= {prefix + name: value.numpy() for name, value in module.state_dict().items()}
-    save_file({name: np.ascontiguousarray(value, dtype=np.float16) for name, value in tensors.items()}, path)
+    """Write a decoder of an extractor's features, in half precision."""
+    modules: dict[str, Float32Array] = {}
+    for prefix, module in zip(MODULES, (encoder, attention), strict=True):
+        modules |= {prefix + name: value.numpy() for name, value in module.state_dict().items()}
+    save_weights(path, DecoderWeights(extractor, words, modules))
 
 
 def load_decoder(path: str | os.PathLike[str]) -> FrozenDecoder:
     """Read a decoder. Raises :class:`~neumap.errors.MapFileError` for a file that is none."""
-    try:
-        tensors = load_file(path)
-        words = tensors.pop(WORDS_NAME).astype(np.float32)
-        state = {name: torch.from_numpy(value.astype(np.float32)) for name, value in tensors.items()}
-        encoder, attention = KeypointEncoder(), GeometricAttention()
-        for prefix, module in _modules(encoder, attention):
-            module.load_state_dict({n.removeprefix(prefix): v for n, v in state.items() if n.startswith(prefix)})
-            module.eval().requires_grad_(False)
-    except (OSError, SafetensorError, KeyError, RuntimeError) as error:
-        raise MapFileError(f"{path} is not a decoder that 'neumap pretrain' wrote: {error}") from error
-    if not all(name.startswith((ENCODER_PREFIX, ATTENTION_PREFIX)) for name in state):
-        raise MapFileError(f"{path} is not a decoder of this version: it holds more than that")
-    if not words.size or words.shape[1:] != (WORDS, EMBEDDING):
-        raise MapFileError(f"{path} is not a decoder of this version: its words have the shape {words.shape}")
-    if not np.isfinite(words).all() or not all(value.isfinite().all() for value in state.values()):
-        raise MapFileError(f"{path} is damaged: some of its numbers are not finite")
-    digest = hashlib.sha256(words.tobytes())
-    for name in sorted(state):
-        digest.update(name.encode() + state[name].numpy().tobytes())
-    return FrozenDecoder(encoder, attention, ResidualCodebook(words), digest.hexdigest()[:16])
-
-
-def _modules(encoder: KeypointEncoder, attention: GeometricAttention) -> tuple[tuple[str, torch.nn.Module], ...]:
-    """The modules with what the names of their tensors begin with."""
-    return (ENCODER_PREFIX, encoder), (ATTENTION_PREFIX, attention)
+    return _decoder_of(load_weights(path), path)
 
 
 @cache
 def shipped_decoder() -> FrozenDecoder:
-    """The decoder in the package."""
-    return load_decoder(DECODER_FILE)
+    """Return the decoder in the package."""
+    return _decoder_of(shipped_weights(), "the decoder of the package")
+
+
+def _decoder_of(weights: DecoderWeights, source: str | os.PathLike[str]) -> FrozenDecoder:
+    try:
+        kind = extractor_class(weights.extractor)
+        encoder, attention = KeypointEncoder(kind.descriptor_size + kind.coarse_size), GeometricAttention()
+        for prefix, module in zip(MODULES, (encoder, attention), strict=True):
+            module.load_state_dict({name: torch.from_numpy(value) for name, value in weights.module(prefix).items()})
+            module.eval().requires_grad_(False)
+    except ConfigError as error:
+        raise MapFileError(f"{source} reads features that this neumap does not make: {error}") from error
+    except RuntimeError as error:
+        raise MapFileError(f"{source} is not a decoder that 'neumap pretrain' wrote: {error}") from error
+    if weights.words.shape[2] != EMBEDDING:
+        raise MapFileError(f"{source} is not a decoder of this version: its words have the shape {weights.words.shape}")
+    return FrozenDecoder(weights.extractor, encoder, attention, ResidualCodebook(weights.words), weights.decoder_id)

@@ -28,11 +28,9 @@ class VirtualClock:
         self._number = itertools.count()
 
     def now_ns(self) -> int:
-        """See :class:`~neumap.tracking.ports.Clock`."""
         return self._now_ns
 
     def call_after(self, delay_s: float, callback: Callable[[], None]) -> Scheduled:
-        """See :class:`~neumap.tracking.ports.Clock`."""
         call = Scheduled(self._now_ns + round(delay_s * 1e9), callback)
         heapq.heappush(self._waiting, (call.due_ns, next(self._number), call))
         return call

@@ -41,15 +41,12 @@ class Recorder:
     log_lines: list[str] = field(default_factory=list)
 
     def pose(self, fix: Fix) -> None:
-        """See :class:`~neumap.tracking.ports.Outputs`."""
         self.poses.append((self.clock.now_ns(), fix))
 
     def transform(self, stamp_ns: int, child_frame: str, map_from_child: FloatArray) -> None:
-        """See :class:`~neumap.tracking.ports.Outputs`."""
         self.transforms.append((self.clock.now_ns(), SentTransform(stamp_ns, child_frame, map_from_child)))
 
     def status(self, status: LocalizerStatus) -> None:
-        """See :class:`~neumap.tracking.ports.Outputs`."""
         self.statuses.append((self.clock.now_ns(), status))
 
     def diagnosis(self, diagnosis: Diagnosis) -> None:
@@ -57,13 +54,13 @@ class Recorder:
         self.diagnoses.append((self.clock.now_ns(), diagnosis))
 
     def inspected(self, inspected: Inspected) -> None:
-        """See :class:`~neumap.tracking.ports.Outputs`; nobody looks."""
+        """Nobody looks."""
 
     def searched(self, stamp_ns: int, grid: VoxelGrid, voxels: Any) -> None:
-        """See :class:`~neumap.tracking.ports.Outputs`; nobody looks."""
+        """Nobody looks."""
 
     def log(self, level: str, text: str) -> None:
-        """See :class:`~neumap.tracking.ports.Outputs`; what is there for debugging is left out."""
+        """What is there for debugging is left out."""
         if level != "debug":
             self.log_lines.append(f"{_LEVELS.get(level, level.upper())} {text}")
 
@@ -76,10 +73,8 @@ class Recorder:
             statuses=tuple(
                 StatusLine(
                     time_ns=time_ns,
-                    stamp_ns=status.stamp_ns,
                     state=status.state.name,
                     reason=status.reason,
-                    inliers=status.inliers,
                     latency_s=status.latency_s,
                     processed=status.images_processed,
                     dropped=status.images_dropped,

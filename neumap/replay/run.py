@@ -14,7 +14,7 @@ from neumap.io.bags.poses import read_track
 from neumap.io.bags.reader import BagReader, Topic
 from neumap.io.bags.topics import choose_camera_info, choose_image, look_at_images
 from neumap.io.bags.transforms import RecordedTransforms
-from neumap.io.files import write_atomically
+from neumap.io.files import make_folder, write_atomically
 from neumap.io.parameter_file import NODE, read_parameters
 from neumap.io.stamps import stamp_of
 from neumap.io.trajectories import read_trajectory, write_trajectory
@@ -68,10 +68,7 @@ def replay(bag_path: Path, out: Path, settings: ReplaySettings, progress: Progre
     Raises :class:`~neumap.errors.DataError` and its kin for a bag, a map or parameters that cannot be used.
     """
     check_extras("a replay")
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except (FileExistsError, NotADirectoryError):
-        raise DataError(f"{out} is not a folder: give another one to write to") from None
+    make_folder(out)
     parameters, unknown = ({}, ()) if settings.params is None else read_parameters(settings.params)
     with BagReader(bag_path) as bag:
         played = _choose_topics(bag, settings)

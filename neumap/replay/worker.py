@@ -27,16 +27,14 @@ class ModelledWorker:
         self.measured: list[tuple[int, float]] = []
 
     def start(self) -> None:
-        """See :class:`~neumap.tracking.ports.Worker`."""
+        """Do nothing: there is no thread to start."""
 
     def submit(self, job: Callable[[], Result], done: Callable[[Result | Exception, float], None]) -> None:
-        """See :class:`~neumap.tracking.ports.Worker`."""
         self._waiting.append((job, done))
         if self._under_way is None:
             self._begin()
 
     def stop(self) -> None:
-        """See :class:`~neumap.tracking.ports.Worker`."""
         self._waiting.clear()
         if self._under_way is not None:
             self._under_way.cancel()

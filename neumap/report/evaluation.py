@@ -5,14 +5,14 @@ Nothing is aligned: an estimate is right when it is right in the map's own frame
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
 
 from neumap.arrays import FloatArray, IntArray
 from neumap.errors import ConfigError, DataError, MissingDependencyError
-from neumap.io.stamps import nearest, seconds
+from neumap.io.stamps import nearest, span
 from neumap.io.trajectories import poses_at
 from neumap.records import Trajectory
 
@@ -71,7 +71,7 @@ class Evaluation:
 
 
 def evaluate(estimate: Trajectory, truth: Trajectory, queries: int | None = None) -> Evaluation:
-    """Compares an estimated trajectory with the truth, which is interpolated at the estimate's stamps.
+    """Compare an estimated trajectory with the truth, which is interpolated at the estimate's stamps.
 
     ``queries`` is the number of images that were to be localized. Raises :class:`~neumap.errors.DataError` where
     no estimate has a true pose at its time, :class:`~neumap.errors.ConfigError` for fewer queries than poses,
@@ -85,20 +85,23 @@ def evaluate(estimate: Trajectory, truth: Trajectory, queries: int | None = None
     true_poses, known = poses_at(truth, estimate.stamps_ns)
     count = int(known.sum())
     if count == 0:
-        raise DataError(
-            f"none of the {len(estimate)} estimated poses has a true pose at its time: {_spans(estimate, truth)}"
-        )
+        why = "one of the two is empty"
+        if len(estimate) and len(truth):
+            spans = f"they are {span(estimate.stamps_ns)}, the truth {span(truth.stamps_ns)}"
+            why = f"{spans}; are they of the same recording and clock?"
+        raise DataError(f"none of the {len(estimate)} estimated poses has a true pose at its time: {why}")
     if queries is not None and queries < count:
         raise ConfigError(f"{queries} query images cannot have {count} estimated poses: give the number of all queries")
     estimate_known = Trajectory(estimate.stamps_ns[known], estimate.map_from_camera[known])
     truth_known = Trajectory(estimate.stamps_ns[known], true_poses[known])
 
+    paths = tuple(PosePath3D(poses_se3=list(t.map_from_camera)) for t in (truth_known, estimate_known))
+
     def errors(relation: Any) -> tuple[FloatArray, Statistics]:
         metric = APE(relation)
-        pair = [PosePath3D(poses_se3=list(t.map_from_camera)) for t in (truth_known, estimate_known)]
-        metric.process_data(tuple(pair))
+        metric.process_data(paths)
         values = metric.get_all_statistics()
-        statistics = Statistics(*(float(values[name]) for name in ("median", "mean", "rmse", "max")))
+        statistics = Statistics(*(float(values[field.name]) for field in fields(Statistics)))
         return np.asarray(metric.error, dtype=np.float64), statistics
 
     translation_m, translation = errors(PoseRelation.translation_part)
@@ -121,7 +124,7 @@ def evaluate(estimate: Trajectory, truth: Trajectory, queries: int | None = None
 
 
 def count_queries(image_stamps_ns: IntArray, estimate: Trajectory, truth: Trajectory) -> int:
-    """The number of query images whose true pose is known, for :func:`evaluate`.
+    """Count the query images whose true pose is known, for :func:`evaluate`.
 
     Raises :class:`~neumap.errors.DataError` where estimated poses are not of these images (within 1 ms).
     """
@@ -136,18 +139,8 @@ def count_queries(image_stamps_ns: IntArray, estimate: Trajectory, truth: Trajec
     return int(known.sum())
 
 
-def _spans(estimate: Trajectory, truth: Trajectory) -> str:
-    if len(estimate) == 0 or len(truth) == 0:
-        return "one of the two is empty"
-    a, b = estimate.stamps_ns, truth.stamps_ns
-    return (
-        f"they are from {seconds(a[0])} s to {seconds(a[-1])} s, the truth from {seconds(b[0])} s to "
-        f"{seconds(b[-1])} s; are they of the same recording and clock?"
-    )
-
-
 def as_dict(evaluation: Evaluation) -> dict[str, object]:
-    """The numbers of an evaluation for JSON: metres, degrees, shares from 0 to 1; null where not known."""
+    """Tell the numbers of an evaluation for JSON: metres, degrees, shares from 0 to 1; null where not known."""
     return {
         "poses": evaluation.poses,
         "without_truth": evaluation.without_truth,
@@ -161,7 +154,7 @@ def as_dict(evaluation: Evaluation) -> dict[str, object]:
 
 
 def as_text(evaluation: Evaluation) -> str:
-    """The numbers of an evaluation as a small table to read."""
+    """Write the numbers of an evaluation as a small table."""
     poses, queries, localized = evaluation.poses, evaluation.queries, evaluation.localized
     cm = {name: 100 * value for name, value in vars(evaluation.translation).items()}
     lines = [

@@ -2,49 +2,29 @@
 
 from __future__ import annotations
 
-import io
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from neumap.errors import ConfigError, MissingDependencyError
-from neumap.io.files import PathLike, write_atomically
+from neumap.io.files import PathLike
 from neumap.report.evaluation import Evaluation
-
-FORMATS = ("png", "pdf", "svg", "jpg")
+from neumap.report.pictures import draw_pairs, picture
 
 
 def save_plot(evaluation: Evaluation, path: PathLike) -> None:
-    """Draws the poses from above, coloured by their error, and the shares within any error; the suffix is the format.
+    """Draw the poses from above, coloured by their error, and the shares within any error.
 
-    Raises :class:`~neumap.errors.ConfigError` for a suffix other than .png, .pdf, .svg and .jpg,
-    :class:`~neumap.errors.MissingDependencyError` without matplotlib.
+    Raises as :func:`~neumap.report.pictures.picture` does.
     """
-    path = Path(path)
-    kind = path.suffix[1:].lower()
-    if kind not in FORMATS:
-        raise ConfigError(f"cannot draw to {path}: end its name in one of .{', .'.join(FORMATS)}")
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise MissingDependencyError("drawing needs matplotlib: pip install 'neumap[plots]'") from None
-    # no pyplot: it would choose a backend for the whole process
-    figure = Figure(figsize=(11.0, 5.0), layout="constrained")
-    canvas = FigureCanvasAgg(figure)
-    above, shares = figure.subplots(1, 2)
-    _draw_above(figure, above, evaluation)
-    _draw_shares(shares, evaluation)
-    buffer = io.BytesIO()
-    canvas.print_figure(buffer, format=kind, dpi=120)
-    write_atomically(path, buffer.getvalue())
+    with picture(path, 11.0, 5.0) as figure:
+        above, shares = figure.subplots(1, 2)
+        _draw_above(figure, above, evaluation)
+        _draw_shares(shares, evaluation)
 
 
 def _draw_above(figure: Any, axes: Any, evaluation: Evaluation) -> None:
     truth, estimate = (t.map_from_camera[:, :2, 3] for t in (evaluation.truth, evaluation.estimate))
-    pairs = np.stack([truth, estimate, np.full_like(truth, np.nan)], axis=1).reshape(-1, 2)
-    axes.plot(pairs[:, 0], pairs[:, 1], color="0.85", linewidth=0.8, zorder=1)
+    draw_pairs(axes, truth, estimate, color="0.85", linewidth=0.8, zorder=1)
     axes.plot(truth[:, 0], truth[:, 1], "o", color="0.65", markersize=4, label="truth", zorder=2)
     # one pose that is far off would make all others look alike
     centimetres = 100 * evaluation.translation_m

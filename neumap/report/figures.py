@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import cv2
@@ -12,10 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from neumap.arrays import FloatArray, ImageArray
-from neumap.errors import ConfigError, MissingDependencyError
-from neumap.io.files import PathLike, write_atomically
+from neumap.io.files import PathLike
 from neumap.records import PoseEstimate
-from neumap.report.evaluation_plot import FORMATS
+from neumap.report.pictures import draw_pairs, picture
 
 _MAPPING, _TRUTH, _ESTIMATE, _SPREAD, _WRONG = "#9a9a9a", "#1b7837", "#c51b1b", "#e08214", "#7b3294"
 _MOST_IMAGES = 4
@@ -45,61 +42,44 @@ def draw_report(
     one by one where there are as many; otherwise it is drawn as a path only. ``landmarks`` (K, 3) in the map frame.
     Images are (H, W) grey or (H, W, 3) BGR uint8.
 
-    The suffix of ``path`` is the format. Raises :class:`~neumap.errors.ConfigError` for one other than .png, .pdf,
-    .svg and .jpg, :class:`~neumap.errors.MissingDependencyError` without matplotlib and
-    :class:`~neumap.errors.DataError` where the folder does not exist.
+    Raises as :func:`~neumap.report.pictures.picture` does.
     """
-    kind = Path(path).suffix[1:].lower()
-    if kind not in FORMATS:
-        raise ConfigError(f"cannot draw to {path}: end its name in one of .{', .'.join(FORMATS)}")
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise MissingDependencyError("drawing needs matplotlib: pip install 'neumap[plots]'") from None
     shown = _choose(queries)
-    found = [e for e in estimates if e.map_from_camera is not None]
-    poses = np.array([e.map_from_camera for e in found], dtype=np.float64).reshape(-1, 4, 4)
+    poses = _poses_of(estimates)
     low, high = _extent(mapping_poses, poses if truth is None else truth, landmarks)
+    extent = float((high - low).max())
     aspect = float((high[1] - low[1]) / (high[0] - low[0]))
     map_height = float(np.clip(_MAP_WIDTH * aspect, 3.5, 7.5))
-    map_width = min(_MAP_WIDTH, map_height / aspect)
     row = _IMAGE_ROW if shown else 0.0
-    height = 0.6 + map_height + 0.65 + row
-    figure = Figure(figsize=(_WIDTH, height), dpi=110, facecolor="white")
-    canvas = FigureCanvasAgg(figure)
-    figure.text(
-        0.5, 1 - 0.3 / height, title, fontsize=14, fontweight="bold", ha="center", va="center", parse_math=False
-    )
-
-    def axes_at(left: float, bottom: float, width: float, tall: float) -> Any:
-        return figure.add_axes((left / _WIDTH, bottom / height, width / _WIDTH, tall / height))
-
-    axes = axes_at(0.8, row + 0.65, map_width, map_height)
-    axes.set_xlim(low[0], high[0])
-    axes.set_ylim(low[1], high[1])
-    _draw_landmarks(axes, landmarks)
-    _draw_paths(axes, mapping_poses, truth, estimates)
-    _draw_ellipses(axes, found, float((high - low).max()))
-    _draw_estimates(axes, poses, len(estimates), float((high - low).max()))
-    _finish_map(axes)
-    cell = (_WIDTH - 0.3) / max(3, len(shown))
-    for k, (image, estimate) in enumerate(shown):
-        _draw_query(axes_at(0.2 + k * cell, 0.15, cell - 0.1, row - 0.45), image, estimate)
-    buffer = io.BytesIO()
-    canvas.print_figure(buffer, format=kind)
-    write_atomically(path, buffer.getvalue())
+    with picture(path, _WIDTH, 1.0 + map_height + row) as figure:
+        figure.suptitle(title, fontsize=14, fontweight="bold", parse_math=False)
+        columns = max(3, len(shown))
+        grid = figure.add_gridspec(2 if shown else 1, columns, height_ratios=(map_height, row) if shown else None)
+        axes = figure.add_subplot(grid[0, :])
+        axes.set_xlim(low[0], high[0])
+        axes.set_ylim(low[1], high[1])
+        _draw_landmarks(axes, landmarks)
+        _draw_paths(axes, mapping_poses, truth, estimates)
+        _draw_ellipses(axes, estimates, extent)
+        _draw_estimates(axes, poses, len(estimates), extent)
+        _finish_map(axes)
+        for column, (image, estimate) in enumerate(shown):
+            _draw_query(figure.add_subplot(grid[1, column]), image, estimate)
 
 
 def covariance_ellipse(covariance: FloatArray) -> tuple[float, float, float]:
-    """Full width and height in metres and turn in degrees of the 90 % ellipse of x and y of a 6x6 covariance."""
+    """Return width and height in metres and turn in degrees of the 90 % ellipse of x and y of a 6x6 covariance."""
     values, vectors = np.linalg.eigh(covariance[:2, :2])
     minor, major = 2 * _ELLIPSE_90 * np.sqrt(np.maximum(values, 0))
     return float(major), float(minor), float(np.degrees(np.arctan2(vectors[1, 1], vectors[0, 1])))
 
 
+def _poses_of(estimates: Sequence[PoseEstimate]) -> FloatArray:
+    return np.array([e.map_from_camera for e in estimates if e.localized], dtype=np.float64).reshape(-1, 4, 4)
+
+
 def _choose(queries: Sequence[tuple[ImageArray, PoseEstimate]]) -> list[tuple[ImageArray, PoseEstimate]]:
-    """At most four, spread over all; the last is one that was lost, if there is any."""
+    """Choose at most four, spread over all; the last is one that was lost, if there is any."""
     lost = [query for query in queries if not query[1].localized][:1]
     found = [query for query in queries if query[1].localized]
     room = min(len(found), _MOST_IMAGES - len(lost))
@@ -110,7 +90,7 @@ def _choose(queries: Sequence[tuple[ImageArray, PoseEstimate]]) -> list[tuple[Im
 def _extent(
     mapping_poses: FloatArray, query_poses: FloatArray, landmarks: npt.NDArray[np.floating]
 ) -> tuple[FloatArray, FloatArray]:
-    """The corners (2,), (2,) of the area to draw: all poses, and the landmarks but for stray ones, with a margin."""
+    """Find the corners (2,), (2,) of the area to draw: all poses, and all but stray landmarks, with a margin."""
     points = [mapping_poses[:, :2, 3], query_poses[:, :2, 3]]
     if len(landmarks):
         points.append(np.percentile(landmarks[:, :2].astype(np.float64), (0.5, 99.5), axis=0))
@@ -139,18 +119,11 @@ def _draw_paths(
 
 
 def _draw_estimates(axes: Any, poses: FloatArray, asked: int, extent: float) -> None:
-    """A dot and a short line in the viewing direction for each pose (N, 4, 4)."""
-    axes.scatter(
-        *poses[:, :2, 3].T,
-        s=11,
-        c=_ESTIMATE,
-        linewidths=0,
-        label=f"estimates ({len(poses)} of {asked} localized)",
-        zorder=6,
-    )
+    """Draw a dot and a short line in the viewing direction for each pose (N, 4, 4)."""
+    label = f"estimates ({len(poses)} of {asked} localized)"
+    axes.scatter(*poses[:, :2, 3].T, s=11, c=_ESTIMATE, linewidths=0, label=label, zorder=6)
     heading = poses[:, :2, 2] / np.maximum(np.linalg.norm(poses[:, :2, 2], axis=1, keepdims=True), 1e-9)
-    ends = np.stack([poses[:, :2, 3], poses[:, :2, 3] + 0.018 * extent * heading], axis=1)
-    _add_lines(axes, ends, color=_ESTIMATE, lw=1.0, zorder=6)
+    draw_pairs(axes, poses[:, :2, 3], poses[:, :2, 3] + 0.018 * extent * heading, color=_ESTIMATE, lw=1.0, zorder=6)
 
 
 def _finish_map(axes: Any) -> None:
@@ -170,35 +143,25 @@ def _finish_map(axes: Any) -> None:
 
 
 def _draw_errors(axes: Any, truth: FloatArray, estimates: Sequence[PoseEstimate]) -> None:
-    """Lines from each true position to its estimate, and crosses where an image was lost."""
-    pairs = [
-        (true[:2, 3], e.map_from_camera[:2, 3], float(np.linalg.norm(true[:3, 3] - e.map_from_camera[:3, 3])))
-        for true, e in zip(truth, estimates, strict=True)
-        if e.map_from_camera is not None
-    ]
-    if pairs:
-        median = float(np.median([error for _, _, error in pairs]))
+    """Draw lines from each true position to its estimate, and crosses where an image was lost."""
+    was_found = np.array([estimate.localized for estimate in estimates], dtype=np.bool_)
+    if was_found.any():
+        true, found = truth[was_found, :3, 3], _poses_of(estimates)[:, :3, 3]
+        median = float(np.median(np.linalg.norm(true - found, axis=1)))
         label = f"error (median {100 * median:.1f} cm)" if median < 1 else f"error (median {median:.2f} m)"
-        _add_lines(axes, np.array([(a, b) for a, b, _ in pairs]), color=_WRONG, lw=1.1, zorder=5, label=label)
-    lost = np.array([true[:2, 3] for true, e in zip(truth, estimates, strict=True) if not e.localized]).reshape(-1, 2)
+        draw_pairs(axes, true[:, :2], found[:, :2], color=_WRONG, lw=1.1, zorder=5, label=label)
+    lost = truth[~was_found, :2, 3]
     if len(lost):
         axes.scatter(*lost.T, marker="x", s=26, c="black", linewidths=1.1, label=f"lost ({len(lost)})", zorder=7)
 
 
-def _add_lines(axes: Any, ends: FloatArray, **style: Any) -> None:
-    """Line segments (N, 2, 2) as one artist."""
-    from matplotlib.collections import LineCollection
-
-    axes.add_collection(LineCollection(list(ends), **style))
-
-
-def _draw_ellipses(axes: Any, found: Sequence[PoseEstimate], extent: float) -> None:
-    """The 90 % ellipses of x and y, all magnified by one round factor where they are too small to see."""
+def _draw_ellipses(axes: Any, estimates: Sequence[PoseEstimate], extent: float) -> None:
+    """Draw the 90 % ellipses of x and y, all magnified by one round factor where they are too small to see."""
     from matplotlib.patches import Ellipse
 
     shapes = [
         (e.map_from_camera[:2, 3], covariance_ellipse(e.covariance))
-        for e in found
+        for e in estimates
         if e.map_from_camera is not None and e.covariance is not None and np.isfinite(e.covariance).all()
     ]
     if not shapes:
@@ -207,27 +170,20 @@ def _draw_ellipses(axes: Any, found: Sequence[PoseEstimate], extent: float) -> N
     wanted = _SMALLEST_ELLIPSE * extent / max(typical, 1e-9)
     factor = next((m for m in _MAGNIFICATIONS if m >= wanted), _MAGNIFICATIONS[-1])
     label = "90 % ellipse of x, y" + (f" (enlarged {factor}x)" if factor > 1 else "")
-    for centre, (major, minor, turn) in shapes:
+    style = {"color": _SPREAD, "alpha": 0.35, "linewidth": 0.8, "zorder": 4}
+    for index, (centre, (major, minor, turn)) in enumerate(shapes):
         ellipse = Ellipse(
-            (float(centre[0]), float(centre[1])),
-            factor * major,
-            factor * minor,
-            angle=turn,
-            fill=True,
-            zorder=4,
-            label=label,
+            tuple(centre), factor * major, factor * minor, angle=turn, label="_" if index else label, **style
         )
-        ellipse.set(facecolor=_SPREAD, edgecolor=_SPREAD, alpha=0.35, linewidth=0.8)
         axes.add_patch(ellipse)
-        label = "_"
 
 
 def _draw_query(axes: Any, image: ImageArray, estimate: PoseEstimate) -> None:
-    picture = cv2.cvtColor(image, cv2.COLOR_BGR2RGB if image.ndim == 3 else cv2.COLOR_GRAY2RGB)
+    pixels = cv2.cvtColor(image, cv2.COLOR_BGR2RGB if image.ndim == 3 else cv2.COLOR_GRAY2RGB)
     if not estimate.localized:
         # paler, so that it is told from the others at a glance
-        picture = cv2.addWeighted(picture, 0.6, np.full_like(picture, 255), 0.4, 0)
-    axes.imshow(picture, interpolation="antialiased")
+        pixels = cv2.addWeighted(pixels, 0.6, np.full_like(pixels, 255), 0.4, 0)
+    axes.imshow(pixels, interpolation="antialiased")
     axes.set_xticks([])
     axes.set_yticks([])
     colour = _TRUTH if estimate.localized else _ESTIMATE
@@ -236,17 +192,13 @@ def _draw_query(axes: Any, image: ImageArray, estimate: PoseEstimate) -> None:
     if estimate.localized:
         points = estimate.keypoints_px
         axes.scatter(points[:, 0], points[:, 1], s=5, facecolors="none", edgecolors="#28e05a", linewidths=0.6)
-        text = f"{estimate.inliers} inliers, {estimate.reprojection_error_px:.1f} px{_sigma(estimate)}"
+        text = f"{estimate.inliers} inliers, {estimate.reprojection_error_px:.1f} px"
+        if estimate.covariance is not None:
+            # the standard deviation of the position, as the estimate itself states it
+            text += f", σ {100 * float(np.sqrt(np.trace(estimate.covariance[:3, :3]))):.1f} cm"
     else:
         text = f"LOST: {estimate.reason}"
     height, width = image.shape[:2]
     axes.set_xlim(-0.5, width - 0.5)
     axes.set_ylim(height - 0.5, -0.5)
     axes.set_title(text if len(text) <= 46 else text[:45] + "…", fontsize=9, color=colour, pad=4, parse_math=False)
-
-
-def _sigma(estimate: PoseEstimate) -> str:
-    """The standard deviation of the position, as the estimate itself states it."""
-    if estimate.covariance is None:
-        return ""
-    return f", σ {100 * float(np.sqrt(np.trace(estimate.covariance[:3, :3]))):.1f} cm"

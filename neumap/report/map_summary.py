@@ -2,36 +2,34 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors import safe_open
 
 from neumap.io.files import PathLike
-from neumap.maps.map_file import HEADER_KEY
+from neumap.maps.map_file import VERSION
 from neumap.maps.neural_map import ExpectedAccuracy, NeuralMap
 
-# fewer images than these say little, and leave the covariance as it was
-FEW_IMAGES = 8
-_LISTED_VOXELS = 12
-# its cell and its offset
-_BYTES_OF_A_VOXEL = 16
+# _FEW_IMAGES: fewer set aside say little, and leave the covariance as it was.
+_FEW_IMAGES = 8
+# _LISTED_VOXELS: whose landmarks are told in a line. _BYTES_OF_A_VOXEL: in the file, its cell and its offset.
+_LISTED_VOXELS, _BYTES_OF_A_VOXEL = 12, 16
 
 
 def as_dict(neural_map: NeuralMap, path: PathLike) -> dict[str, Any]:
-    """The content of a map that was loaded from ``path``, for JSON: metres, degrees, shares from 0 to 1, null where
-    not known."""
+    """Tell what is in a map that was loaded from ``path``, for JSON: metres, degrees, shares from 0 to 1, null where
+    not known.
+    """
     m = neural_map
     deviations = np.linalg.norm(m.drift.deviations.reshape(-1, 2, 3), axis=2)
     largest_m, largest_rad = deviations.max(axis=0) if len(deviations) else (0.0, 0.0)
     low, high = m.bounds
     return {
         "id": m.map_id,
-        "format_version": _version(path),
+        "format_version": VERSION,
         "decoder": m.decoder,
         "frame_id": m.frame_id,
         "size_bytes": Path(path).stat().st_size,
@@ -43,7 +41,7 @@ def as_dict(neural_map: NeuralMap, path: PathLike) -> dict[str, Any]:
         "landmarks_per_voxel": np.diff(m.landmarks.offsets).tolist(),
         "voxel": voxel_dicts(m),
         "bounds": {"low": low.tolist(), "high": high.tolist()},
-        "features": asdict(m.features),
+        "features": {"extractor": m.features.extractor, **asdict(m.features)},
         "calibration": asdict(m.calibration),
         "drift": {
             "samples": len(m.drift.poses),
@@ -57,7 +55,7 @@ def as_dict(neural_map: NeuralMap, path: PathLike) -> dict[str, Any]:
 
 
 def voxel_dicts(neural_map: NeuralMap) -> list[dict[str, Any]]:
-    """Each voxel's corners in metres in the map frame, its landmarks, and what they and the voxel take in the file."""
+    """Tell of each voxel its corners in metres in the map frame, its landmarks, and the bytes it takes in the file."""
     codes, grid = neural_map.landmarks, neural_map.grid
     each = codes.descriptors.shape[1] + codes.coarse.shape[1] + 3 * codes.anchor_bits / 8
     return [
@@ -72,7 +70,7 @@ def voxel_dicts(neural_map: NeuralMap) -> list[dict[str, Any]]:
 
 
 def voxels_text(neural_map: NeuralMap) -> str:
-    """A table of the voxels to read."""
+    """Write a table of the voxels."""
     rows: list[tuple[str, ...]] = [("voxel", "x, m", "y, m", "z, m", "landmarks", "size")]
     for number, voxel in enumerate(voxel_dicts(neural_map)):
         spans = [f"{low:.2f} to {high:.2f}" for low, high in zip(voxel["low"], voxel["high"], strict=True)]
@@ -82,17 +80,17 @@ def voxels_text(neural_map: NeuralMap) -> str:
 
 
 def report_text(rows: Iterable[tuple[str, str]]) -> str:
-    """What a verb reports: a name and a text a line."""
-    return "\n".join(f"{name:<10}{text}" for name, text in rows)
+    """Write a name and a text a line."""
+    return "\n".join(f"{name:<12}{text}" for name, text in rows)
 
 
 def as_text(neural_map: NeuralMap, path: PathLike) -> str:
-    """The same to read."""
+    """Write what is in a map that was loaded from ``path``, to read."""
     info = as_dict(neural_map, path)
     low, high = info["bounds"]["low"], info["bounds"]["high"]
     per_voxel = info["landmarks_per_voxel"]
     listed = ", ".join(map(str, per_voxel[:_LISTED_VOXELS])) + (", ..." if len(per_voxel) > _LISTED_VOXELS else "")
-    drift, calibration = info["drift"], info["calibration"]
+    drift = info["drift"]
     rows = [
         ("map", f"{path}, {size_text(info['size_bytes'])}, format {info['format_version']}"),
         ("id", info["id"]),
@@ -102,19 +100,23 @@ def as_text(neural_map: NeuralMap, path: PathLike) -> str:
         ("voxels", f"{info['voxels']} of {info['voxel_size_m']:g} m"),
         ("landmarks", f"{info['landmarks']}" + (f" ({listed} a voxel)" if len(per_voxel) > 1 else "")),
         ("bounds", ", ".join(f"{axis} {a:.2f} to {b:.2f} m" for axis, a, b in zip("xyz", low, high, strict=True))),
-        ("features", ", ".join(f"{name} {value:g}" for name, value in info["features"].items())),
-        ("covariance", ", ".join(f"{name} {value:g}" for name, value in calibration.items())),
+        ("features", ", ".join([neural_map.features.extractor, *_numbers(asdict(neural_map.features))])),
+        ("covariance", ", ".join(_numbers(info["calibration"]))),
         (
             "drift",
             f"{drift['samples']} viewpoints, at most {100 * drift['largest_m']:.1f} cm, {drift['largest_deg']:.2f} deg",
         ),
         ("expected", expected_text(neural_map.expected)),
     ]
-    return "\n".join(f"{name:<12}{text}" for name, text in rows)
+    return report_text(rows)
+
+
+def _numbers(values: Mapping[str, float]) -> list[str]:
+    return [f"{name} {value:g}" for name, value in values.items()]
 
 
 def expected_text(expected: ExpectedAccuracy) -> str:
-    """The accuracy that was measured while mapping, in a line."""
+    """Write the accuracy that was measured while mapping, in a line."""
     if not expected.images:
         return "not measured: fewer than 12 images, so none was set aside; the covariance is not calibrated"
     found = f"{expected.localized:.0%} of {expected.images} images localized"
@@ -124,16 +126,11 @@ def expected_text(expected: ExpectedAccuracy) -> str:
             f"within 5 cm, 5 deg {expected.within_5cm_5deg:.0%}; "
             f"within 25 cm, 10 deg {expected.within_25cm_10deg:.0%}; {found}"
         )
-    if expected.images < FEW_IMAGES:
+    if expected.images < _FEW_IMAGES:
         found += " (too few to rely on: the covariance is not calibrated)"
     return found
 
 
 def size_text(size_bytes: int) -> str:
-    """``98.2 KB`` or ``1.20 MB``, of 1000 bytes."""
+    """Write ``98.2 KB`` or ``1.20 MB``, of 1000 bytes."""
     return f"{size_bytes / 1e6:.2f} MB" if size_bytes >= 1_000_000 else f"{size_bytes / 1e3:.1f} KB"
-
-
-def _version(path: PathLike) -> int:
-    with safe_open(Path(path), framework="np") as file:
-        return int(json.loads(file.metadata()[HEADER_KEY])["version"])

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import io
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from neumap.arrays import FloatArray, IntArray
-from neumap.errors import MissingDependencyError
-from neumap.io.files import PathLike, write_atomically
+from neumap.io.files import PathLike
 from neumap.io.trajectories import poses_at
 from neumap.records import Trajectory
+from neumap.report.pictures import picture
 from neumap.report.replay_report import STATES, ReplayLog, Report
 
 COLOURS = {"UNINITIALIZED": "#bdbdbd", "TRACKING": "#1b7837", "DEGRADED": "#e08214", "LOST": "#c51b1b"}
@@ -20,25 +18,14 @@ GAP_NS = 1_000_000_000
 
 
 def draw_replay(path: PathLike, log: ReplayLog, result: Report, truth: Trajectory | None) -> None:
-    """Draws a replay into a PNG. Raises :class:`~neumap.errors.MissingDependencyError` without matplotlib."""
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise MissingDependencyError("drawing needs matplotlib: pip install 'neumap[plots]'") from None
-    # no pyplot: it would choose a backend for the whole process
-    figure = Figure(figsize=(12.0, 6.0), layout="constrained")
-    canvas = FigureCanvasAgg(figure)
-    grid = figure.add_gridspec(3, 2, width_ratios=(1.0, 1.2))
-    _draw_above(figure.add_subplot(grid[:, 0]), log, truth)
-    states = figure.add_subplot(grid[0, 1])
-    _draw_states(states, log)
-    _draw_errors(
-        figure.add_subplot(grid[1, 1], sharex=states), figure.add_subplot(grid[2, 1], sharex=states), log, result
-    )
-    buffer = io.BytesIO()
-    canvas.print_figure(buffer, format="png", dpi=110)
-    write_atomically(Path(path), buffer.getvalue())
+    """Draw a replay. Raises as :func:`~neumap.report.pictures.picture` does."""
+    with picture(path, 12.0, 6.0) as figure:
+        grid = figure.add_gridspec(3, 2, width_ratios=(1.0, 1.2))
+        _draw_above(figure.add_subplot(grid[:, 0]), log, truth)
+        states = figure.add_subplot(grid[0, 1])
+        _draw_states(states, log)
+        metres, degrees = (figure.add_subplot(grid[row, 1], sharex=states) for row in (1, 2))
+        _draw_errors(metres, degrees, log, result)
 
 
 def _draw_above(axes: Any, log: ReplayLog, truth: Trajectory | None) -> None:

@@ -28,10 +28,8 @@ class StatusLine:
     """One status message. ``latency_s`` is 0 where no image caused it."""
 
     time_ns: int
-    stamp_ns: int
     state: str
     reason: str
-    inliers: int
     latency_s: float
     processed: int
     dropped: int
@@ -92,16 +90,13 @@ class Report:
 
 
 def report(log: ReplayLog, truth: Trajectory | None = None, odometry: Trajectory | None = None) -> Report:
-    """The report of a replay; with accuracy where the ``truth``, poses of the base in the map, is given.
+    """Make the report of a replay; with accuracy where the ``truth``, poses of the base in the map, is given.
 
     ``odometry`` holds poses of the base in odom, to judge the published transform.
     """
     images = [line for line in log.statuses if line.latency_s > 0]
     latencies = [line.latency_s for line in images]
     first = int(log.published_ns[0]) if len(log.published_ns) else None
-    first_image = None
-    if first is not None:
-        first_image = sum(line.time_ns < first for line in images) + 1
     span_s = (log.end_ns - log.start_ns) * 1e-9
     return Report(
         duration_s=span_s,
@@ -109,7 +104,7 @@ def report(log: ReplayLog, truth: Trajectory | None = None, odometry: Trajectory
         images_dropped=max((line.dropped for line in log.statuses), default=0),
         poses=len(log.poses),
         first_fix_s=None if first is None or log.first_image_ns is None else (first - log.first_image_ns) * 1e-9,
-        first_fix_image=first_image,
+        first_fix_image=None if first is None else sum(line.time_ns < first for line in images) + 1,
         state_shares=_state_shares(log),
         update_hz=len(log.poses) / span_s if span_s > 0 else 0.0,
         latency_s=(float(np.median(latencies)), float(np.max(latencies))) if latencies else None,
@@ -121,7 +116,7 @@ def report(log: ReplayLog, truth: Trajectory | None = None, odometry: Trajectory
 
 
 def _state_shares(log: ReplayLog) -> dict[str, float]:
-    """The share of time in each state; the first status tells the state from the beginning on."""
+    """Measure the share of time in each state; the first status tells the state from the beginning on."""
     share = dict.fromkeys(STATES, 0.0)
     if not log.statuses:
         return share
@@ -169,7 +164,7 @@ def _median_and_95(values: FloatArray) -> tuple[float, float]:
 
 
 def as_dict(result: Report) -> dict[str, Any]:
-    """The numbers for JSON."""
+    """Tell the numbers for JSON."""
     content = dict(vars(result))
     if result.accuracy is not None:
         content["accuracy"] = dict(vars(result.accuracy)) | {"poses": evaluation_dict(result.accuracy.poses)}
@@ -177,7 +172,7 @@ def as_dict(result: Report) -> dict[str, Any]:
 
 
 def as_text(result: Report) -> str:
-    """The numbers to read."""
+    """Write the numbers to read."""
     r = result
     first = (
         "never" if r.first_fix_s is None else f"{r.first_fix_s:.2f} s after the first image (image {r.first_fix_image})"
@@ -208,7 +203,7 @@ def as_text(result: Report) -> str:
 
 
 def status_lines(log: ReplayLog) -> str:
-    """The states as they changed, one on a line: time, state, reason."""
+    """Write the states as they changed, one on a line: time, state, reason."""
     lines, last = [], ("", "")
     for line in log.statuses:
         if (line.state, line.reason) != last:

@@ -52,19 +52,6 @@ class _Image:
     read_image: Callable[[], ImageArray]
 
 
-@dataclass
-class _OnTheWay:
-    """Images that came: the ``newest`` that waits, the stamps of the newest that came and of the newest taken into
-    work, and whether that one is ``busy``, since when.
-    """
-
-    newest: _Image | None = None
-    newest_ns: int | None = None
-    taken_ns: int | None = None
-    busy: bool = False
-    busy_since_ns: int = 0
-
-
 class Session:
     """One localizer between configure and cleanup. ``settings`` is asked anew each time, for parameters may change."""
 
@@ -77,52 +64,31 @@ class Session:
         worker: Worker,
         outputs: Outputs,
     ) -> None:
-        self._map, self._settings = opened, settings
+        self.map, self._settings = opened, settings
         self._clock, self._transforms, self._worker, self._outputs = clock, transforms, worker, outputs
         self._requests = Relocalization(clock)
-        self._active = False
+        self.active = False
         self._camera: Camera | str = "no camera_info yet"
         self._loading: Callable[[LoadAnswer], None] | None = None
         self._guard = LapGuard()
         self._warned_ns: int | None = None
-        self._latency_s = 0.0
+        self.latency_s = 0.0
         self.images_processed = self.images_dropped = 0
         # results that are on their way when everything starts over belong to the generation before
         self._generation = 0
-        self._track = Track(reason="not active")
-        self._images = _OnTheWay()
+        self.track = Track(reason="not active")
+        self._newest: _Image | None = None
+        self._intake = Intake()
         self._report_map()
-
-    # --- what is known ------------------------------------------------------------
-
-    @property
-    def active(self) -> bool:
-        """Whether images are searched."""
-        return self._active
-
-    @property
-    def track(self) -> Track:
-        """What is believed at present."""
-        return self._track
-
-    @property
-    def map(self) -> OpenMap:
-        """The map in use."""
-        return self._map
 
     @property
     def map_id(self) -> str:
         """The id of the map in use."""
-        return self._map.map.map_id
+        return self.map.map.map_id
 
     def status(self) -> LocalizerStatus:
         """Return the status as of now."""
         return self._status_of(self._clock.now_ns(), None, 0.0)
-
-    @property
-    def latency_s(self) -> float:
-        """Seconds from the stamp of the last image that was looked at to its verdict; 0 before the first."""
-        return self._latency_s
 
     # --- from the lifecycle ---------------------------------------------------------
 
@@ -130,11 +96,11 @@ class Session:
         """Start: from now on images are searched."""
         settings = self._settings()
         self._worker.start()
-        self._active = True
+        self.active = True
         topic = "image/compressed" if settings.image_transport == "compressed" else "image"
         self._forget(f"no image on '{topic}' yet")
         self.images_processed = self.images_dropped = 0
-        self._latency_s = 0.0
+        self.latency_s = 0.0
         if settings.set_initial_pose:
             x, y, z = settings.initial_pose_x, settings.initial_pose_y, settings.initial_pose_z
             self.claim(planar_claim(settings.global_frame_id, x, y, z, settings.initial_pose_yaw))
@@ -145,9 +111,9 @@ class Session:
         if self._loading is not None:
             self._loaded(self._loading, "", DataError(DEACTIVATED), 0.0)
         self._requests.abandon(DEACTIVATED, self.map_id)
-        if self._active:
+        if self.active:
             self._worker.stop()
-        self._active = False
+        self.active = False
         self._forget("not active")
 
     # --- events ------------------------------------------------------------------------
@@ -164,31 +130,31 @@ class Session:
 
         ``frame_id`` is that of the camera's optical frame, as the image's header has it.
         """
-        if not self._active:
+        if not self.active:
             return
-        if self._images.newest is not None:
+        if self._newest is not None:
             self.images_dropped += 1
-        self._images.newest = _Image(stamp_ns, frame_id, read_image)
+        self._newest = _Image(stamp_ns, frame_id, read_image)
         self._next_image()
 
     def claim(self, claimed: PoseClaim) -> None:
         """Take a pose that somebody claims for now, to be checked against the next image."""
-        if not self._active:
+        if not self.active:
             self._outputs.log("warning", "initial pose ignored: the localizer is not active")
             return
         try:
             prior = self._prior(claimed)
         except DataError as error:
             refusal = f"initial pose refused: {error}"
-            self._track = replace(self._track, reason=refusal)
+            self.track = replace(self.track, reason=refusal)
             self._outputs.log("warning", refusal)
         else:
-            self._track = claim(self._track, prior, self._images.taken_ns)
+            self.track = claim(self.track, prior, self._intake.taken_ns)
         self._publish_status()
 
     def relocalize(self, request: RelocalizeRequest, done: Callable[[RelocalizeAnswer], None]) -> None:
         """Search the whole map in images that come from now on; ``done`` is called once, with the answer."""
-        reason, prior = "" if self._active else "the localizer is not active", None
+        reason, prior = "" if self.active else "the localizer is not active", None
         timeout_s = request.timeout_s or self._settings().relocalize_timeout
         if not reason and request.prior is not None:
             try:
@@ -200,7 +166,7 @@ class Session:
         if reason:
             done(RelocalizeAnswer(None, reason, self.map_id))
         else:
-            self._requests.begin(prior, self._images.taken_ns, timeout_s, lambda: self.map_id, done)
+            self._requests.begin(prior, self._intake.taken_ns, timeout_s, lambda: self.map_id, done)
 
     def load_map(self, path: str, done: Callable[[LoadAnswer], None]) -> None:
         """Load another map and use it; ``done`` is called once. Where it cannot be loaded the old one stays."""
@@ -208,7 +174,7 @@ class Session:
             done(LoadAnswer(False, "another map is being loaded", self.map_id, path))
             return
         self._loading = done
-        if self._active:
+        if self.active:
             self._worker.submit(partial(open_map, path), partial(self._loaded, done, path))
             return
         result: OpenMap | Exception
@@ -220,67 +186,65 @@ class Session:
 
     def use(self, opened: OpenMap) -> None:
         """Switch to another map: nothing that was found in the old one counts any more."""
-        self._map = opened
+        self.map = opened
         self._report_map()
         self.start_over("a new map was loaded")
 
     def start_over(self, reason: str) -> None:
         """Forget where the robot is, and what is in work."""
-        if self._active:
+        if self.active:
             self._forget(reason)
             self._publish_status()
 
     def time_jumped_back(self) -> None:
         """Forget what belongs to a time that is yet to come."""
-        if self._images.newest_ns is not None:
-            self._guard.begin(self._images.newest_ns)
+        if self._intake.newest_ns is not None:
+            self._guard.begin(self._intake.newest_ns)
         self._transforms.time_jumped_back()
         self._warned_ns = None
-        if self._active:
+        if self.active:
             self._outputs.log("warning", "time jumped back: starting over")
             self.start_over("time jumped back")
 
     def tick(self) -> None:
         """Let time pass: to be called at ``tf_publish_rate`` while active."""
-        if not self._active:
+        if not self.active:
             return
-        settings, track = self._settings(), self._track
+        settings, track = self._settings(), self.track
         odom = self._transforms.odom_from_base() if track.state is State.DEGRADED else None
-        images = self._images
-        intake = Intake(images.newest_ns, images.taken_ns if images.busy else None, images.busy_since_ns)
-        self._set_track(wait(track, self._clock.now_ns(), odom, settings, intake))
+        self._set_track(wait(track, self._clock.now_ns(), odom, settings, self._intake))
         self._publish_transform(settings)
 
     # --- images ------------------------------------------------------------------------
 
     def _next_image(self) -> None:
         """Take on the newest image, if none is in work."""
-        image = self._images.newest
-        if self._images.busy or image is None:
+        image = self._newest
+        if self._intake.busy or image is None:
             return
-        self._images.newest = None
+        self._newest = None
         now_ns, settings = self._clock.now_ns(), self._settings()
         refusal = self._refusal(image.stamp_ns, now_ns)
         if refusal:
             self._drop(refusal, now_ns)
             return
-        self._images.newest_ns = image.stamp_ns
-        rate, taken_ns = settings.max_image_rate, self._images.taken_ns
+        rate, taken_ns = settings.max_image_rate, self._intake.taken_ns
+        self._intake = replace(self._intake, newest_ns=image.stamp_ns)
         too_early = taken_ns is not None and rate > 0 and (image.stamp_ns - taken_ns) * 1e-9 < RATE_SLACK / rate
         if too_early and not self._requests.pending:
             return
-        self._images.taken_ns = image.stamp_ns
+        self._intake = replace(self._intake, taken_ns=image.stamp_ns)
         if isinstance(self._camera, str):
             self._conclude(Seen(image.stamp_ns, None, self._camera), None)
             return
-        self._images.busy, self._images.busy_since_ns = True, now_ns
+        self._intake = replace(self._intake, since_ns=now_ns)
         frame_id = (settings.camera_frame_id or image.frame_id).lstrip("/")
         frame = Frame(str(image.stamp_ns), image.stamp_ns, self._camera, image.read_image, frame_id=frame_id)
-        asked = self._requests.pending or self._track.prior is not None
-        prior = self._requests.prior or self._track.prior
-        where = where_to_search(self._track, prior, asked, frame_id, now_ns, self._transforms, settings)
-        self._outputs.searched(image.stamp_ns, self._map.map.grid, voxels_near(self._map.map, where.first))
-        self._worker.submit(partial(inspect, self._map, frame, where), partial(self._found, self._generation, frame))
+        asked = self._requests.pending or self.track.prior is not None
+        prior = self._requests.prior or self.track.prior
+        where = where_to_search(self.track, prior, asked, frame_id, now_ns, self._transforms, settings)
+        self._outputs.searched(image.stamp_ns, self.map.map.grid, voxels_near(self.map.map, where.first))
+        self._worker.submit(partial(inspect, self.map, frame, where), partial(self._found, self._generation, frame))
 
     def _refusal(self, stamp_ns: int, now_ns: int) -> str:
         """Why an image of this stamp is not looked at; empty if it is."""
@@ -289,7 +253,7 @@ class Session:
         ahead_s = (stamp_ns - now_ns) * 1e-9
         if abs(ahead_s) > OTHER_CLOCK_S:
             return f"the images are stamped {ahead_s:+.0f} s from this clock: is use_sim_time right?"
-        if self._images.taken_ns is not None and stamp_ns <= self._images.taken_ns:
+        if self._intake.taken_ns is not None and stamp_ns <= self._intake.taken_ns:
             return "its stamp is not after that of the image before"
         return ""
 
@@ -298,8 +262,8 @@ class Session:
         if self._warned_ns is None or (now_ns - self._warned_ns) * 1e-9 >= WARN_EVERY_S:
             self._warned_ns = now_ns
             self._outputs.log("warning", f"image dropped: {refusal}")
-        if self._track.image_ns is None:
-            self._set_track(replace(self._track, reason=refusal))
+        if self.track.image_ns is None:
+            self._set_track(replace(self.track, reason=refusal))
 
     def _found(self, generation: int, frame: Frame, finding: Finding | Exception, cost_s: float) -> None:
         """The worker is done with an image, which cost it ``cost_s`` seconds."""
@@ -333,7 +297,7 @@ class Session:
         def fix(estimate: PoseEstimate | None) -> Fix | None:
             if estimate is None or estimate.map_from_camera is None or estimate.covariance is None:
                 return None
-            sure = self._map.is_sure(estimate.evidence)
+            sure = self.map.is_sure(estimate.evidence)
             return fix_of(estimate.map_from_camera, estimate.covariance, stamp_ns, *at, sure)
 
         at = robot.base_from_camera, robot.odom_from_base
@@ -350,16 +314,16 @@ class Session:
         the track only, not for those who ask.
         """
         settings = self._settings()
-        says = settled(self._track.prior, seen.fix, seen.near, settings) or by_track
-        track = see(self._track, seen.stamp_ns, says, seen.reason, settings)
+        says = settled(self.track.prior, seen.fix, seen.near, settings) or by_track
+        track = see(self.track, seen.stamp_ns, says, seen.reason, settings)
         track = self._requests.see(seen, self.map_id, settings) or track
         self._set_track(track, publish=False)
         if track.believed and track.fix is not None:
             self._outputs.pose(track.fix)
             self._publish_transform(settings)
-        self._latency_s = (self._clock.now_ns() - seen.stamp_ns) * 1e-9
-        self._outputs.status(self._status_of(seen.stamp_ns, finding, self._latency_s))
-        self._images.busy = False
+        self.latency_s = (self._clock.now_ns() - seen.stamp_ns) * 1e-9
+        self._outputs.status(self._status_of(seen.stamp_ns, finding, self.latency_s))
+        self._intake = replace(self._intake, since_ns=None)
         self._next_image()
 
     # --- the rest --------------------------------------------------------------------------
@@ -385,13 +349,13 @@ class Session:
         done(LoadAnswer(False, reason, self.map_id, path))
 
     def _report_map(self) -> None:
-        self._outputs.log("info", str(self._map))
-        made_in, used_as = self._map.map.frame_id, self._settings().global_frame_id
+        self._outputs.log("info", str(self.map))
+        made_in, used_as = self.map.map.frame_id, self._settings().global_frame_id
         if made_in != used_as:
             self._outputs.log("warning", f"the map was made in the frame '{made_in}' and is used as '{used_as}'")
 
     def _publish_transform(self, settings: Settings) -> None:
-        track = self._track
+        track = self.track
         if not settings.tf_broadcast or not track.has_pose or track.fix is None:
             return
         child = settings.odom_frame_id or settings.base_frame_id
@@ -400,7 +364,7 @@ class Session:
 
     def _set_track(self, track: Track, publish: bool = True) -> None:
         """Take over a track; a change of state is logged and, unless ``publish`` is off, published."""
-        before, self._track = self._track, track
+        before, self.track = self.track, track
         if (before.state, before.reason) == (track.state, track.reason):
             return
         if before.state is not track.state:
@@ -410,11 +374,11 @@ class Session:
             self._publish_status()
 
     def _publish_status(self) -> None:
-        if self._active:
+        if self.active:
             self._outputs.status(self.status())
 
     def _status_of(self, stamp_ns: int, finding: Finding | None, latency_s: float) -> LocalizerStatus:
-        track, fix = self._track, self._track.fix
+        track, fix = self.track, self.track.fix
         return LocalizerStatus(
             stamp_ns=stamp_ns,
             state=track.state,
@@ -430,5 +394,5 @@ class Session:
 
     def _forget(self, reason: str) -> None:
         self._generation += 1
-        self._track = Track(reason=reason)
-        self._images = _OnTheWay()
+        self.track = Track(reason=reason)
+        self._newest, self._intake = None, Intake()

@@ -18,15 +18,17 @@ from neumap.geometry import se3
 from neumap.localization.query import Near
 from neumap.tracking.settings import Settings
 
-# Of a chi-squared variable with six degrees of freedom one value in 30,000 is larger: consecutive images must all pass.
+# GATE: squared distance in units of the uncertainty. Of a chi-squared variable with six degrees of freedom one value in
+# 30,000 is larger: consecutive images must all pass.
 GATE = 30.0
-# one value in 100: what a person claims is to be confirmed, not to be carried along
+# CLAIM_GATE: as GATE, one value in 100: what a person claims is to be confirmed, not to be carried along
 CLAIM_GATE = 16.8
-# so far off a pose may be that an image gives: the standard deviation beyond which none is
+# UNCERTAIN_M: the standard deviation, metres, that a pose from an image has at most (verdict.py, MAX_SIGMA_M)
 UNCERTAIN_M = 0.15
-# what two poses of standing still differ by where their covariances do not say so: map and calibration have errors
+# FLOOR_M, FLOOR_RAD: what two poses of standing still differ by, metres and radians, beyond their covariances: map and
+# calibration have errors
 FLOOR_M, FLOOR_RAD = 0.03, 0.02
-# so many images must agree where there is nothing to compare a pose with and one image is not sure enough by itself
+# UNSURE_IMAGES: images that must agree where there is no pose to compare with and one is not sure enough by itself
 UNSURE_IMAGES = 2
 WAITS = "the initial pose waits for an image that confirms it"
 
@@ -108,8 +110,8 @@ class Difference:
 
 
 def moved_covariance(covariance: FloatArray, offset: FloatArray) -> FloatArray:
-    """The covariance (6, 6) of the pose of another point of the same rigid body, ``offset`` (3,) metres away in the
-    map's axes: where the rotation is wrong by w, that point is wrong by ``w x offset``.
+    """Return the covariance (6, 6) of the pose of another point of the same rigid body, ``offset`` (3,) metres
+    away in the map's axes: where the rotation is wrong by w, that point is wrong by ``w x offset``.
     """
     lever = np.eye(6)
     lever[:3, 3:] = -se3.skew(offset)
@@ -132,7 +134,7 @@ def fix_of(
 
 
 def predict(fix: Fix, stamp_ns: int, odom_from_base: FloatArray | None, settings: Settings) -> Fix:
-    """Where ``fix`` leads at another time: moved as odometry says, with the uncertainty that grows on the way."""
+    """Carry a ``fix`` to another time: moved as odometry says, with the uncertainty that grows on the way."""
     dt = abs(stamp_ns - fix.stamp_ns) * 1e-9
     pose = fix.map_from_base
     if fix.odom_from_base is not None and odom_from_base is not None:
@@ -151,7 +153,7 @@ def predict(fix: Fix, stamp_ns: int, odom_from_base: FloatArray | None, settings
 
 
 def difference(earlier: Fix, later: Fix, settings: Settings) -> Difference:
-    """How far ``later`` is from where ``earlier`` leads."""
+    """Measure how far ``later`` is from where ``earlier`` leads."""
     expected = predict(earlier, later.stamp_ns, later.odom_from_base, settings)
     error = se3.pose_error(later.map_from_base, expected.map_from_base)
     floor = np.diag([FLOOR_M**2] * 3 + [FLOOR_RAD**2] * 3)
@@ -160,14 +162,14 @@ def difference(earlier: Fix, later: Fix, settings: Settings) -> Difference:
 
 
 def claimed_near(prior: Fix, base_from_camera: FloatArray) -> Near:
-    """Where the camera is, if an image is to give a pose that confirms the ``prior``."""
+    """Tell where the camera is, if an image is to give a pose that confirms the ``prior``."""
     offset = prior.map_from_base[:3, :3] @ base_from_camera[:3, 3]
     spread = np.linalg.eigvalsh(moved_covariance(prior.covariance, offset)[:3, :3])[-1]
     return Near(prior.map_from_base[:3, 3] + offset, float(np.sqrt(CLAIM_GATE * (spread + UNCERTAIN_M**2))))
 
 
 def averaged(expected: Fix, seen: Fix) -> Fix:
-    """``seen`` moved towards where odometry leads, each with the weight that its covariance gives it.
+    """Return ``seen`` moved towards where odometry leads, each with the weight that its covariance gives it.
 
     With the covariance of ``seen``: what the two have in common, the errors of map and calibration, does not average
     out, and a filter that took them for independent would grow as sure as it is wrong.
@@ -179,15 +181,15 @@ def averaged(expected: Fix, seen: Fix) -> Fix:
 
 
 def claim(track: Track, prior: Fix, newer_than: int | None = None) -> Track:
-    """The track with a pose that somebody claims; it changes nothing until an image ``newer_than`` a stamp confirms it:
-    one that was searched already was not searched for it.
+    """Return the track with a pose that somebody claims; it changes nothing until an image ``newer_than`` a stamp
+    confirms it: one that was searched already was not searched for it.
     """
     return replace(track, prior=prior, newer_than=newer_than, reason=WAITS)
 
 
 def settled(prior: Fix | None, fix: Fix | None, near: Fix | None, settings: Settings) -> Fix | None:
-    """What an image says: ``fix``, or if it gave none for the whole map, what it gave ``near`` a pose that somebody
-    claims; that counts only with the ``prior`` that it confirms.
+    """Decide what an image says: ``fix``, or if it gave none for the whole map, what it gave ``near`` a pose that
+    somebody claims; that counts only with the ``prior`` that it confirms.
     """
     if fix is not None or near is None or prior is None:
         return fix
@@ -195,7 +197,7 @@ def settled(prior: Fix | None, fix: Fix | None, near: Fix | None, settings: Sett
 
 
 def see(track: Track, stamp_ns: int, fix: Fix | None, reason: str, settings: Settings) -> Track:
-    """The track after an image, which gave ``fix`` or, for a ``reason``, none."""
+    """Return the track after an image, which gave ``fix`` or, for a ``reason``, none."""
     track = replace(track, image_ns=stamp_ns, believed=False)
     if fix is None:
         return _carried_on(replace(track, candidates=()), stamp_ns, None, reason, settings)
@@ -228,13 +230,18 @@ def see(track: Track, stamp_ns: int, fix: Fix | None, reason: str, settings: Set
 
 @dataclass(frozen=True)
 class Intake:
-    """What is on its way: stamps of the newest image that came (``newest_ns``) and of the one in work
-    (``in_work_ns``), and since when it is (``since_ns``); None where there is none.
+    """What is on its way: stamps of the newest image that came and of the newest that was ``taken`` into work, and
+    ``since`` when that one is in work; None where there is none.
     """
 
     newest_ns: int | None = None
-    in_work_ns: int | None = None
-    since_ns: int = 0
+    taken_ns: int | None = None
+    since_ns: int | None = None
+
+    @property
+    def busy(self) -> bool:
+        """Whether an image is in work."""
+        return self.since_ns is not None
 
 
 NOTHING = Intake()
@@ -248,9 +255,9 @@ def wait(
     An image in work is not a missing one: while it is, nothing more can be known than at its stamp, until it takes
     longer than a pose may go unconfirmed.
     """
-    if intake.in_work_ns is not None:
+    if intake.since_ns is not None and intake.taken_ns is not None:
         taking_s = (now_ns - intake.since_ns) * 1e-9
-        known_ns = now_ns if taking_s > settings.lost_after else intake.in_work_ns
+        known_ns = now_ns if taking_s > settings.lost_after else intake.taken_ns
         if taking_s > settings.image_timeout:
             return _carried_on(track, known_ns, odom_from_base, too_slow(settings), settings)
         if track.state is State.DEGRADED:

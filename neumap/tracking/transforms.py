@@ -95,17 +95,14 @@ class TransformBuffer:
         return RobotPose(base_from_camera, odom_from_base)
 
     def odom_from_base(self) -> FloatArray | None:
-        """See :class:`~neumap.tracking.ports.Transforms`."""
         return self._latest(self._odom, self._base) if self._odom else None
 
     def base_from_camera(self, camera_frame: str) -> FloatArray | None:
-        """See :class:`~neumap.tracking.ports.Transforms`."""
         return self._latest(self._base, camera_frame)
 
     def when_known(
         self, stamp_ns: int, camera_frame: str, timeout_s: float, done: Callable[[RobotPose | str], None]
     ) -> None:
-        """See :class:`~neumap.tracking.ports.Transforms`."""
         found = self.at(stamp_ns, camera_frame)
         if isinstance(found, RobotPose) or timeout_s <= 0:
             done(found)
@@ -115,7 +112,7 @@ class TransformBuffer:
         self._waiting.append(waiting)
 
     def time_jumped_back(self) -> None:
-        """See :class:`~neumap.tracking.ports.Transforms`; what is known once and for all stays."""
+        """What is known once and for all stays."""
         self._guard.begin(self._newest_ns)
         self._newest_ns = 0
         self.tree.clear()

@@ -15,35 +15,33 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from neumap.features.extractor import COARSE_SHARE
 from neumap.model.attention import distances
-from neumap.model.codebooks import COARSE_SHARE
 from neumap.model.encoder import SMALLEST_SIZE_PX, USUAL_SIZE_PX
 from neumap.training.scenes import TrainingScene
 
-# RIGHT_M: a landmark this near to the one that a keypoint shows is as right an answer, in metres.
+# RIGHT_M: a landmark this near to the one that a keypoint shows is as right an answer.
 RIGHT_M = 0.04
-# FEWEST_LANDMARKS: of a scene to learn from: with fewer a choice is too easy.
-FEWEST_LANDMARKS = 800
-# MAX_ROLL_RAD, MAX_LOG_ZOOM: how far images are rolled, and zoomed by what power of e, at most: as by hand and lens.
+# FEWEST_SCENE_LANDMARKS: a scene of fewer is left out: to choose among them would be too easy.
+FEWEST_SCENE_LANDMARKS = 800
+# MAX_ROLL_RAD, MAX_LOG_ZOOM: by how much images are rolled and, as a logarithm, zoomed.
 MAX_ROLL_RAD, MAX_LOG_ZOOM = np.deg2rad(25.0), 0.3
-# MOST_SHOWN: share of the landmarks that an image shows which are among its answers at least.
-MOST_SHOWN = 0.7
 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How much a query differs from how it was seen: relative noise of descriptors, whether it is rolled and zoomed."""
+    """How much a query differs from how it was seen: relative noise of descriptors, and whether it is rolled and
+    zoomed."""
 
     noise: float = 0.35
     turns: bool = True
 
 
 class Example(NamedTuple):
-    """Q keypoints of one image, or of some images of one place, and V views each of L landmarks to choose from.
-
-    Of keypoints ``descriptors`` (Q, 256), ``shape`` (Q, 3) and ``rays`` (Q, 2); of views ``view_descriptors``
-    (L * V, 256) and ``view_shape`` (L * V, 3), and ``counts`` (L, V), which is 1 where a view may be used; of landmarks
-    their ``points`` (L, 3); ``right`` (Q, L), which answers are right.
+    """Q keypoints of one image, or of some images of one place, with their ``descriptors`` (Q, D), ``shape`` (Q, 3)
+    and ``rays`` (Q, 2); the views (L, V) of landmarks, in ``view_descriptors`` (L * V, D) and ``view_shape``
+    (L * V, 3), of which ``counts`` (L, V) is 1 where a view may be used; the landmarks' ``points`` (L, 3); ``right``
+    (Q, L), which answers are right.
     """
 
     descriptors: Tensor
@@ -56,26 +54,52 @@ class Example(NamedTuple):
     right: Tensor
 
 
-class _SceneOnDevice:
-    """The arrays of a training scene on a device; where the keypoints of each image and the views of each landmark (in
-    ``by_landmark``) start; and which images ask.
-    """
+@dataclass(frozen=True)
+class _Indexed:
+    """A scene on a device, with where each image's keypoints (F + 1,) and each landmark's views (L + 1, in
+    ``by_landmark``) are, and which images ask. ``lowest`` is what no number of a descriptor is below."""
 
-    def __init__(self, scene: TrainingScene, device: torch.device) -> None:
-        def put(array: npt.NDArray[Any]) -> Tensor:
-            return torch.from_numpy(np.ascontiguousarray(array)).to(device)
+    descriptors: Tensor
+    coarse: Tensor
+    size: Tensor
+    angle: Tensor
+    rays: Tensor
+    image: Tensor
+    landmark: Tensor
+    points: Tensor
+    mapped: Tensor
+    by_landmark: Tensor
+    landmark_start: Tensor
+    image_start: npt.NDArray[np.int64]
+    queries: npt.NDArray[np.int64]
+    lowest: float
 
-        self.descriptors, self.coarse, self.rays = put(scene.descriptors), put(scene.coarse), put(scene.rays)
-        self.size, self.angle = put(scene.size), put(scene.angle)
-        self.image, self.landmark = put(scene.image.astype(np.int64)), put(scene.landmark.astype(np.int64))
-        self.points, self.mapped = put(scene.points), put(scene.mapped)
-        by_landmark = np.argsort(scene.landmark, kind="stable")
-        starts = np.searchsorted(scene.landmark[by_landmark], np.arange(len(scene.points) + 1))
-        self.by_landmark, self.landmark_start = put(by_landmark), put(starts)
-        self.image_start = np.searchsorted(scene.image, np.arange(len(scene.mapped) + 1))
+
+def _index(scene: TrainingScene, device: torch.device) -> _Indexed:
+    by_landmark = np.argsort(scene.landmark, kind="stable")
+    landmark_start = np.searchsorted(scene.landmark[by_landmark], np.arange(len(scene.points) + 1))
+
+    def put(array: npt.NDArray[Any]) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(array)).to(device)
+
+    return _Indexed(
+        descriptors=put(scene.descriptors),
+        coarse=put(scene.coarse),
+        size=put(scene.size),
+        angle=put(scene.angle),
+        rays=put(scene.rays),
+        image=put(scene.image.astype(np.int64)),
+        landmark=put(scene.landmark.astype(np.int64)),
+        points=put(scene.points),
+        mapped=put(scene.mapped),
+        by_landmark=put(by_landmark),
+        landmark_start=put(landmark_start),
+        image_start=np.searchsorted(scene.image, np.arange(len(scene.mapped) + 1)),
         # where all images were mapped, each is asked about what the others saw
-        asking = ~scene.mapped if not scene.mapped.all() else scene.mapped
-        self.queries = np.flatnonzero(asking)
+        queries=np.flatnonzero(~scene.mapped) if (~scene.mapped).any() else np.arange(len(scene.mapped)),
+        # histograms stay such, other descriptors have no bounds
+        lowest=0.0 if min(scene.descriptors.min(initial=0), scene.coarse.min(initial=0)) >= 0 else -torch.inf,
+    )
 
 
 class ExampleSource:
@@ -89,14 +113,17 @@ class ExampleSource:
         self, scenes: Sequence[TrainingScene], seed: int, augmentation: Augmentation, device: torch.device | str = "cpu"
     ) -> None:
         self._device = torch.device(device)
-        self._scenes = [
-            _SceneOnDevice(scene, self._device) for scene in scenes if len(scene.points) >= FEWEST_LANDMARKS
-        ]
+        self._scenes = [_index(scene, self._device) for scene in scenes if len(scene.points) >= FEWEST_SCENE_LANDMARKS]
         if not self._scenes:
-            raise ValueError(f"no training scene has {FEWEST_LANDMARKS} landmarks")
+            raise ValueError(f"no training scene has {FEWEST_SCENE_LANDMARKS} landmarks")
         self._augmentation = augmentation
         self._rng = np.random.default_rng(seed)
         self.generator = torch.Generator(self._device).manual_seed(seed)
+
+    @property
+    def descriptor_size(self) -> int:
+        """Numbers of a joint descriptor."""
+        return sum(part.shape[1] for part in (self._scenes[0].descriptors, self._scenes[0].coarse))
 
     @property
     def keypoints(self) -> list[int]:
@@ -104,12 +131,13 @@ class ExampleSource:
         return [len(indexed.image) for indexed in self._scenes]
 
     def state(self) -> dict[str, Any]:
-        """What :meth:`restore` needs to go on from here."""
+        """Tell what :meth:`restore` needs to go on from here."""
         torch_state = self.generator.get_state()
         return {"numpy": self._rng.bit_generator.state, "torch": torch_state, "device": self._device.type}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on from a :meth:`state`; on another kind of device than it is of, with other draws that follow from it."""
+        """Go on from a :meth:`state`. From that of another kind of device, whose numbers this one cannot draw, with
+        other draws that follow from it."""
         self._rng.bit_generator.state = state["numpy"]
         if state["device"] == self._device.type:
             self.generator.set_state(state["torch"])
@@ -122,12 +150,11 @@ class ExampleSource:
         self.generator.manual_seed(int(self._rng.integers(2**62)))
 
     def draw(self, keypoints: int, landmarks: int, views: int, images: int = 1) -> Example:
-        """Up to so many keypoints of up to so many images of one place, and landmarks of so many views each."""
+        """Draw up to so many keypoints of up to so many images of one place, and landmarks of so many views each."""
         scene = self._scenes[self._rng.integers(len(self._scenes))]
         queries = self._rng.choice(scene.queries, min(images, len(scene.queries)), replace=False)
         of_queries = np.concatenate([np.arange(*scene.image_start[q : q + 2]) for q in queries])
-        order = torch.randperm(len(of_queries), generator=self.generator, device=self._device)
-        asked = torch.from_numpy(of_queries).to(self._device)[order[:keypoints]]
+        asked = torch.from_numpy(of_queries).to(self._device)[self._order(len(of_queries))[:keypoints]]
         shown = scene.landmark[asked]
         chosen = self._choose(len(scene.points), shown, landmarks)
         # of the images that were mapped, those that ask do not answer
@@ -157,35 +184,44 @@ class ExampleSource:
     def _uniform(self, *shape: int) -> Tensor:
         return torch.rand(*shape, generator=self.generator, device=self._device)
 
+    def _order(self, count: int) -> Tensor:
+        return torch.randperm(count, generator=self.generator, device=self._device)
+
     def _choose(self, count: int, shown: Tensor, wanted: int) -> Tensor:
-        """``wanted`` of ``count`` landmarks: most of those ``shown`` (-1 for none), and others, as a map would hold."""
+        """Choose ``wanted`` of ``count`` landmarks: most of those ``shown`` (-1 for none), and others, as a map would
+        hold.
+        """
         rank = self._uniform(count)
         visible = torch.zeros(count + 1, dtype=torch.bool, device=self._device)
         visible[shown] = True
-        rank = rank - (visible[:count] & (self._uniform(count) < MOST_SHOWN)).float()
+        rank = rank - (visible[:count] & (self._uniform(count) < 0.7)).float()
         return rank.topk(min(wanted, count), largest=False).indices.sort().values
 
-    def _as_seen_now(self, scene: _SceneOnDevice, asked: Tensor) -> tuple[Tensor, Tensor]:
-        """The images' keypoints as other cameras might see them: each image rolled and zoomed as a whole."""
+    def _as_seen_now(self, scene: _Indexed, asked: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the images' keypoints as other cameras might see them: each image rolled and zoomed as a whole."""
         size, angle = scene.size[asked], scene.angle[asked]
         if self._augmentation.turns:
             zoom, roll = (2 * self._uniform(2, len(scene.mapped)) - 1)[:, scene.image[asked]]
             size, angle = size * (MAX_LOG_ZOOM * zoom).exp(), angle + MAX_ROLL_RAD * roll
-        noisy = [self._noisy(part[asked].float()) for part in (scene.descriptors, scene.coarse)]
+        noisy = [self._noisy(part[asked].float(), scene.lowest) for part in (scene.descriptors, scene.coarse)]
         return joint_of(*noisy), _shape(size, angle)
 
-    def _noisy(self, descriptors: Tensor) -> Tensor:
+    def _noisy(self, descriptors: Tensor, lowest: float) -> Tensor:
         count, width = descriptors.shape
+        if not width:
+            return descriptors
         strength = self._augmentation.noise * self._uniform(count, 1) / width**0.5
         noise = strength * torch.randn(count, width, generator=self.generator, device=self._device)
-        return functional.normalize((descriptors + noise).clamp_min(0), dim=1)
+        return functional.normalize((descriptors + noise).clamp_min(lowest), dim=1)
 
 
 def joint_of(fine: Tensor, coarse: Tensor) -> Tensor:
-    """As :func:`~neumap.model.codebooks.joint_descriptors`, on any device."""
+    """Do as :func:`~neumap.features.extractor.joint_descriptors`, on any device."""
+    if not coarse.shape[1]:
+        return fine
     return torch.cat([(1 - COARSE_SHARE) ** 0.5 * fine, COARSE_SHARE**0.5 * coarse], dim=1)
 
 
 def _shape(size: Tensor, angle: Tensor) -> Tensor:
-    """As :func:`~neumap.model.encoder.keypoint_shape`, on any device."""
+    """Do as :func:`~neumap.model.encoder.keypoint_shape`, on any device."""
     return torch.stack([(size.clamp_min(SMALLEST_SIZE_PX) / USUAL_SIZE_PX).log(), angle.sin(), angle.cos()], dim=1)

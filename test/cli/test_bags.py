@@ -67,7 +67,7 @@ def test_from_bag_to_bag(
     out, poses = tmp_path / "m.neumap", tmp_path / "poses.txt"
     assert main(["map", str(room["mapping"]), "--out", str(out), *MAPPING]) == 0
     report = capsys.readouterr().out
-    assert f"made of   bag {room['mapping']}, /camera/image_raw: 60 of 60 frames, 9 of them set aside" in report
+    assert f"made of     bag {room['mapping']}, /camera/image_raw: 60 of 60 frames, 9 of them set aside" in report
     assert load_map(out).frame_id == "cellar"
     arguments = ["--out", str(poses), "--image-topic", "/camera/image_raw"]
     assert main(["localize", str(out), str(room["query"]), *arguments]) == 0

@@ -8,7 +8,7 @@ from pathlib import Path
 import cv2
 import pytest
 
-from neumap.cli.demo import covered_text, replay_lines
+from neumap.cli.demo import covered_text
 from neumap.cli.main import main
 from neumap.virtual.recording import Covered
 
@@ -78,14 +78,6 @@ def test_what_is_said_of_the_covered_lens(start_s: int, text: str) -> None:
     assert covered_text(STATES, Covered(start_s * S, (start_s + 4) * S)) == text
 
 
-def test_where_ros_2_is_the_replay_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "rclpy.py").touch()
-    monkeypatch.syspath_prepend(str(tmp_path))
-    lines = replay_lines(tmp_path, Covered(0, 4 * S))
-    assert "left out because ROS 2 is there" in lines[-1]
-    assert not (tmp_path / "replay").exists()
-
-
 def test_a_file_is_no_place_for_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     taken = tmp_path / "taken"
     taken.write_text("mine")
@@ -97,7 +89,7 @@ def test_a_file_is_no_place_for_it(tmp_path: Path, capsys: pytest.CaptureFixture
 def test_what_is_missing_is_said_first(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    monkeypatch.setattr("neumap.replay.run.find_spec", lambda name: None)
     assert main(["demo", "--out", str(tmp_path / "demo")]) == 1
     assert "neumap[evaluate,plots,bags]" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []

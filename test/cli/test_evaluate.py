@@ -103,5 +103,5 @@ def test_output_folder_without_permission(files: tuple[Path, Path], tmp_path: Pa
     locked.mkdir(mode=0o500)
     result = neumap(*files, "--plot", locked / "errors.png")
     assert result.returncode == 1
-    assert "Permission denied" in result.stderr
+    assert "check its permissions" in result.stderr
     assert result.stderr.count("\n") == 1

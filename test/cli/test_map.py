@@ -12,7 +12,7 @@ from neumap.cli import map as verb
 from neumap.cli.main import main, make_parser
 from neumap.geometry.se3 import invert_pose
 from neumap.io.tum import read_tum
-from neumap.mapping.build import MappingSettings
+from neumap.mapping.settings import MappingSettings
 from neumap.maps.map_file import load_map
 
 
@@ -53,17 +53,6 @@ def test_the_size_is_met(virtual_world: Path, tmp_path: Path) -> None:
     assert main(["map", str(virtual_world / "mapping"), "--out", str(out), *arguments]) == 0
     assert 57_000 <= out.stat().st_size <= 60_000
     assert load_map(out).frame_id == "kitchen"
-
-
-def test_fitting(some_frames: Callable[[int], Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    source, plain, fitted = some_frames(30), tmp_path / "plain.neumap", tmp_path / "fitted.neumap"
-    for out, option in ((plain, "--no-fit"), (fitted, "--fit")):
-        assert main(["map", str(source), "--out", str(out), "--size", "30KB", option]) == 0
-        assert ("fit codes: done" in capsys.readouterr().err) == (option == "--fit")
-        assert localized_within(out, source, tmp_path) > 0.9
-    a, b = load_map(plain).landmarks, load_map(fitted).landmarks
-    assert len(a) == len(b)
-    assert (a.descriptors != b.descriptors).any(axis=1).mean() > 0.1
 
 
 def test_options_of_a_file(some_frames: Callable[[int], Path], tmp_path: Path) -> None:
@@ -180,7 +169,7 @@ def test_the_best_size_has_no_limit(tmp_path: Path) -> None:
     ):
         config.write_text(text)
         args = make_parser().parse_args(["map", "source", "--out", "m.neumap", "--config", str(config), *arguments])
-        assert verb._given(args).settings.size_bytes == size
+        assert verb.settings_of(args).size_bytes == size
 
 
 @pytest.mark.parametrize("value", ["--size=much", "--seed=-1", "--frame-id=/map", "--threads=0", "--decoder=vlad"])

@@ -81,15 +81,6 @@ def test_what_the_old_map_decides(
     assert not out.exists()
 
 
-def test_what_is_added_may_be_fitted(
-    halves: tuple[Path, Path], first_map: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    out = tmp_path / "both.neumap"
-    assert main(["map", str(halves[1]), "--extend", str(first_map), "--out", str(out), "--fit"]) == 0
-    assert "fit codes: done" in capsys.readouterr().err
-    assert within_5cm(out, halves[1], tmp_path / "second.txt") > 0.9
-
-
 def test_merging_maps(
     halves: tuple[Path, Path], first_map: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -7,7 +7,8 @@ import pytest
 from synthetic_scene import texture
 
 from neumap.arrays import ImageArray
-from neumap.features.sift import DESCRIPTOR_SIZE, FeatureExtractor, Features, FeatureSettings, root_sift
+from neumap.features.extractor import Features
+from neumap.features.sift import SIZE, RootSift, SiftSettings, root_sift
 
 
 @pytest.fixture(scope="module")
@@ -17,7 +18,7 @@ def image() -> ImageArray:
 
 @pytest.fixture(scope="module")
 def features(image: ImageArray) -> Features:
-    return FeatureExtractor()(image)
+    return RootSift(SiftSettings())(image)
 
 
 def test_shapes_and_types(features: Features) -> None:
@@ -28,8 +29,8 @@ def test_shapes_and_types(features: Features) -> None:
         "size": (n,),
         "angle": (n,),
         "response": (n,),
-        "descriptors": (n, DESCRIPTOR_SIZE),
-        "coarse": (n, DESCRIPTOR_SIZE),
+        "descriptors": (n, SIZE),
+        "coarse": (n, SIZE),
     }
     for name, shape in shapes.items():
         value = getattr(features, name)
@@ -55,13 +56,13 @@ def test_strongest_first(features: Features) -> None:
 
 
 def test_fewer_keypoints_are_the_strongest_of_all(image: ImageArray, features: Features) -> None:
-    few = FeatureExtractor(FeatureSettings(max_keypoints=50))(image)
+    few = RootSift(SiftSettings(max_keypoints=50))(image)
     assert len(few) == 50
     np.testing.assert_array_equal(few.response, features.response[:50])
 
 
 def test_same_image_same_features(image: ImageArray, features: Features) -> None:
-    again = FeatureExtractor()(image)
+    again = RootSift(SiftSettings())(image)
     np.testing.assert_array_equal(again.pixels, features.pixels)
     np.testing.assert_array_equal(again.descriptors, features.descriptors)
     np.testing.assert_array_equal(again.coarse, features.coarse)
@@ -69,17 +70,17 @@ def test_same_image_same_features(image: ImageArray, features: Features) -> None
 
 @pytest.mark.parametrize("value", [0, 128, 255])
 def test_blank_image_has_no_features(value: int) -> None:
-    empty = FeatureExtractor()(np.full((120, 160), value, np.uint8))
+    empty = RootSift(SiftSettings())(np.full((120, 160), value, np.uint8))
     assert len(empty) == 0
     assert empty.pixels.shape == (0, 2)
     assert empty.size.shape == empty.angle.shape == empty.response.shape == (0,)
-    assert empty.descriptors.shape == empty.coarse.shape == (0, DESCRIPTOR_SIZE)
+    assert empty.descriptors.shape == empty.coarse.shape == (0, SIZE)
 
 
 def test_a_quarter_turn_of_the_image_turns_keypoints_and_keeps_descriptors(
     image: ImageArray, features: Features
 ) -> None:
-    turned = FeatureExtractor()(np.ascontiguousarray(np.rot90(image)))
+    turned = RootSift(SiftSettings())(np.ascontiguousarray(np.rot90(image)))
     similarity = features.descriptors @ turned.descriptors.T
     best, back = similarity.argmax(axis=1), similarity.argmax(axis=0)
     mutual = np.flatnonzero(back[best] == np.arange(len(features)))
@@ -100,7 +101,7 @@ def test_the_coarse_descriptor_sees_what_the_fine_one_does_not() -> None:
     first, other = texture(rng, 240, 240), texture(rng, 240, 240)
     y, x = np.mgrid[:240, :240] - 119.5
     second = np.where(np.hypot(x, y) < 40, first, other)
-    a, b = FeatureExtractor()(first), FeatureExtractor()(second)
+    a, b = RootSift(SiftSettings())(first), RootSift(SiftSettings())(second)
     distance = np.linalg.norm(a.pixels[:, None] - b.pixels, axis=2)
     distance += np.abs(a.size[:, None] - b.size) + np.abs(np.sin((a.angle[:, None] - b.angle) / 2))
     same = (distance.min(axis=1) < 0.1) & (np.linalg.norm(a.pixels - 119.5, axis=1) < 10) & (a.size < 4)

@@ -161,7 +161,7 @@ def test_images_without_stamps_of_their_own(opened: Open) -> None:
     source = opened(bag)
     assert [frame.stamp_ns for frame in source.frames] == [START + ms * MS for ms in range(200, 1000, 100)]
     assert any("2 of 11 images have no stamp" in note for note in source.notes)
-    assert any("1 of 11 images have the stamp of another one" in note for note in source.notes)
+    assert any("1 of 9 images have the stamp of another one" in note for note in source.notes)
     bag.replace(COLOR, lambda i, m: image(0, picture(i)))
     with pytest.raises(DataError, match=r"header.stamp is zero"):
         opened(bag)

@@ -7,13 +7,18 @@ from pathlib import Path
 import pytest
 
 from neumap.errors import DataError
-from neumap.io.files import data_lines, read_text, write_atomically
+from neumap.io.files import parse_lines, read_text, write_atomically
 
 
-def test_data_lines_skip_comments_and_keep_line_numbers(tmp_path: Path) -> None:
+def test_lines_are_parsed_without_comments_and_errors_name_their_number(tmp_path: Path) -> None:
     file = tmp_path / "list.txt"
     file.write_bytes(b"\xef\xbb\xbf# comment\r\n\r\n  a b \r\nc\r\n")
-    assert data_lines(file, "the list") == [(3, "a b"), (4, "c")]
+    assert parse_lines(file, "the list", "letters", str.split) == [["a", "b"], ["c"]]
+    with pytest.raises(DataError, match=r"list\.txt, line 3: invalid literal"):
+        parse_lines(file, "the list", "numbers", int)
+    file.write_text("# comment\n")
+    with pytest.raises(DataError, match=r"the list .*list\.txt is empty: expected lines of 'letters'"):
+        parse_lines(file, "the list", "letters", str.split)
 
 
 def test_read_text_names_what_is_wrong(tmp_path: Path) -> None:

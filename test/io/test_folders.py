@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from neumap.errors import CalibrationError, DataError
-from neumap.io.folders import read_images
+from neumap.io.sources import read_images
 
 SECOND = 1_000_000_000
 

@@ -9,7 +9,7 @@ import pytest
 
 from neumap.errors import DataError
 from neumap.geometry.se3 import make_pose, rotation_exp
-from neumap.io.thinning import kept_by_motion, thin
+from neumap.io.sources import kept_by_motion, thin
 from neumap.io.tum import read_tum
 
 
@@ -21,24 +21,24 @@ def poses(x: list[float], yaw_deg: list[float] | None = None) -> np.ndarray:
 
 def test_distance_counts_from_the_last_that_was_kept() -> None:
     some = poses([0.0, 0.06, 0.12, 0.15, 0.2, 0.24, 0.2, 0.0])
-    assert kept_by_motion(some, 0.1, None).tolist() == [0, 2, 5, 7]
+    assert kept_by_motion(some, 0.1, None) == [0, 2, 5, 7]
 
 
 def test_turning_either_way() -> None:
     some = poses([0.0] * 6, [0.0, 4.0, 5.01, 1.0, -0.1, 179.0])
-    assert kept_by_motion(some, None, 5.0).tolist() == [0, 2, 4, 5]
+    assert kept_by_motion(some, None, 5.0) == [0, 2, 4, 5]
 
 
 def test_either_is_enough() -> None:
     some = poses([0.0, 0.0, 0.2, 0.21, 0.22], [0.0, 10.0, 10.0, 11.0, 20.0])
-    assert kept_by_motion(some, 0.1, 5.0).tolist() == [0, 1, 2, 4]
-    assert kept_by_motion(some, 0.1, None).tolist() == [0, 2]
-    assert kept_by_motion(some, None, 5.0).tolist() == [0, 1, 4]
+    assert kept_by_motion(some, 0.1, 5.0) == [0, 1, 2, 4]
+    assert kept_by_motion(some, 0.1, None) == [0, 2]
+    assert kept_by_motion(some, None, 5.0) == [0, 1, 4]
 
 
 def test_standing_still() -> None:
-    assert kept_by_motion(poses([1.0] * 5, [30.0] * 5), 0.01, 0.1).tolist() == [0]
-    assert kept_by_motion(np.zeros((0, 4, 4)), 0.1, 1.0).tolist() == []
+    assert kept_by_motion(poses([1.0] * 5, [30.0] * 5), 0.01, 0.1) == [0]
+    assert kept_by_motion(np.zeros((0, 4, 4)), 0.1, 1.0) == []
 
 
 def test_a_source(make_tum: Callable[..., Path]) -> None:

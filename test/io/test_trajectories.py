@@ -75,7 +75,7 @@ def test_bad_files(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="does not exist"):
         read_trajectory(file)
     file.write_text("# nothing\n")
-    with pytest.raises(DataError, match="holds no poses"):
+    with pytest.raises(DataError, match="is empty: expected lines of 'timestamp tx"):
         read_trajectory(file)
     file.write_bytes(b"\x89PNG\xff")
     with pytest.raises(DataError, match="not a text file"):

@@ -97,10 +97,9 @@ def test_a_later_image_of_another_size(make_tum: Make, write_image: Callable[...
 
 
 def test_not_a_folder(tmp_path: Path, make_tum: Make) -> None:
-    with pytest.raises(DataError, match="none does not exist"):
-        read_tum(tmp_path / "none")
-    with pytest.raises(DataError, match=r"rgb\.txt is a file: give the folder"):
-        read_tum(make_tum() / "rgb.txt")
+    for path in (tmp_path / "none", make_tum() / "rgb.txt"):
+        with pytest.raises(DataError, match=rf"the list of images {path / 'rgb.txt'} (does not exist|cannot be read)"):
+            read_tum(path)
 
 
 @pytest.mark.parametrize(
@@ -114,8 +113,12 @@ def test_not_a_folder(tmp_path: Path, make_tum: Make) -> None:
         ("depth.txt", "1.0 a.png\n", r"1 of the 1 images that .*depth\.txt lists are missing, the first is a\.png"),
         ("depth.txt", "", r"depth\.txt is empty"),
         ("groundtruth.txt", None, r"has no groundtruth\.txt"),
-        ("groundtruth.txt", "", "holds no poses"),
-        ("groundtruth.txt", "9 0 0 0 0 0 0 1\n", r"no image has a pose: .* 1\.\d+ s to 1\.2\d+ s, the poses from 9\.0"),
+        ("groundtruth.txt", "", r"groundtruth\.txt is empty"),
+        (
+            "groundtruth.txt",
+            "9 0 0 0 0 0 0 1\n",
+            r"no image has a pose .* from 9\.\d+ s to 9\.\d+ s .*; the images are from 1\.\d+ s to 1\.2",
+        ),
         ("groundtruth.txt", "1 0 0 0 0 0 0 1\n", "only one of the 3 images has a pose"),
         ("camera_info.yaml", "", r"camera_info\.yaml is empty"),
         ("rgb/1.000000.png", "", r"rgb/1\.000000\.png cannot be decoded"),

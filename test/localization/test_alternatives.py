@@ -9,7 +9,7 @@ import pytest
 from synthetic_scene import CAMERA, Scene, features_of, make_latent_map, make_map, make_scene, ring
 
 from neumap.arrays import FloatArray
-from neumap.features.sift import Features
+from neumap.features.extractor import Features
 from neumap.geometry import se3
 from neumap.localization.localizer import Localizer
 from neumap.localization.query import Query, Scope

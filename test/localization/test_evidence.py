@@ -18,8 +18,8 @@ from neumap.localization.evidence import (
     EXPECTED,
     FEWEST_FOUND,
     cells_of,
+    count_cells,
     support,
-    verdicts,
 )
 from neumap.localization.localizer import Localizer
 from neumap.localization.query import Query
@@ -59,17 +59,17 @@ def test_a_cell_confirms_contradicts_or_says_nothing(query: Query) -> None:
     missing = in_cell(query, 9, EXPECTED)
     too_few = in_cell(query, 10, EXPECTED - 1)
     expected = np.concatenate([found, missing, too_few])
-    assert verdicts(expected, found, query) == (1, 1)
-    assert verdicts(expected, np.concatenate([found, missing]), query) == (2, 0)
-    assert verdicts(expected, in_cell(query, 9, FEWEST_FOUND - 1), query) == (0, 1)
-    assert verdicts(expected[:0], expected[:0], query) == (0, 0)
+    assert count_cells(expected, found, query) == (1, 1)
+    assert count_cells(expected, np.concatenate([found, missing]), query) == (2, 0)
+    assert count_cells(expected, in_cell(query, 9, FEWEST_FOUND - 1), query) == (0, 1)
+    assert count_cells(expected[:0], expected[:0], query) == (0, 0)
 
 
 def test_few_found_of_very_many_contradict(query: Query) -> None:
     busiest = int(np.bincount(cells_of(np.arange(len(query.features)), query)).argmax())
     crowd = in_cell(query, busiest, 18)
-    assert verdicts(crowd[:16], crowd[:2], query) == (1, 0)
-    assert verdicts(crowd, crowd[:2], query) == (0, 1)
+    assert count_cells(crowd[:16], crowd[:2], query) == (1, 0)
+    assert count_cells(crowd, crowd[:2], query) == (0, 1)
 
 
 def part(query: Query, number: int) -> IntArray:
@@ -129,3 +129,5 @@ def test_another_place_with_one_poster_in_common_is_contradicted(scene: Scene, q
     estimate = localizer.locate(mixed)
     assert not estimate.localized
     assert "contradict: another place" in estimate.reason
+    assert estimate.inliers == found.evidence.inliers
+    assert estimate.evidence == int(found.evidence.weight) < estimate.inliers

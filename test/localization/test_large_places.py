@@ -10,7 +10,7 @@ import pytest
 from synthetic_scene import CAMERA, FOCAL_PX, PATCH_M, Scene, features_of, make_map, make_scene, ring
 
 from neumap.arrays import Float32Array, FloatArray, IntArray
-from neumap.features.sift import Features
+from neumap.features.extractor import Features
 from neumap.geometry import se3
 from neumap.localization import large_place, verification
 from neumap.localization.evidence import Evidence

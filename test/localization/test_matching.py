@@ -10,10 +10,9 @@ import torch
 from synthetic_scene import CAMERA, Scene, features_of, make_latent_map, make_map, make_scene, ring
 
 from neumap.arrays import IntArray
-from neumap.features.sift import Features
-from neumap.localization import matching
+from neumap.features.extractor import Features, joint_descriptors
 from neumap.localization.matching import (
-    SAME_PLACE_M,
+    DESCRIPTOR_SIMILARITY,
     LandmarkIndex,
     Matches,
     landmark_descriptors,
@@ -22,7 +21,7 @@ from neumap.localization.matching import (
     top_columns,
 )
 from neumap.localization.query import Query
-from neumap.model.codebooks import joint_descriptors
+from neumap.model.attention import SAME_PLACE_M
 from neumap.model.decoder import shipped_decoder
 from neumap.model.encoder import EMBEDDING
 
@@ -58,9 +57,9 @@ def test_nearest_finds_landmarks_by_their_descriptors(scene: Scene) -> None:
 
 
 def test_how_alike_is_alike_is_said_by_what_describes(scene: Scene) -> None:
-    assert LandmarkIndex(make_map(scene)).min_similarity == matching.MIN_SIMILARITY
+    assert LandmarkIndex(make_map(scene)).min_similarity == DESCRIPTOR_SIMILARITY
     assert LandmarkIndex(make_latent_map(scene)).min_similarity == shipped_decoder().min_similarity
-    assert shipped_decoder().min_similarity != matching.MIN_SIMILARITY
+    assert shipped_decoder().min_similarity != DESCRIPTOR_SIMILARITY
 
 
 def test_what_is_like_nothing_in_the_map_is_less_sure(scene: Scene) -> None:
@@ -144,20 +143,6 @@ def test_latents_of_some_voxels(scene: Scene) -> None:
         assert ((found.points >= corner - 1e-6) & (found.points <= corner + 3.5 + 1e-6)).all()
     everywhere = match(landmarks, features, np.arange(len(neural_map.grid)))
     np.testing.assert_array_equal(everywhere.points, match(landmarks, features).points)
-
-
-@pytest.mark.parametrize("at_once", [1, 5000])
-def test_keypoints_are_compared_in_parts(scene: Scene, monkeypatch: pytest.MonkeyPatch, at_once: int) -> None:
-    landmarks = LandmarkIndex(make_latent_map(scene))
-    embeddings, _ = landmarks.embed(features_of(scene, POSE, np.random.default_rng(1))[0])
-    together = landmarks.shortlist(embeddings, None, 1)
-    monkeypatch.setattr(matching, "AT_ONCE", at_once)
-    in_parts = landmarks.shortlist(embeddings, None, 1)
-    assert together is not None
-    assert in_parts is not None
-    # where bfloat16 is used two may be equally like a keypoint
-    np.testing.assert_allclose(in_parts[0], together[0], atol=0.01)
-    assert (in_parts[1] == together[1]).all(axis=(1, 2)).mean() > 0.99
 
 
 def test_latents_of_nothing(scene: Scene) -> None:

@@ -11,7 +11,7 @@ import pytest
 from synthetic_scene import CAMERA, Scene, features_of, make_latent_map, make_scene, ring
 
 from neumap.arrays import FloatArray, IntArray
-from neumap.features.sift import Features
+from neumap.features.extractor import Features
 from neumap.geometry import se3
 from neumap.localization.matching import LandmarkIndex, Matches, no_matches
 from neumap.localization.pnp import RansacSettings

@@ -4,45 +4,35 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import scipy.sparse
 from map_files import assert_same
 from scipy.spatial import cKDTree
-from synthetic_scene import first_views, make_keyframes, make_scene, ring, true_tracks
+from synthetic_scene import make_keyframes, make_scene, ring
 
-from neumap.errors import ConfigError, MappingError
-from neumap.mapping import build
-from neumap.mapping.build import (
-    MIN_VIEWS,
-    MIN_VIEWS_TRIANGULATED,
-    QUICK_BYTES,
-    MappingSettings,
-    Survey,
-    map_of,
-    survey,
-)
-from neumap.mapping.keyframes import Keyframes
-from neumap.mapping.landmarks import Landmarks, make_landmarks
+from neumap.errors import ConfigError
+from neumap.mapping.build import map_of
+from neumap.mapping.selection import Candidates
+from neumap.mapping.settings import QUICK_BYTES, MappingSettings
+from neumap.mapping.survey import Survey
 from neumap.mapping.tracks import Tracks
 from neumap.maps.drift import DriftField, fit_drift
 from neumap.maps.map_file import load_map, save_map, to_bytes
 from neumap.maps.neural_map import NeuralMap
 from neumap.model.decoder import shipped_decoder
-from neumap.progress import Progress
 
 IMAGES = 60
 SIZES = [25_000, 50_000, 100_000, 200_000]
 ROOM, HALL = (6.0, 5.0, 2.7), (40.0, 30.0, 3.0)
 
 
-def many_landmarks(count: int, extent_m: tuple[float, float, float] = ROOM) -> Landmarks:
-    """Landmarks anywhere in a place of that extent, each seen in some images."""
+def many_landmarks(count: int, extent_m: tuple[float, float, float] = ROOM) -> Candidates:
+    """Candidates anywhere in a place of that extent, each seen in some images."""
     rng = np.random.default_rng(0)
     fine, coarse = (np.abs(rng.normal(size=(count, 128))).astype(np.float32) for _ in range(2))
-    return Landmarks(
+    return Candidates(
         points=rng.uniform(0, extent_m, (count, 3)),
         descriptors=fine / np.linalg.norm(fine, axis=1, keepdims=True),
         coarse=coarse / np.linalg.norm(coarse, axis=1, keepdims=True),
@@ -58,7 +48,7 @@ def field() -> DriftField:
     return fit_drift(poses, poses)
 
 
-def compose(landmarks: Landmarks, field: DriftField, settings: MappingSettings) -> NeuralMap:
+def compose(landmarks: Candidates, field: DriftField, settings: MappingSettings) -> NeuralMap:
     """The map of landmarks of which each was seen as one keypoint that looks like it."""
     some, _ = make_keyframes(make_scene(np.random.default_rng(0), 50), ring(4), np.random.default_rng(0))
     keyframes = replace(
@@ -168,35 +158,6 @@ def test_quick_is_a_size_unless_another_is_given() -> None:
         assert MappingSettings(decoder=decoder, quick=True, size_bytes=50_000).budget == 50_000
 
 
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [({"quick": True}, "quick map is not fitted"), ({"decoder": "descriptor"}, "fit with decoder latent only")],
-)
-def test_fitting_goes_with_the_frozen_decoder_and_not_with_quick(settings: dict[str, Any], message: str) -> None:
-    with pytest.raises(ConfigError, match=message):
-        MappingSettings(fit=True, **settings)
-
-
-def test_fitting_changes_codes_and_keeps_to_the_size() -> None:
-    rng = np.random.default_rng(3)
-    scene = make_scene(rng, 2500)
-    keyframes, point = make_keyframes(scene, ring(24), rng, noise_px=0.5, descriptor_noise=0.5)
-    few = first_views(true_tracks(scene, point, min_views=2))
-    poses = keyframes.map_from_camera
-    place = Survey(keyframes, poses, few, make_landmarks(few, keyframes), fit_drift(poses, poses), aside=())
-    plain, fitted = (map_of(place, MappingSettings(size_bytes=20_000, fit=fit)) for fit in (False, True))
-    assert 0.95 * 20_000 <= len(to_bytes(fitted)) <= 20_000
-    assert len(fitted.landmarks) == len(plain.landmarks)
-    frozen = shipped_decoder()
-    ideal = frozen.embed(scene.descriptors, scene.coarse_descriptors, np.full(2500, 15.0), np.zeros(2500))
-    alike = []
-    for neural_map in (plain, fitted):
-        _, which = cKDTree(scene.points).query(neural_map.landmarks.points(neural_map.grid))
-        stored = frozen.codebook.decode(neural_map.landmarks.descriptors)
-        alike.append((stored * ideal[which]).sum(axis=1).mean())
-    assert alike[1] > alike[0] + 0.005
-
-
 @pytest.mark.parametrize("size", [-1, 0, 1000, 14_999])
 def test_too_small_a_size_is_refused(size: int) -> None:
     with pytest.raises(ConfigError, match=f"{size} bytes.*15KB"):
@@ -214,25 +175,3 @@ def test_a_size_that_leaves_no_room_for_landmarks_is_refused(field: DriftField) 
 def test_an_unknown_decoder_is_refused(decoder: str) -> None:
     with pytest.raises(ConfigError, match="latent, descriptor"):
         MappingSettings(decoder=decoder)
-
-
-@pytest.mark.parametrize(
-    ("images", "measured", "views"), [(8, True, MIN_VIEWS), (8, False, MIN_VIEWS_TRIANGULATED), (4, False, MIN_VIEWS)]
-)
-def test_points_whose_depth_was_not_measured_need_another_view(
-    monkeypatch: pytest.MonkeyPatch, images: int, measured: bool, views: int
-) -> None:
-    keyframes, _ = make_keyframes(make_scene(np.random.default_rng(0), 100), ring(images), np.random.default_rng(0))
-    asked = []
-
-    def find_tracks(keyframes: Keyframes, progress: Progress, min_views: int) -> None:
-        asked.append(min_views)
-        raise MappingError("enough")
-
-    monkeypatch.setattr(build, "_extract", lambda *_: replace(keyframes, depth_measured=measured))
-    monkeypatch.setattr(build, "with_triangulated_depth", lambda found, _: found)
-    monkeypatch.setattr(build, "find_tracks", find_tracks)
-    frames: list[Any] = [None] * images
-    with pytest.raises(MappingError, match="enough"):
-        survey(frames, MappingSettings())
-    assert asked == [views]

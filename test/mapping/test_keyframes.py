@@ -13,7 +13,7 @@ from synthetic_scene import CAMERA, texture, turned
 
 from neumap.arrays import Float32Array, ImageArray
 from neumap.errors import MappingError
-from neumap.features.sift import FeatureExtractor, FeatureSettings
+from neumap.features.sift import RootSift, SiftSettings
 from neumap.geometry.cameras import make_camera
 from neumap.mapping.keyframes import depth_at, extract_keyframes, field_of_view, ordered_map
 from neumap.records import Frame
@@ -125,7 +125,7 @@ def images() -> list[ImageArray]:
     return [texture(rng, 120, 160) for _ in range(3)]
 
 
-SETTINGS = FeatureSettings(max_keypoints=200)
+SETTINGS = SiftSettings(max_keypoints=200)
 
 
 def test_keyframes_are_the_features_of_the_images_in_order(images: list[ImageArray]) -> None:
@@ -137,7 +137,7 @@ def test_keyframes_are_the_features_of_the_images_in_order(images: list[ImageArr
     keyframes = extract_keyframes(frames, SETTINGS, use_depth=True, progress=told.append)
     assert told == [1, 1, 1]
     assert len(keyframes) == 3
-    extract = FeatureExtractor(SETTINGS)
+    extract = RootSift(SETTINGS)
     for i, image in enumerate([images[0], blank, images[1]]):
         features, here = extract(image), keyframes.slice(i)
         assert here.stop - here.start == len(features)

@@ -238,8 +238,8 @@ def test_offsets_whose_differences_overflow(tmp_path: Path) -> None:
 
 
 HEADER_PATHS = [
-    *[(name,) for name in ("decoder", "frame_id", "voxel_size_m", "mapping_images", "seed")],
-    *[("features", name) for name in ("max_keypoints", "contrast_threshold", "edge_threshold")],
+    *[(name,) for name in ("frame_id", "voxel_size_m", "mapping_images", "seed")],
+    *[("features", name) for name in ("extractor", "max_keypoints", "contrast_threshold", "edge_threshold")],
     *[("drift", name) for name in ("length_m", "angle_rad", "noise")],
     *[("calibration", f.name) for f in fields(Calibration)],
     *[("expected", f.name) for f in fields(ExpectedAccuracy)],

@@ -104,17 +104,14 @@ def test_what_tells_how_codes_are_stored_must_be_there(tmp_path: Path, name: str
     assert name in refused(forge(tmp_path, lambda t, h: h.pop(name)))
 
 
-@pytest.mark.parametrize("decoder", ["descriptor", "frozen", "", None])
-def test_a_decoder_that_does_not_go_with_the_id_is_refused(tmp_path: Path, decoder: object) -> None:
-    assert repr(decoder) in refused(forge(tmp_path, lambda t, h: h.update(decoder=decoder)))
-
-
 def test_descriptors_are_not_read_as_latents(tmp_path: Path) -> None:
     """Neither where the id is left out, nor where a map of descriptors claims to be one of latents."""
-    refused(forge(tmp_path, lambda t, h: h.update(decoder="descriptor", decoder_id="")))
+    refused(forge(tmp_path, lambda t, h: h.update(decoder_id="")))
     described = to_bytes(make_map(SCENE, 4.0))
-    claim = {"decoder": "latent", "decoder_id": shipped_decoder().decoder_id}
-    assert "16 + 8 bytes" in refused(rewritten(tmp_path / "a.neumap", described, lambda t, h: h.update(claim)))
+    claim = shipped_decoder().decoder_id
+    assert "16 + 8 bytes" in refused(
+        rewritten(tmp_path / "a.neumap", described, lambda t, h: h.update(decoder_id=claim))
+    )
 
 
 @pytest.mark.parametrize("parts", [0, STAGES + 1])

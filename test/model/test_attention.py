@@ -11,8 +11,8 @@ from torch import Tensor
 
 from neumap.geometry import se3
 from neumap.model import attention
-from neumap.model.attention import CANDIDATES, KERNELS, ROUNDS, GeometricAttention
-from neumap.training.pretraining import choice_loss
+from neumap.model.attention import CANDIDATES, KERNELS, VOTE_ROUNDS, GeometricAttention
+from neumap.training.trainee import choice_loss
 
 WALL_M = 2.5
 
@@ -77,7 +77,7 @@ def test_it_starts_as_the_similarities() -> None:
     similarity, points, rays, _ = image_of_walls(0)
     module = GeometricAttention()
     rounds = module(similarity, points, rays)
-    assert len(rounds) == ROUNDS + 1
+    assert len(rounds) == VOTE_ROUNDS + 1
     for logits in rounds:
         assert logits.shape == (len(similarity), CANDIDATES + 1)
         assert torch.equal(logits[:, :-1], similarity * module.scale)

@@ -15,11 +15,13 @@ from synthetic_scene import features_of, make_scene, ring, texture
 
 from neumap.arrays import Float32Array
 from neumap.errors import MapFileError
-from neumap.features.sift import FeatureExtractor, Features
+from neumap.features import DEFAULT, default_settings, make_extractor
+from neumap.features.extractor import Features
 from neumap.model.attention import GeometricAttention
 from neumap.model.codebooks import WORDS
-from neumap.model.decoder import DECODER_FILE, FrozenDecoder, load_decoder, save_decoder, shipped_decoder
+from neumap.model.decoder import KEYPOINTS_AT_ONCE, FrozenDecoder, load_decoder, save_decoder, shipped_decoder
 from neumap.model.encoder import EMBEDDING, KeypointEncoder
+from neumap.model.weights import DECODER_FILE, EXTRACTOR_KEY, shipped_weights
 
 Tensors = dict[str, Any]
 LARGEST_FILE = 10_000_000
@@ -28,7 +30,7 @@ LARGEST_FILE = 10_000_000
 def untrained() -> tuple[KeypointEncoder, GeometricAttention, Float32Array]:
     """An encoder and an attention whose every weight matters, and words."""
     torch.manual_seed(0)
-    encoder, attention = KeypointEncoder(), GeometricAttention()
+    encoder, attention = KeypointEncoder(256), GeometricAttention()
     with torch.no_grad():
         for parameter in (*encoder.parameters(), *attention.parameters()):
             parameter.add_(0.05 * torch.randn_like(parameter))
@@ -41,13 +43,13 @@ def untrained() -> tuple[KeypointEncoder, GeometricAttention, Float32Array]:
 def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The file of an untrained decoder. Not to be written to."""
     path = tmp_path_factory.mktemp("decoder") / "decoder.safetensors"
-    save_decoder(path, *untrained())
+    save_decoder(path, DEFAULT, *untrained())
     return path
 
 
 @pytest.fixture(scope="module")
 def keypoints() -> Features:
-    return FeatureExtractor()(texture(np.random.default_rng(3), 240, 320))
+    return make_extractor(default_settings())(texture(np.random.default_rng(3), 240, 320))
 
 
 def embed(decoder: FrozenDecoder, features: Features) -> Float32Array:
@@ -74,7 +76,7 @@ def test_a_decoder_comes_back_as_it_was(path: Path) -> None:
 
 def test_what_was_loaded_is_saved_as_the_same_decoder(path: Path, tmp_path: Path) -> None:
     loaded = load_decoder(path)
-    save_decoder(tmp_path / "again", loaded.encoder, loaded.attention, loaded.codebook.words)
+    save_decoder(tmp_path / "again", loaded.extractor, loaded.encoder, loaded.attention, loaded.codebook.words)
     assert load_decoder(tmp_path / "again").decoder_id == loaded.decoder_id
     assert (tmp_path / "again").read_bytes() == path.read_bytes()
 
@@ -83,7 +85,7 @@ def rewritten(path: Path, to: Path, change: Callable[[Tensors], object]) -> Path
     """The file at ``path`` with something changed."""
     tensors: Tensors = load_file(path)
     change(tensors)
-    save_file(tensors, to)
+    save_file(tensors, to, {EXTRACTOR_KEY: DEFAULT})
     return to
 
 
@@ -129,8 +131,11 @@ def test_a_truncated_file_is_refused(path: Path, tmp_path: Path) -> None:
 def test_a_foreign_file_is_refused(tmp_path: Path) -> None:
     """Such as the codebooks that are shipped beside it."""
     refused(DECODER_FILE.with_name("codebooks.safetensors"))
-    save_file({"words": np.zeros((3, WORDS, EMBEDDING), np.float16)}, tmp_path / "words alone")
+    words = {"words": np.zeros((3, WORDS, EMBEDDING), np.float16)}
+    save_file(words, tmp_path / "words alone", {EXTRACTOR_KEY: DEFAULT})
     refused(tmp_path / "words alone")
+    save_file(load_file(DECODER_FILE), tmp_path / "nameless")
+    assert EXTRACTOR_KEY in refused(tmp_path / "nameless")
 
 
 @pytest.mark.parametrize(
@@ -173,7 +178,7 @@ def test_the_package_ships_a_small_decoder(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(socket, "create_connection", offline)
     assert DECODER_FILE.stat().st_size <= LARGEST_FILE
     loaded = load_decoder(DECODER_FILE)
-    assert loaded.decoder_id == shipped_decoder().decoder_id
+    assert loaded.decoder_id == shipped_decoder().decoder_id == shipped_weights().decoder_id
     assert shipped_decoder() is shipped_decoder()
     assert not loaded.encoder.training
 
@@ -190,17 +195,15 @@ def test_embeddings_are_unit_vectors_and_the_same_again(keypoints: Features) -> 
     np.testing.assert_array_equal(embed(decoder, keypoints), embedded)
 
 
-def test_an_embedding_does_not_depend_on_what_else_is_embedded(
-    keypoints: Features, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_embedding_does_not_depend_on_what_else_is_embedded(keypoints: Features) -> None:
     decoder = shipped_decoder()
     embedded = embed(decoder, keypoints)
     backwards = keypoints.select(np.arange(len(keypoints))[::-1])
     np.testing.assert_allclose(embed(decoder, backwards)[::-1], embedded, atol=1e-5)
     for i in (0, len(keypoints) - 1):
         np.testing.assert_allclose(embed(decoder, keypoints.select(np.array([i])))[0], embedded[i], atol=1e-5)
-    monkeypatch.setattr("neumap.model.decoder.ROWS_AT_ONCE", 7)
-    np.testing.assert_allclose(embed(decoder, keypoints), embedded, atol=1e-5)
+    many = keypoints.select(np.resize(np.arange(len(keypoints)), KEYPOINTS_AT_ONCE + 7))
+    np.testing.assert_allclose(embed(decoder, many)[-7:], np.resize(embedded, (len(many), EMBEDDING))[-7:], atol=1e-5)
 
 
 def test_nothing_is_embedded_as_nothing(keypoints: Features) -> None:

@@ -28,7 +28,7 @@ def pose(x: float, yaw: float = 0.0) -> FloatArray:
 def status(
     seconds: float, state: str, reason: str = "", latency_s: float = 0.0, processed: int = 0, dropped: int = 0
 ) -> StatusLine:
-    return StatusLine(ns(seconds), ns(seconds - latency_s), state, reason, 30, latency_s, processed, dropped)
+    return StatusLine(ns(seconds), state, reason, latency_s, processed, dropped)
 
 
 def transforms(*values: tuple[float, FloatArray]) -> tuple[np.ndarray, FloatArray]:

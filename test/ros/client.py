@@ -10,7 +10,10 @@ import rclpy
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.qos import QoSProfile
 
-PATIENCE_S = 30.0
+PATIENCE_S = 60.0
+# Two processes do not find each other at the same moment: so long after this one has found the other, nothing that is
+# sent in either direction is lost. Fast DDS drops an answer to a client that it has not found within 0.1 s.
+SETTLED_S = 0.2
 
 
 class Client:
@@ -23,6 +26,7 @@ class Client:
         self._executor = SingleThreadedExecutor()
         self._executor.add_node(self.node)
         self._services: dict[str, Any] = {}
+        self._ready: set[str] = set()
         # done again and again while something is waited for
         self.meanwhile: Callable[[], object] = lambda: None
 
@@ -46,13 +50,19 @@ class Client:
         """Lets time pass."""
         self.until(lambda: False, seconds)
 
-    def ask(self, kind: type, name: str, request: Any = None, **fields: Any) -> Any:
-        """Calls a service as soon as it is there; the future of its response."""
+    def is_served(self, kind: type, name: str) -> bool:
+        """Whether there is such a service."""
         if name not in self._services:
             self._services[name] = self.node.create_client(kind, name)
-        service = self._services[name]
-        assert self.until(service.service_is_ready), f"there is no service {name}"
-        return service.call_async(kind.Request(**fields) if request is None else request)
+        return bool(self._services[name].service_is_ready())
+
+    def ask(self, kind: type, name: str, **fields: Any) -> Any:
+        """Calls a service as soon as it is there; the future of its response."""
+        assert self.until(lambda: self.is_served(kind, name)), f"there is no service {name}"
+        if name not in self._ready:
+            self._ready.add(name)
+            self.wait(SETTLED_S)
+        return self._services[name].call_async(kind.Request(**fields))
 
     def answer(self, future: Any, patience_s: float = PATIENCE_S) -> Any:
         """Waits for the response of a service."""

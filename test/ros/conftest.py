@@ -77,12 +77,12 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
 
 @pytest.fixture(scope="session")
 def recording(world: World) -> Recording:
-    from player import IMAGE, TF_STATIC, Recording, Timed, message_class
+    from player import CAMERA_INFO, IMAGE, TF_STATIC, Recording, Timed, message_class
     from rosbags.highlevel import AnyReader
 
     from neumap.virtual.recording import IMAGE_TOPIC, INFO_TOPIC, TRUTH_TOPIC
 
-    topics = {IMAGE_TOPIC: IMAGE, INFO_TOPIC: "camera_info", "/tf": "tf", "/tf_static": TF_STATIC}
+    topics = {IMAGE_TOPIC: IMAGE, INFO_TOPIC: CAMERA_INFO, "/tf": "tf", "/tf_static": TF_STATIC}
     messages, truth, count = [], {}, 0
     with AnyReader([world.bag]) as reader:
         for connection, time_ns, data in reader.messages():
@@ -122,9 +122,9 @@ def start(client: Client, tmp_path: Path) -> Iterator[Callable[..., NodeProcess]
 
     started: list[NodeProcess] = []
 
-    def run(*ros_arguments: str, up: bool = True) -> NodeProcess:
+    def run(*ros_arguments: str, up: bool = True, log_level: str = "info") -> NodeProcess:
         log = tmp_path / f"output{len(started)}.txt"
-        node = NodeProcess(client, log, *ros_arguments, namespace=f"/robot{next(NUMBERS)}")
+        node = NodeProcess(client, log, *ros_arguments, namespace=f"/robot{next(NUMBERS)}", log_level=log_level)
         started.append(node)
         assert not up or node.is_up(), node.output
         return node

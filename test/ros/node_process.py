@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ament_index_python.packages import get_package_prefix
-from client import PATIENCE_S, Client
+from client import PATIENCE_S, SETTLED_S, Client
 from geometry_msgs.msg import PoseWithCovarianceStamped
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState, GetState
@@ -29,16 +29,19 @@ STATES = {getattr(LocalizationStatus, name): name for name in ("UNINITIALIZED", 
 class NodeProcess:
     """Runs until :meth:`stop`. What it publishes is heard from the beginning."""
 
-    def __init__(self, client: Client, log: Path, *ros_arguments: str, namespace: str = "") -> None:
+    def __init__(
+        self, client: Client, log: Path, *ros_arguments: str, namespace: str = "", log_level: str = "info"
+    ) -> None:
         """Starts it with arguments that follow --ros-args. In a namespace ("/robot"), tf is the robot's own."""
         self.client, self.namespace, self._log = client, namespace, log
         self._read_from = 0
         self.name = f"{namespace}/neumap_localizer"
         executable = Path(get_package_prefix("neumap_ros"), "lib", "neumap_ros", "localizer")
         own = ["-r", f"__ns:={namespace}", "-r", "/tf:=tf", "-r", "/tf_static:=tf_static"] if namespace else []
+        level = ["--log-level", f"{self.name[1:].replace('/', '.')}:={log_level}"]
         with log.open("wb") as output:
             self._process = subprocess.Popen(
-                [executable, "--ros-args", *own, *ros_arguments],
+                [executable, "--ros-args", *own, *level, *ros_arguments],
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 stdin=subprocess.DEVNULL,
@@ -65,15 +68,15 @@ class NodeProcess:
 
     def is_up(self) -> bool:
         """Waits until it can be asked; whether it lives so long."""
-        state = self.client.ask(GetState, f"{self.name}/get_state") if self.alive else None
-        return state is not None and self.client.until(lambda: state.done() or not self.alive) and self.alive
+        service = f"{self.name}/get_state"
+        return self.client.until(lambda: not self.alive or self.client.is_served(GetState, service)) and self.alive
 
-    def stop(self, by: signal.Signals = signal.SIGINT, patience_s: float = 20.0) -> int:
+    def stop(self, by: signal.Signals = signal.SIGINT, patience_s: float = 60.0) -> int:
         """Sends a signal; what the process exits with. Raises TimeoutExpired where it does not, and kills it."""
         self._process.send_signal(by)
         return self.exit_status(patience_s)
 
-    def exit_status(self, patience_s: float = 20.0) -> int:
+    def exit_status(self, patience_s: float = 60.0) -> int:
         """Waits for the end."""
         with contextlib.ExitStack() as whatever:
             whatever.callback(self._process.kill)
@@ -98,7 +101,10 @@ class NodeProcess:
     def change(self, transition: int | str, patience_s: float = PATIENCE_S) -> bool:
         """Asks for a transition, by its id or label; whether it was done."""
         by = {"label": transition} if isinstance(transition, str) else {"id": transition}
-        return bool(self.call(ChangeState, "change_state", transition=Transition(**by), patience_s=patience_s).success)
+        answer = self.call(ChangeState, "change_state", transition=Transition(**by), patience_s=patience_s)
+        if transition in (CONFIGURE, "configure"):
+            self.client.wait(SETTLED_S)  # there may be new services
+        return bool(answer.success)
 
     def get(self, *names: str) -> dict[str, Any]:
         """The values of parameters."""

@@ -6,12 +6,12 @@ import contextlib
 import copy
 import importlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
-from client import Client
+from client import SETTLED_S, Client
 from geometry_msgs.msg import PoseWithCovarianceStamped
 from node_process import NodeProcess
 from rclpy.qos import DurabilityPolicy, QoSProfile
@@ -20,7 +20,9 @@ from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CompressedImage, Image
 
 SECOND = 1_000_000_000
-IMAGE, RAW_IMAGE, TF_STATIC = "image/compressed", "image", "tf_static"
+IMAGE, RAW_IMAGE, CAMERA_INFO, TF_STATIC = "image/compressed", "image", "camera_info", "tf_static"
+# a message comes so long after its stamp
+DELAY_NS = 10_000_000
 # an image is sent again where nothing was heard of it for so long
 AGAIN_S = 10.0
 CLOCK_PERIOD_S = 0.01
@@ -83,8 +85,12 @@ class Recording:
 class Player:
     """Plays a recording to a localizer. Seconds are those since its beginning."""
 
-    def __init__(self, client: Client, recording: Recording, node: NodeProcess) -> None:
+    def __init__(
+        self, client: Client, recording: Recording, node: NodeProcess, remaps: Mapping[str, str] | None = None
+    ) -> None:
+        """Publishes in the localizer's namespace; ``remaps`` give other names to topics."""
         self.client, self.recording, self._node = client, recording, node
+        self._remaps = dict(remaps or {})
         self.now_ns = recording.start_ns
         self._next = 0
         self._clock = client.node.create_publisher(Clock, "/clock", 10)
@@ -125,20 +131,21 @@ class Player:
             self.client.wait(0.02)
 
     def connect(self) -> None:
-        """Waits until the localizer listens, and says again what was said once for all."""
-        for topic in {each.topic: each for each in self.recording.messages}.values():
-            publisher = self._publisher(topic)
+        """Waits until the localizer listens, and tells it what it must know before the first image."""
+        first = {each.topic: each for each in reversed(self.recording.messages)}
+        for each in first.values():
+            publisher = self._publisher(each)
             assert self.client.until(publisher.get_subscription_count), f"nobody listens to {publisher.topic_name}"
-        for each in self.recording.messages[: self._next]:
-            if each.topic == TF_STATIC:
-                self.publish(each)
-        self.client.wait(0.1)
+        self.client.wait(SETTLED_S)
+        for topic in (TF_STATIC, CAMERA_INFO):
+            self.publish(first[topic])
+        self.client.wait(0.05)
 
     def step_to(self, seconds: float) -> None:
         """Plays up to then, image by image: goes on when the status of each was heard."""
         self.connect()
         while (each := self._due(self.ns(seconds))) is not None:
-            self.now_ns = each.time_ns
+            self.now_ns = each.time_ns + DELAY_NS
             self.tick()
             self.publish(each)
             if each.topic == IMAGE:
@@ -157,8 +164,8 @@ class Player:
             nonlocal ticked
             passed = time.monotonic() - begin
             until_ns = begin_ns + round(rate * passed * SECOND)
-            while (each := self._due(until_ns)) is not None:
-                self.now_ns = max(self.now_ns, each.time_ns)
+            while (each := self._due(until_ns - DELAY_NS)) is not None:
+                self.now_ns = max(self.now_ns, each.time_ns + DELAY_NS)
                 self.tick()
                 self.publish(each)
             if passed - ticked > CLOCK_PERIOD_S:
@@ -190,7 +197,10 @@ class Player:
 
         def seen() -> bool:
             self.tick()
-            return any(nanoseconds(status.header.stamp) == image.time_ns for status in self._node.statuses)
+            return any(
+                nanoseconds(status.header.stamp) == image.time_ns and status.latency > 0
+                for status in self._node.statuses
+            )
 
         if self.client.until(seen, AGAIN_S):
             return True
@@ -202,7 +212,9 @@ class Player:
         if topic not in self._publishers:
             latched = DurabilityPolicy.TRANSIENT_LOCAL if topic == TF_STATIC else DurabilityPolicy.VOLATILE
             self._publishers[topic] = self.client.node.create_publisher(
-                kind, f"{self._node.namespace}/{topic}", QoSProfile(depth=100, durability=latched)
+                kind,
+                f"{self._node.namespace}/{self._remaps.get(topic, topic)}",
+                QoSProfile(depth=100, durability=latched),
             )
         return self._publishers[topic]
 

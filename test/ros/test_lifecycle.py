@@ -9,6 +9,7 @@ import pytest
 from conftest import World
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import GetAvailableTransitions
+from neumap_ros.srv import Relocalize
 from node_process import ACTIVATE, CLEANUP, CONFIGURE, DEACTIVATE, NodeProcess
 from player import Player
 
@@ -89,8 +90,10 @@ def test_shutdown_is_final(start: Start, world: World, state: str) -> None:
     node = start("-p", f"map:={world.map}")
     for transition in {"unconfigured": (), "inactive": (CONFIGURE,), "active": (CONFIGURE, ACTIVATE)}[state]:
         assert node.change(transition)
+    waits = node.ask(Relocalize, "relocalize", timeout=60.0) if state == "active" else None
     assert node.change(SHUTDOWN[state])
     assert node.state == "finalized"
+    assert waits is None or not node.client.answer(waits).success
     assert node.stop() == 0
     assert "Traceback" not in node.output
 

@@ -9,6 +9,7 @@ from statistics import median
 from typing import Any
 
 import pytest
+from client import Client
 from conftest import World
 from geometry_msgs.msg import PoseWithCovarianceStamped
 from lifecycle_msgs.srv import GetState
@@ -121,6 +122,16 @@ def test_relocalize_while_lost_says_why_not(lost: Player, node: NodeProcess) -> 
     assert "within 1 s" in answer.reason
     assert nanoseconds(answer.image_stamp) > 0
     assert answer.map_id == map_id(node)
+
+
+def test_all_else_is_answered_while_lost(lost: Player, node: NodeProcess, world: World, recording: Recording) -> None:
+    claim_by("service", lost, recording.claim(lost.now_ns))
+    assert lost.client.until(lambda: node.told[-1] == ("LOST", "the initial pose waits for an image that confirms it"))
+    assert load(node, world.other_map).success
+    lost.client.call(Empty, "/reinitialize_global_localization")
+    assert lost.client.until(lambda: node.told[-1] == ("UNINITIALIZED", "global localization was asked for"))
+    lost.step_to(8.0)
+    assert node.belief == "TRACKING", node.told
 
 
 def test_relocalize_while_lost_is_answered_when_there_is_something_to_see(
@@ -345,15 +356,21 @@ def test_again_and_again(tracking: Player, node: NodeProcess) -> None:
 # --- how long it takes --------------------------------------------------------------------------
 
 
-def test_it_answers_while_it_tracks(tracking: Player, node: NodeProcess) -> None:
-    """Nav2's behaviour trees wait 20 ms unless told otherwise, and are told otherwise: see docs/nav2.md."""
-    took: list[float] = []
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [(GetState, "/neumap_localizer/get_state"), (Empty, "/reinitialize_global_localization")],
+    ids=["get_state", "reinitialize"],
+)
+def test_it_answers_while_it_searches(tracking: Player, client: Client, kind: type, name: str) -> None:
+    """Nav2's behaviour trees wait 20 ms unless they are told otherwise: see docs/nav2.md."""
+    client.call(kind, name)
+    took = []
     with tracking.running(0.5):
         while tracking.now_s < COVERED_S:
             begin = time.monotonic()
-            node.call(GetState, "get_state")
+            client.call(kind, name)
             took.append(time.monotonic() - begin)
-            tracking.client.wait(0.05)
+            client.wait(0.05)
     print(f"{len(took)} answers took {1e3 * median(took):.1f} ms, at most {1e3 * max(took):.1f} ms")
     assert len(took) > 20
     assert median(took) < 0.05

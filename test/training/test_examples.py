@@ -8,10 +8,10 @@ import torch
 from tiny_scenes import FOREIGN, SHOWN, tiny_scene
 
 from neumap.arrays import Float32Array
-from neumap.model.codebooks import joint_descriptors
+from neumap.features.extractor import joint_descriptors
 from neumap.model.encoder import keypoint_shape
 from neumap.training.examples import (
-    FEWEST_LANDMARKS,
+    FEWEST_SCENE_LANDMARKS,
     MAX_LOG_ZOOM,
     MAX_ROLL_RAD,
     RIGHT_M,
@@ -185,7 +185,7 @@ def test_a_restored_source_goes_on_where_it_was() -> None:
 
 
 def test_scenes_of_few_landmarks_are_left_out() -> None:
-    small = tiny_scene(0, landmarks=FEWEST_LANDMARKS - 2)
+    small = tiny_scene(0, landmarks=FEWEST_SCENE_LANDMARKS - 2)
     large = tiny_scene(1)
     with pytest.raises(ValueError, match="no training scene has"):
         ExampleSource([small], 0, AS_SEEN)

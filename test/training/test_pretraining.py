@@ -19,18 +19,18 @@ from neumap.model.decoder import load_decoder, save_decoder
 from neumap.model.encoder import EMBEDDING
 from neumap.training import pretraining
 from neumap.training.examples import Augmentation, Example, ExampleSource
-from neumap.training.pretraining import (
-    STAGES,
-    PretrainSettings,
+from neumap.training.pretraining import PretrainSettings, pretrain
+from neumap.training.scenes import TrainingScene
+from neumap.training.trainee import (
+    BACKWARDS,
+    LATENT_STAGES,
     ResidualWords,
     Trainee,
     choice_loss,
     landmark_embeddings,
     mutual_choice_loss,
-    pretrain,
     similarities,
 )
-from neumap.training.scenes import TrainingScene
 
 SETTINGS = PretrainSettings(steps=48, attention_steps=20, images=2, keypoints=64, attention_keypoints=64, landmarks=200)
 Records = list[dict[str, Any]]
@@ -39,7 +39,7 @@ Records = list[dict[str, Any]]
 @pytest.fixture(autouse=True)
 def often(monkeypatch: pytest.MonkeyPatch) -> None:
     """Scenes may be tiny, and what happens every some hundred steps happens every few."""
-    monkeypatch.setattr("neumap.training.examples.FEWEST_LANDMARKS", 300)
+    monkeypatch.setattr("neumap.training.examples.FEWEST_SCENE_LANDMARKS", 300)
     monkeypatch.setattr(pretraining, "REPORT_EVERY", 4)
     monkeypatch.setattr(pretraining, "SAVE_EVERY", 7)
     monkeypatch.setattr(pretraining, "KMEANS_EXAMPLES", 3)
@@ -92,7 +92,7 @@ def test_the_attention_is_told_with_what_it_starts_from(trained: tuple[Trainee, 
 
 def test_what_is_trained_is_finite_and_changed(trained: tuple[Trainee, Records, Path]) -> None:
     torch.manual_seed(SETTINGS.seed)
-    start = Trainee().state_dict()
+    start = Trainee(256).state_dict()
     for name, value in trained[0].state_dict().items():
         assert value.isfinite().all(), name
         assert not torch.equal(value, start[name]), name
@@ -102,8 +102,8 @@ def test_what_is_trained_is_finite_and_changed(trained: tuple[Trainee, Records, 
 
 def test_it_is_a_decoder(trained: tuple[Trainee, Records, Path], tmp_path: Path) -> None:
     trainee = trained[0]
-    save_decoder(tmp_path / "decoder", trainee.encoder, trainee.attention, trainee.words.words.numpy())
-    assert load_decoder(tmp_path / "decoder").codebook.words.shape == (STAGES, WORDS, EMBEDDING)
+    save_decoder(tmp_path / "decoder", "rootsift", trainee.encoder, trainee.attention, trainee.words.words.numpy())
+    assert load_decoder(tmp_path / "decoder").codebook.words.shape == (LATENT_STAGES, WORDS, EMBEDDING)
 
 
 def test_wrong_pairs_are_rarely_alike(trained: tuple[Trainee, Records, Path], scenes: list[TrainingScene]) -> None:
@@ -181,7 +181,7 @@ def test_other_scenes_are_refused(scenes: list[TrainingScene], trained: tuple[Tr
 
 def test_the_encoder_runs_in_bfloat16_where_asked(scenes: list[TrainingScene]) -> None:
     example = ExampleSource(scenes, 0, Augmentation()).draw(50, 100, 2)
-    exact, rough = Trainee(), Trainee(bf16=True)
+    exact, rough = Trainee(256), Trainee(256, bf16=True)
     rough.load_state_dict(exact.state_dict())
     with torch.no_grad():
         expected, found = (each.embed(example.descriptors, example.shape) for each in (exact, rough))
@@ -249,7 +249,7 @@ def test_processes_go_on_with_draws_of_their_own(
     for rank in (0, 1, 2, 1):
         source = ExampleSource(scenes, SETTINGS.seed + 1000 * rank, SETTINGS.augmentation)
         fresh = source.draw(64, 200, 2)
-        run = pretraining._Run(Trainee(), source, SETTINGS, trained[2], lambda _: None, rank)
+        run = pretraining._Run(Trainee(256), source, SETTINGS, trained[2], lambda _: None, rank)
         drawn.append(run._draw_images())
         assert not same(drawn[-1], fresh)
     assert not same(drawn[0], drawn[1])
@@ -273,7 +273,7 @@ def test_settings_that_make_no_sense(wrong: dict[str, int]) -> None:
 
 def test_a_landmark_is_the_mean_of_the_views_that_count(scenes: list[TrainingScene]) -> None:
     torch.manual_seed(0)
-    trainee = Trainee()
+    trainee = Trainee(256)
     example = ExampleSource(scenes, 0, Augmentation()).draw(20, 50, 3)
     with torch.no_grad():
         found = landmark_embeddings(trainee, example)
@@ -289,7 +289,9 @@ def test_more_words_describe_better() -> None:
     words = ResidualWords()
     words.start(vectors, generator)
     with torch.no_grad():
-        error = [float(((words(vectors, stages) - vectors) ** 2).sum(dim=1).mean()) for stages in (1, 4, 8, STAGES)]
+        error = [
+            float(((words(vectors, stages) - vectors) ** 2).sum(dim=1).mean()) for stages in (1, 4, 8, LATENT_STAGES)
+        ]
     assert error == sorted(error, reverse=True)
     assert error[-1] < 0.3 * error[0]
     words(vectors, 4).sum().backward()
@@ -310,7 +312,7 @@ def test_choosing_each_other_is_choosing_twice() -> None:
     forward = choice_loss(torch.cat([logits, none.expand(40, 1)], dim=1), right)
     never = torch.full((int(shown.sum()), 1), -1e4)
     backward = choice_loss(torch.cat([logits[:, shown].T, never], dim=1), right[:, shown].T)
-    expected = forward + pretraining.BACKWARDS * backward
+    expected = forward + BACKWARDS * backward
     torch.testing.assert_close(found, expected)
     for one, other in zip(
         torch.autograd.grad(found, (logits, none)), torch.autograd.grad(expected, (logits, none)), strict=True

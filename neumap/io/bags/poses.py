@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
-
-import numpy as np
 
 from neumap.arrays import IntArray
 from neumap.errors import ConfigError, DataError
-from neumap.geometry.se3 import make_pose, matrix_from_quat
-from neumap.geometry.transform_tree import Row, frame_name
+from neumap.geometry.transform_tree import frame_name
 from neumap.io.bags.reader import BagReader, Topic
 from neumap.io.bags.topics import (
     ODOMETRY,
@@ -25,7 +20,7 @@ from neumap.io.bags.topics import (
 from neumap.io.bags.transforms import Lookup, RecordedTransforms
 from neumap.io.pose_messages import row_of
 from neumap.io.stamps import seconds, stamp_of
-from neumap.io.trajectories import MAX_GAP_NS, QUATERNION_NORM_TOLERANCE, poses_at
+from neumap.io.trajectories import MAX_GAP_NS, check_row, poses_at, trajectory_of
 from neumap.records import Trajectory
 
 MAP_FRAME = "map"
@@ -52,23 +47,10 @@ def camera_poses(
     """
     map_frame = options.map_frame or MAP_FRAME
     topic = None if options.pose_topic is None else given_pose(bag, options.pose_topic)
-    if topic is None:
-        problem = transforms.problem(map_frame, camera_frame)
-        if problem:
-            topic = choose_pose(bag, map_frame, problem)
+    if topic is None and (problem := transforms.problem(map_frame, camera_frame)):
+        topic = choose_pose(bag, map_frame, problem)
     if topic is None or topic.type == TF:
         return transforms.lookup(map_frame, camera_frame, stamps_ns), ()
-    return _by_topic(bag, topic, transforms, camera_frame, stamps_ns, options)
-
-
-def _by_topic(
-    bag: BagReader,
-    topic: Topic,
-    transforms: RecordedTransforms,
-    camera_frame: str,
-    stamps_ns: IntArray,
-    options: BagOptions,
-) -> tuple[Lookup, tuple[str, ...]]:
     track = read_track(bag, topic)
     if options.map_frame is not None and track.frame != options.map_frame:
         raise ConfigError(
@@ -76,10 +58,16 @@ def _by_topic(
             "give another --pose-topic or --map-frame"
         )
     base = options.base_frame or track.child or BASE_FRAME
+    if problem := transforms.problem(base, camera_frame):
+        raise DataError(
+            f"where the camera is on {base}, whose poses {topic.name} tells, is not known: {problem}; "
+            f"name another frame with --base-frame ({camera_frame} if the poses are the camera's)"
+        )
     notes = [f"the poses are those of {base} on {topic.name}"]
-    if track.frame != (options.map_frame or MAP_FRAME):
-        notes.append(f"their frame '{track.frame}' is taken for the map's" + _drift(topic))
-    mounted = _mounted(transforms, base, camera_frame, stamps_ns, topic)
+    if track.frame != map_frame:
+        drift = ": odometry drifts, and so will the map" if topic.type == ODOMETRY else ""
+        notes.append(f"their frame '{track.frame}' is taken for the map's{drift}")
+    mounted = transforms.lookup(base, camera_frame, stamps_ns)
     poses, known = poses_at(track.trajectory, stamps_ns)
     gap = f"{topic.name} has no two messages within {MAX_GAP_NS / 1e9:g} s around them"
     if known.sum() > mounted.known.sum():
@@ -87,23 +75,8 @@ def _by_topic(
     return Lookup(poses @ mounted.poses, known & mounted.known, gap), tuple(notes)
 
 
-def _drift(topic: Topic) -> str:
-    return ": odometry drifts, and so will the map" if topic.type == ODOMETRY else ""
-
-
-def _mounted(transforms: RecordedTransforms, base: str, camera_frame: str, stamps_ns: IntArray, topic: Topic) -> Lookup:
-    """Return the pose of the camera in the frame whose poses the topic tells."""
-    problem = transforms.problem(base, camera_frame)
-    if problem:
-        raise DataError(
-            f"where the camera is on {base}, whose poses {topic.name} tells, is not known: {problem}; "
-            f"name another frame with --base-frame ({camera_frame} if the poses are the camera's)"
-        )
-    return transforms.lookup(base, camera_frame, stamps_ns)
-
-
 def read_track(bag: BagReader, topic: Topic) -> Track:
-    """Read all that a topic of poses tells, by the stamps of the headers.
+    """Read all that a topic of poses tells, by the stamps of the headers; of samples with the same the first is kept.
 
     Raises :class:`~neumap.errors.DataError` where it tells poses of several frames, and for poses that are none.
     """
@@ -111,34 +84,18 @@ def read_track(bag: BagReader, topic: Topic) -> Track:
     for message in bag.messages([topic]):
         decoded = bag.decode(message)
         child = frame_name(decoded.child_frame_id) if topic.type in (ODOMETRY, TRANSFORM) else ""
+        pose = decoded.transform if topic.type == TRANSFORM else decoded.pose
+        row = row_of(pose.pose if topic.type in (ODOMETRY, POSE_WITH_COVARIANCE) else pose)
+        stamp = stamp_of(decoded.header)
+        try:
+            check_row(row)
+        except ValueError as error:
+            raise DataError(f"{topic.name}, at {seconds(stamp)} s: {error}") from None
         frames.add((frame_name(decoded.header.frame_id), child))
-        stamps.append(stamp_of(decoded.header))
-        rows.append(row_of(_pose(topic.type, decoded)))
+        stamps.append(stamp)
+        rows.append(row)
     if len(frames) > 1:
         names = ", ".join(sorted({" -> ".join(filter(None, pair)) for pair in frames}))
         raise DataError(f"{topic.name} tells poses of several frames ({names}): give another --pose-topic")
     ((frame, child),) = frames
-    return Track(_trajectory(stamps, rows, topic.name), frame, child)
-
-
-def _pose(type_: str, message: Any) -> Any:
-    """Return the Pose or Transform in a message of a type."""
-    if type_ == TRANSFORM:
-        return message.transform
-    return message.pose.pose if type_ in (ODOMETRY, POSE_WITH_COVARIANCE) else message.pose
-
-
-def _trajectory(stamps: Sequence[int], rows: Sequence[Row], what: str) -> Trajectory:
-    """Make the trajectory of samples, sorted by stamp, the first of each stamp. Errors begin with ``what``."""
-    times, first = np.unique(np.array(stamps, dtype=np.int64), return_index=True)
-    table = np.array(rows, dtype=np.float64).reshape(-1, 7)[first]
-    bad = ~np.isfinite(table).all(axis=1)
-    if bad.any():
-        raise DataError(f"{what} holds values that are not finite, first at {seconds(times[bad][0])} s")
-    norm = np.linalg.norm(table[:, 3:], axis=1)
-    bad = np.abs(norm - 1) > QUATERNION_NORM_TOLERANCE
-    if bad.any():
-        raise DataError(
-            f"{what} holds a quaternion of norm {norm[bad][0]:.4g} instead of 1, first at {seconds(times[bad][0])} s"
-        )
-    return Trajectory(times, make_pose(matrix_from_quat(table[:, 3:]), table[:, :3]))
+    return Track(trajectory_of(stamps, rows), frame, child)

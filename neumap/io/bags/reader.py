@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import weakref
+from collections import Counter
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any, NamedTuple
 
 from neumap.errors import DataError, MissingDependencyError, NeumapError
@@ -42,51 +42,44 @@ def is_bag(path: Path) -> bool:
     return (path / "metadata.yaml").is_file() or bool(_storage_files(path))
 
 
-class BagReader:
-    """An open recording; a context manager, closed at the latest when it is no longer used.
+class BagReader(AbstractContextManager["BagReader"]):
+    """An open recording; closed at the latest when it is no longer used.
 
-    Takes a folder with ``metadata.yaml``, a folder with one ``.mcap`` or ``.db3`` file, or such a file. Messages are
-    decoded by the types of ROS 2 Jazzy, which are those of Humble to Lyrical for all that is read here; further types
-    can be registered with ``typestore``. One iteration at a time: a second one disturbs the first.
+    Takes a folder with ``metadata.yaml``, a folder with one ``.mcap`` or ``.db3`` file, or such a file. ``topics`` are
+    sorted by name. Messages are decoded by the types of ROS 2 Jazzy, which are those of Humble to Lyrical for all that
+    is read here; further types can be registered with ``typestore``. One iteration at a time: a second one disturbs
+    the first.
 
     Raises, also from its methods, :class:`~neumap.errors.DataError` for a recording that is missing, damaged,
     cut off or of an unknown format, and :class:`~neumap.errors.MissingDependencyError` without rosbags.
     """
 
     def __init__(self, path: PathLike) -> None:
+        try:
+            from rosbags.rosbag2 import Reader
+            from rosbags.typesys import Stores, get_typestore
+        except ImportError:
+            raise MissingDependencyError("reading a rosbag needs rosbags: pip install 'neumap[bags]'") from None
         self.path = Path(path)
-        reader_class, stores, get_typestore = _import_rosbags()
+        self.typestore = get_typestore(Stores.ROS2_JAZZY)
         with self._explained():
-            self._reader = reader_class(_storage(self.path))
+            self._reader = Reader(_storage(self.path))
             self._reader.open()
-        self.close = weakref.finalize(self, _close, self._reader)
-        self.typestore = get_typestore(stores.ROS2_JAZZY)
-        self._connections: dict[Topic, list[Any]] = {}
-        counts: dict[tuple[str, str], int] = {}
+        self.close = weakref.finalize(self, self._reader.close)
+        counts: Counter[tuple[str, str]] = Counter()
         for connection in self._reader.connections:
-            name = (connection.topic, connection.msgtype)
-            counts[name] = counts.get(name, 0) + connection.msgcount
-        self._connections = {
-            Topic(*name, count): [c for c in self._reader.connections if (c.topic, c.msgtype) == name]
-            for name, count in counts.items()
-        }
-
-    @property
-    def topics(self) -> tuple[Topic, ...]:
-        """Return all topics, sorted by name."""
-        return tuple(sorted(self._connections, key=lambda topic: (topic.name, topic.type)))
+            counts[connection.topic, connection.msgtype] += connection.msgcount
+        self.topics = tuple(Topic(*name_and_type, count) for name_and_type, count in sorted(counts.items()))
 
     def messages(self, topics: Iterable[Topic], start_ns: int | None = None) -> Iterator[Message]:
         """Yield the messages of some topics, received at ``start_ns`` or later, in the order of their receiving."""
-        of = {id(connection): topic for topic in topics for connection in self._connections[topic]}
-        connections = [c for some in self._connections.values() for c in some if id(c) in of]
+        topic_of = {(topic.name, topic.type): topic for topic in topics}
+        connections = [c for c in self._reader.connections if (c.topic, c.msgtype) in topic_of]
         # no connections would mean all of them
         if not connections:
             return
-        topic_of = {(c.topic, c.msgtype): of[id(c)] for c in connections}
         seen = set()
-        with self._explained():
-            found = self._reader.messages(connections, start_ns)
+        found = self._reader.messages(connections, start_ns)
         while True:
             # not around the yield: an iteration that is given up would end in the handler and leave a cycle behind
             with self._explained():
@@ -134,26 +127,8 @@ class BagReader:
                 "(try `ros2 bag reindex`, or `mcap recover` for MCAP)"
             ) from None
 
-    def __enter__(self) -> BagReader:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def _import_rosbags() -> tuple[Any, Any, Any]:
-    try:
-        from rosbags.rosbag2 import Reader
-        from rosbags.typesys import Stores, get_typestore
-    except ImportError:
-        raise MissingDependencyError("reading a rosbag needs rosbags: pip install 'neumap[bags]'") from None
-    return Reader, Stores, get_typestore
-
-
-def _close(reader: Any) -> None:
-    reader.close()
 
 
 def _storage(path: Path) -> Path:

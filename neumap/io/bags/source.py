@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -27,20 +27,15 @@ from neumap.io.bags.topics import (
 )
 from neumap.io.bags.transforms import RecordedTransforms
 from neumap.io.camera_info import calibration_key, camera_of, fit_to_size
-from neumap.io.files import PathLike
+from neumap.io.files import PathLike, naming
 from neumap.io.image_messages import depth_of, gray_of
-from neumap.io.stamps import format_stamp, nearest, seconds, stamp_of
-from neumap.io.tum import MAX_DEPTH_OFFSET_NS
-from neumap.records import Camera, Frame, Source
+from neumap.io.stamps import format_stamp, seconds, stamp_of
+from neumap.io.streams import depth_of_each, once_each, pose_of_each
+from neumap.records import Frame, Source
 
 Pixels = TypeVar("Pixels", ImageArray, Float32Array)
-
-
-class _Stamped(NamedTuple):
-    """An image of the bag: the stamp of its header, and where its message is."""
-
-    stamp_ns: int
-    position: Position
+# an image of the bag: the stamp of its header in nanoseconds, and where its message is
+Stamped = tuple[int, Position]
 
 
 def open_bag(path: PathLike, *, poses: bool, depth: bool = True, options: BagOptions | None = None) -> Source:
@@ -63,159 +58,108 @@ def open_bag(path: PathLike, *, poses: bool, depth: bool = True, options: BagOpt
     looks = look_at_images(bag)
     image = choose_image(bag, looks, options.image_topic)
     first = bag.first(image)
-    size = _size(bag, image, first)
+    with naming(f"the first image on {image.name} of the bag {path}"):
+        height, width = gray_of(first).shape
+    size = width, height
     look = Look(frame_name(first.header.frame_id), False, size)
-    info = choose_camera_info(bag, image, look.frame, options.camera_info_topic)
-    depth_topic, notes = choose_depth(bag, looks, look, options.depth_topic) if depth else (None, ())
+    info_topic = choose_camera_info(bag, image, look.frame, options.camera_info_topic)
+    info = bag.first(info_topic)
+    notes: list[str] = []
+    if (info_frame := frame_name(info.header.frame_id)) != look.frame:
+        calibrated = f"their calibration on {info_topic.name} is of '{info_frame}'"
+        notes.append(f"the images are of the frame '{look.frame}', {calibrated}")
+    with naming(f"the calibration of {image.name}"):
+        camera, camera_notes = fit_to_size(camera_of(info, is_rectified(image)), *size)
+    notes += camera_notes
+    depth_topic = None
+    if depth:
+        depth_topic, topic_notes = choose_depth(bag, looks, look, options.depth_topic)
+        notes += topic_notes
 
-    index = _read_index(bag, image, info, depth_topic, with_transforms=poses)
-    camera, camera_notes = _camera(image, index.info, size)
-    images, image_notes = _usable(image, index.images)
-    stamps = np.array([each.stamp_ns for each in images], dtype=np.int64)
-    notes = (*_names(look, info, index.info), *camera_notes, *notes, *image_notes)
-
-    known: list[FloatArray | None] = [None] * len(images)
+    messages, transforms = _read_index(bag, image, info_topic, depth_topic, with_transforms=poses)
+    images, image_notes = _usable(image, messages[image])
+    notes += image_notes
+    stamps = np.array([stamp_ns for stamp_ns, _ in images], dtype=np.int64)
+    known: Sequence[FloatArray | None] = [None] * len(images)
     if poses:
-        known, pose_notes = _poses(bag, index.transforms, options.camera_frame or look.frame, stamps, options)
+        known, pose_notes = _poses(bag, transforms, options.camera_frame or look.frame, stamps, options)
         notes += pose_notes
-    depths: list[_Stamped | None] = [None] * len(images)
+    depths: list[Position | None] = [None] * len(images)
     if depth_topic is not None:
-        depths, depth_notes = _depths(depth_topic, index.depths, stamps)
+        depths, depth_notes = depth_of_each(messages[depth_topic], stamps, f" on {depth_topic.name}")
         notes += depth_notes
 
-    store = MessageStore(bag, [image] if depth_topic is None else [image, depth_topic])
+    store = MessageStore(bag, messages)
     frames = tuple(
         Frame(
-            name=format_stamp(each.stamp_ns),
-            stamp_ns=each.stamp_ns,
+            name=format_stamp(stamp_ns),
+            stamp_ns=stamp_ns,
             camera=camera,
-            read_image=partial(_read, bag, store, each, size, gray_of),
+            read_image=partial(_read, bag, store, position, size, gray_of),
             read_depth=None if measured is None else partial(_read, bag, store, measured, size, depth_of),
             map_from_camera=pose,
             frame_id=look.frame,
         )
-        for each, pose, measured in zip(images, known, depths, strict=True)
+        for (stamp_ns, position), pose, measured in zip(images, known, depths, strict=True)
         if pose is not None or not poses
     )
-    return Source(f"bag {path}, {image.name}", frames, notes)
+    return Source(f"bag {path}, {image.name}", frames, tuple(notes))
 
 
-class _Index(NamedTuple):
-    """What one pass over the bag found, in the order of the recording."""
-
-    images: list[_Stamped]
-    depths: list[_Stamped]
-    info: Any
-    transforms: RecordedTransforms
-
-
-def _read_index(bag: BagReader, image: Topic, info: Topic, depth: Topic | None, with_transforms: bool) -> _Index:
-    transforms = with_messages(bag.topics, [TF]) if with_transforms else []
-    topics = {image, info, *transforms} | ({depth} if depth is not None else set())
-    index = _Index([], [], bag.first(info), RecordedTransforms())
-    calibration = calibration_key(index.info)
-    for position, message in numbered(bag.messages(topics)):
+def _read_index(
+    bag: BagReader, image: Topic, info: Topic, depth: Topic | None, with_transforms: bool
+) -> tuple[dict[Topic, list[Stamped]], RecordedTransforms]:
+    """Find, in one pass over the bag, where its images and depths are, in their order, and the transforms."""
+    found: dict[Topic, list[Stamped]] = {topic: [] for topic in (image, depth) if topic is not None}
+    transforms = RecordedTransforms()
+    tf = with_messages(bag.topics, [TF]) if with_transforms else []
+    calibration = calibration_key(bag.first(info))
+    for position, message in numbered(bag.messages([*found, info, *tf])):
         decoded = bag.decode(message)
-        if message.topic == image:
-            index.images.append(_Stamped(stamp_of(decoded.header), position))
-        elif message.topic == depth:
-            index.depths.append(_Stamped(stamp_of(decoded.header), position))
-        elif message.topic in transforms:
-            index.transforms.add(decoded.transforms, is_static=message.topic.name.endswith("tf_static"))
+        if message.topic in found:
+            found[message.topic].append((stamp_of(decoded.header), position))
+        elif message.topic in tf:
+            transforms.add(decoded.transforms, is_static=message.topic.name.endswith("tf_static"))
         elif calibration_key(decoded) != calibration:
             raise CalibrationError(
                 f"the calibration on {info.name} changes at {seconds(stamp_of(decoded.header))} s: "
                 "record every setting of the camera in a bag of its own"
             )
-    return index
+    return found, transforms
 
 
-def _size(bag: BagReader, image: Topic, message: Any) -> tuple[int, int]:
-    try:
-        height, width = gray_of(message).shape
-    except DataError as error:
-        raise DataError(f"the first image on {image.name} of the bag {bag.path}: {error}") from None
-    return width, height
-
-
-def _camera(image: Topic, info: Any, size: tuple[int, int]) -> tuple[Camera, tuple[str, ...]]:
-    try:
-        return fit_to_size(camera_of(info, is_rectified(image)), *size)
-    except CalibrationError as error:
-        raise CalibrationError(f"the calibration of {image.name}: {error}") from None
-
-
-def _names(look: Look, topic: Topic, info: Any) -> tuple[str, ...]:
-    frame = frame_name(info.header.frame_id)
-    if frame == look.frame:
-        return ()
-    return (f"the images are of the frame '{look.frame}', their calibration on {topic.name} is of '{frame}'",)
-
-
-def _usable(topic: Topic, images: Sequence[_Stamped]) -> tuple[list[_Stamped], tuple[str, ...]]:
+def _usable(topic: Topic, images: Sequence[Stamped]) -> tuple[list[Stamped], list[str]]:
     """Return the images sorted by stamp, without those that have none or the stamp of another one."""
-    stamped = [each for each in images if each.stamp_ns]
+    stamped = [each for each in images if each[0]]
     if not stamped:
         raise DataError(f"the images on {topic.name} have no stamps (header.stamp is zero): record them with stamps")
-    first: dict[int, _Stamped] = {}
-    for each in sorted(stamped, key=lambda each: each.stamp_ns):
-        first.setdefault(each.stamp_ns, each)
-    notes = []
-    if len(stamped) < len(images):
-        notes.append(f"{len(images) - len(stamped)} of {len(images)} images have no stamp: left out")
-    if len(first) < len(stamped):
-        notes.append(f"{len(stamped) - len(first)} of {len(images)} images have the stamp of another one: left out")
-    return list(first.values()), tuple(notes)
+    without = len(images) - len(stamped)
+    notes = [f"{without} of {len(images)} images have no stamp: left out"] if without else []
+    usable, more = once_each(stamped)
+    return usable, notes + more
 
 
 def _poses(
     bag: BagReader, transforms: RecordedTransforms, camera_frame: str, stamps: IntArray, options: BagOptions
-) -> tuple[list[FloatArray | None], tuple[str, ...]]:
+) -> tuple[Sequence[FloatArray | None], list[str]]:
     if not camera_frame:
         raise DataError("the images do not name their frame (header.frame_id is empty): give --camera-frame")
     found, notes = camera_poses(bag, transforms, camera_frame, stamps, options)
-    notes += transforms.notes
-    count = int(found.known.sum())
-    if count < 2:
-        which = "no image has" if not count else f"only one of {len(stamps)} images has"
-        span = f"the images are from {seconds(stamps[0])} s to {seconds(stamps[-1])} s"
-        why = "; ".join(filter(None, [found.gap, span]))
-        raise DataError(f"{which} a pose in the bag {bag.path}, and two are needed at least: {why}")
-    if count < len(stamps):
-        notes += (f"{len(stamps) - count} of {len(stamps)} images have no pose, {found.gap}: left out",)
-    return [pose if known else None for pose, known in zip(found.poses, found.known, strict=True)], notes
-
-
-def _depths(
-    topic: Topic, entries: Sequence[_Stamped], stamps: IntArray
-) -> tuple[list[_Stamped | None], tuple[str, ...]]:
-    entries = sorted(entries, key=lambda each: each.stamp_ns)
-    index, distance = nearest(np.array([each.stamp_ns for each in entries], dtype=np.int64), stamps)
-    near = distance <= MAX_DEPTH_OFFSET_NS
-    without = len(stamps) - int(near.sum())
-    found = [entries[i] if ok else None for i, ok in zip(index, near, strict=True)]
-    if not without:
-        return found, ()
-    text = f"{without} of {len(stamps)} images have no depth on {topic.name} within {MAX_DEPTH_OFFSET_NS / 1e6:g} ms"
-    return found, (text,)
+    poses, more = pose_of_each(found.poses, found.known, stamps, f"the bag {bag.path}", found.gap, found.gap)
+    return poses, [*notes, *transforms.notes, *more]
 
 
 def _read(
-    bag: BagReader,
-    store: MessageStore,
-    each: _Stamped,
-    size: tuple[int, int],
-    pixels: Callable[[Any], Pixels],
+    bag: BagReader, store: MessageStore, position: Position, size: tuple[int, int], pixels: Callable[[Any], Pixels]
 ) -> Pixels:
-    topic = each.position.topic
-    try:
-        image = pixels(bag.decode(store.read(each.position)))
-    except DataError as error:
-        raise DataError(f"the image on {topic.name} at {seconds(each.stamp_ns)} s of {bag.path}: {error}") from None
+    message = bag.decode(store.read(position))
+    at = f"{seconds(stamp_of(message.header))} s of {bag.path}"
+    with naming(f"the image on {position.topic.name} at {at}"):
+        image = pixels(message)
     height, width = image.shape
     if (width, height) != size:
         raise DataError(
-            f"the image on {topic.name} at {seconds(each.stamp_ns)} s of {bag.path} is {width}x{height}, "
+            f"the image on {position.topic.name} at {at} is {width}x{height}, "
             f"the images are {size[0]}x{size[1]}: give another topic"
         )
     return image

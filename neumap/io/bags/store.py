@@ -28,11 +28,11 @@ def numbered(messages: Iterable[Message]) -> Iterator[tuple[Position, Message]]:
     """Yield the messages with their positions."""
     last: dict[Topic, Position] = {}
     for message in messages:
-        before = last.get(message.topic)
-        same_time = before is not None and before.time_ns == message.time_ns
-        ordinal = before.ordinal + 1 if before is not None and same_time else 0
-        last[message.topic] = position = Position(message.topic, message.time_ns, ordinal)
-        yield position, message
+        topic, time_ns, _ = message
+        before = last.get(topic)
+        ordinal = before.ordinal + 1 if before is not None and before.time_ns == time_ns else 0
+        last[topic] = Position(topic, time_ns, ordinal)
+        yield last[topic], message
 
 
 class MessageStore:
@@ -55,35 +55,22 @@ class MessageStore:
         self._passed: dict[Topic, Position] = {}
 
     def read(self, position: Position) -> Message:
-        """Read the message at a position.
-
-        Raises :class:`~neumap.errors.DataError` where it is no longer there.
-        """
+        """Read the message at a position. Raises :class:`~neumap.errors.DataError` where it is no longer there."""
         with self._lock:
             kept = self._kept.pop(position, None)
-            if kept is not None:
-                self._kept_bytes -= len(kept.data)
-                return kept
-            if not self._is_ahead(position):
-                self._start(position.time_ns)
-            return self._advance(position)
+            if kept is None:
+                return self._find(position)
+            self._kept_bytes -= len(kept.data)
+            return kept
 
-    def _is_ahead(self, position: Position) -> bool:
-        passed = self._passed.get(position.topic)
-        return (
-            self._rest is not None
-            and self._time_ns <= position.time_ns <= self._time_ns + AHEAD_NS
-            and (passed is None or passed[1:] < position[1:])
-        )
-
-    def _start(self, time_ns: int) -> None:
-        self._passed.clear()
-        self._time_ns = time_ns
-        self._rest = numbered(self._bag.messages(self._topics, time_ns))
-
-    def _advance(self, wanted: Position) -> Message:
+    def _find(self, wanted: Position) -> Message:
         rest, self._rest = self._rest, None
-        for position, message in rest or ():
+        passed = self._passed.get(wanted.topic)
+        is_near = self._time_ns <= wanted.time_ns <= self._time_ns + AHEAD_NS
+        if rest is None or not is_near or (passed is not None and passed[1:] >= wanted[1:]):
+            self._passed.clear()
+            rest = numbered(self._bag.messages(self._topics, wanted.time_ns))
+        for position, message in rest:
             self._time_ns = message.time_ns
             self._passed[position.topic] = position
             if position == wanted:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from neumap.errors import ConfigError, DataError
 from neumap.geometry.transform_tree import frame_name
@@ -86,10 +85,9 @@ def choose_image(bag: BagReader, looks: Mapping[Topic, Look], name: str | None) 
     candidates = _without_copies([topic for topic, look in looks.items() if not look.is_depth])
     if len(candidates) > 1:
         infos = {topic.name for topic in with_messages(bag.topics, [CAMERA_INFO])}
-        candidates = [topic for topic in candidates if info_name(topic) in infos] or candidates
-    if not candidates:
-        raise DataError(f"the bag {bag.path} holds no images (sensor_msgs Image or CompressedImage): {_list(bag)}")
-    return _only(candidates, "images", "--image-topic")
+        candidates = [topic for topic in candidates if _info_name(topic) in infos] or candidates
+    none = "holds no images (sensor_msgs Image or CompressedImage)"
+    return _only(bag, candidates, "images", "--image-topic", none)
 
 
 def choose_camera_info(bag: BagReader, image: Topic, frame: str, name: str | None) -> Topic:
@@ -100,15 +98,10 @@ def choose_camera_info(bag: BagReader, image: Topic, frame: str, name: str | Non
     if name is not None:
         return _given(bag, name, "--camera-info-topic", [CAMERA_INFO])
     candidates = with_messages(bag.topics, [CAMERA_INFO])
-    beside = [topic for topic in candidates if topic.name == info_name(image)]
-    if beside:
-        return beside[0]
-    if len(candidates) > 1:
-        framed = [topic for topic in candidates if frame_name(bag.first(topic).header.frame_id) == frame]
-        candidates = framed or candidates
-    if not candidates:
-        raise DataError(f"the bag {bag.path} holds no sensor_msgs/CameraInfo for {image.name}: {_list(bag)}")
-    return _only(candidates, "calibrations", "--camera-info-topic")
+    beside = [topic for topic in candidates if topic.name == _info_name(image)]
+    fitting = beside or [topic for topic in candidates if _frame(bag, topic) == frame]
+    none = f"holds no sensor_msgs/CameraInfo for {image.name}"
+    return _only(bag, fitting or candidates, "calibrations", "--camera-info-topic", none)
 
 
 def choose_depth(
@@ -121,26 +114,15 @@ def choose_depth(
     """
     if name is not None:
         return _given(bag, name, "--depth-topic", IMAGES), ()
-    all_depth = [topic for topic, look in looks.items() if look.is_depth]
-    registered = [
-        topic for topic in all_depth if looks[topic].frame == image.frame and looks[topic].size in (None, image.size)
-    ]
-    candidates = _without_copies([topic for topic in registered if "aligned" in topic.name] or registered)
-    if candidates:
-        return _only(candidates, "depth", "--depth-topic, or --no-depth"), ()
-    if all_depth:
+    all_depth = {topic: look for topic, look in looks.items() if look.is_depth}
+    if not all_depth:
+        return None, ()
+    registered = [t for t, look in all_depth.items() if look.frame == image.frame and look.size in (None, image.size)]
+    if not registered:
         names = ", ".join(topic.name for topic in all_depth)
         return None, (f"the depth on {names} is not registered to the images (another frame or size): not used",)
-    return None, ()
-
-
-def pose_topics(bag: BagReader) -> list[Topic]:
-    """Return the topics that may tell where something was, not where it should be."""
-    return [
-        topic
-        for topic in with_messages(bag.topics, POSES)
-        if topic.count > 1 and not _WISHES & set(topic.name.split("/"))
-    ]
+    candidates = _without_copies([topic for topic in registered if "aligned" in topic.name] or registered)
+    return _only(bag, candidates, "depth", "--depth-topic, or --no-depth"), ()
 
 
 def choose_pose(bag: BagReader, map_frame: str, why_not_tf: str) -> Topic:
@@ -149,15 +131,18 @@ def choose_pose(bag: BagReader, map_frame: str, why_not_tf: str) -> Topic:
     Raises :class:`~neumap.errors.DataError` where there is none, with ``why_not_tf``;
     :class:`~neumap.errors.ConfigError` where several could be meant.
     """
-    candidates = pose_topics(bag)
-    in_map = [topic for topic in candidates if frame_name(bag.first(topic).header.frame_id) == map_frame]
+    candidates = [
+        topic
+        for topic in with_messages(bag.topics, POSES)
+        if topic.count > 1 and not _WISHES & set(topic.name.split("/"))
+    ]
+    in_map = [topic for topic in candidates if _frame(bag, topic) == map_frame]
     chosen = in_map or [topic for topic in candidates if topic.type == ODOMETRY]
-    if not chosen:
-        raise DataError(
-            f"the bag {bag.path} does not tell where the camera was: {why_not_tf}; "
-            f"and no topic holds poses in {map_frame} (try --map-frame or --pose-topic; {_list(bag)})"
-        )
-    return _only(chosen, "poses", "--pose-topic")
+    none = (
+        f"does not tell where the camera was: {why_not_tf}; and no topic holds poses in {map_frame} "
+        "(try --map-frame or --pose-topic)"
+    )
+    return _only(bag, chosen, "poses", "--pose-topic", none)
 
 
 def given_pose(bag: BagReader, name: str) -> Topic:
@@ -165,19 +150,23 @@ def given_pose(bag: BagReader, name: str) -> Topic:
     return _given(bag, name, "--pose-topic", (*POSES, TF))
 
 
-def info_name(image: Topic) -> str:
-    """Return where the calibration of an image topic is by convention: beside it, whatever its transport."""
-    return f"{_base(image).rpartition('/')[0]}/camera_info"
-
-
 def is_rectified(image: Topic) -> bool:
     """Tell whether the images are undistorted, by the names of image_proc: image_rect, image_rect_color ..."""
     return "rect" in _base(image).rpartition("/")[2].split("_")
 
 
+def _info_name(image: Topic) -> str:
+    """Return where the calibration of an image topic is by convention: beside it, whatever its transport."""
+    return f"{_base(image).rpartition('/')[0]}/camera_info"
+
+
 def _base(image: Topic) -> str:
     name, _, last = image.name.rpartition("/")
     return name if last in _TRANSPORTS else image.name
+
+
+def _frame(bag: BagReader, topic: Topic) -> str:
+    return frame_name(bag.first(topic).header.frame_id)
 
 
 def _without_copies(topics: list[Topic]) -> list[Topic]:
@@ -199,7 +188,10 @@ def _given(bag: BagReader, name: str, option: str, types: Sequence[str]) -> Topi
     return fitting[0]
 
 
-def _only(candidates: Sequence[Topic], what: str, option: str) -> Topic:
+def _only(bag: BagReader, candidates: Sequence[Topic], what: str, option: str, none: str = "") -> Topic:
+    """Return the one candidate. ``what`` they hold and the ``option`` to choose by are for errors, as is ``none``."""
+    if not candidates:
+        raise DataError(f"the bag {bag.path} {none}: {_list(bag)}")
     if len(candidates) > 1:
         names = ", ".join(topic.name for topic in candidates)
         raise ConfigError(f"several topics hold {what}: {names}; choose one with {option}")
@@ -207,7 +199,7 @@ def _only(candidates: Sequence[Topic], what: str, option: str) -> Topic:
 
 
 def _list(bag: BagReader) -> str:
-    topics: list[Any] = [f"{topic.name} ({_short(topic.type)}, {topic.count})" for topic in bag.topics]
+    topics = [f"{topic.name} ({_short(topic.type)}, {topic.count})" for topic in bag.topics]
     return f"its topics are {', '.join(topics)}" if topics else "it has no topics"
 
 

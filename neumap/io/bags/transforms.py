@@ -7,15 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from neumap.arrays import FloatArray, IntArray
+from neumap.arrays import BoolArray, FloatArray, IntArray
 from neumap.errors import DataError
-from neumap.geometry.se3 import invert_pose, make_pose, matrix_from_quat
+from neumap.geometry.se3 import invert_pose
 from neumap.geometry.transform_tree import TransformTree
 from neumap.io.pose_messages import transforms_of
 from neumap.io.stamps import LIMIT_NS
-from neumap.io.trajectories import MAX_GAP_NS, poses_at
+from neumap.io.trajectories import MAX_GAP_NS, poses_at, trajectory_of
 from neumap.records import Trajectory
 
 # samples of a link that never differ by more (metres, and entries of a rotation matrix) are one
@@ -29,7 +28,7 @@ class Lookup:
     """Poses (N, 4, 4) of a frame in another one, NaN where not known; ``gap`` names what most of these lack."""
 
     poses: FloatArray
-    known: npt.NDArray[np.bool_]
+    known: BoolArray
     gap: str = ""
 
 
@@ -71,7 +70,7 @@ class RecordedTransforms:
     def problem(self, target: str, source: str) -> str:
         """Say why the pose of ``source`` in ``target`` cannot be known at any time; empty where it can."""
         try:
-            self._path(target, source)
+            self._chains(target, source)
         except DataError as error:
             return str(error)
         return ""
@@ -82,80 +81,70 @@ class RecordedTransforms:
         Raises :class:`~neumap.errors.DataError` for frames that are not connected, naming those that are known, for a
         frame with several parents, and for a static link that changes.
         """
-        down, up = self._path(target, source)
-        poses = np.broadcast_to(np.eye(4), (len(stamps_ns), 4, 4))
         known = np.ones(len(stamps_ns), dtype=np.bool_)
         gap, worst = "", 0
-        # from the target up to the common ancestor is against the links, from there down to the source along them
-        for (parent, child), against in [*((link, True) for link in up), *((link, False) for link in reversed(down))]:
-            step, step_known = self._poses(parent, child, stamps_ns)
-            poses = poses @ (invert_pose(step) if against else step)
-            known &= step_known
-            if (missing := int((~step_known).sum())) > worst:
-                worst = missing
-                gap = (
-                    f"the link {parent} -> {child} of /tf has no two samples within {MAX_GAP_NS / 1e9:g} s around them"
-                )
-        poses = np.where(known[:, None, None], poses, np.nan)
-        return Lookup(poses, known, gap)
+        in_common = []
+        for frames in self._chains(target, source):
+            pose = np.broadcast_to(np.eye(4), (len(stamps_ns), 4, 4))
+            for child in frames:
+                step, step_known = self._poses(child, stamps_ns)
+                pose = step @ pose
+                known &= step_known
+                if (missing := int((~step_known).sum())) and missing >= worst:
+                    worst, link = missing, f"the link {self._parent(child)} -> {child} of /tf"
+                    gap = f"{link} has no two samples within {MAX_GAP_NS / 1e9:g} s around them"
+            in_common.append(pose)
+        poses = invert_pose(in_common[0]) @ in_common[1]
+        return Lookup(np.where(known[:, None, None], poses, np.nan), known, gap)
 
-    def _path(self, target: str, source: str) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
-        """Return the links (parent, child) upwards from source and from target to the first common ancestor."""
-        from_source, source_end = self._upwards(source)
-        from_target, target_end = self._upwards(target)
-        above_source = [source, *(parent for parent, _ in from_source)]
-        above_target = [target, *(parent for parent, _ in from_target)]
-        for count, frame in enumerate(above_source):
-            if frame in above_target:
-                return from_source[:count], from_target[: above_target.index(frame)]
-        for end in (source_end, target_end):
-            if end:
-                raise DataError(end)
-        raise DataError(f"/tf does not connect {target} with {source}: {'; '.join((self._known(), *self.notes))}")
+    def _chains(self, target: str, source: str) -> tuple[list[str], list[str]]:
+        """Return the frames from target and from source upwards, below the first that is above both."""
+        above_target, target_end = self._upwards(target)
+        above_source, source_end = self._upwards(source)
+        common = next((frame for frame in above_source if frame in above_target), None)
+        if common is None:
+            frames = self._tree.frames
+            known = f"the frames are {', '.join(frames)}" if frames else "there are no transforms"
+            unconnected = f"/tf does not connect {target} with {source}: {'; '.join((known, *self.notes))}"
+            raise DataError(source_end or target_end or unconnected)
+        return above_target[: above_target.index(common)], above_source[: above_source.index(common)]
 
-    def _upwards(self, frame: str) -> tuple[list[tuple[str, str]], str]:
-        """Return the links from a frame to its root, and what is wrong with the frame where they end."""
-        links: list[tuple[str, str]] = []
+    def _upwards(self, frame: str) -> tuple[list[str], str]:
+        """Return the frames from one to its root, and what is wrong with the last where they end before."""
+        frames = [frame]
         while edge := self._tree.edges.get(frame):
             if len(edge.told) > 1:
-                return links, f"the frame {frame} has several parents in /tf ({', '.join(sorted(edge.told))})"
-            (parent,) = edge.told
-            if any(parent == child for _, child in links):
-                return links, f"the frames of /tf form a loop at {frame}"
-            links.append((parent, frame))
-            frame = parent
-        return links, ""
+                return frames, f"the frame {frame} has several parents in /tf ({', '.join(sorted(edge.told))})"
+            frame = self._parent(frame)
+            if frame in frames:
+                return frames, f"the frames of /tf form a loop at {frame}"
+            frames.append(frame)
+        return frames, ""
 
-    def _known(self) -> str:
-        frames = self._tree.frames
-        return f"the frames are {', '.join(frames)}" if frames else "there are no transforms"
+    def _parent(self, child: str) -> str:
+        (parent,) = self._tree.edges[child].told
+        return parent
 
-    def _poses(self, parent: str, child: str, stamps_ns: IntArray) -> tuple[FloatArray, npt.NDArray[np.bool_]]:
-        is_static = self._tree.edges[child].is_static
+    def _poses(self, child: str, stamps_ns: IntArray) -> tuple[FloatArray, BoolArray]:
+        """Return the poses (N, 4, 4) of a frame in its parent, and whether each is known (N,)."""
         trajectory = self._samples(child)
-        if is_static and not _is_constant(trajectory):
+        poses = trajectory.map_from_camera
+        is_constant = bool(np.abs(poses - poses[:1]).max() < _SAME)
+        if not self._tree.edges[child].is_static:
+            # between equal samples nothing moved, however far apart they are
+            return poses_at(trajectory, stamps_ns, LIMIT_NS if is_constant else MAX_GAP_NS)
+        if not is_constant:
             raise DataError(
-                f"the link {parent} -> {child} of /tf_static changes: the bag holds recordings of two robots or of a "
-                "calibration"
+                f"the link {self._parent(child)} -> {child} of /tf_static changes: the bag holds recordings of two "
+                "robots or of a calibration"
             )
-        if is_static:
-            pose = trajectory.map_from_camera[:1]
-            return np.broadcast_to(pose, (len(stamps_ns), 4, 4)), np.ones(len(stamps_ns), dtype=np.bool_)
-        # between equal samples nothing moved, however far apart they are
-        return poses_at(trajectory, stamps_ns, LIMIT_NS if _is_constant(trajectory) else MAX_GAP_NS)
+        return np.broadcast_to(poses[:1], (len(stamps_ns), 4, 4)), np.ones(len(stamps_ns), dtype=np.bool_)
 
     def _samples(self, child: str) -> Trajectory:
         """Return the samples of a frame in its parent, of /tf the first of each stamp."""
         if child not in self._trajectories:
             edge = self._tree.edges[child]
-            stamps, rows = np.array(edge.stamps, dtype=np.int64), np.array(edge.rows)
-            if not edge.is_static:
-                stamps, first = np.unique(stamps, return_index=True)
-                rows = rows[first]
-            self._trajectories[child] = Trajectory(stamps, make_pose(matrix_from_quat(rows[:, 3:]), rows[:, :3]))
+            # the stamps of static ones, all the same, would hide that they change
+            stamps = range(len(edge.rows)) if edge.is_static else edge.stamps
+            self._trajectories[child] = trajectory_of(stamps, edge.rows)
         return self._trajectories[child]
-
-
-def _is_constant(trajectory: Trajectory) -> bool:
-    poses = trajectory.map_from_camera
-    return bool(np.abs(poses - poses[:1]).max() < _SAME)

@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable
-from functools import partial
+from contextlib import AbstractContextManager
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from neumap.errors import DataError, MissingDependencyError
 from neumap.io.bags.reader import SUFFIXES
-from neumap.io.files import PathLike
+from neumap.io.files import PathLike, check_may_create
 
 # what a duration of "never" is in the files of rosbag2
 _NEVER = (2147483647, 4294967295)
 
 
-class BagWriter:
-    """Writes a folder with an MCAP file and ``metadata.yaml``; a context manager.
+class BagWriter(AbstractContextManager["BagWriter"]):
+    """Writes a folder with an MCAP file and ``metadata.yaml``.
 
     The folder appears under its name when the context ends, and not at all where it ends by an exception. With
     ``overwrite`` a bag of that name is replaced then; a folder that holds anything else never is. ``typestore`` is a
@@ -30,14 +28,23 @@ class BagWriter:
     """
 
     def __init__(self, path: PathLike, typestore: Any, overwrite: bool = False) -> None:
+        try:
+            from rosbags.rosbag2 import StoragePlugin, Writer
+        except ImportError:
+            raise MissingDependencyError("writing a rosbag needs rosbags: pip install 'neumap[bags]'") from None
         self.path = Path(path)
-        _check_place(self.path, overwrite)
+        check_may_create(self.path)
+        if self.path.exists() and not (overwrite and _is_only_a_bag(self.path)):
+            raise DataError(f"{self.path} exists already: remove it or give another name")
         self._typestore = typestore
         self._target = self.path.resolve()
-        # rosbags names the file of a bag after its folder, so the folder gets its name from the start
         self._workplace = self._target.with_name(f".{self._target.name}.{os.getpid()}.tmp")
+        # what a process of the same number may have left when it was killed
+        self._clean()
+        # rosbags names the file of a bag after its folder, so the folder has its name from the start
+        self._new = self._workplace / "new" / self._target.name
+        self._writer = Writer(self._new, version=9, storage_plugin=StoragePlugin.MCAP)
         self._connections: dict[str, Any] = {}
-        self._new_writer = _import_writer()
 
     def write(self, topic: str, type_: str, stamp_ns: int, message: Any, latched: bool = False) -> None:
         """Add a message of ``type_`` ("tf2_msgs/msg/TFMessage"): its CDR bytes, or an object of the typestore.
@@ -56,9 +63,6 @@ class BagWriter:
         self._writer.write(connection, stamp_ns, message)
 
     def __enter__(self) -> BagWriter:
-        # what a process of the same number may have left when it was killed
-        self._clean()
-        self._writer = self._new_writer(self._workplace / "new" / self._target.name)
         try:
             self._writer.open()
         except BaseException:
@@ -66,12 +70,10 @@ class BagWriter:
             raise
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *error: Any) -> None:
         try:
-            self._writer.__exit__(kind, error, traceback)
-            if error is None:
+            self._writer.__exit__(kind, *error)
+            if kind is None:
                 self._publish()
         except OSError as failure:
             failure.filename = str(self.path)  # the one the user knows
@@ -84,7 +86,7 @@ class BagWriter:
         if self._target.exists():
             self._target.rename(replaced)
         try:
-            (self._workplace / "new" / self._target.name).rename(self._target)
+            self._new.rename(self._target)
         except BaseException:
             if replaced.exists():
                 replaced.rename(self._target)
@@ -92,14 +94,6 @@ class BagWriter:
 
     def _clean(self) -> None:
         shutil.rmtree(self._workplace, ignore_errors=True)
-
-
-def _import_writer() -> Callable[[Path], Any]:
-    try:
-        from rosbags.rosbag2 import StoragePlugin, Writer
-    except ImportError:
-        raise MissingDependencyError("writing a rosbag needs rosbags: pip install 'neumap[bags]'") from None
-    return partial(Writer, version=9, storage_plugin=StoragePlugin.MCAP)
 
 
 def _latched() -> list[Any]:
@@ -119,16 +113,6 @@ def _latched() -> list[Any]:
             avoid_ros_namespace_conventions=False,
         )
     ]
-
-
-def _check_place(path: Path, overwrite: bool) -> None:
-    folder = path.resolve().parent
-    if not folder.is_dir():
-        raise DataError(f"cannot write {path}: the folder {path.parent} does not exist, create it first")
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise DataError(f"cannot write {path}: files cannot be created in {folder}, check its permissions")
-    if path.exists() and not (overwrite and _is_only_a_bag(path)):
-        raise DataError(f"{path} exists already: remove it or give another name")
 
 
 def _is_only_a_bag(path: Path) -> bool:

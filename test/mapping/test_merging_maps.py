@@ -9,7 +9,7 @@ import pytest
 from synthetic_scene import Scene, make_map, make_scene, ring
 
 from neumap.errors import ConfigError
-from neumap.features.sift import FeatureSettings
+from neumap.features.sift import SiftSettings
 from neumap.mapping.calibration import more_cautious
 from neumap.mapping.merge import already_in, average_accuracy, join_drift, merge_all, merge_maps
 from neumap.maps.drift import DriftField, fit_drift
@@ -90,7 +90,7 @@ def test_the_same_place_or_the_same_look_alone_is_no_duplicate() -> None:
     ("change", "said"),
     [
         ({"frame_id": "cellar"}, "'cellar'"),
-        ({"features": FeatureSettings(max_keypoints=400)}, "feature settings"),
+        ({"features": SiftSettings(max_keypoints=400)}, "feature settings"),
         ({"decoder_id": "0123"}, "decoder"),
     ],
 )

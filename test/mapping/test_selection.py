@@ -14,11 +14,11 @@ from synthetic_scene import make_keyframes, make_scene, ring, true_tracks
 from neumap.arrays import IntArray
 from neumap.localization.evidence import CELL_COLUMNS, CELL_ROWS
 from neumap.mapping.keyframes import Keyframes
-from neumap.mapping.landmarks import (
-    MERGE_RADIUS_M,
+from neumap.mapping.selection import (
+    TWIN_RADIUS_M,
     choose_by_coverage,
     image_cells,
-    make_landmarks,
+    make_candidates,
     mean_descriptors,
 )
 from neumap.mapping.tracks import Tracks
@@ -45,7 +45,7 @@ def halves(tracks: Tracks, which: int) -> Tracks:
 
 def test_one_landmark_per_track_with_where_it_was_seen(scene: tuple[Keyframes, IntArray, Tracks]) -> None:
     keyframes, _, tracks = scene
-    landmarks = make_landmarks(tracks, keyframes)
+    landmarks = make_candidates(tracks, keyframes)
     assert len(landmarks) == len(tracks)
     order = np.argsort(-tracks.lengths, kind="stable")
     np.testing.assert_array_equal(landmarks.points, tracks.points[order])
@@ -67,8 +67,8 @@ def test_a_point_that_was_tracked_twice_is_one_landmark(scene: tuple[Keyframes, 
     keyframes, _, tracks = scene
     longest = int(np.argmax(tracks.lengths))
     torn = halves(tracks, longest)
-    torn.points[-1] += [0, 0, 0.9 * MERGE_RADIUS_M]
-    landmarks = make_landmarks(torn, keyframes)
+    torn.points[-1] += [0, 0, 0.9 * TWIN_RADIUS_M]
+    landmarks = make_candidates(torn, keyframes)
     assert len(landmarks) == len(tracks)
     row = int(np.argmin(np.linalg.norm(landmarks.points - tracks.points[longest], axis=1)))
     cells = image_cells(keyframes)[tracks.keypoint[tracks.track == longest]]
@@ -79,16 +79,16 @@ def test_a_point_that_was_tracked_twice_is_one_landmark(scene: tuple[Keyframes, 
 def test_points_apart_or_unlike_stay_two(scene: tuple[Keyframes, IntArray, Tracks]) -> None:
     keyframes, _, tracks = scene
     torn = halves(tracks, 0)
-    torn.points[-1] += [0, 0, 1.1 * MERGE_RADIUS_M]
-    assert len(make_landmarks(torn, keyframes)) == len(tracks) + 1
+    torn.points[-1] += [0, 0, 1.1 * TWIN_RADIUS_M]
+    assert len(make_candidates(torn, keyframes)) == len(tracks) + 1
     points = tracks.points.copy()
     points[1] = points[0]
-    assert len(make_landmarks(Tracks(tracks.keypoint, tracks.track, points), keyframes)) == len(tracks)
+    assert len(make_candidates(Tracks(tracks.keypoint, tracks.track, points), keyframes)) == len(tracks)
 
 
 def test_no_tracks_no_landmarks(scene: tuple[Keyframes, IntArray, Tracks]) -> None:
     keyframes, _, tracks = scene
-    landmarks = make_landmarks(tracks.select(np.zeros(len(tracks), dtype=bool)), keyframes)
+    landmarks = make_candidates(tracks.select(np.zeros(len(tracks), dtype=bool)), keyframes)
     assert len(landmarks) == 0
     assert landmarks.visibility.shape == (0, len(keyframes) * CELL_COLUMNS * CELL_ROWS)
 
@@ -116,7 +116,7 @@ def test_the_first_choices_already_cover_all(batch: int | None) -> None:
 
 def test_select_keeps_rows_together(scene: tuple[Keyframes, IntArray, Tracks]) -> None:
     keyframes, _, tracks = scene
-    landmarks = make_landmarks(tracks, keyframes)
+    landmarks = make_candidates(tracks, keyframes)
     some = landmarks.select(np.array([5, 2]))
     np.testing.assert_array_equal(some.points, landmarks.points[[5, 2]])
     np.testing.assert_array_equal(some.coarse[1], landmarks.coarse[2])

@@ -11,6 +11,7 @@ from scipy.spatial import cKDTree
 
 from neumap.arrays import FloatArray
 from neumap.errors import MappingError
+from neumap.features import default_settings
 from neumap.geometry.cameras import make_camera, project
 from neumap.geometry.se3 import invert_pose, make_pose, transform_points
 from neumap.records import Frame
@@ -42,7 +43,7 @@ def frames() -> list[Frame]:
 
 @pytest.fixture(scope="module")
 def scene(frames: list[Frame]) -> TrainingScene:
-    return make_training_scene(frames[:MAPPED], frames[MAPPED:])
+    return make_training_scene(frames[:MAPPED], frames[MAPPED:], default_settings())
 
 
 def pose_of(frame: Frame) -> FloatArray:
@@ -142,7 +143,7 @@ def test_a_point_is_a_landmark_or_nothing_or_unknown() -> None:
 
 def test_queries_make_no_landmarks(scene: TrainingScene, frames: list[Frame]) -> None:
     progress: list[str] = []
-    alone = make_training_scene(frames[:MAPPED], (), lambda stage, *_: progress.append(stage))
+    alone = make_training_scene(frames[:MAPPED], (), default_settings(), lambda stage, *_: progress.append(stage))
     np.testing.assert_array_equal(alone.points, scene.points)
     assert alone.mapped.all()
     count = len(alone.image)
@@ -166,7 +167,7 @@ def test_images_of_a_blank_wall_are_refused(frames: list[Frame]) -> None:
         for i in range(3)
     ]
     with pytest.raises(MappingError):
-        make_training_scene(blank, frames[:1])
+        make_training_scene(blank, frames[:1], default_settings())
 
 
 def test_a_scene_comes_back_as_it_was(scene: TrainingScene, tmp_path: Path) -> None:
@@ -179,3 +180,19 @@ def test_a_scene_comes_back_as_it_was(scene: TrainingScene, tmp_path: Path) -> N
         assert value.dtype == getattr(scene, f.name).dtype
         np.testing.assert_array_equal(value, getattr(scene, f.name))
     assert [p.name for p in tmp_path.iterdir()] == [path.name]
+
+
+def test_a_scene_that_cannot_be_written_leaves_the_old_one(
+    scene: TrainingScene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.safetensors"
+    path.write_bytes(b"old")
+
+    def full(tensors: object, to: Path) -> None:
+        Path(to).write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("neumap.training.scenes.save_file", full)
+    with pytest.raises(OSError, match="No space"):
+        save_scene(path, scene)
+    assert path.read_bytes() == b"old"

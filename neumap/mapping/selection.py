@@ -1,5 +1,6 @@
-"""The tracks worth storing: one landmark per point of the scene, chosen so that every mapping image sees enough of them
-everywhere.
+"""Which tracks become landmarks: one for each point of the scene, chosen so that every mapping image sees enough.
+
+Enough in all of its parts, since landmarks all in one corner of an image make no pose.
 """
 
 from __future__ import annotations
@@ -13,20 +14,22 @@ from scipy.spatial import cKDTree
 from neumap.arrays import BoolArray, Float32Array, FloatArray, IntArray
 from neumap.localization.evidence import CELLS, cells_at
 from neumap.mapping.keyframes import Keyframes
-from neumap.mapping.tracks import Tracks
+from neumap.mapping.tracks import Tracks, mean_descriptors
+from neumap.progress import Progress
 
-# two tracks this close that look alike are one point that was tracked twice
-MERGE_RADIUS_M = 0.02
-MERGE_SIMILARITY = 0.9
+# TWIN_RADIUS_M: two tracks this close that look alike are one point that was tracked twice.
+TWIN_RADIUS_M = 0.02
+# PAIRS_AT_ONCE: of such tracks, compared together; the descriptors of all pairs would take gigabytes.
 PAIRS_AT_ONCE = 200_000
 
 
 @dataclass(frozen=True)
-class Landmarks:
-    """L points (L, 3) with mean unit descriptors and coarse descriptors (L, 128) float32, and who sees them.
+class Candidates:
+    """L points (L, 3) that may become landmarks, with mean unit descriptors (L, D) and coarse descriptors (L, C)
+    float32, and who sees them.
 
-    ``track`` (L,) is the track each was made of. ``visibility`` is a sparse (L, C) matrix of ones: landmark l was seen
-    in cell c of all the mapping images are cut into, as :func:`image_cells` counts them.
+    ``track`` (L,) is the track each was made of. ``visibility`` is a sparse (L, cells) matrix of ones: l was seen in
+    cell c of all the mapping images are cut into, as :func:`image_cells` counts them.
     """
 
     points: FloatArray
@@ -38,9 +41,9 @@ class Landmarks:
     def __len__(self) -> int:
         return len(self.points)
 
-    def select(self, index: IntArray) -> Landmarks:
-        """The landmarks at ``index``, in that order."""
-        return Landmarks(
+    def select(self, index: IntArray) -> Candidates:
+        """Return the candidates at ``index``, in that order."""
+        return Candidates(
             self.points[index],
             self.descriptors[index],
             self.coarse[index],
@@ -49,24 +52,14 @@ class Landmarks:
         )
 
 
-def mean_descriptors(tracks: Tracks, descriptors: np.ndarray) -> Float32Array:
-    """Unit mean (T, D) over each track's views of what describes all keypoints, ``descriptors`` (N, D)."""
-    averaging = scipy.sparse.csr_matrix(
-        (np.ones(len(tracks.track), np.float32), (tracks.track, np.arange(len(tracks.track)))),
-        shape=(len(tracks), len(tracks.track)),
-    )
-    mean = averaging @ descriptors[tracks.keypoint].astype(np.float32)
-    return np.asarray(mean / np.maximum(np.linalg.norm(mean, axis=1, keepdims=True), 1e-9), dtype=np.float32)
-
-
-def make_landmarks(tracks: Tracks, keyframes: Keyframes) -> Landmarks:
-    """Landmarks of all tracks, those that are one point merged into the longest of them."""
+def make_candidates(tracks: Tracks, keyframes: Keyframes) -> Candidates:
+    """Make candidates of all tracks, those that are one point merged into the longest of them."""
     descriptors = mean_descriptors(tracks, keyframes.descriptors)
     coarse = mean_descriptors(tracks, keyframes.coarse)
     cell = image_cells(keyframes)[tracks.keypoint]
     order = np.argsort(-tracks.lengths, kind="stable")
     rank = np.argsort(order, kind="stable")
-    parent = _merge(tracks.points[order], descriptors[order])
+    parent = _merge(tracks.points[order], descriptors[order], keyframes.similarities.twin)
     kept = np.flatnonzero(parent == np.arange(len(order)))
     row = np.searchsorted(kept, parent[rank[tracks.track]])
     visibility = scipy.sparse.csr_matrix(
@@ -74,11 +67,11 @@ def make_landmarks(tracks: Tracks, keyframes: Keyframes) -> Landmarks:
     )
     visibility.data[:] = 1
     chosen = order[kept]
-    return Landmarks(tracks.points[chosen], descriptors[chosen], coarse[chosen], chosen, visibility)
+    return Candidates(tracks.points[chosen], descriptors[chosen], coarse[chosen], chosen, visibility)
 
 
 def image_cells(keyframes: Keyframes) -> IntArray:
-    """In which cell of its image each keypoint (N,) is, those of image f from ``f * CELLS`` on.
+    """Tell in which cell of its image each keypoint (N,) is, those of image f from ``f * CELLS`` on.
 
     They are about those in which evidence for a pose is counted: landmarks all in one corner of an image make no pose.
     """
@@ -86,15 +79,16 @@ def image_cells(keyframes: Keyframes) -> IntArray:
     return np.asarray(keyframes.image * CELLS + cells_at(keyframes.rays - [left, top], right - left, bottom - top))
 
 
-def _merge(points: FloatArray, descriptors: Float32Array) -> IntArray:
-    """For each row the row that takes it in, itself where it stays; earlier rows win."""
+def _merge(points: FloatArray, descriptors: Float32Array, similarity: float) -> IntArray:
+    """Tell for each row the row that takes it in, itself where it stays: one nearby whose descriptor is at least so
+    similar. Earlier rows win.
+    """
     parent = np.arange(len(points))
     if not len(points):
         return parent
-    pairs = cKDTree(points).query_pairs(MERGE_RADIUS_M, output_type="ndarray")
-    # in parts, since the descriptors of all pairs at once can take gigabytes
+    pairs = cKDTree(points).query_pairs(TWIN_RADIUS_M, output_type="ndarray")
     alike = [
-        np.einsum("ij,ij->i", descriptors[some[:, 0]], descriptors[some[:, 1]]) > MERGE_SIMILARITY
+        np.einsum("ij,ij->i", descriptors[some[:, 0]], descriptors[some[:, 1]]) > similarity
         for some in np.array_split(pairs, len(pairs) // PAIRS_AT_ONCE + 1)
     ]
     pairs = np.sort(pairs[np.concatenate(alike)], axis=1)
@@ -108,14 +102,13 @@ def _merge(points: FloatArray, descriptors: Float32Array) -> IntArray:
 
 
 def choose_by_coverage(visibility: scipy.sparse.csr_matrix, count: int, batch: int | None = None) -> IntArray:
-    """Rows of ``visibility`` (L, C), at most ``count``, most useful first.
+    """Return rows of ``visibility`` (L, cells), at most ``count``, most useful first.
 
     Greedy: a landmark is worth the more, the more cells see it and the fewer chosen landmarks those cells have.
-    ``batch`` so many at a time, since single steps would take minutes; None: the more, the more are chosen already.
+    ``batch`` are chosen at a time, since single steps would take minutes; None: the more, the more are chosen already.
     """
     total = visibility.shape[0]
-    if count >= total:
-        count = total
+    count = min(count, total)
     chosen: list[IntArray] = []
     free: BoolArray = np.ones(total, dtype=bool)
     seen = np.zeros(visibility.shape[1])
@@ -129,3 +122,11 @@ def choose_by_coverage(visibility: scipy.sparse.csr_matrix, count: int, batch: i
         left -= len(take)
         seen += np.asarray(visibility[take].sum(axis=0)).ravel()
     return np.concatenate(chosen) if chosen else np.zeros(0, np.int64)
+
+
+def by_usefulness(candidates: Candidates, progress: Progress) -> IntArray:
+    """Return the candidates with a position, most useful first."""
+    progress("choose landmarks", 0, 1)
+    order = choose_by_coverage(candidates.visibility, len(candidates))
+    progress("choose landmarks", 1, 1)
+    return order[np.isfinite(candidates.points[order]).all(axis=1)]

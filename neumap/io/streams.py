@@ -1,0 +1,58 @@
+"""Images, depth and poses of one recording brought together by their stamps, with notes of what is left out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TypeVar
+
+import numpy as np
+
+from neumap.arrays import BoolArray, FloatArray, IntArray
+from neumap.errors import DataError
+from neumap.io.stamps import nearest, span
+
+MAX_DEPTH_OFFSET_NS = 20_000_000
+
+# where what was taken at a stamp is read: the name of a file, a place in a bag
+Where = TypeVar("Where")
+
+
+def once_each(images: Iterable[tuple[int, Where]]) -> tuple[list[tuple[int, Where]], list[str]]:
+    """Sort images by their stamps in nanoseconds; of those with the same stamp the first is kept."""
+    images = sorted(images, key=lambda each: each[0])
+    first: dict[int, Where] = {}
+    for stamp_ns, where in images:
+        first.setdefault(stamp_ns, where)
+    dropped = len(images) - len(first)
+    notes = [f"{dropped} of {len(images)} images have the stamp of another one: left out"] if dropped else []
+    return list(first.items()), notes
+
+
+def depth_of_each(
+    depths: Iterable[tuple[int, Where]], stamps_ns: IntArray, on: str = ""
+) -> tuple[list[Where | None], list[str]]:
+    """Find the depth that was taken within 20 ms of each image; ``on`` says in the note on which topic."""
+    depths = sorted(depths, key=lambda each: each[0])
+    index, distance = nearest(np.array([stamp_ns for stamp_ns, _ in depths], dtype=np.int64), stamps_ns)
+    found = [depths[i][1] if far <= MAX_DEPTH_OFFSET_NS else None for i, far in zip(index, distance, strict=True)]
+    without = found.count(None)
+    if not without:
+        return found, []
+    return found, [f"{without} of {len(found)} images have no depth{on} within {MAX_DEPTH_OFFSET_NS / 1e6:g} ms"]
+
+
+def pose_of_each(
+    poses: FloatArray, known: BoolArray, stamps_ns: IntArray, place: str, problem: str, gap: str
+) -> tuple[Sequence[FloatArray | None], list[str]]:
+    """Return the poses (N, 4, 4) of images where they are ``known`` (N,), else None.
+
+    Raises :class:`~neumap.errors.DataError` for fewer than two, saying that ``place`` holds no more and the
+    ``problem``. ``gap`` says in the note what the others lack.
+    """
+    count, total = int(known.sum()), len(stamps_ns)
+    if count < 2:
+        which = f"only one of the {total} images has" if count else "no image has"
+        why = "; ".join(filter(None, [problem, f"the images are {span(stamps_ns)}"]))
+        raise DataError(f"{which} a pose in {place}, and two are needed at least: {why}")
+    notes = [f"{total - count} of {total} images have no pose, {gap}: left out"] if count < total else []
+    return [pose if is_known else None for pose, is_known in zip(poses, known, strict=True)], notes

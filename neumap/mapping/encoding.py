@@ -1,0 +1,83 @@
+"""From landmarks to the codes that a map stores."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from neumap.arrays import FloatArray, IntArray
+from neumap.mapping.settings import MappingSettings
+from neumap.mapping.survey import Survey
+from neumap.mapping.tracks import mean_descriptors
+from neumap.maps import DESCRIPTOR, LATENT
+from neumap.maps.neural_map import ANCHOR_BITS, SMALL_ANCHOR_BITS, NeuralMap
+from neumap.model.codebooks import Codes, shipped_codebooks
+from neumap.model.decoder import shipped_decoder
+
+# SMALL_BYTES: maps below this size store shorter codes and coarser anchors, as more landmarks are worth more there.
+SMALL_BYTES = 300_000
+# LATENT_BYTES: bytes of a latent, by the size of the map from which on it has so many.
+LATENT_BYTES = ((0, 6), (75_000, 12), (SMALL_BYTES, 16))
+# DESCRIPTOR_BYTES, SMALL_DESCRIPTOR_BYTES: bytes of a descriptor and of a coarse one, in maps of any size and in small
+# ones.
+DESCRIPTOR_BYTES, SMALL_DESCRIPTOR_BYTES = (32, 16), (16, 8)
+
+
+@dataclass(frozen=True)
+class LandmarkForm:
+    """How a landmark is stored: for which ``decoder``, in ``fine`` bytes of a latent or descriptor, ``coarse`` bytes of
+    the coarse descriptor, and ``anchor_bits`` a coordinate.
+    """
+
+    decoder: str
+    fine: int
+    coarse: int
+    anchor_bits: int
+
+    @property
+    def bytes_each(self) -> float:
+        """What a landmark takes in the file."""
+        return self.fine + self.coarse + 3 * self.anchor_bits / 8
+
+
+def form_for(settings: MappingSettings) -> LandmarkForm:
+    """Return the form of landmarks that goes with a map's size."""
+    size = settings.budget
+    small = size is not None and size < SMALL_BYTES
+    if settings.decoder == DESCRIPTOR:
+        return LandmarkForm(DESCRIPTOR, *(SMALL_DESCRIPTOR_BYTES if small else DESCRIPTOR_BYTES), ANCHOR_BITS)
+    parts = next(count for least, count in reversed(LATENT_BYTES) if (size or SMALL_BYTES) >= least)
+    return LandmarkForm(LATENT, parts, 0, SMALL_ANCHOR_BITS if small else ANCHOR_BITS)
+
+
+def form_of(neural_map: NeuralMap) -> LandmarkForm:
+    """Return the form of the landmarks of a map."""
+    codes = neural_map.landmarks
+    return LandmarkForm(neural_map.decoder, codes.descriptors.shape[1], codes.coarse.shape[1], codes.anchor_bits)
+
+
+@dataclass(frozen=True)
+class EncodedLandmarks:
+    """What a map stores of L landmarks: ``points`` (L, 3) in metres, ``descriptors`` (L, P) or latents, and ``coarse``
+    descriptors (L, Q).
+    """
+
+    points: FloatArray
+    descriptors: Codes
+    coarse: Codes
+
+    def first(self, count: int) -> EncodedLandmarks:
+        """Return the first ``count`` of them."""
+        return EncodedLandmarks(self.points[:count], self.descriptors[:count], self.coarse[:count])
+
+
+def encode(place: Survey, chosen: IntArray, form: LandmarkForm) -> EncodedLandmarks:
+    """Encode the ``chosen`` candidates (L,) of a place in a form, in their order."""
+    keyframes, candidates = place.keyframes, place.candidates
+    if form.decoder == DESCRIPTOR:
+        fine, coarse = (shipped_codebooks()[n] for n in (f"descriptor-{form.fine}", f"coarse-{form.coarse}"))
+        codes = fine.encode(candidates.descriptors[chosen]), coarse.encode(candidates.coarse[chosen])
+        return EncodedLandmarks(candidates.points[chosen], *codes)
+    frozen, seen = shipped_decoder(), place.tracks.pick(candidates.track[chosen])
+    embeddings = frozen.embed(keyframes.descriptors, keyframes.coarse, keyframes.size, keyframes.angle)
+    latents = frozen.codebook.encode(mean_descriptors(seen, embeddings), form.fine)
+    return EncodedLandmarks(seen.points, latents, latents[:, :0])

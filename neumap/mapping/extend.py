@@ -1,0 +1,56 @@
+"""What a recording shows is added to a map, in the map's own form: ``neumap map --extend``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from neumap.mapping.build import FEWEST_VIEWPOINTS, compose
+from neumap.mapping.calibration import calibrate
+from neumap.mapping.encoding import encode, form_of
+from neumap.mapping.merge import merge_maps
+from neumap.mapping.selection import by_usefulness
+from neumap.mapping.settings import MappingSettings
+from neumap.mapping.survey import Survey, survey
+from neumap.maps.drift import thin_field
+from neumap.maps.neural_map import NeuralMap
+from neumap.progress import Progress
+from neumap.records import Frame
+
+# FEWEST_ADDED: landmarks that a place of few images adds to a map.
+FEWEST_ADDED = 1500
+
+
+def extend_map(
+    neural_map: NeuralMap,
+    frames: Sequence[Frame],
+    use_depth: bool = True,
+    seed: int = 0,
+    progress: Progress = lambda *_: None,
+) -> NeuralMap:
+    """Make a map of ``neural_map`` and what posed ``frames`` show, whose poses are in its frame, with landmarks in its
+    own form.
+
+    The accuracy to expect is that of the frames set aside, in the whole map; that of ``neural_map`` where they are too
+    few. Raises what :func:`~neumap.mapping.build.build_map` and :func:`~neumap.mapping.merge.merge_maps` raise.
+    """
+    settings = MappingSettings(
+        decoder=neural_map.decoder,
+        use_depth=use_depth,
+        seed=seed,
+        frame_id=neural_map.frame_id,
+        features=neural_map.features,
+    )
+    place = survey(frames, settings, progress)
+    merged = merge_maps(neural_map, _map_like(neural_map, place, settings, progress))
+    return calibrate(merged, place.aside, progress, least=neural_map.calibration)
+
+
+def _map_like(neural_map: NeuralMap, place: Survey, settings: MappingSettings, progress: Progress) -> NeuralMap:
+    """Make a map of a surveyed place, not calibrated, that stores landmarks in the form of ``neural_map``, and of each
+    image as many.
+    """
+    form, share = form_of(neural_map), len(place.keyframes) / max(neural_map.mapping_images, 1)
+    count = max(round(share * len(neural_map.landmarks)), FEWEST_ADDED)
+    chosen = by_usefulness(place.candidates, progress)[:count]
+    drift = thin_field(place.drift, max(round(share * len(neural_map.drift.poses)), FEWEST_VIEWPOINTS))
+    return compose(place, encode(place, chosen, form), form, drift, settings)

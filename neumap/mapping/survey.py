@@ -1,0 +1,127 @@
+"""All that is found out about a place from posed images, before it is decided what a map of it stores."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import scipy.sparse
+import torch
+
+from neumap.arrays import FloatArray
+from neumap.errors import MappingError
+from neumap.mapping import bundle, correspondences, tracks
+from neumap.mapping.calibration import set_aside
+from neumap.mapping.keyframes import Keyframes, extract_keyframes
+from neumap.mapping.selection import Candidates, choose_by_coverage, make_candidates
+from neumap.mapping.settings import MappingSettings
+from neumap.mapping.tracks import Tracks
+from neumap.mapping.triangulation import with_triangulated_depth
+from neumap.maps.drift import DriftField, evenly, fit_drift
+from neumap.progress import Progress, count_up
+from neumap.records import Frame
+
+# MAX_FRAMES: images of a drive that are used; the adjustment takes memory with the square of them.
+MAX_FRAMES = 1000
+# MIN_VIEWS, MIN_VIEWS_TRIANGULATED: images that must see a point; two where its depth was measured, since where images
+# are sparse there are often no more, else three. FEW_FRAMES: fewer images have no third view to spare.
+MIN_VIEWS, MIN_VIEWS_TRIANGULATED, FEW_FRAMES = 2, 3, 6
+# FEWEST_TRACKS: with fewer the images do not hang together.
+FEWEST_TRACKS = 50
+# ADJUSTED_TRACKS: those that see the images best adjust the poses; all would take minutes for the same poses.
+ADJUSTED_TRACKS = 8000
+# MAX_ERROR_PX, MAX_ADJUSTED_ERROR_PX: observations further from their point's projection are wrong, with the given
+# poses and with the adjusted ones.
+MAX_ERROR_PX, MAX_ADJUSTED_ERROR_PX = 5.0, 4.0
+# DRIFT_M, DRIFT_RAD: how far off given poses usually are, one standard deviation.
+DRIFT_M, DRIFT_RAD = 0.03, np.deg2rad(1.0)
+
+
+@dataclass(frozen=True)
+class Survey:
+    """A surveyed place: ``keyframes`` with the given poses and the ``adjusted`` ones (F, 4, 4), the ``tracks`` they see
+    and the ``candidates`` for landmarks made of them, the field of ``drift``, and the frames set ``aside`` to calibrate
+    on.
+    """
+
+    keyframes: Keyframes
+    adjusted: FloatArray
+    tracks: Tracks
+    candidates: Candidates
+    drift: DriftField
+    aside: tuple[Frame, ...]
+
+
+def survey(frames: Sequence[Frame], settings: MappingSettings, progress: Progress = lambda *_: None) -> Survey:
+    """Survey the place that posed frames show; maps of all sizes share this part of mapping.
+
+    Raises :class:`~neumap.errors.MappingError` where the images share too little, and what the frames' readers raise.
+    """
+    np.random.seed(settings.seed)  # noqa: NPY002 (what libraries below draw from)
+    torch.manual_seed(settings.seed)
+    frames = [frames[i] for i in evenly(len(frames), MAX_FRAMES)]
+    aside = set_aside(len(frames))
+    mapped = [frame for i, frame in enumerate(frames) if i not in set(aside.tolist())]
+    keyframes = _extract(mapped, settings, progress)
+    if not keyframes.depth_measured:
+        keyframes = with_triangulated_depth(keyframes, progress)
+    measured = keyframes.depth_measured or len(keyframes) < FEW_FRAMES
+    found, adjusted = find_tracks(keyframes, progress, MIN_VIEWS if measured else MIN_VIEWS_TRIANGULATED)
+    drift = fit_drift(adjusted, keyframes.map_from_camera)
+    candidates = make_candidates(found, keyframes)
+    return Survey(keyframes, adjusted, found, candidates, drift, tuple(frames[i] for i in aside))
+
+
+def _extract(frames: Sequence[Frame], settings: MappingSettings, progress: Progress) -> Keyframes:
+    # images are worked on in parallel; threads inside of each would only get in the way
+    threads = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        step = count_up(progress, "features", len(frames))
+        return extract_keyframes(frames, settings.features, settings.use_depth, step)
+    finally:
+        cv2.setNumThreads(threads)
+
+
+def find_tracks(keyframes: Keyframes, progress: Progress, min_views: int) -> tuple[Tracks, FloatArray]:
+    """Find tracks of ``min_views`` images or more with adjusted points, and the adjusted poses (F, 4, 4).
+
+    Raises :class:`~neumap.errors.MappingError` where the images share too little.
+    """
+    depths = correspondences.median_depths(keyframes, default=2.0)
+    pairs = correspondences.pair_by_overlap(keyframes.map_from_camera, depths, keyframes.view, nearest=6, spread=10)
+    matches = correspondences.match_with_depth(keyframes, pairs, count_up(progress, "tracks", len(pairs)))
+    label = tracks.group_by_leader(matches, len(keyframes.image))
+    frame_points = keyframes.rays3() * keyframes.depth[:, None]
+    poses = keyframes.map_from_camera[keyframes.image]
+    points = np.einsum("nij,nj->ni", poses[:, :3, :3], frame_points) + poses[:, :3, 3]
+    found = tracks.tracks_from_labels(label, points, keyframes.depth > 0, min_views)
+    found, error = tracks.refine_points(found, keyframes, keyframes.map_from_camera)
+    found = tracks.drop_outliers(found, error, MAX_ERROR_PX, min_views)
+    if len(found) < FEWEST_TRACKS:
+        raise MappingError(
+            f"only {len(found)} points are seen in {min_views} or more images: the images share too little, "
+            "or poses and images do not belong together"
+        )
+    progress("adjust", 0, 1)
+    _, adjusted = bundle.adjust_poses(_widely_seen(found, keyframes), keyframes, DRIFT_M, DRIFT_RAD)
+    found, error = tracks.refine_points(found, keyframes, adjusted)
+    found = tracks.drop_outliers(found, error, MAX_ADJUSTED_ERROR_PX, min_views)
+    found, _ = tracks.refine_points(found, keyframes, adjusted, iterations=3)
+    progress("adjust", 1, 1)
+    return found, adjusted
+
+
+def _widely_seen(found: Tracks, keyframes: Keyframes) -> Tracks:
+    """Return the tracks that the poses are adjusted on."""
+    visibility = scipy.sparse.csr_matrix(
+        (np.ones(len(found.track), np.float32), (found.track, keyframes.image[found.keypoint])),
+        shape=(len(found), len(keyframes)),
+    )
+    chosen = np.zeros(len(found), dtype=bool)
+    # in batches of one size: the decoder that ships was trained in places whose poses were adjusted so
+    count = min(ADJUSTED_TRACKS, len(found))
+    chosen[choose_by_coverage(visibility, count, max(32, count // 40))] = True
+    return found.select(chosen)

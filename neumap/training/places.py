@@ -1,0 +1,91 @@
+"""The training scenes of a pre-training: made once, kept in a folder, and only read when it goes on."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from pathlib import Path
+
+from neumap.errors import MappingError
+from neumap.features import DEFAULT, default_settings
+from neumap.io.sources import open_source
+from neumap.process import set_up
+from neumap.progress import Progress
+from neumap.training.scenes import TrainingScene, load_scene, make_training_scene, save_scene
+from neumap.virtual.curriculum import random_place
+
+# MOST_IMAGES: of a recording; a scene holds all their keypoints, and of more it gets large and no more instructive.
+MOST_IMAGES = 250
+
+
+def training_scenes(
+    folder: Path,
+    seeds: Sequence[int],
+    recordings: Sequence[Path],
+    workers: int,
+    progress: Progress = lambda *_: None,
+    extractor: str = DEFAULT,
+) -> list[TrainingScene]:
+    """Return the scenes of virtual places of ``seeds`` and of posed ``recordings`` with depth, made where they are not
+    in ``folder`` yet, by so many processes. A place whose images share too little is left out. An ``extractor`` other
+    than the default has scenes of its own.
+
+    Raises what :func:`~neumap.io.sources.open_source` raises for a recording.
+    """
+    folder = folder if extractor == DEFAULT else folder / extractor
+    folder.mkdir(parents=True, exist_ok=True)
+    places = {seed: folder / f"place-{seed:06d}.safetensors" for seed in seeds}
+    missing = {seed: path for seed, path in places.items() if not _is_done(path)}
+    if missing:
+        _make_places(missing, extractor, workers, progress)
+    paths = [*places.values(), *(_recording(folder, source, extractor, progress) for source in recordings)]
+    return [load_scene(path) for path in paths if path.exists()]
+
+
+def _make_places(missing: dict[int, Path], extractor: str, workers: int, progress: Progress) -> None:
+    # processes of their own, since rendering and features both hold the interpreter
+    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+        waiting = [pool.submit(_make_place, seed, path, extractor) for seed, path in missing.items()]
+        try:
+            for done, finished in enumerate(as_completed(waiting), 1):
+                finished.result()
+                progress("places", done, len(missing))
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
+def _unusable(path: Path) -> Path:
+    """Return the mark of a place that was tried and left out."""
+    return path.with_suffix(".unusable")
+
+
+def _is_done(path: Path) -> bool:
+    return path.exists() or _unusable(path).exists()
+
+
+def _make_place(seed: int, path: Path, extractor: str) -> None:
+    set_up(1)
+    place = random_place(seed)
+    try:
+        save_scene(path, make_training_scene(place.mapping, place.query, default_settings(extractor)))
+    except MappingError as error:
+        _unusable(path).write_text(f"{place.description}: {error}\n", encoding="utf-8")
+
+
+def _recording(folder: Path, source: Path, extractor: str, progress: Progress) -> Path:
+    path = folder / f"recording-{'-'.join(source.resolve().parts[-2:])}.safetensors"
+    if not path.exists():
+        frames = open_source(source, poses=True).frames
+        step = max(1, -(-len(frames) // MOST_IMAGES))
+        save_scene(path, make_training_scene(frames[::step], (), default_settings(extractor), progress))
+    return path
+
+
+def describe(scenes: Sequence[TrainingScene]) -> str:
+    """Tell what the scenes hold, in a line."""
+    images = sum(len(scene.mapped) for scene in scenes)
+    keypoints = sum(len(scene.image) for scene in scenes)
+    landmarks = sum(len(scene.points) for scene in scenes)
+    return f"{len(scenes)} scenes, {images} images, {keypoints} keypoints, {landmarks} landmarks"

@@ -1,0 +1,39 @@
+"""What is found out about a place from posed images."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from synthetic_scene import make_keyframes, make_scene, ring
+
+from neumap.errors import MappingError
+from neumap.mapping import survey as module
+from neumap.mapping.keyframes import Keyframes
+from neumap.mapping.settings import MappingSettings
+from neumap.mapping.survey import MIN_VIEWS, MIN_VIEWS_TRIANGULATED, survey
+from neumap.progress import Progress
+
+
+@pytest.mark.parametrize(
+    ("images", "measured", "views"), [(8, True, MIN_VIEWS), (8, False, MIN_VIEWS_TRIANGULATED), (4, False, MIN_VIEWS)]
+)
+def test_points_whose_depth_was_not_measured_need_another_view(
+    monkeypatch: pytest.MonkeyPatch, images: int, measured: bool, views: int
+) -> None:
+    keyframes, _ = make_keyframes(make_scene(np.random.default_rng(0), 100), ring(images), np.random.default_rng(0))
+    asked = []
+
+    def find_tracks(keyframes: Keyframes, progress: Progress, min_views: int) -> None:
+        asked.append(min_views)
+        raise MappingError("enough")
+
+    monkeypatch.setattr(module, "_extract", lambda *_: replace(keyframes, depth_measured=measured))
+    monkeypatch.setattr(module, "with_triangulated_depth", lambda found, _: found)
+    monkeypatch.setattr(module, "find_tracks", find_tracks)
+    frames: list[Any] = [None] * images
+    with pytest.raises(MappingError, match="enough"):
+        survey(frames, MappingSettings())
+    assert asked == [views]
