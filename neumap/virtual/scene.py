@@ -101,11 +101,7 @@ class Room:
 
 
 def assemble(
-    size: Size,
-    rectangles: Sequence[Rectangle],
-    solids: Sequence[Solid],
-    lamps: FloatArray,
-    blank_wall: FloatArray,
+    size: Size, rectangles: Sequence[Rectangle], solids: Sequence[Solid], lamps: FloatArray, blank_wall: FloatArray
 ) -> Room:
     """Make the room of these parts, with the light of the ``lamps`` (K, 3), map frame, painted into the textures."""
     geometry = np.stack([np.stack([r.origin, r.right, r.down]) for r in rectangles])
@@ -148,11 +144,7 @@ def _light_cells(rectangle: Rectangle) -> FloatArray:
 
 
 def _light(
-    points: FloatArray,
-    normals: FloatArray,
-    solids: Sequence[Solid],
-    size: Size,
-    lamps: FloatArray,
+    points: FloatArray, normals: FloatArray, solids: Sequence[Solid], size: Size, lamps: FloatArray
 ) -> Float32Array:
     """Brightness (N,) around 1 of points (N, 3) with normals (N, 3)."""
     p, n = points.astype(np.float32), normals.astype(np.float32)
