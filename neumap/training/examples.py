@@ -161,9 +161,7 @@ class ExampleSource:
         return torch.rand(*shape, generator=self.generator, device=self._device)
 
     def _choose(self, count: int, shown: Tensor, wanted: int) -> Tensor:
-        """Choose ``wanted`` of ``count`` landmarks: most of those ``shown`` (-1 for none), and others, as a map would
-        hold.
-        """
+        """Choose ``wanted`` of ``count`` landmarks as a map would: most of those ``shown`` (-1: none), and others."""
         rank = self._uniform(count)
         visible = torch.zeros(count + 1, dtype=torch.bool, device=self._device)
         visible[shown] = True
