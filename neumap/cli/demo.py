@@ -28,17 +28,7 @@ HELP = "map a virtual room and localize a camera in it; needs no data"
 
 MAPPING_BAG, QUERY_BAG, REPLAY = "mapping_bag", "query_bag", "replay"
 # how the lines of a replay's report begin that are repeated here
-REPLAY_LINES = (
-    "played",
-    "first fix",
-    "published",
-    "states",
-    "translation",
-    "rotation",
-    "wrong",
-    "covariance",
-    "map ->",
-)
+REPLAY_LINES = ("played", "first fix", "published", "states", "translation", "rotation", "wrong", "covariance", "map")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -67,8 +57,7 @@ def run(args: argparse.Namespace) -> int:
     from neumap.virtual import world as virtual_world
 
     set_up()
-    out: Path = args.out
-    seed: int = args.seed
+    out, seed = args.out, args.seed
     world = virtual_world.SMALL if args.size == "small" else virtual_world.NORMAL
     started = time.perf_counter()
     make_folder(out)
@@ -94,13 +83,11 @@ def run(args: argparse.Namespace) -> int:
     write_trajectory(out / "poses.txt", as_trajectory(query.frames, estimates))
     if not any(estimate.localized for estimate in estimates):
         raise MappingError(f"the demo failed: none of {len(estimates)} images was localized, see {out}")
-    for line in _table(neural_map, out, query, estimates, refused):
-        print(line)
+    print("\n".join(_table(neural_map, out, query, estimates, refused)))
     # of the negatives the last, because views of another room say more than noise
     _draw(out / "demo.png", neural_map, mapping, query, estimates, (negatives.frames[-1].read_image(), refused[-1]))
     print(f"{'picture':<13}{out / 'demo.png'}")
-    for line in replay_lines(out, covered):
-        print(line)
+    print("\n".join(replay_lines(out, covered)))
     print(f"{'time':<13}{mapping_s:.0f} s to map, {time.perf_counter() - started:.0f} s in all")
     return 0
 

@@ -76,17 +76,14 @@ def gray_of(message: Any) -> ImageArray:
 
     They are those of cv_bridge for what it converts to mono8: 16 bits are scaled by 255/65535 and rounded, of YUV the
     luma is taken. What says nothing of colours (8UC3, 16UC1) is taken for BGR or grey. Padded rows and either byte
-    order are read right, which cv_bridge does not in all cases; the last row may come without its padding. Where the
-    samples are grey bytes already the result is a view of the message's data.
-
+    order are read right, which cv_bridge does not in all cases. The result may be a view of the message's data.
     Compressed images are decoded straight to grey, as files are: JPEG then skips the colours, and an EXIF orientation
     is not applied. Raises :class:`~neumap.errors.DataError` for an encoding that is not known, a size that cannot be,
     and data that are too short or damaged.
     """
     if not hasattr(message, "encoding"):
         return np.asarray(_decode(message.data, cv2.IMREAD_GRAYSCALE | cv2.IMREAD_IGNORE_ORIENTATION), dtype=np.uint8)
-    layout = _GRAY.get(message.encoding)
-    if layout is None:
+    if (layout := _GRAY.get(message.encoding)) is None:
         raise DataError(f"images of the encoding '{message.encoding}' are not understood: {', '.join(_GRAY)} are")
     samples = _samples(message, "u", layout.itemsize, layout.channels)
     if layout.conversion is not None:

@@ -39,12 +39,9 @@ def holds_images(path: Path) -> bool:
 def read_images(path: PathLike) -> Source:
     """Read one image file, or the images of a folder, as frames without poses.
 
-    ``camera_info.yaml`` lies beside them or up to two folders above; it is scaled to the first image. The stamps are
-    the file names where those are numbers (seconds, or whole nanoseconds), else 0 s, 1 s, ... in the order of the
-    names, which a note tells.
-
-    Raises :class:`~neumap.errors.DataError` where there is no image,
-    :class:`~neumap.errors.CalibrationError` for a calibration that is missing or does not fit.
+    ``camera_info.yaml`` lies beside them or up to two folders above; it is scaled to the first image. The stamps are as
+    of :func:`~neumap.io.stamps.stamps_from_names`. Raises :class:`~neumap.errors.DataError` (or its kin) where there is
+    no image, or no calibration that fits.
     """
     path = Path(path)
     is_folder = path.is_dir()
@@ -106,8 +103,7 @@ def open_source(
     images; ``images`` is the image folder of a COLMAP model; ``bag`` names topics and frames of a rosbag2.
 
     Raises :class:`~neumap.errors.DataError` (or its kin) that says what is missing or, for a path that is none of
-    these, what is understood; :class:`~neumap.errors.ConfigError` for ``images`` or ``bag`` with another kind of
-    source; :class:`~neumap.errors.MissingDependencyError` where the reader needs a package that is not installed.
+    these, what is understood; :class:`~neumap.errors.ConfigError` for ``images`` or ``bag`` with another kind.
     """
     path = Path(path)
     if not path.exists():

@@ -25,9 +25,8 @@ QUATERNION_NORM_TOLERANCE = 1e-2
 def read_trajectory(path: PathLike) -> Trajectory:
     """Read the trajectory of a TUM file, sorted by stamp; of samples with the same stamp the first is kept.
 
-    Stamps are exact to the nanosecond and quaternions are normalized. Raises
-    :class:`~neumap.errors.DataError` for a file that is missing, empty or not text, and for a line that does not
-    hold eight finite numbers with a quaternion of norm 1 (within 1 %).
+    Stamps are exact to the nanosecond and quaternions are normalized. Raises :class:`~neumap.errors.DataError` for a
+    file that is missing, empty or not text, and for a line that does not hold a stamp and a pose.
     """
     samples = parse_lines(path, "the trajectory", COLUMNS, _parse)
     return trajectory_of([stamp for stamp, _ in samples], [row for _, row in samples])
@@ -65,8 +64,7 @@ def trajectory_of(stamps_ns: Sequence[int], rows: Sequence[Sequence[float]]) -> 
 def write_trajectory(path: PathLike, trajectory: Trajectory) -> None:
     """Write a TUM file atomically: metres, unit quaternions with qw >= 0, all with nine decimals.
 
-    Raises :class:`~neumap.errors.DataError` where the folder does not exist, ``ValueError`` for poses that are
-    not finite.
+    Raises as :func:`~neumap.io.files.write_atomically` does, and ``ValueError`` for poses that are not finite.
     """
     poses = trajectory.map_from_camera
     if not np.isfinite(poses).all():
@@ -74,10 +72,11 @@ def write_trajectory(path: PathLike, trajectory: Trajectory) -> None:
     quaternions = quat_from_matrix(poses[:, :3, :3])
     quaternions = np.where(quaternions[:, 3:] < 0, -quaternions, quaternions)
     rows = np.concatenate([poses[:, :3, 3], quaternions], axis=1)
-    lines = [f"# {COLUMNS}"]
-    for stamp, row in zip(trajectory.stamps_ns, rows, strict=True):
-        lines.append(" ".join([format_stamp(int(stamp)), *(f"{value:.9f}" for value in row)]))
-    write_atomically(path, ("\n".join(lines) + "\n").encode())
+    lines = [
+        " ".join([format_stamp(stamp), *(f"{value:.9f}" for value in row)])
+        for stamp, row in zip(trajectory.stamps_ns, rows, strict=True)
+    ]
+    write_atomically(path, "".join(f"{line}\n" for line in [f"# {COLUMNS}", *lines]).encode())
 
 
 def poses_at(

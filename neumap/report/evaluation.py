@@ -112,16 +112,9 @@ def evaluate(estimate: Trajectory, truth: Trajectory, queries: int | None = None
         Recall(m, deg, float(np.sum((translation_m <= m) & (rotation_deg <= deg)) / (queries or count)))
         for m, deg in THRESHOLDS
     )
+    without_truth = len(estimate) - count
     return Evaluation(
-        estimate=estimate_known,
-        truth=truth_known,
-        translation_m=translation_m,
-        rotation_deg=rotation_deg,
-        translation=translation,
-        rotation=rotation,
-        recall=recall,
-        without_truth=len(estimate) - count,
-        queries=queries,
+        estimate_known, truth_known, translation_m, rotation_deg, translation, rotation, recall, without_truth, queries
     )
 
 

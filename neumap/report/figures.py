@@ -58,7 +58,8 @@ def draw_report(
         axes = figure.add_subplot(grid[0, :])
         axes.set_xlim(low[0], high[0])
         axes.set_ylim(low[1], high[1])
-        _draw_landmarks(axes, landmarks)
+        some = landmarks[:: max(1, len(landmarks) // _MOST_LANDMARKS)]
+        axes.scatter(some[:, 0], some[:, 1], s=2.5, c="#4a76a8", alpha=0.3, linewidths=0, label="landmarks", zorder=1)
         _draw_paths(axes, mapping_poses, truth, estimates)
         _draw_ellipses(axes, estimates, extent)
         _draw_estimates(axes, poses, len(estimates), extent)
@@ -100,12 +101,6 @@ def _extent(
     low, high = every.min(axis=0), every.max(axis=0)
     margin = 0.06 * max(float((high - low).max()), 0.5)
     return low - margin, high + margin
-
-
-def _draw_landmarks(axes: Any, landmarks: npt.NDArray[np.floating]) -> None:
-    if len(landmarks):
-        some = landmarks[:: max(1, len(landmarks) // _MOST_LANDMARKS)]
-        axes.scatter(some[:, 0], some[:, 1], s=2.5, c="#4a76a8", alpha=0.3, linewidths=0, label="landmarks", zorder=1)
 
 
 def _draw_paths(

@@ -150,13 +150,8 @@ def _accuracy(log: ReplayLog, truth: Trajectory, odometry: Trajectory | None) ->
             metres = np.linalg.norm(carried[:, :3], axis=1)
             degrees = np.rad2deg(np.linalg.norm(carried[:, 3:], axis=1))
             transform_m, transform_deg = _median_and_95(metres), _median_and_95(degrees)
-    return Accuracy(
-        poses=found,
-        wrong=float((found.translation_m > WRONG_M).mean()),
-        mean_nees=float(nees.mean()),
-        transform_m=transform_m,
-        transform_deg=transform_deg,
-    )
+    wrong = float((found.translation_m > WRONG_M).mean())
+    return Accuracy(found, wrong, float(nees.mean()), transform_m, transform_deg)
 
 
 def _median_and_95(values: FloatArray) -> tuple[float, float]:
