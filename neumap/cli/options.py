@@ -12,7 +12,7 @@ from typing import Any
 from neumap.errors import ConfigError
 
 Parser = Callable[[Any], Any]
-# the size of a file without a limit
+# BEST: the size of a file without a limit.
 BEST = "best"
 
 _SIZE = re.compile(r"(\d+\.?\d*|\.\d+)\s*([kmg]?)b?", re.IGNORECASE | re.ASCII)
@@ -89,11 +89,7 @@ def parser_of(action: argparse.Action) -> Parser:
 
 
 def read_config(path: Path, known: Mapping[str, Parser]) -> dict[str, Any]:
-    """Read the options of a YAML file, each through its parser.
-
-    Raises :class:`~neumap.errors.ConfigError` naming the option that is unknown or wrong,
-    :class:`~neumap.errors.DataError` where the file cannot be read.
-    """
+    """Read the options of a YAML file, each through its parser; a ``ConfigError`` names what is unknown or wrong."""
     import yaml
 
     from neumap.io.files import read_text
@@ -120,7 +116,7 @@ def parse_options(where: str, content: Any, known: Mapping[str, Parser]) -> dict
     return made
 
 
-# what names the topics and frames of a bag, as BagOptions calls it: parser, example, help
+# BAG_OPTIONS: what names the topics and frames of a bag, as BagOptions calls it: parser, example, help.
 BAG_OPTIONS: dict[str, tuple[Parser, str, str]] = {
     "image_topic": (topic, "/TOPIC", "the images of a bag"),
     "camera_info_topic": (topic, "/TOPIC", "their calibration (default: beside them)"),
@@ -130,7 +126,7 @@ BAG_OPTIONS: dict[str, tuple[Parser, str, str]] = {
     "base_frame": (frame_id, "base_link", "whose poses the pose topic tells (default: as its messages say)"),
     "camera_frame": (frame_id, "FRAME", "the camera's optical frame (default: that of the images)"),
 }
-# those that say what to localize
+# IMAGE_OPTIONS: those that say what to localize.
 IMAGE_OPTIONS = ("image_topic", "camera_info_topic")
 
 

@@ -18,7 +18,7 @@ from neumap.io.images import read_gray
 from neumap.io.stamps import stamps_from_names
 from neumap.records import Camera, Frame, Source
 
-# COLMAP's lens models as ROS calls them; their distortion coefficients come in the same order, COLMAP's may end early
+# LENSES: COLMAP's lens models as ROS calls them; their coefficients come in one order, COLMAP's may end early.
 LENSES = {
     "SIMPLE_PINHOLE": "plumb_bob",
     "PINHOLE": "plumb_bob",
@@ -30,8 +30,8 @@ LENSES = {
     "RADIAL_FISHEYE": "equidistant",
     "OPENCV_FISHEYE": "equidistant",
 }
-# the lists of a binary model: the bytes of an entry before the length of its own list, whether its name (of any length,
-# with a zero at its end) follows them, and the bytes of an item of that list
+# _RECORDS: of the lists of a binary model, the bytes of an entry before the length of its own list, whether its name (of
+# any length, with a zero at its end) follows them, and the bytes of an item of that list.
 _RECORDS = {
     # id, quaternion, translation, camera id, name; x, y and point id of each keypoint
     "images.bin": (64, True, 24),

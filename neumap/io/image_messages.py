@@ -29,7 +29,7 @@ class _Layout(NamedTuple):
     channel: int = 0
 
 
-# OpenCV names a Bayer pattern by the second row from the second column on, ROS by the first row
+# _BAYER: OpenCV names a Bayer pattern by the second row from the second column on, ROS by the first row
 _BAYER = {
     "rggb": cv2.COLOR_BayerBG2GRAY,
     "bggr": cv2.COLOR_BayerRG2GRAY,
@@ -59,10 +59,10 @@ _GRAY: dict[str, _Layout] = {
     # planes: all luma, then the chroma, which is not looked at
     **{name: _Layout(1, 1) for name in ("nv12", "nv21", "nv24")},
 }
-# bytes of a sample, and metres of a unit
+# _DEPTH: bytes of a sample, and metres of a unit.
 _DEPTH = {"16UC1": (2, 1e-3), "mono16": (2, 1e-3), "32FC1": (4, 1.0)}
 _PNG = b"\x89PNG\r\n\x1a\n"
-# compressed_depth_image_transport puts its format and the two parameters of the inverse depth before the PNG
+# _DEPTH_HEADER: compressed_depth_image_transport puts its format and the two parameters of the inverse depth before the PNG
 _DEPTH_HEADER = struct.Struct("<iff")
 
 
@@ -113,9 +113,7 @@ def depth_of(message: Any) -> Float32Array:
         raise DataError(f"depth of the encoding '{message.encoding}' is not understood: {', '.join(_DEPTH)} are")
     itemsize, metres = _DEPTH[message.encoding]
     samples = _samples(message, "u" if itemsize == 2 else "f", itemsize, 1)[:, :, 0]
-    if itemsize == 2:
-        return np.asarray(samples * np.float32(metres), dtype=np.float32)
-    return _known(samples.astype(np.float32))
+    return _known(np.asarray(samples * np.float32(metres), dtype=np.float32))
 
 
 def _depth_of_compressed(format_: str, data: Bytes) -> Float32Array:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from neumap.arrays import IntArray
 
 NS_PER_SECOND = 1_000_000_000
-# half of int64's range, so that the difference of any two stamps fits too
+# LIMIT_NS: half of int64's range, so that the difference of any two stamps fits too
 LIMIT_NS = 2**62
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,4})?", re.ASCII)
 _NANOSECONDS = re.compile(r"\d{18,19}", re.ASCII)

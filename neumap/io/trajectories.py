@@ -1,23 +1,25 @@
-"""Trajectories in the TUM format (``timestamp tx ty tz qx qy qz qw``), and poses between their samples."""
+"""Trajectories in the TUM format (``timestamp tx ty tz qx qy qz qw``) and of messages, and poses between samples."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
 from neumap.arrays import BoolArray, FloatArray, IntArray
 from neumap.geometry.se3 import interpolate, make_pose, matrix_from_quat, quat_from_matrix
+from neumap.geometry.transform_tree import Row
 from neumap.io.files import PathLike, parse_lines, write_atomically
-from neumap.io.stamps import format_stamp, nearest, parse_stamp
+from neumap.io.stamps import format_stamp, nearest, parse_stamp, stamp_of
 from neumap.records import Trajectory
 
 COLUMNS = "timestamp tx ty tz qx qy qz qw"
-# Poses of 10 Hz with their jitter. On hand-held motion capture thinned to this gap, the pose interpolated in the
-# middle is off by less than 5 mm and 2 degrees in 95 of 100 cases.
+# MAX_GAP_NS: poses of 10 Hz with their jitter. On hand-held motion capture thinned to this gap, the pose interpolated in
+# the middle is off by less than 5 mm and 2 degrees in 95 of 100 cases.
 MAX_GAP_NS = 150_000_000
-# a sample this near is taken even at the edge of a gap: it is less than a frame of a 30 Hz camera away
+# TOLERANCE_NS: a sample this near is taken even at the edge of a gap: it is less than a frame of a 30 Hz camera away
 TOLERANCE_NS = 20_000_000
 QUATERNION_NORM_TOLERANCE = 1e-2
 
@@ -43,6 +45,20 @@ def _parse(line: str) -> tuple[int, list[float]]:
         raise ValueError(f"a column is not a number (expected {COLUMNS})") from None
     check_row(row)
     return stamp, row
+
+
+def row_of(message: Any) -> Row:
+    """Read the numbers x y z qx qy qz qw of a geometry_msgs Pose or Transform, as they are."""
+    is_pose = hasattr(message, "orientation")
+    t, q = (message.position, message.orientation) if is_pose else (message.translation, message.rotation)
+    return float(t.x), float(t.y), float(t.z), float(q.x), float(q.y), float(q.z), float(q.w)
+
+
+def transforms_of(transforms: Iterable[Any]) -> Iterator[tuple[str, str, int, Sequence[float], Sequence[float]]]:
+    """Yield parent, child, stamp (ns), xyz and quaternion of TransformStamped messages, for a transform tree."""
+    for each in transforms:
+        row = row_of(each.transform)
+        yield each.header.frame_id, each.child_frame_id, stamp_of(each.header), row[:3], row[3:]
 
 
 def check_row(row: Sequence[float]) -> None:
@@ -98,7 +114,6 @@ def poses_at(
     inside = (stamps_ns >= times[0]) & (stamps_ns <= times[-1])
     _, distance = nearest(times, stamps_ns)
     valid = (inside & (times[right] - times[left] <= max_gap_ns)) | (distance <= tolerance_ns)
-
     left, right, wanted = left[valid], right[valid], stamps_ns[valid]
     gap = np.maximum(times[right] - times[left], 1)
     share = np.clip((wanted - times[left]) / gap, 0.0, 1.0)

@@ -18,7 +18,7 @@ from neumap.io.streams import depth_of_each, once_each, pose_of_each
 from neumap.io.trajectories import MAX_GAP_NS, poses_at, read_trajectory
 from neumap.records import Frame, Source
 
-# of rgb.txt and depth.txt
+# LINE: of rgb.txt and depth.txt.
 LINE = "timestamp filename"
 
 

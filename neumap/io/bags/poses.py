@@ -17,9 +17,8 @@ from neumap.io.bags.topics import (
     choose_pose,
 )
 from neumap.io.bags.transforms import Lookup, RecordedTransforms
-from neumap.io.pose_messages import row_of
 from neumap.io.stamps import format_stamp, stamp_of
-from neumap.io.trajectories import MAX_GAP_NS, check_row, poses_at, trajectory_of
+from neumap.io.trajectories import MAX_GAP_NS, check_row, poses_at, row_of, trajectory_of
 from neumap.records import Trajectory
 
 MAP_FRAME = "map"

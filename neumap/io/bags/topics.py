@@ -22,7 +22,7 @@ POSE_WITH_COVARIANCE = "geometry_msgs/msg/PoseWithCovarianceStamped"
 IMAGES = (IMAGE, COMPRESSED_IMAGE)
 POSES = (ODOMETRY, TRANSFORM, POSE, POSE_WITH_COVARIANCE)
 
-# poses that a person or a planner asks for, not those that were
+# _WISHES: poses that a person or a planner asks for, not those that were
 _WISHES = frozenset({"initialpose", "goal_pose", "goal", "move_base_simple"})
 _TRANSPORTS = frozenset({"compressed", "compressedDepth"})
 
