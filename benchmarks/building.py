@@ -38,7 +38,7 @@ from neumap.maps.map_file import to_bytes
 from neumap.maps.neural_map import NeuralMap
 from neumap.process import set_up
 from neumap.tracking.tracker import Fix, claimed_near
-from neumap.virtual.building import Building, building
+from neumap.virtual.curriculum import Building, building
 
 ROOM_BYTES = 45_000
 # the right voxels are those so near to where the camera is

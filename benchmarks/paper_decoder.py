@@ -36,6 +36,7 @@ from neumap.localization.localizer import Localizer
 from neumap.localization.matching import LandmarkIndex, Matches
 from neumap.localization.pnp import RansacSettings, ransac_pose
 from neumap.localization.query import Query
+from neumap.localization.timing import stage
 from neumap.mapping.survey import Survey
 from neumap.maps.map_file import to_bytes
 from neumap.maps.neural_map import NeuralMap
@@ -301,9 +302,11 @@ class PaperMap:
         voxels = np.flatnonzero(np.diff(self._offsets) >= ANSWERS)
         if not len(query) or not len(voxels):
             return None
-        matches = self.match(query, voxels)
+        with stage("decode"):
+            matches = self.match(query, voxels)
         settings = RansacSettings(max_error_px=query.scale * RansacSettings().max_error_px)
-        found = ransac_pose(query.rays[matches.keypoint], matches.points, query.focal_px, settings)
+        with stage("pnp"):
+            found = ransac_pose(query.rays[matches.keypoint], matches.points, query.focal_px, settings)
         if found is None or len(np.unique(matches.keypoint[found[1]])) < self._localizer.needed():
             return None
         return se3.invert_pose(found[0])

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -47,12 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="SOURCE",
         help="also train on this recording with poses and depth; may be given again",
     )
-    add(
-        "--extractor",
-        default=DEFAULT,
-        metavar="NAME",
-        help=f"of the features that the decoder reads (default: {DEFAULT})",
-    )
+    add("--extractor", default=DEFAULT, metavar="NAME", help=f"of features the decoder reads (default: {DEFAULT})")
     add("--seed", type=options.seed, default=0, metavar="N", help="of places and training (default: 0)")
     add("--device", default="cpu", metavar="cpu", help="where to train: cpu or cuda (default: cpu)")
     add("--bf16", action="store_true", help="run the encoder in bfloat16")
@@ -86,13 +82,14 @@ def run(args: argparse.Namespace) -> int:
     first = args.seed * 1_000_000
     seeds = range(first, first + (args.places or places))
     curves = args.work / "curves.jsonl"
+    load = partial(training_scenes, args.work / "places", seeds, args.recording, extractor=args.extractor)
     workers = args.threads or os.cpu_count() or 1
     with StageProgress() as progress, _processes(args.device) as rank:
         if rank == 0:
-            training_scenes(args.work / "places", seeds, args.recording, workers, progress, args.extractor)
+            load(workers, progress)
         if distributed.is_initialized():
             distributed.barrier()
-        scenes = training_scenes(args.work / "places", seeds, args.recording, workers, extractor=args.extractor)
+        scenes = load(workers)
         if rank == 0:
             print(describe(scenes), flush=True)
 

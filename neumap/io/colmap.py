@@ -30,7 +30,7 @@ LENSES = {
     "RADIAL_FISHEYE": "equidistant",
     "OPENCV_FISHEYE": "equidistant",
 }
-# _RECORDS: of the lists of a binary model, the bytes of an entry before the length of its own list, whether its name (of
+# _RECORDS: of a list in a binary model, the bytes of an entry before the length of its own list, whether its name (of
 # any length, with a zero at its end) follows them, and the bytes of an item of that list.
 _RECORDS = {
     # id, quaternion, translation, camera id, name; x, y and point id of each keypoint

@@ -16,8 +16,8 @@ from neumap.io.stamps import format_stamp, nearest, parse_stamp, stamp_of
 from neumap.records import Trajectory
 
 COLUMNS = "timestamp tx ty tz qx qy qz qw"
-# MAX_GAP_NS: poses of 10 Hz with their jitter. On hand-held motion capture thinned to this gap, the pose interpolated in
-# the middle is off by less than 5 mm and 2 degrees in 95 of 100 cases.
+# MAX_GAP_NS: poses of 10 Hz with their jitter. On hand-held motion capture thinned to this gap, the pose interpolated
+# in the middle is off by less than 5 mm and 2 degrees in 95 of 100 cases.
 MAX_GAP_NS = 150_000_000
 # TOLERANCE_NS: a sample this near is taken even at the edge of a gap: it is less than a frame of a 30 Hz camera away
 TOLERANCE_NS = 20_000_000

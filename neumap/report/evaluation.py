@@ -18,7 +18,7 @@ from neumap.io.trajectories import poses_at
 from neumap.records import Trajectory
 from neumap.report.pictures import draw_pairs, picture
 
-# THRESHOLDS: metres and degrees, strict, the usual one of indoor benchmarks, then two that a navigation stack can start from
+# THRESHOLDS: metres and degrees, strict, as indoor benchmarks have it, then two that a navigation stack can start from.
 THRESHOLDS = ((0.02, 2.0), (0.05, 5.0), (0.25, 10.0), (0.5, 10.0))
 # SAME_IMAGE_NS: other programs write stamps with fewer digits.
 SAME_IMAGE_NS = 1_000_000
@@ -169,7 +169,7 @@ def as_text(evaluation: Evaluation) -> str:
 
 
 def save_plot(evaluation: Evaluation, path: PathLike) -> None:
-    """Draw the poses from above, coloured by their error, and the shares within an error. Raises as ``picture`` does."""
+    """Draw the poses from above, coloured by their error, and the shares within any error. Raises as ``picture``."""
     with picture(path, 11.0, 5.0) as figure:
         above, shares = figure.subplots(1, 2)
         _draw_above(figure, above, evaluation)

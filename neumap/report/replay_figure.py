@@ -48,7 +48,7 @@ def _draw_states(axes: Any, log: ReplayLog) -> None:
     axes.set_yticks([])
     for state in STATES:
         axes.plot([], [], color=COLOURS[state], linewidth=6, label=state)
-    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.25), ncols=4, frameon=False)
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.25), ncol=4, frameon=False)
 
 
 def _draw_errors(metres: Any, degrees: Any, log: ReplayLog, result: Report) -> None:

@@ -202,6 +202,8 @@ class Session:
             self._guard.begin(self._intake.newest_ns)
         self._transforms.time_jumped_back()
         self._warned_ns = None
+        # they wait for images after stamps that are yet to come, and their priors lie in another odometry
+        self._requests.abandon("time jumped back", self.map_id)
         if self.active:
             self._outputs.log("warning", "time jumped back: starting over")
             self.start_over("time jumped back")

@@ -1,7 +1,7 @@
 """A virtual furnished room, for the demo, the tests and to train in: start with :mod:`~neumap.virtual.world`.
 
-``world`` writes whole recordings as folders, ``recording`` as bags, ``curriculum`` and ``building`` make places to
-train and to test in. ``layout`` furnishes a room with ``furniture`` and ``fittings``, which are painted with
+``world`` writes whole recordings as folders, ``recording`` as bags, ``curriculum`` makes places to train and
+to test in. ``layout`` furnishes a room with ``furniture`` and ``fittings``, which are painted with
 ``textures`` and ``pictures``; ``scene`` holds the rectangles that ``render`` draws and ``sensor`` exposes; ``drive``
 moves the camera. Everything follows from seeds: the same room, drive and images every time on the same versions of
 numpy and OpenCV. Planes, depth and poses are exact; light, print and clutter are made to look enough like a real room

@@ -1,4 +1,4 @@
-"""Places without end to pre-train a decoder in: virtual rooms, halls and corridors, and drives through them.
+"""Places to train a decoder in and to judge it: virtual rooms, halls, corridors, buildings, and drives through them.
 
 Everything follows from seeds. A place differs from the next in size, furniture, texture, camera, lens and roll; its
 query drive also in light, blur and noise from its own mapping drive. Some places are two rooms with the same furniture
@@ -7,6 +7,7 @@ within other walls, as in an office building.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import partial
 
@@ -14,6 +15,7 @@ import cv2
 import numpy as np
 
 from neumap.arrays import Float32Array, FloatArray, ImageArray
+from neumap.errors import ConfigError
 from neumap.geometry.cameras import make_camera
 from neumap.geometry.se3 import make_pose
 from neumap.records import Camera, Frame
@@ -37,6 +39,13 @@ KINDS = {
 # _STEADY, _CHANGED: the light of a mapping drive, and of one that asks.
 _STEADY = Light(gain=(0.1, 0.5, 1.5), gamma=(0.1, 0.5, 1.8), noise=(1.0, 2.0), shake_px=0.75)
 _CHANGED = Light(gain=(0.3, 0.5, 1.5), gamma=(0.35, 0.5, 1.8), noise=(1.0, 4.0), shake_px=2.0)
+# ROOM_M: size of a building's rooms in metres; FURNITURE: so many sets of furniture are there, in turn along a row, and
+# _SHIFT further on in the next row; _DETAIL: of its textures, pixels per metre.
+ROOM_M, FURNITURE, _SHIFT, _DETAIL = (4.2, 3.8, 2.5), 8, 3, 220.0
+_MOST_ROOMS = 10_000
+# _STRIDE: a drive turns a few degrees from frame to frame: of few frames it would look at one wall only.
+_STRIDE = 8
+_CAMERA = make_camera(640, 480, [430, 0, 319.5, 0, 430, 239.5, 0, 0, 1])
 
 
 @dataclass(frozen=True)
@@ -112,6 +121,55 @@ def record_drive(
         )
         for index in range(len(poses))
     ]
+
+
+@dataclass(frozen=True)
+class Building:
+    """``rooms`` rooms in rows of ``columns``, wall to wall, all of them from ``seed``: some have the same furniture.
+
+    A room is made when it is asked for, since all of them at once take gigabytes.
+    """
+
+    rooms: int
+    columns: int
+    seed: int = 0
+    images: int = 32
+    queries: int = 6
+
+    def offset(self, index: int) -> tuple[float, float, float]:
+        """Return where the corner of room ``index`` is, metres in the map frame."""
+        row, column = divmod(index, self.columns)
+        return (column * (ROOM_M[0] + WALLS_M), row * (ROOM_M[1] + WALLS_M), 0.0)
+
+    def furniture(self, index: int) -> int:
+        """Return which set of furniture is in room ``index``: rooms with the same are not next to each other."""
+        return (index + _SHIFT * (index // self.columns)) % FURNITURE
+
+    def room(self, index: int) -> Place:
+        """Make room ``index`` in the frame of the building.
+
+        Raises :class:`~neumap.errors.ConfigError` where there is no such room.
+        """
+        if not 0 <= index < self.rooms:
+            raise ConfigError(f"there is no room {index} in a building of {self.rooms}")
+        furniture, seed = self.furniture(index), self.seed * _MOST_ROOMS + index
+        room = make_room(self.seed * FURNITURE + furniture, ROOM_M, detail=_DETAIL, decoration_seed=index)
+        record = partial(record_drive, room, _CAMERA, seed=seed, offset=self.offset(index))
+        return Place(
+            description=f"room {index}, furniture {furniture}",
+            mapping=tuple(record(count=_STRIDE * self.images, kind="mapping")[::_STRIDE]),
+            query=tuple(record(count=_STRIDE * self.queries, kind="query")[::_STRIDE]),
+        )
+
+
+def building(rooms: int, seed: int = 0, images: int = 32, queries: int = 6) -> Building:
+    """Make a building of ``rooms`` rooms on a grid about as wide as it is deep, each with so many frames.
+
+    Raises :class:`~neumap.errors.ConfigError` for a number of rooms that cannot be.
+    """
+    if not 1 <= rooms <= _MOST_ROOMS:
+        raise ConfigError(f"a virtual building has 1 to {_MOST_ROOMS} rooms, not {rooms}")
+    return Building(rooms, math.isqrt(rooms - 1) + 1, seed, images, queries)
 
 
 def _about_z(angles: FloatArray) -> FloatArray:

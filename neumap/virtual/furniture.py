@@ -11,7 +11,7 @@ import numpy as np
 from neumap.arrays import FloatArray, ImageArray
 from neumap.virtual import fittings, pictures, textures
 from neumap.virtual.paint import Canvas, Colour, Painter, random_colour, shaded, timber_colour
-from neumap.virtual.scene import Rectangle, Solid
+from neumap.virtual.scene import Rectangle, Size, Solid
 
 
 @dataclass(frozen=True)
@@ -27,18 +27,18 @@ class Place:
     yaw: float = 0.0
 
     def turned(self, x: float, y: float, z: float) -> FloatArray:
-        """A vector of the thing's own axes in the map frame."""
+        """Return a vector of the thing's own axes in the map frame."""
         c, s = np.cos(self.yaw), np.sin(self.yaw)
         return np.array([c * x - s * y, s * x + c * y, z])
 
     def point(self, x: float, y: float, z: float) -> FloatArray:
-        """A point of the thing's own axes in the map frame."""
+        """Return a point of the thing's own axes in the map frame."""
         return np.array([self.x, self.y, self.z]) + self.turned(x, y, z)
 
     def beside(self, x: float, y: float, z: float = 0.0, yaw: float = 0.0) -> Place:
-        """The place of something else, given in the thing's own axes."""
-        offset = self.turned(x, y, z)
-        return Place(self.x + offset[0], self.y + offset[1], self.z + z, self.yaw + yaw)
+        """Return the place of something else, given in the thing's own axes."""
+        x, y, z = self.point(x, y, z).tolist()
+        return Place(x, y, z, self.yaw + yaw)
 
 
 class Furnisher:
@@ -50,61 +50,45 @@ class Furnisher:
         self.rectangles: list[Rectangle] = []
         self.solids: list[Solid] = []
 
-    def rectangle(
-        self,
-        name: str,
-        origin: FloatArray,
-        right: FloatArray,
-        down: FloatArray,
-        painter: Painter,
-        luminous: bool = False,
-    ) -> None:
-        """Add a rectangle (see :class:`~neumap.virtual.scene.Rectangle`) and have it painted."""
+    def rectangle(self, name: str, edges: FloatArray, painter: Painter, luminous: bool = False) -> None:
+        """Add a rectangle of origin, right and down (3, 3), see :class:`Rectangle`, and have it painted."""
+        origin, right, down = edges
         height, width = (max(4, round(float(np.linalg.norm(edge)) * self.detail)) for edge in (down, right))
         texture = painter(Canvas(self.rng, height, width, self.detail))
         self.rectangles.append(Rectangle(name, origin, right, down, texture, luminous))
 
     def box(
-        self,
-        name: str,
-        place: Place,
-        size: tuple[float, float, float],
-        sides: Painter,
-        front: Painter | None = None,
-        top: Painter | None = None,
-        screen: bool = False,
-        floating: bool = False,
+        self, name: str, place: Place, size: Size, sides: Painter, front: Painter | None = None, floating: bool = False
     ) -> None:
         """Add a box of ``size`` (width, depth, height) in metres; only a ``floating`` one shows its underside."""
         a, b, c = size[0] / 2, size[1] / 2, size[2]
-        faces: tuple[tuple[str, Painter, tuple[float, ...], tuple[float, ...], tuple[float, ...]], ...] = (
-            ("front", front or sides, (-a, -b, c), (2 * a, 0, 0), (0, 0, -c)),
-            ("back", sides, (a, b, c), (-2 * a, 0, 0), (0, 0, -c)),
-            ("right", sides, (a, -b, c), (0, 2 * b, 0), (0, 0, -c)),
-            ("left", sides, (-a, b, c), (0, -2 * b, 0), (0, 0, -c)),
-            ("top", top or sides, (-a, b, c), (2 * a, 0, 0), (0, -2 * b, 0)),
-            ("bottom", sides, (-a, -b, 0), (2 * a, 0, 0), (0, 2 * b, 0)),
+        faces = (
+            ("front", (-a, -b, c), (2 * a, 0, 0), (0, 0, -c)),
+            ("back", (a, b, c), (-2 * a, 0, 0), (0, 0, -c)),
+            ("right", (a, -b, c), (0, 2 * b, 0), (0, 0, -c)),
+            ("left", (-a, b, c), (0, -2 * b, 0), (0, 0, -c)),
+            ("top", (-a, b, c), (2 * a, 0, 0), (0, -2 * b, 0)),
+            ("bottom", (-a, -b, 0), (2 * a, 0, 0), (0, 2 * b, 0)),
         )
-        for face, painter, origin, right, down in faces if floating else faces[:-1]:
-            corner = place.point(*origin)
-            luminous = screen and face == "front"
-            self.rectangle(f"{name} {face}", corner, place.turned(*right), place.turned(*down), painter, luminous)
+        for face, origin, right, down in faces if floating else faces[:-1]:
+            edges = np.stack([place.point(*origin), place.turned(*right), place.turned(*down)])
+            painter = front if front and face == "front" else sides
+            self.rectangle(f"{name} {face}", edges, painter, luminous=painter is pictures.screen)
         self.solids.append(Solid(name, place.point(0, 0, c / 2), np.array(size, dtype=np.float64), place.yaw))
 
 
 def table(f: Furnisher, place: Place, width: float, depth: float, height: float) -> None:
-    """Four legs, a top and things on it."""
+    """Add four legs, a top and things on it."""
     timber = partial(textures.wood, colour=timber_colour(f.rng))
     f.box("table", place.beside(0, 0, height - 0.04), (width, depth, 0.04), timber, floating=True)
-    for x in (-1, 1):
-        for y in (-1, 1):
-            leg = place.beside(x * (width / 2 - 0.05), y * (depth / 2 - 0.05))
-            f.box("leg", leg, (0.05, 0.05, height - 0.04), timber)
+    for x in (0.05 - width / 2, width / 2 - 0.05):
+        for y in (0.05 - depth / 2, depth / 2 - 0.05):
+            f.box("leg", place.beside(x, y), (0.05, 0.05, height - 0.04), timber)
     clutter(f, place.beside(0, 0, height), width, depth, int(7 * width * depth) + 3)
 
 
 def chair(f: Furnisher, place: Place) -> None:
-    """A seat on four legs; the back is at +y."""
+    """Add a seat on four legs; the back is at +y."""
     timber = partial(textures.wood, colour=timber_colour(f.rng))
     cover = partial(textures.fabric, colour=random_colour(f.rng, (0.1, 0.55), (0.2, 0.8)))
     f.box("seat", place.beside(0, 0, 0.42), (0.42, 0.42, 0.05), cover, floating=True)
@@ -115,18 +99,18 @@ def chair(f: Furnisher, place: Place) -> None:
 
 
 def desk(f: Furnisher, place: Place, width: float, depth: float, height: float) -> None:
-    """A table with a screen and a chair before it."""
+    """Add a table with a screen and a chair before it."""
     table(f, place, width, depth, 0.74)
     black = partial(textures.plain, colour=(38.0, 36.0, 35.0))
     x, turn = f.rng.uniform(-0.2, 0.2) * width, f.rng.normal(0, 0.15)
     stand = place.beside(x, 0.12 * depth, 0.74, turn)
     f.box("screen foot", stand, (0.2, 0.14, 0.02), black)
-    f.box("screen", stand.beside(0, 0, 0.1), (0.55, 0.04, 0.34), black, pictures.screen, screen=True, floating=True)
+    f.box("screen", stand.beside(0, 0, 0.1), (0.55, 0.04, 0.34), black, pictures.screen, floating=True)
     chair(f, place.beside(x, -depth / 2 - 0.1, 0, np.pi + f.rng.normal(0, 0.3)))
 
 
 def cupboard(f: Furnisher, place: Place, width: float, depth: float, height: float) -> None:
-    """Doors or drawers, with things on top."""
+    """Add doors or drawers with things on top."""
     colour = timber_colour(f.rng)
     timber = partial(textures.wood, colour=colour)
     f.box("cupboard", place, (width, depth, height), timber, partial(fittings.cupboard_front, colour=colour))
@@ -134,14 +118,14 @@ def cupboard(f: Furnisher, place: Place, width: float, depth: float, height: flo
 
 
 def bookcase(f: Furnisher, place: Place, width: float, depth: float, height: float) -> None:
-    """A shelf full of books; parcels on top where it is low enough."""
+    """Add a shelf full of books; parcels on top where it is low enough."""
     timber = partial(textures.wood, colour=timber_colour(f.rng))
     f.box("bookcase", place, (width, depth, height), timber, fittings.bookshelf)
     clutter(f, place.beside(0, 0, height), width, depth, int(4 * width))
 
 
 def sofa(f: Furnisher, place: Place, width: float, depth: float, height: float) -> None:
-    """Seat, back, arms and cushions."""
+    """Add seat, back, arms and cushions."""
     cover = partial(textures.fabric, colour=random_colour(f.rng, (0.05, 0.5), (0.3, 0.8)))
     f.box("sofa", place, (width, depth, 0.42), cover)
     f.box("sofa back", place.beside(0, depth / 2 - 0.1, 0.42), (width, 0.2, height - 0.42), cover)
@@ -156,7 +140,7 @@ def sofa(f: Furnisher, place: Place, width: float, depth: float, height: float) 
 
 
 def parcels(f: Furnisher, place: Place, width: float, depth: float, height: float) -> None:
-    """A pile of cardboard boxes, each turned a little."""
+    """Add a pile of cardboard boxes, each turned a little."""
     z = 0.0
     while z < height - 0.1:
         tall = f.rng.uniform(0.18, 0.38)
@@ -166,7 +150,7 @@ def parcels(f: Furnisher, place: Place, width: float, depth: float, height: floa
 
 
 def partition(f: Furnisher, place: Place, width: float, depth: float, height: float) -> None:
-    """A free-standing board with pictures on both sides."""
+    """Add a free-standing board with pictures on both sides."""
     frame = partial(textures.plain, colour=random_colour(f.rng, (0.0, 0.5), (0.3, 0.8)))
     for side in (-1, 1):
         f.box("foot", place.beside(side * (width / 2 - 0.06), 0), (0.06, depth, 0.3), frame)
@@ -177,7 +161,7 @@ def partition(f: Furnisher, place: Place, width: float, depth: float, height: fl
 
 
 def plant(f: Furnisher, place: Place, width: float, depth: float, height: float) -> None:
-    """A pot and leaves that point every way."""
+    """Add a pot and leaves that point every way."""
     pot = partial(textures.wood, colour=random_colour(f.rng, (0.3, 0.7), (0.4, 0.8), (5.0, 35.0)))
     f.box("pot", place.beside(0, 0, 0, f.rng.uniform(0, 1.5)), (0.6 * width, 0.6 * depth, 0.35), pot)
     f.box("stem", place.beside(0, 0, 0.35), (0.03, 0.03, height - 0.65), pot)
@@ -189,14 +173,24 @@ def plant(f: Furnisher, place: Place, width: float, depth: float, height: float)
         length = f.rng.uniform(0.3, 0.45) * width
         right, down = along * length, np.array([-s, c, 0.0]) * f.rng.uniform(0.2, 0.35) * length
         root = np.array([place.x, place.y, f.rng.uniform(0.4, height - 0.3)]) - down / 2
-        for start, edge in ((root, down), (root + down, -down)):
-            f.rectangle("leaf", start, right, edge, partial(_leaf, colour=shaded(green, f.rng.uniform(0.6, 1.3))))
+        # both of its sides
+        for edges in ((root, right, down), (root + down, right, -down)):
+            painter = partial(_leaf, colour=shaded(green, f.rng.uniform(0.6, 1.3)))
+            f.rectangle("leaf", np.stack(edges), painter)
     stem = (0.4 * width, 0.4 * width, height - 0.35)
     f.solids.append(Solid("leaves", np.array([place.x, place.y, (height + 0.35) / 2]), np.array(stem), place.yaw))
 
 
+# _THINGS: that lie about: their name, sides and front.
+_THINGS: tuple[tuple[str, Painter, Painter | None], ...] = (
+    ("book", pictures.book_cover, None),
+    ("parcel", textures.cardboard, None),
+    ("package", pictures.book_cover, pictures.picture),
+)
+
+
 def clutter(f: Furnisher, place: Place, width: float, depth: float, count: int) -> None:
-    """Books, parcels and mugs on a surface ``width`` x ``depth`` around ``place``, none over its edge."""
+    """Add books, parcels and mugs on a surface ``width`` x ``depth`` around ``place``, none over its edge."""
     taken: list[tuple[float, float, float]] = []
     for _ in range(6 * count):
         kind = int(f.rng.integers(4))
@@ -209,15 +203,12 @@ def clutter(f: Furnisher, place: Place, width: float, depth: float, count: int) 
         if any((x - a) ** 2 + (y - b) ** 2 < (reach + r) ** 2 for a, b, r in taken):
             continue
         spot = place.beside(x, y, 0, f.rng.normal(0, 0.5))
-        if kind == 0:
-            f.box("book", spot, size, pictures.book_cover)
-        elif kind == 1:
-            f.box("parcel", spot, size, textures.cardboard)
-        elif kind == 2:
-            f.box("package", spot, size, pictures.book_cover, pictures.picture)
+        if kind == 3:
+            paint = partial(textures.plain, colour=random_colour(f.rng, (0.1, 0.9), (0.3, 0.95)), contrast=0.05)
+            f.box("mug", spot, (0.08, 0.08, 0.1), paint)
         else:
-            colour = random_colour(f.rng, (0.1, 0.9), (0.3, 0.95))
-            f.box("mug", spot, (0.08, 0.08, 0.1), partial(textures.plain, colour=colour, contrast=0.05))
+            name, sides, front = _THINGS[kind]
+            f.box(name, spot, size, sides, front)
         taken.append((x, y, reach))
         if len(taken) >= count:
             break

@@ -137,13 +137,11 @@ def record_query(
     10 images a second are taken; in the middle of the drive the lens is covered for four seconds, which are returned,
     while the robot drives on. Raises as :func:`record_mapping` does.
     """
-    count = round(seconds * QUERY_HZ)
+    count, covered_count = round(seconds * QUERY_HZ), round(COVERED_S * QUERY_HZ)
     poses = drive_again(mapped, count, seed)
     stamps = _QUERY_START_NS + NS_PER_SECOND // QUERY_HZ * np.arange(count, dtype=np.int64)
-    drive = robot_drive(Trajectory(stamps, poses), seed)
-    covered_count = round(COVERED_S * QUERY_HZ)
     first = (count - covered_count) // 2
-    with _Recorder(path, camera, drive) as recorder:
+    with _Recorder(path, camera, robot_drive(Trajectory(stamps, poses), seed)) as recorder:
         for index in range(count):
             if first <= index < first + covered_count:
                 image = covered_lens(np.random.default_rng([seed, 5, index]), (camera.height, camera.width, 3))
@@ -181,8 +179,16 @@ class _Recorder:
     """
 
     def __init__(self, path: PathLike, camera: Camera, drive: RobotDrive) -> None:
-        self._camera, self._drive = camera, drive
+        self._drive = drive
         self._bag = BagWriter(path, overwrite=True)
+        k = camera.matrix
+        arrays = {"d": camera.distortion, "k": k, "r": np.eye(3), "p": np.column_stack([k, np.zeros(3)])}
+        self._calibration: dict[str, Any] = {
+            "height": camera.height,
+            "width": camera.width,
+            "distortion_model": camera.distortion_model,
+            **{name: np.ravel(values) for name, values in arrays.items()},
+        }
 
     def __enter__(self) -> _Recorder:
         self._bag.__enter__()
@@ -201,51 +207,33 @@ class _Recorder:
         stamp_ns, odom_from_base = self._stamp(index), self._drive.odom_from_base[index]
         links = [] if map_from_odom is None else [transform(stamp_ns, MAP, ODOM, map_from_odom)]
         self._write(index, "/tf", TF, transforms=[*links, transform(stamp_ns, ODOM, BASE, odom_from_base)])
-        stamped, where = header(stamp_ns, ODOM), {"pose": pose(odom_from_base)}
-        self._write(index, ODOMETRY_TOPIC, ODOMETRY, header=stamped, child_frame_id=BASE, pose=where)
+        where = {"pose": pose(odom_from_base)}
+        self._write(index, ODOMETRY_TOPIC, ODOMETRY, ODOM, child_frame_id=BASE, pose=where)
 
     def image(self, index: int, jpeg: bytes) -> None:
         """Write an image and its calibration."""
-        camera, stamped = self._camera, header(self._stamp(index), OPTICAL)
-        self._write(
-            index,
-            INFO_TOPIC,
-            CAMERA_INFO,
-            header=stamped,
-            height=camera.height,
-            width=camera.width,
-            distortion_model=camera.distortion_model,
-            d=camera.distortion,
-            k=camera.matrix.reshape(-1),
-            r=np.eye(3).reshape(-1),
-            p=np.column_stack([camera.matrix, np.zeros(3)]).reshape(-1),
-        )
+        self._write(index, INFO_TOPIC, CAMERA_INFO, OPTICAL, **self._calibration)
         data = np.frombuffer(jpeg, dtype=np.uint8)
-        self._write(index, IMAGE_TOPIC, COMPRESSED_IMAGE, header=stamped, format="jpeg", data=data)
+        self._write(index, IMAGE_TOPIC, COMPRESSED_IMAGE, OPTICAL, format="jpeg", data=data)
 
     def depth(self, index: int, metres: Float32Array) -> None:
         """Write depth that is registered to the image, in millimetres."""
         millimetres = np.clip(np.rint(1000 * metres), 0, 65535).astype("<u2")
         height, width = millimetres.shape
-        self._write(
-            index,
-            DEPTH_TOPIC,
-            IMAGE,
-            header=header(self._stamp(index), OPTICAL),
-            height=height,
-            width=width,
-            encoding="16UC1",
-            step=2 * width,
-            data=millimetres.reshape(-1).view(np.uint8),
-        )
+        shape = {"height": height, "width": width, "step": 2 * width}
+        data = millimetres.reshape(-1).view(np.uint8)
+        self._write(index, DEPTH_TOPIC, IMAGE, OPTICAL, **shape, encoding="16UC1", data=data)
 
     def truth(self, index: int) -> None:
         """Write where base_link really is."""
-        where = pose(self._drive.map_from_base[index])
-        self._write(index, TRUTH_TOPIC, POSE, header=header(self._stamp(index), MAP), pose=where)
+        self._write(index, TRUTH_TOPIC, POSE, MAP, pose=pose(self._drive.map_from_base[index]))
 
     def _stamp(self, index: int) -> int:
         return int(self._drive.stamps_ns[index])
 
-    def _write(self, index: int, topic: str, type_: str, latched: bool = False, **fields: Any) -> None:
-        self._bag.write(topic, type_, self._stamp(index), message(type_, **fields), latched)
+    def _write(self, index: int, topic: str, type_: str, frame: str = "", latched: bool = False, **fields: Any) -> None:
+        """Write a message, with a header where it is of a frame."""
+        stamp_ns = self._stamp(index)
+        if frame:
+            fields["header"] = header(stamp_ns, frame)
+        self._bag.write(topic, type_, stamp_ns, message(type_, **fields), latched)

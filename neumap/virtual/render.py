@@ -1,9 +1,10 @@
-"""Pictures of a virtual room: exact planes in a depth buffer, antialiased textures, and a camera sensor's faults."""
+"""Views of a virtual room: exact planes in a depth buffer, and antialiased textures."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 from functools import lru_cache
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -20,8 +21,7 @@ _NEAR = 0.05
 _STRIP = 48
 
 
-@dataclass(frozen=True)
-class _Rays:
+class _Rays(NamedTuple):
     """Normalized image coordinates of a grid of samples.
 
     ``x`` and ``y`` broadcast to (H, W): a lens without distortion needs only (1, W) and (H, 1). The bounds give the
@@ -34,45 +34,37 @@ class _Rays:
     y_bounds: Float32Array
     sample_area: float
 
-    @property
-    def shape(self) -> tuple[int, int]:
-        return self.y.shape[0], self.x.shape[1]
 
+class _Plane(NamedTuple):
+    """A rectangle in view: its number, its linear ``forms`` (3, 3), and where in the image it may be.
 
-@dataclass(frozen=True)
-class _Planes:
-    """The rectangles in view: which, their linear forms and where in the image they may be.
-
-    For a ray r = (x, y, 1), ``forms`` (R, 3, 3) @ r is (1/z, u/z, v/z): the inverse depth, and the texture
-    coordinates (0 to 1 inside the rectangle) times it. ``bounds`` (R, 4): least and greatest x, then y.
+    For a ray r = (x, y, 1), forms @ r is (1/z, u/z, v/z): the inverse depth, and the texture coordinates (0 to 1 inside
+    the rectangle) times it. ``bounds`` (4,): least and greatest x, then y.
     """
 
-    index: np.ndarray[tuple[int], np.dtype[np.intp]]
-    forms: FloatArray
+    number: int
+    forms: Float32Array
     bounds: FloatArray
 
 
 def render(
     room: Room, camera: Camera, map_from_camera: FloatArray, *, supersample: int = 2
 ) -> tuple[ImageArray, Float32Array]:
-    """The (H, W, 3) uint8 BGR image and the (H, W) float32 depth that a camera at ``map_from_camera`` sees.
+    """Return the (H, W, 3) uint8 BGR image and the (H, W) float32 depth that a camera at ``map_from_camera`` sees.
 
     The depth is in metres along the optical axis, exact at the pixel centres, 0 where the lens model has no ray.
     The image is averaged from ``supersample`` x ``supersample`` samples a pixel of textures at a fitting resolution.
     """
     planes = _planes_in_view(room.geometry, map_from_camera)
-    inverse, _ = _trace(planes, _rays(*_key(camera), 1), None)
+    matrix, distortion = (np.asarray(a, np.float64).tobytes() for a in (camera.matrix, camera.distortion))
+    lens = camera.width, camera.height, matrix, camera.distortion_model, distortion
+    inverse, _ = _trace(planes, _rays(*lens, 1), None)
     depth = np.divide(1, inverse, out=np.zeros_like(inverse), where=inverse > 0)
-    _, place = _trace(planes, _rays(*_key(camera), supersample), room.atlas)
+    _, place = _trace(planes, _rays(*lens, supersample), room.atlas)
     image = cv2.remap(room.atlas.image, place[0], place[1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
     if supersample > 1:
         image = cv2.resize(image, (camera.width, camera.height), interpolation=cv2.INTER_AREA)
     return np.asarray(image, dtype=np.uint8), depth
-
-
-def _key(camera: Camera) -> tuple[int, int, bytes, str, bytes]:
-    matrix, distortion = np.asarray(camera.matrix, np.float64), np.asarray(camera.distortion, np.float64)
-    return camera.width, camera.height, matrix.tobytes(), camera.distortion_model, distortion.tobytes()
 
 
 @lru_cache(maxsize=8)
@@ -98,7 +90,8 @@ def _rays(width: int, height: int, matrix: bytes, model: str, distortion: bytes,
     return _Rays(x.astype(np.float32), y.astype(np.float32), x_bounds, y_bounds, area)
 
 
-def _planes_in_view(geometry: FloatArray, map_from_camera: FloatArray) -> _Planes:
+def _planes_in_view(geometry: FloatArray, map_from_camera: FloatArray) -> list[_Plane]:
+    """The rectangles in view, nearest first, since what they hide needs less work."""
     camera_from_map = invert_pose(map_from_camera)
     origin = geometry[:, 0] @ camera_from_map[:3, :3].T + camera_from_map[:3, 3]
     right, down = (geometry[:, k] @ camera_from_map[:3, :3].T for k in (1, 2))
@@ -107,7 +100,6 @@ def _planes_in_view(geometry: FloatArray, map_from_camera: FloatArray) -> _Plane
     corners = origin[:, None] + np.stack([0 * right, right, right + down, down], axis=1)
     facing = side > 1e-6 * np.linalg.norm(away, axis=1)
     index = np.flatnonzero(facing & (corners[..., 2].max(axis=1) > _NEAR))
-    # nearest first: what they hide needs less work
     index = index[np.argsort(corners[index, :, 2].mean(axis=1), kind="stable")]
     origin, right, down, away, side = (a[index] for a in (origin, right, down, away, side))
     inverse = away / side[:, None]
@@ -115,42 +107,33 @@ def _planes_in_view(geometry: FloatArray, map_from_camera: FloatArray) -> _Plane
     for edge in (right, down):
         unit = edge / np.einsum("ij,ij->i", edge, edge)[:, None]
         forms.append(unit - np.einsum("ij,ij->i", origin, unit)[:, None] * inverse)
-    return _Planes(index, np.stack(forms, axis=1), _bounds(corners[index]))
+    of_all = index, np.stack(forms, axis=1).astype(np.float32), _bounds(corners[index])
+    return [_Plane(int(number), *of_one) for number, *of_one in zip(*of_all, strict=True)]
 
 
 def _bounds(corners: FloatArray) -> FloatArray:
     """Least and greatest x/z, then y/z, (R, 4) of the parts of the polygons (R, 4, 3) beyond the near plane."""
+    following = np.roll(corners, -1, axis=1)
+    z, next_z = corners[..., 2], following[..., 2]
     with np.errstate(divide="ignore", invalid="ignore"):
-        image = corners[..., :2] / corners[..., 2:]
-    out = np.stack([image.min(axis=1), image.max(axis=1)], axis=-1).reshape(-1, 4)
-    for k in np.flatnonzero(corners[..., 2].min(axis=1) < _NEAR):
-        polygon = corners[k]
-        z, following = polygon[:, 2], np.roll(polygon, -1, axis=0)
-        crossing = (z < _NEAR) != (following[:, 2] < _NEAR)
-        t = (_NEAR - z[crossing]) / (following[crossing, 2] - z[crossing])
-        cut = polygon[crossing] + t[:, None] * (following[crossing] - polygon[crossing])
-        polygon = np.concatenate([polygon[z >= _NEAR], cut])
-        image = polygon[:, :2] / polygon[:, 2:]
-        out[k] = np.stack([image.min(axis=0), image.max(axis=0)], axis=-1).reshape(4)
-    return out
+        cut = corners + ((_NEAR - z) / (next_z - z))[..., None] * (following - corners)
+        points = np.concatenate([corners, cut], axis=1)
+        seen = np.concatenate([z >= _NEAR, (z < _NEAR) != (next_z < _NEAR)], axis=1)
+        image = np.where(seen[..., None], points[..., :2] / points[..., 2:], np.nan)
+    return np.stack([np.nanmin(image, axis=1), np.nanmax(image, axis=1)], axis=-1).reshape(-1, 4)
 
 
-def _trace(planes: _Planes, rays: _Rays, atlas: Atlas | None) -> tuple[Float32Array, Float32Array]:
+def _trace(planes: Sequence[_Plane], rays: _Rays, atlas: Atlas | None) -> tuple[Float32Array, Float32Array]:
     """What each ray meets first: its inverse depth (H, W), 0 for nothing, and where in the atlas its colour is.
 
     The second is (2, H, W), columns and rows in pixels, far outside for nothing; it stays empty without an atlas.
     """
-    nearest = np.zeros(rays.shape, dtype=np.float32)
-    place = np.full((2, *rays.shape) if atlas is not None else (2, 0, 0), -9, dtype=np.float32)
-    least_x, greatest_x = np.nanmin(rays.x_bounds[0]), np.nanmax(rays.x_bounds[1])
-    least_y, greatest_y = np.nanmin(rays.y_bounds[0]), np.nanmax(rays.y_bounds[1])
-    x_low, x_high, y_low, y_high = planes.bounds.T
-    visible = (x_high >= least_x) & (x_low <= greatest_x) & (y_high >= least_y) & (y_low <= greatest_y)
-    all_forms = planes.forms.astype(np.float32)
-    for k in np.flatnonzero(visible):
-        index, forms, bounds = planes.index[k], all_forms[k], planes.bounds[k]
-        columns = np.flatnonzero((rays.x_bounds[1] >= bounds[0]) & (rays.x_bounds[0] <= bounds[1]))
-        rows = np.flatnonzero((rays.y_bounds[1] >= bounds[2]) & (rays.y_bounds[0] <= bounds[3]))
+    shape = len(rays.y), rays.x.shape[1]
+    nearest = np.zeros(shape, dtype=np.float32)
+    place = np.full((2, *shape) if atlas is not None else (2, 0, 0), -9, dtype=np.float32)
+    for number, forms, (x_low, x_high, y_low, y_high) in planes:
+        columns = np.flatnonzero((rays.x_bounds[1] >= x_low) & (rays.x_bounds[0] <= x_high))
+        rows = np.flatnonzero((rays.y_bounds[1] >= y_low) & (rays.y_bounds[0] <= y_high))
         if not len(columns) or not len(rows):
             continue
         across = slice(columns[0], columns[-1] + 1)
@@ -171,7 +154,7 @@ def _trace(planes: _Planes, rays: _Rays, atlas: Atlas | None) -> tuple[Float32Ar
                 continue
             np.copyto(here, w, where=seen)
             if atlas is not None:
-                corner, size = _choose_levels(atlas.levels[index], forms, w, rays.sample_area)
+                corner, size = _choose_levels(atlas.levels[number], forms, w, rays.sample_area)
                 with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
                     np.reciprocal(w, out=w)
                     for axis, coordinate in enumerate((u, v)):
@@ -184,8 +167,8 @@ def _trace(planes: _Planes, rays: _Rays, atlas: Atlas | None) -> tuple[Float32Ar
 
 def _choose_levels(
     levels: Float32Array, forms: Float32Array, inverse_depth: Float32Array, sample_area: float
-) -> tuple[list[Float32Array], list[Float32Array]]:
-    """Corner and size (x, y) in the atlas of the mip level for each sample, or one for all where one level does.
+) -> tuple[Float32Array, Float32Array]:
+    """Corner and size (2, ...) in the atlas of the mip level for each sample, or one for all where one level does.
 
     A sample covers an area of the texture that goes with z cubed, and is stretched by 1/cos of the angle to the
     normal, which goes with z too. The level is taken for a width between the geometric mean of the area's two sides
@@ -195,15 +178,10 @@ def _choose_levels(
     at_unit_depth = 0.5 * np.log2(area + 1e-30) + 0.25 * np.log2(float(np.linalg.norm(forms[0])))
     switches = np.exp2((at_unit_depth - (np.arange(1, len(levels)) - 0.5)) / 1.75).astype(np.float32)
     ends = inverse_depth[:: max(1, len(inverse_depth) - 1), :: max(1, inverse_depth.shape[1] - 1)]
-    if np.isnan(ends).any():
-        first, last = 0, len(switches)
-    else:
-        first, last = int((switches > ends.max()).sum()), int((switches > ends.min()).sum())
-    if first == last:
-        corner, size = levels[first, :2] - np.float32(0.5), levels[first, 2:]
-        return list(corner), list(size)
-    level = np.full(inverse_depth.shape, first, dtype=np.intp)
+    # all levels where one of the ends has no ray, and so is NaN
+    first, last = int((switches > ends.max()).sum()), len(switches) - int((switches <= ends.min()).sum())
+    level = np.full(inverse_depth.shape if first < last else (), first, dtype=np.intp)
     for switch in switches[first:last]:
         level += inverse_depth < switch
-    corner, size = levels[:, :2] - np.float32(0.5), levels[:, 2:]
-    return [corner[:, axis][level] for axis in (0, 1)], [size[:, axis][level] for axis in (0, 1)]
+    chosen = np.moveaxis(levels[level], -1, 0)
+    return chosen[:2] - np.float32(0.5), chosen[2:]

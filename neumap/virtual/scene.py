@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 import cv2
 import numpy as np
@@ -11,6 +12,9 @@ import numpy.typing as npt
 
 from neumap.arrays import Float32Array, FloatArray, ImageArray
 from neumap.errors import ConfigError
+
+# Size: along x, y and z, in metres.
+Size: TypeAlias = tuple[float, float, float]
 
 # _LARGEST_ATLAS: pixels along a side: cv2.remap addresses its source with 16 bit.
 _LARGEST_ATLAS = 32766
@@ -88,7 +92,7 @@ class Room:
     of a stretch of one wall that has nothing on it nor before it.
     """
 
-    size: tuple[float, float, float]
+    size: Size
     rectangles: tuple[Rectangle, ...]
     solids: tuple[Solid, ...]
     blank_wall: FloatArray
@@ -97,11 +101,7 @@ class Room:
 
 
 def assemble(
-    size: tuple[float, float, float],
-    rectangles: Sequence[Rectangle],
-    solids: Sequence[Solid],
-    lamps: FloatArray,
-    blank_wall: FloatArray,
+    size: Size, rectangles: Sequence[Rectangle], solids: Sequence[Solid], lamps: FloatArray, blank_wall: FloatArray
 ) -> Room:
     """Make the room of these parts, with the light of the ``lamps`` (K, 3), map frame, painted into the textures."""
     geometry = np.stack([np.stack([r.origin, r.right, r.down]) for r in rectangles])
@@ -115,7 +115,7 @@ def assemble(
 
 
 def _illuminated(
-    rectangles: Sequence[Rectangle], solids: Sequence[Solid], size: tuple[float, float, float], lamps: FloatArray
+    rectangles: Sequence[Rectangle], solids: Sequence[Solid], size: Size, lamps: FloatArray
 ) -> list[ImageArray]:
     """The textures multiplied by diffuse light, shadows of the solids included."""
     cells = [_light_cells(rectangle) for rectangle in rectangles]
@@ -144,11 +144,7 @@ def _light_cells(rectangle: Rectangle) -> FloatArray:
 
 
 def _light(
-    points: FloatArray,
-    normals: FloatArray,
-    solids: Sequence[Solid],
-    size: tuple[float, float, float],
-    lamps: FloatArray,
+    points: FloatArray, normals: FloatArray, solids: Sequence[Solid], size: Size, lamps: FloatArray
 ) -> Float32Array:
     """Brightness (N,) around 1 of points (N, 3) with normals (N, 3)."""
     p, n = points.astype(np.float32), normals.astype(np.float32)

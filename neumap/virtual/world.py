@@ -16,6 +16,7 @@ import yaml
 from neumap.arrays import FloatArray, ImageArray
 from neumap.errors import DataError
 from neumap.geometry.cameras import make_camera
+from neumap.geometry.se3 import make_pose
 from neumap.io.camera_info import CAMERA_INFO
 from neumap.io.files import PathLike
 from neumap.io.stamps import format_stamp
@@ -115,14 +116,12 @@ def blank_wall_view(room: Room, camera: Camera) -> FloatArray:
     origin, right, down = room.blank_wall
     along, below = right / np.linalg.norm(right), down / np.linalg.norm(down)
     forward = np.cross(along, below)
-    corners = np.array([[0.0, 0.0], [camera.width, 0.0], [0.0, camera.height], [camera.width, camera.height]])
-    reach = np.abs(corners - camera.matrix[:2, 2]) / np.diag(camera.matrix)[:2]
+    centre, size = camera.matrix[:2, 2], (camera.width, camera.height)
+    reach = np.maximum(centre, size - centre) / np.diag(camera.matrix)[:2]
     # distortion bends rays by a fraction; half of the stretch is left as a margin for it
-    distance = 0.5 * min(np.linalg.norm(right) / 2 / reach[:, 0].max(), 1.2 / reach[:, 1].max())
-    pose = np.eye(4)
-    pose[:3, :3] = np.stack([along, below, forward], axis=1)
-    pose[:3, 3] = origin + right / 2 + down / 2 - min(distance, 1.0) * forward
-    return pose
+    distance = min(0.5 * min(np.linalg.norm(right) / 2 / reach[0], 1.2 / reach[1]), 1.0)
+    position = origin + right / 2 + down / 2 - distance * forward
+    return make_pose(np.stack([along, below, forward], axis=1), position)
 
 
 def write_tum(

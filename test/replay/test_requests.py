@@ -20,6 +20,7 @@ from neumap.arrays import FloatArray
 from neumap.geometry.se3 import make_pose, pose_error
 from neumap.mapping.merge import merge_maps
 from neumap.maps.map_file import load_map, save_map
+from neumap.replay.rig import Timed
 from neumap.tracking.requests import PoseClaim
 from neumap.tracking.tracker import Fix
 
@@ -362,6 +363,15 @@ def test_a_call_is_answered_where_the_session_is_deactivated(bench: Callable[...
     answer = future.result
     assert (answer.success, answer.reason) == (False, "the localizer was deactivated")
     assert answer.map_id == b.session.map_id
+
+
+def test_a_call_that_waits_when_time_jumps_back_is_answered(bench: Callable[..., Bench]) -> None:
+    b = bench()
+    b.until(0.5)
+    future = b.relocalize(timeout_s=60.0)
+    b.rig.play([Timed(ns(-0.5), "tf", streams.message("tf2_msgs/msg/TFMessage"))], after_s=0)
+    assert (future.result.success, future.result.reason) == (False, "time jumped back")
+    assert b.told()[-1] == ("UNINITIALIZED", "time jumped back")
 
 
 # --- starting over ---------------------------------------------------------------------------------

@@ -163,14 +163,15 @@ class Player:
         def go_on() -> None:
             nonlocal ticked
             passed = time.monotonic() - begin
-            until_ns = begin_ns + round(rate * passed * SECOND)
+            if passed - ticked < CLOCK_PERIOD_S:
+                return
+            ticked, until_ns = passed, begin_ns + round(rate * passed * SECOND)
             while (each := self._due(until_ns - DELAY_NS)) is not None:
                 self.now_ns = max(self.now_ns, each.time_ns + DELAY_NS)
                 self.tick()
                 self.publish(each)
-            if passed - ticked > CLOCK_PERIOD_S:
-                self.now_ns, ticked = until_ns, passed
-                self.tick()
+            self.now_ns = until_ns
+            self.tick()
 
         self.client.meanwhile = go_on
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable
 
+import pytest
 from client import Client
 from conftest import World
 from geometry_msgs.msg import PoseWithCovarianceStamped
@@ -13,6 +14,7 @@ from player import Player, Recording
 
 Start = Callable[..., NodeProcess]
 
+RIGHT_M = 0.05
 SIM = ("-p", "use_sim_time:=true", "-p", "image_transport:=compressed")
 
 
@@ -67,3 +69,23 @@ def test_sigterm_ends_an_idle_node(start: Start, world: World) -> None:
     assert node.change(CONFIGURE)
     node.stop(signal.SIGTERM, patience_s=10.0)
     assert "Traceback" not in node.output
+
+
+def test_a_machine_that_is_too_slow_is_told_so(
+    start: Start, world: World, recording: Recording, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Images come in time, but each takes longer than one may be missing: the reason says so, and nothing is lost."""
+    monkeypatch.setenv("CV_BRIDGE_TAKES_S", "0.4")
+    node = start("-p", "use_sim_time:=true", "-p", f"map:={world.map}", "-p", "image_timeout:=0.3")
+    player = Player(client, recording, node)
+    player.raw = True
+    player.seek(0)
+    node.activate()
+    with player.running():
+        assert client.until(lambda: player.now_s > 2.9)
+    player.close()
+    assert "LOST" not in {state for state, _ in node.told}, node.told
+    reasons = [reason for state, reason in node.told if state == "DEGRADED"]
+    assert len(reasons) > 1, node.told
+    assert all("longer" in reason and "no image" not in reason for reason in reasons), node.told
+    assert all(recording.error_m(pose) < RIGHT_M for pose in node.poses)

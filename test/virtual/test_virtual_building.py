@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from neumap.errors import ConfigError
-from neumap.virtual.building import FURNITURE, ROOM_M, Building, building
+from neumap.virtual.curriculum import FURNITURE, ROOM_M, Building, building
 
 
 @pytest.mark.parametrize(("rooms", "columns"), [(1, 1), (3, 2), (4, 2), (16, 4), (64, 8)])

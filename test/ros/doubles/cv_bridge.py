@@ -1,12 +1,18 @@
-"""Stands for cv_bridge, which no wheel has: of it, what makes a grey image of a message."""
+"""Stands for cv_bridge, which no wheel has: of it, what makes a grey image of a message.
+
+Each image takes CV_BRIDGE_TAKES_S seconds more, if that is in the environment: as on a machine that is too slow.
+"""
 
 from __future__ import annotations
 
+import os
+import time
 from typing import Any
 
 import cv2
 import numpy as np
 
+TAKES_S = float(os.environ.get("CV_BRIDGE_TAKES_S", "0"))
 # bytes of a pixel, and OpenCV's conversion to grey
 KNOWN = {
     "mono8": (1, None),
@@ -30,6 +36,7 @@ class CvBridge:
         """Returns the pixels (H, W) or (H, W, C), as they are or in "mono8"."""
         if img_msg.encoding not in KNOWN or desired_encoding not in ("passthrough", "mono8", img_msg.encoding):
             raise CvBridgeError(f"the double knows nothing of {img_msg.encoding} as {desired_encoding}")
+        time.sleep(TAKES_S)
         size, to_grey = KNOWN[img_msg.encoding]
         shape = (img_msg.height, img_msg.width, size)
         pixels = np.frombuffer(img_msg.data, np.uint8).reshape(shape if size > 1 else shape[:2])
