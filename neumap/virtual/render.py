@@ -13,7 +13,7 @@ from neumap.arrays import Float32Array, FloatArray, ImageArray
 from neumap.geometry.cameras import normalize
 from neumap.geometry.se3 import invert_pose
 from neumap.records import Camera
-from neumap.virtual.scene import Atlas, Room
+from neumap.virtual.scene import Room
 
 # _NEAR: nothing nearer than this is seen, in metres: what z is divided by stays away from 0.
 _NEAR = 0.05
@@ -60,8 +60,8 @@ def render(
     lens = camera.width, camera.height, matrix, camera.distortion_model, distortion
     inverse, _ = _trace(planes, _rays(*lens, 1), None)
     depth = np.divide(1, inverse, out=np.zeros_like(inverse), where=inverse > 0)
-    _, place = _trace(planes, _rays(*lens, supersample), room.atlas)
-    image = cv2.remap(room.atlas.image, place[0], place[1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
+    _, place = _trace(planes, _rays(*lens, supersample), room.levels)
+    image = cv2.remap(room.atlas, place[0], place[1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
     if supersample > 1:
         image = cv2.resize(image, (camera.width, camera.height), interpolation=cv2.INTER_AREA)
     return np.asarray(image, dtype=np.uint8), depth
@@ -123,14 +123,14 @@ def _bounds(corners: FloatArray) -> FloatArray:
     return np.stack([np.nanmin(image, axis=1), np.nanmax(image, axis=1)], axis=-1).reshape(-1, 4)
 
 
-def _trace(planes: Sequence[_Plane], rays: _Rays, atlas: Atlas | None) -> tuple[Float32Array, Float32Array]:
+def _trace(planes: Sequence[_Plane], rays: _Rays, levels: Float32Array | None) -> tuple[Float32Array, Float32Array]:
     """What each ray meets first: its inverse depth (H, W), 0 for nothing, and where in the atlas its colour is.
 
-    The second is (2, H, W), columns and rows in pixels, far outside for nothing; it stays empty without an atlas.
+    The second is (2, H, W), columns and rows in pixels, far outside for nothing; it stays empty without ``levels``.
     """
     shape = len(rays.y), rays.x.shape[1]
     nearest = np.zeros(shape, dtype=np.float32)
-    place = np.full((2, *shape) if atlas is not None else (2, 0, 0), -9, dtype=np.float32)
+    place = np.full((2, *shape) if levels is not None else (2, 0, 0), -9, dtype=np.float32)
     for number, forms, (x_low, x_high, y_low, y_high) in planes:
         columns = np.flatnonzero((rays.x_bounds[1] >= x_low) & (rays.x_bounds[0] <= x_high))
         rows = np.flatnonzero((rays.y_bounds[1] >= y_low) & (rays.y_bounds[0] <= y_high))
@@ -153,8 +153,8 @@ def _trace(planes: Sequence[_Plane], rays: _Rays, atlas: Atlas | None) -> tuple[
             if not seen.any():
                 continue
             np.copyto(here, w, where=seen)
-            if atlas is not None:
-                corner, size = _choose_levels(atlas.levels[number], forms, w, rays.sample_area)
+            if levels is not None:
+                corner, size = _choose_levels(levels[number], forms, w, rays.sample_area)
                 with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
                     np.reciprocal(w, out=w)
                     for axis, coordinate in enumerate((u, v)):
