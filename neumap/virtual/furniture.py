@@ -10,8 +10,8 @@ import numpy as np
 
 from neumap.arrays import FloatArray, ImageArray
 from neumap.virtual import fittings, pictures, textures
-from neumap.virtual.paint import Canvas, Colour, Painter, random_colour, shaded, timber_colour
 from neumap.virtual.scene import Rectangle, Size, Solid
+from neumap.virtual.textures import Canvas, Colour, Painter, random_colour, shaded, timber_colour
 
 
 @dataclass(frozen=True)

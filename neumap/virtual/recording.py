@@ -27,9 +27,8 @@ from neumap.io.trajectories import poses_at
 from neumap.io.tum import read_tum
 from neumap.records import Camera, Trajectory
 from neumap.virtual.drive import lengths_along
-from neumap.virtual.render import render
+from neumap.virtual.render import JPEG, covered_lens, render, sensor_image
 from neumap.virtual.scene import Room
-from neumap.virtual.sensor import JPEG, covered_lens, sensor_image
 from neumap.virtual.world import EPOCH_NS
 
 IMAGE_TOPIC = "/camera/color/image_raw/compressed"

@@ -25,9 +25,8 @@ from neumap.progress import Progress
 from neumap.records import Camera, Trajectory
 from neumap.virtual.drive import drive
 from neumap.virtual.layout import make_room
-from neumap.virtual.render import render
+from neumap.virtual.render import JPEG, covered_lens, render, sensor_image
 from neumap.virtual.scene import Room
-from neumap.virtual.sensor import JPEG, covered_lens, sensor_image
 
 MAPPING, QUERY, NEGATIVES = "mapping", "query", "negatives"
 
@@ -137,7 +136,7 @@ def write_tum(
 ) -> None:
     """Write the images that ``camera`` takes at ``poses`` (N, 4, 4) as a TUM RGB-D folder with camera_info.yaml.
 
-    Images pass through :func:`~neumap.virtual.sensor.sensor_image`; depth is exact, in 1/5000 m. ``progress`` is called
+    Images pass through :func:`~neumap.virtual.render.sensor_image`; depth is exact, in 1/5000 m. ``progress`` is called
     with the number of frames done and of all. Raises :class:`~neumap.errors.DataError` where the folder cannot be
     written.
     """

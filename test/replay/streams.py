@@ -23,8 +23,7 @@ from neumap.io.trajectories import poses_at
 from neumap.records import Camera, Trajectory
 from neumap.replay.rig import Timed
 from neumap.virtual.drive import drive
-from neumap.virtual.render import render
-from neumap.virtual.sensor import sensor_image
+from neumap.virtual.render import render, sensor_image
 from neumap.virtual.world import SMALL
 
 

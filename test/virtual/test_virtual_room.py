@@ -15,9 +15,8 @@ from neumap.io.tum import read_tum
 from neumap.records import Camera
 from neumap.virtual.drive import CLEARANCE, clearance, drive
 from neumap.virtual.layout import make_room
-from neumap.virtual.render import render
+from neumap.virtual.render import expose, render
 from neumap.virtual.scene import Room
-from neumap.virtual.sensor import expose
 from neumap.virtual.world import DEPTH_SCALE, blank_wall_view, write_tum
 
 PINHOLE = make_camera(320, 240, [262.0, 0, 159.5, 0, 262.0, 119.5, 0, 0, 1])
