@@ -27,7 +27,7 @@ from neumap.io.trajectories import poses_at
 from neumap.io.tum import read_tum
 from neumap.records import Camera, Trajectory
 from neumap.virtual.drive import lengths_along
-from neumap.virtual.render import JPEG, covered_lens, render, sensor_image
+from neumap.virtual.render import JPEG, covered_lens, photograph
 from neumap.virtual.scene import Room
 from neumap.virtual.world import EPOCH_NS
 
@@ -118,7 +118,7 @@ def record_query(
             if first <= index < first + covered_count:
                 image = covered_lens(np.random.default_rng([seed, 5, index]), (camera.height, camera.width, 3))
             else:
-                image = sensor_image(render(room, camera, poses[index])[0], camera, poses, index, seed + 2)
+                image, _ = photograph(room, camera, poses, index, seed + 2)
             recorder.transforms(index)
             recorder.image(index, cv2.imencode(".jpg", image, JPEG)[1].tobytes())
             recorder.truth(index)

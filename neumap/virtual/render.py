@@ -211,10 +211,7 @@ class Light:
         """Expose an image at random; ``motion_px`` (x, y) comes to the shaking."""
         moved = np.asarray(motion_px) + rng.normal(0, self.shake_px, 2)
         gain, gamma = _about_one(rng, *self.gain), _about_one(rng, *self.gamma)
-        noise = float(rng.uniform(*self.noise))
-        return expose(
-            image, rng, gain=gain, gamma=gamma, noise_sigma=noise, motion_px=(float(moved[0]), float(moved[1]))
-        )
+        return expose(image, rng, gain=gain, gamma=gamma, noise_sigma=rng.uniform(*self.noise), motion_px=moved)
 
 
 def _about_one(rng: np.random.Generator, sigma: float, least: float, greatest: float) -> float:
@@ -225,15 +222,16 @@ def _about_one(rng: np.random.Generator, sigma: float, least: float, greatest: f
 _STEADY = Light(gain=(0.07, 0.8, 1.15), gamma=(0.05, 0.88, 1.12), noise=(1.2, 2.4), shake_px=0.3)
 
 
-def sensor_image(image: ImageArray, camera: Camera, poses: FloatArray, index: int, seed: int) -> ImageArray:
-    """Return what a camera on the way along ``poses`` (N, 4, 4) takes at ``index`` of the rendered ``image``.
+def photograph(room: Room, camera: Camera, poses: FloatArray, index: int, seed: int) -> tuple[ImageArray, Float32Array]:
+    """Render what a camera on the way along ``poses`` (N, 4, 4) takes at ``index``, and its exact depth.
 
     Mild changes of exposure, noise, and the blur of the camera's own turning; the same for the same seed and index.
     """
+    image, depth = render(room, camera, poses[index])
     first, last = max(0, index - 1), min(len(poses) - 1, index + 1)
     turn = rotation_log(poses[first, :3, :3].T @ poses[last, :3, :3]) / max(1, last - first)
     motion = _SHUTTER * camera.matrix[0, 0] * np.array([-turn[1], turn[0]])
-    return _STEADY.expose(image, np.random.default_rng([seed, index]), motion)
+    return _STEADY.expose(image, np.random.default_rng([seed, index]), motion), depth
 
 
 def covered_lens(rng: np.random.Generator, shape: tuple[int, ...]) -> ImageArray:
@@ -248,16 +246,16 @@ def expose(
     gain: float = 1.0,
     gamma: float = 1.0,
     noise_sigma: float = 2.0,
-    motion_px: tuple[float, float] = (0.0, 0.0),
+    motion_px: npt.ArrayLike = (0.0, 0.0),
 ) -> ImageArray:
     """Apply motion blur, exposure, tone curve and noise, in this order.
 
     ``image`` is (H, W) or (H, W, 3) uint8; ``motion_px`` is how far (x, y) the scene moves during the exposure;
     ``noise_sigma`` is the noise's standard deviation in grey levels at middle grey, less in the dark.
     """
-    moved = image
-    if np.hypot(*motion_px) > 0.3:
-        blurred = cv2.filter2D(image, -1, _motion_kernel(motion_px), borderType=cv2.BORDER_REPLICATE)
+    moved, (x, y) = image, np.asarray(motion_px)
+    if np.hypot(x, y) > 0.3:
+        blurred = cv2.filter2D(image, -1, _motion_kernel(x, y), borderType=cv2.BORDER_REPLICATE)
         moved = np.asarray(blurred, dtype=np.uint8)
     curve = np.clip(gain * (np.arange(256) / 255), 0, 1) ** gamma * 255
     toned = np.asarray(cv2.LUT(moved, curve.astype(np.float32)), dtype=np.float32)
@@ -268,12 +266,12 @@ def expose(
     return np.asarray(np.clip(np.rint(toned), 0, 255), dtype=np.uint8)
 
 
-def _motion_kernel(motion_px: tuple[float, float]) -> Float32Array:
+def _motion_kernel(across: float, along: float) -> Float32Array:
     """A line of weight 1 through the middle of an odd-sized kernel, drawn with linear interpolation."""
-    half = int(np.ceil(max(abs(motion_px[0]), abs(motion_px[1])) / 2)) + 1
+    half = int(np.ceil(max(abs(across), abs(along)) / 2)) + 1
     kernel = np.zeros((2 * half + 1, 2 * half + 1), dtype=np.float32)
     for t in np.linspace(-0.5, 0.5, 8 * half + 1):
-        x, y = half + t * motion_px[0], half + t * motion_px[1]
+        x, y = half + t * across, half + t * along
         column, row = int(x), int(y)
         right, low = x - column, y - row
         kernel[row : row + 2, column : column + 2] += np.outer([1 - low, low], [1 - right, right]).astype(np.float32)

@@ -14,9 +14,10 @@ import numpy as np
 
 from neumap.arrays import Float32Array, ImageArray
 
-# Colour: BGR, 0 to 255; Point: a pixel (x, y).
+# Colour: BGR, 0 to 255; Point: a pixel (x, y); Range: least and greatest.
 Colour: TypeAlias = tuple[float, float, float]
 Point: TypeAlias = tuple[int, int]
+Range: TypeAlias = tuple[float, float]
 INK: Colour = (35.0, 30.0, 30.0)
 
 _CONSONANTS = ("b", "d", "f", "g", "k", "l", "m", "n", "p", "r", "s", "t", "v", "z", "st", "tr", "ch", "br")
@@ -82,7 +83,7 @@ class Canvas:
     def write(
         self, image: ImageArray, text: str, origin: Point, height_px: float, colour: Colour, width_px: float = np.inf
     ) -> None:
-        """Write ``text`` in a random font with its base line at ``origin``, squeezed into ``width_px``."""
+        """Write ``text`` in a random font with its base line at ``origin`` (x, y), squeezed into ``width_px``."""
         font = int(self.rng.choice(_FONTS))
         size = height_px / _CAPITAL_PX
         thickness = max(1, round(height_px / self.rng.uniform(6, 14)))
@@ -105,9 +106,9 @@ Painter: TypeAlias = Callable[[Canvas], ImageArray]
 
 def random_colour(
     rng: np.random.Generator,
-    saturation: tuple[float, float] = (0.1, 0.8),
-    value: tuple[float, float] = (0.2, 0.95),
-    hue_degrees: tuple[float, float] | None = None,
+    saturation: Range = (0.1, 0.8),
+    value: Range = (0.2, 0.95),
+    hue_degrees: Range | None = None,
 ) -> Colour:
     """Draw a colour with hue (0 red, 120 green, 240 blue), saturation and value (0 to 1) in the ranges.
 
