@@ -62,7 +62,7 @@ _GRAY: dict[str, _Layout] = {
 # _DEPTH: bytes of a sample, and metres of a unit.
 _DEPTH = {"16UC1": (2, 1e-3), "mono16": (2, 1e-3), "32FC1": (4, 1.0)}
 _PNG = b"\x89PNG\r\n\x1a\n"
-# _DEPTH_HEADER: compressed_depth_image_transport puts its format and two parameters of the inverse depth before the PNG.
+# _DEPTH_HEADER: compressed_depth_image_transport puts its format and two parameters of inverse depth before the PNG.
 _DEPTH_HEADER = struct.Struct("<iff")
 
 

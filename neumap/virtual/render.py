@@ -1,24 +1,30 @@
-"""Views of a virtual room: exact planes in a depth buffer, and antialiased textures."""
+"""Views of a virtual room: exact planes in a depth buffer, antialiased textures, and what a sensor makes of them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
 from neumap.arrays import Float32Array, FloatArray, ImageArray
 from neumap.geometry.cameras import normalize
-from neumap.geometry.se3 import invert_pose
+from neumap.geometry.se3 import invert_pose, rotation_log
 from neumap.records import Camera
-from neumap.virtual.scene import Atlas, Room
+from neumap.virtual.scene import Room
 
 # _NEAR: nothing nearer than this is seen, in metres: what z is divided by stays away from 0.
 _NEAR = 0.05
 # _STRIP: rows worked on at a time: the scratch arrays of one strip stay in the processor's cache.
 _STRIP = 48
+# _SHUTTER: share of the time between two frames for which the shutter is open: a few ms, as indoors on a robot.
+_SHUTTER = 0.03
+# JPEG: how images are compressed, as cameras do by default.
+JPEG = [cv2.IMWRITE_JPEG_QUALITY, 92]
 
 
 class _Rays(NamedTuple):
@@ -60,8 +66,8 @@ def render(
     lens = camera.width, camera.height, matrix, camera.distortion_model, distortion
     inverse, _ = _trace(planes, _rays(*lens, 1), None)
     depth = np.divide(1, inverse, out=np.zeros_like(inverse), where=inverse > 0)
-    _, place = _trace(planes, _rays(*lens, supersample), room.atlas)
-    image = cv2.remap(room.atlas.image, place[0], place[1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
+    _, place = _trace(planes, _rays(*lens, supersample), room.levels)
+    image = cv2.remap(room.atlas, place[0], place[1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
     if supersample > 1:
         image = cv2.resize(image, (camera.width, camera.height), interpolation=cv2.INTER_AREA)
     return np.asarray(image, dtype=np.uint8), depth
@@ -123,14 +129,14 @@ def _bounds(corners: FloatArray) -> FloatArray:
     return np.stack([np.nanmin(image, axis=1), np.nanmax(image, axis=1)], axis=-1).reshape(-1, 4)
 
 
-def _trace(planes: Sequence[_Plane], rays: _Rays, atlas: Atlas | None) -> tuple[Float32Array, Float32Array]:
+def _trace(planes: Sequence[_Plane], rays: _Rays, levels: Float32Array | None) -> tuple[Float32Array, Float32Array]:
     """What each ray meets first: its inverse depth (H, W), 0 for nothing, and where in the atlas its colour is.
 
-    The second is (2, H, W), columns and rows in pixels, far outside for nothing; it stays empty without an atlas.
+    The second is (2, H, W), columns and rows in pixels, far outside for nothing; it stays empty without ``levels``.
     """
     shape = len(rays.y), rays.x.shape[1]
     nearest = np.zeros(shape, dtype=np.float32)
-    place = np.full((2, *shape) if atlas is not None else (2, 0, 0), -9, dtype=np.float32)
+    place = np.full((2, *shape) if levels is not None else (2, 0, 0), -9, dtype=np.float32)
     for number, forms, (x_low, x_high, y_low, y_high) in planes:
         columns = np.flatnonzero((rays.x_bounds[1] >= x_low) & (rays.x_bounds[0] <= x_high))
         rows = np.flatnonzero((rays.y_bounds[1] >= y_low) & (rays.y_bounds[0] <= y_high))
@@ -153,8 +159,8 @@ def _trace(planes: Sequence[_Plane], rays: _Rays, atlas: Atlas | None) -> tuple[
             if not seen.any():
                 continue
             np.copyto(here, w, where=seen)
-            if atlas is not None:
-                corner, size = _choose_levels(atlas.levels[number], forms, w, rays.sample_area)
+            if levels is not None:
+                corner, size = _choose_levels(levels[number], forms, w, rays.sample_area)
                 with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
                     np.reciprocal(w, out=w)
                     for axis, coordinate in enumerate((u, v)):
@@ -185,3 +191,88 @@ def _choose_levels(
         level += inverse_depth < switch
     chosen = np.moveaxis(levels[level], -1, 0)
     return chosen[:2] - np.float32(0.5), chosen[2:]
+
+
+@dataclass(frozen=True)
+class Light:
+    """How far the images of a drive may be from the usual.
+
+    ``gain`` and ``gamma`` are about 1: by what standard deviation, and their least and greatest value. ``noise`` is the
+    least and greatest standard deviation in grey levels, ``shake_px`` how far the image moves during the exposure along
+    each axis (standard deviation).
+    """
+
+    gain: tuple[float, float, float]
+    gamma: tuple[float, float, float]
+    noise: tuple[float, float]
+    shake_px: float
+
+    def expose(self, image: ImageArray, rng: np.random.Generator, motion_px: npt.ArrayLike = (0.0, 0.0)) -> ImageArray:
+        """Expose an image at random; ``motion_px`` (x, y) comes to the shaking."""
+        moved = np.asarray(motion_px) + rng.normal(0, self.shake_px, 2)
+        gain, gamma = _about_one(rng, *self.gain), _about_one(rng, *self.gamma)
+        return expose(image, rng, gain=gain, gamma=gamma, noise_sigma=rng.uniform(*self.noise), motion_px=moved)
+
+
+def _about_one(rng: np.random.Generator, sigma: float, least: float, greatest: float) -> float:
+    return float(np.clip(rng.normal(1.0, sigma), least, greatest))
+
+
+# _STEADY: of a camera with automatic exposure under lamps.
+_STEADY = Light(gain=(0.07, 0.8, 1.15), gamma=(0.05, 0.88, 1.12), noise=(1.2, 2.4), shake_px=0.3)
+
+
+def photograph(room: Room, camera: Camera, poses: FloatArray, index: int, seed: int) -> tuple[ImageArray, Float32Array]:
+    """Render what a camera on the way along ``poses`` (N, 4, 4) takes at ``index``, and its exact depth.
+
+    Mild changes of exposure, noise, and the blur of the camera's own turning; the same for the same seed and index.
+    """
+    image, depth = render(room, camera, poses[index])
+    first, last = max(0, index - 1), min(len(poses) - 1, index + 1)
+    turn = rotation_log(poses[first, :3, :3].T @ poses[last, :3, :3]) / max(1, last - first)
+    motion = _SHUTTER * camera.matrix[0, 0] * np.array([-turn[1], turn[0]])
+    return _STEADY.expose(image, np.random.default_rng([seed, index]), motion), depth
+
+
+def covered_lens(rng: np.random.Generator, shape: tuple[int, ...]) -> ImageArray:
+    """Return an image of ``shape`` that a camera takes in the dark."""
+    return np.clip(rng.normal(3, 1.5, shape), 0, 255).astype(np.uint8)
+
+
+def expose(
+    image: ImageArray,
+    rng: np.random.Generator,
+    *,
+    gain: float = 1.0,
+    gamma: float = 1.0,
+    noise_sigma: float = 2.0,
+    motion_px: npt.ArrayLike = (0.0, 0.0),
+) -> ImageArray:
+    """Apply motion blur, exposure, tone curve and noise, in this order.
+
+    ``image`` is (H, W) or (H, W, 3) uint8; ``motion_px`` is how far (x, y) the scene moves during the exposure;
+    ``noise_sigma`` is the noise's standard deviation in grey levels at middle grey, less in the dark.
+    """
+    moved, (x, y) = image, np.asarray(motion_px)
+    if np.hypot(x, y) > 0.3:
+        blurred = cv2.filter2D(image, -1, _motion_kernel(x, y), borderType=cv2.BORDER_REPLICATE)
+        moved = np.asarray(blurred, dtype=np.uint8)
+    curve = np.clip(gain * (np.arange(256) / 255), 0, 1) ** gamma * 255
+    toned = np.asarray(cv2.LUT(moved, curve.astype(np.float32)), dtype=np.float32)
+    if noise_sigma > 0:
+        spread = noise_sigma * np.sqrt(0.25 + 1.5 * curve / 255)
+        sigma = np.asarray(cv2.LUT(moved, spread.astype(np.float32)), dtype=np.float32)
+        toned += sigma * rng.standard_normal(toned.shape, dtype=np.float32)
+    return np.asarray(np.clip(np.rint(toned), 0, 255), dtype=np.uint8)
+
+
+def _motion_kernel(across: float, along: float) -> Float32Array:
+    """A line of weight 1 through the middle of an odd-sized kernel, drawn with linear interpolation."""
+    half = int(np.ceil(max(abs(across), abs(along)) / 2)) + 1
+    kernel = np.zeros((2 * half + 1, 2 * half + 1), dtype=np.float32)
+    for t in np.linspace(-0.5, 0.5, 8 * half + 1):
+        x, y = half + t * across, half + t * along
+        column, row = int(x), int(y)
+        right, low = x - column, y - row
+        kernel[row : row + 2, column : column + 2] += np.outer([1 - low, low], [1 - right, right]).astype(np.float32)
+    return np.asarray(kernel / kernel.sum(), dtype=np.float32)
