@@ -315,8 +315,7 @@ class PaperMap:
 def known_points(place: Survey) -> tuple[IntArray, Tensor]:
     """The keypoints (N,) of known point, and the points (N, 3) in the map: tracked ones, else by depth."""
     keyframes, tracks = place.keyframes, place.tracks
-    poses = place.adjusted[keyframes.image]
-    points = np.einsum("nij,nj->ni", poses[:, :3, :3], keyframes.rays3() * keyframes.depth[:, None]) + poses[:, :3, 3]
+    points = keyframes.points(place.adjusted)
     known = keyframes.depth > 0
     points[tracks.keypoint] = tracks.points[tracks.track]
     known[tracks.keypoint] = True

@@ -19,7 +19,7 @@ from neumap.errors import MappingError
 from neumap.maps import DECODERS
 
 if TYPE_CHECKING:
-    from neumap.arrays import FloatArray, ImageArray
+    from neumap.arrays import FloatArray
     from neumap.maps.neural_map import NeuralMap
     from neumap.records import PoseEstimate, Source
     from neumap.virtual.recording import Covered
@@ -27,18 +27,8 @@ if TYPE_CHECKING:
 HELP = "map a virtual room and localize a camera in it; needs no data"
 
 MAPPING_BAG, QUERY_BAG, REPLAY = "mapping_bag", "query_bag", "replay"
-# how the lines of a replay's report begin that are repeated here
-REPLAY_LINES = (
-    "played",
-    "first fix",
-    "published",
-    "states",
-    "translation",
-    "rotation",
-    "wrong",
-    "covariance",
-    "map ->",
-)
+# REPLAY_LINES: how the lines of a replay's report begin that are repeated here.
+REPLAY_LINES = ("played", "first fix", "published", "states", "translation", "rotation", "wrong", "covariance", "map")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -63,12 +53,12 @@ def run(args: argparse.Namespace) -> int:
     from neumap.maps.map_file import save_map
     from neumap.process import set_up
     from neumap.report.estimates import as_trajectory
+    from neumap.report.figures import draw_report
     from neumap.virtual import recording
     from neumap.virtual import world as virtual_world
 
     set_up()
-    out: Path = args.out
-    seed: int = args.seed
+    out, seed = args.out, args.seed
     world = virtual_world.SMALL if args.size == "small" else virtual_world.NORMAL
     started = time.perf_counter()
     make_folder(out)
@@ -94,13 +84,20 @@ def run(args: argparse.Namespace) -> int:
     write_trajectory(out / "poses.txt", as_trajectory(query.frames, estimates))
     if not any(estimate.localized for estimate in estimates):
         raise MappingError(f"the demo failed: none of {len(estimates)} images was localized, see {out}")
-    for line in _table(neural_map, out, query, estimates, refused):
-        print(line)
-    # of the negatives the last, because views of another room say more than noise
-    _draw(out / "demo.png", neural_map, mapping, query, estimates, (negatives.frames[-1].read_image(), refused[-1]))
+    print("\n".join(_table(neural_map, out, query, estimates, refused)))
+    views = [(frame.read_image(), e) for frame, e in zip(query.frames, estimates, strict=True) if e.localized]
+    draw_report(
+        out / "demo.png",
+        mapping_poses=_poses(mapping),
+        truth=_poses(query),
+        estimates=estimates,
+        landmarks=neural_map.landmarks.points(neural_map.grid),
+        # of the negatives the last, because views of another room say more than noise
+        queries=[*views, (negatives.frames[-1].read_image(), refused[-1])],
+        title="A camera localized in a virtual room, from single images",
+    )
     print(f"{'picture':<13}{out / 'demo.png'}")
-    for line in replay_lines(out, covered):
-        print(line)
+    print("\n".join(replay_lines(out, covered)))
     print(f"{'time':<13}{mapping_s:.0f} s to map, {time.perf_counter() - started:.0f} s in all")
     return 0
 
@@ -132,28 +129,6 @@ def _table(
         f"{'expected':<13}{expected_text(neural_map.expected)}",
         f"{'per image':<13}{times_text(estimates)}",
     ]
-
-
-def _draw(
-    path: Path,
-    neural_map: NeuralMap,
-    mapping: Source,
-    query: Source,
-    estimates: Sequence[PoseEstimate],
-    foreign: tuple[ImageArray, PoseEstimate],
-) -> None:
-    from neumap.report.figures import draw_report
-
-    views = [(frame.read_image(), e) for frame, e in zip(query.frames, estimates, strict=True) if e.localized]
-    draw_report(
-        path,
-        mapping_poses=_poses(mapping),
-        truth=_poses(query),
-        estimates=estimates,
-        landmarks=neural_map.landmarks.points(neural_map.grid),
-        queries=[*views, foreign],
-        title="A camera localized in a virtual room, from single images",
-    )
 
 
 def replay_lines(out: Path, covered: Covered) -> list[str]:

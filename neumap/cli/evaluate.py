@@ -23,12 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="rgb.txt",
         help="list of all query images, so that the shares are of all of them and not of the localized ones",
     )
-    total.add_argument(
-        "--queries",
-        type=options.whole("number of images", 1, 100_000_000),
-        metavar="N",
-        help="the same, by their number",
-    )
+    total.add_argument("--queries", type=options.count, metavar="N", help="the same, by their number")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="draw the errors (.png, .pdf, .svg, .jpg)")
     parser.add_argument("--json", action="store_true", help="print JSON (metres, degrees, shares from 0 to 1)")
 

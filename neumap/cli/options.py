@@ -7,55 +7,57 @@ import math
 import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any
 
 from neumap.errors import ConfigError
 
 Parser = Callable[[Any], Any]
-# the size of a file without a limit
-BEST: Final = "best"
+# BEST: the size of a file without a limit.
+BEST = "best"
 
 _SIZE = re.compile(r"(\d+\.?\d*|\.\d+)\s*([kmg]?)b?", re.IGNORECASE | re.ASCII)
 _UNITS = {"": 1, "k": 1000, "m": 1_000_000, "g": 1_000_000_000}
 
 
-def size(value: Any) -> int | Literal["best"]:
-    """Parse ``100KB``, ``1.2MB`` or ``80000`` to bytes, a KB being 1000; or the word ``best``."""
-    if value == BEST:
-        return BEST
-    found = None if isinstance(value, bool) else _SIZE.fullmatch(str(value).strip())
-    if found is None:
-        raise argparse.ArgumentTypeError(f"'{value}' is not a size such as 100KB, 1.2MB or 80000, nor {BEST}")
-    return round(float(found[1]) * _UNITS[found[2].lower()])
+def checked(what: str, read: Callable[[Any], Any]) -> Parser:
+    """Make a parser of what ``read`` returns; where that is None, or it fails, the value is said not to be ``what``."""
 
-
-def whole(what: str, low: int, high: int) -> Parser:
-    """Make a parser of whole numbers from ``low`` to ``high``; ``what`` names them in errors ("seed")."""
-
-    def parse(value: Any) -> int:
-        text = "" if isinstance(value, bool) else str(value).strip()
-        if not re.fullmatch(r"\d{1,12}", text, re.ASCII) or not low <= int(text) <= high:
-            raise argparse.ArgumentTypeError(f"'{value}' is not a {what} from {low} to {high}")
-        return int(text)
-
-    return parse
-
-
-def number(what: str, is_good: Callable[[float], bool]) -> Parser:
-    """Make a parser of the numbers that ``is_good`` takes; ``what`` names them in errors ("a positive number")."""
-
-    def parse(value: Any) -> float:
+    def parse(value: Any) -> Any:
         try:
-            parsed = math.nan if isinstance(value, bool) else float(value)
+            parsed = None if isinstance(value, bool) else read(value)
         except (TypeError, ValueError):
-            parsed = math.nan
-        if not is_good(parsed):
+            parsed = None
+        if parsed is None:
             raise argparse.ArgumentTypeError(f"'{value}' is not {what}")
         return parsed
 
     return parse
 
 
+def whole(what: str, low: int, high: int) -> Parser:
+    """Make a parser of whole numbers from ``low`` to ``high``."""
+
+    def read(value: Any) -> int | None:
+        text = str(value).strip()
+        return int(text) if re.fullmatch(r"\d{1,12}", text, re.ASCII) and low <= int(text) <= high else None
+
+    return checked(f"a {what} from {low} to {high}", read)
+
+
+def number(what: str, is_good: Callable[[float], bool]) -> Parser:
+    """Make a parser of the numbers that ``is_good`` takes."""
+    return checked(what, lambda value: float(value) if is_good(float(value)) else None)
+
+
+def _bytes(value: Any) -> int | str | None:
+    """Read ``100KB``, ``1.2MB`` or ``80000`` as bytes, a KB being 1000; or the word ``best``."""
+    if value == BEST:
+        return BEST
+    found = _SIZE.fullmatch(str(value).strip())
+    return found and round(float(found[1]) * _UNITS[found[2].lower()])
+
+
+size = checked(f"a size such as 100KB, 1.2MB or 80000, nor {BEST}", _bytes)
 seed = whole("seed", 0, 2**32 - 1)  # what numpy's generator takes
 threads = whole("number of threads", 1, 1024)
 count = whole("number", 1, 100_000_000)
@@ -63,20 +65,14 @@ metres = number("a distance in metres above 0 and up to 1000", lambda value: 0 <
 degrees = number("an angle in degrees above 0 and up to 180", lambda value: 0 < value <= 180)
 seconds = number("a number of seconds, 0 or more", lambda value: 0 <= value < math.inf)
 positive = number("a number above 0", lambda value: 0 < value < math.inf)
-
-
-def frame_id(value: Any) -> str:
-    """Parse the name of a tf2 frame, which has no leading slash."""
-    if not isinstance(value, str) or not re.fullmatch(r"[^\s/][^\s]*", value):
-        raise argparse.ArgumentTypeError(f"'{value}' is not a frame name such as map (no spaces, no leading slash)")
-    return value
-
-
-def topic(value: Any) -> str:
-    """Parse the name of a topic to its full name; the leading slash may be left out."""
-    if not isinstance(value, str) or not re.fullmatch(r"/?[^\s/]+(/[^\s/]+)*", value):
-        raise argparse.ArgumentTypeError(f"'{value}' is not the name of a topic such as /camera/image_raw")
-    return value if value.startswith("/") else f"/{value}"
+frame_id = checked(
+    "a frame name such as map (no spaces, no leading slash)",
+    lambda value: value if re.fullmatch(r"[^\s/][^\s]*", value) else None,
+)
+topic = checked(
+    "the name of a topic such as /camera/image_raw",  # the leading slash may be left out
+    lambda value: f"/{value.removeprefix('/')}" if re.fullmatch(r"/?[^\s/]+(/[^\s/]+)*", value) else None,
+)
 
 
 def parser_of(action: argparse.Action) -> Parser:
@@ -93,11 +89,7 @@ def parser_of(action: argparse.Action) -> Parser:
 
 
 def read_config(path: Path, known: Mapping[str, Parser]) -> dict[str, Any]:
-    """Read the options of a YAML file, each through its parser.
-
-    Raises :class:`~neumap.errors.ConfigError` naming the option that is unknown or wrong,
-    :class:`~neumap.errors.DataError` where the file cannot be read.
-    """
+    """Read the options of a YAML file, each through its parser; a ``ConfigError`` names what is unknown or wrong."""
     import yaml
 
     from neumap.io.files import read_text
@@ -124,7 +116,7 @@ def parse_options(where: str, content: Any, known: Mapping[str, Parser]) -> dict
     return made
 
 
-# what names the topics and frames of a bag, as BagOptions calls it: parser, example, help
+# BAG_OPTIONS: what names the topics and frames of a bag, as BagOptions calls it: parser, example, help.
 BAG_OPTIONS: dict[str, tuple[Parser, str, str]] = {
     "image_topic": (topic, "/TOPIC", "the images of a bag"),
     "camera_info_topic": (topic, "/TOPIC", "their calibration (default: beside them)"),
@@ -134,9 +126,7 @@ BAG_OPTIONS: dict[str, tuple[Parser, str, str]] = {
     "base_frame": (frame_id, "base_link", "whose poses the pose topic tells (default: as its messages say)"),
     "camera_frame": (frame_id, "FRAME", "the camera's optical frame (default: that of the images)"),
 }
-
-
-# those that say what to localize
+# IMAGE_OPTIONS: those that say what to localize.
 IMAGE_OPTIONS = ("image_topic", "camera_info_topic")
 
 

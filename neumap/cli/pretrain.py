@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,18 +28,19 @@ LONGEST_WAIT = timedelta(days=2)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--out", type=Path, required=True, metavar="D.safetensors", help="the decoder to write")
-    parser.add_argument("--work", type=Path, required=True, metavar="WORK", help="folder for places and checkpoint")
-    parser.add_argument(
+    add = parser.add_argument
+    add("--out", type=Path, required=True, metavar="D.safetensors", help="the decoder to write")
+    add("--work", type=Path, required=True, metavar="WORK", help="folder for places and checkpoint")
+    add(
         "--config",
         choices=SIZES,
         default="small",
         help="small: an hour on two cores; large: for a GPU, of which it takes 12 GB (default: small)",
     )
-    parser.add_argument("--places", type=options.count, metavar="N", help="virtual places to train on")
-    parser.add_argument("--steps", type=options.count, metavar="N", help="training steps of the encoder")
-    parser.add_argument("--attention-steps", type=options.count, metavar="N", help="training steps of the attention")
-    parser.add_argument(
+    add("--places", type=options.count, metavar="N", help="virtual places to train on")
+    add("--steps", type=options.count, metavar="N", help="training steps of the encoder")
+    add("--attention-steps", type=options.count, metavar="N", help="training steps of the attention")
+    add(
         "--recording",
         type=Path,
         action="append",
@@ -46,16 +48,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="SOURCE",
         help="also train on this recording with poses and depth; may be given again",
     )
-    parser.add_argument(
-        "--extractor",
-        default=DEFAULT,
-        metavar="NAME",
-        help=f"of the features that the decoder reads (default: {DEFAULT})",
-    )
-    parser.add_argument("--seed", type=options.seed, default=0, metavar="N", help="of places and training (default: 0)")
-    parser.add_argument("--device", default="cpu", metavar="cpu", help="where to train: cpu or cuda (default: cpu)")
-    parser.add_argument("--bf16", action="store_true", help="run the encoder in bfloat16")
-    parser.add_argument("--threads", type=options.threads, metavar="N", help="use at most this many threads")
+    add("--extractor", default=DEFAULT, metavar="NAME", help=f"of features the decoder reads (default: {DEFAULT})")
+    add("--seed", type=options.seed, default=0, metavar="N", help="of places and training (default: 0)")
+    add("--device", default="cpu", metavar="cpu", help="where to train: cpu or cuda (default: cpu)")
+    add("--bf16", action="store_true", help="run the encoder in bfloat16")
+    add("--threads", type=options.threads, metavar="N", help="use at most this many threads")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -85,13 +82,14 @@ def run(args: argparse.Namespace) -> int:
     first = args.seed * 1_000_000
     seeds = range(first, first + (args.places or places))
     curves = args.work / "curves.jsonl"
+    load = partial(training_scenes, args.work / "places", seeds, args.recording, extractor=args.extractor)
     workers = args.threads or os.cpu_count() or 1
     with StageProgress() as progress, _processes(args.device) as rank:
         if rank == 0:
-            training_scenes(args.work / "places", seeds, args.recording, workers, progress, args.extractor)
+            load(workers, progress)
         if distributed.is_initialized():
             distributed.barrier()
-        scenes = training_scenes(args.work / "places", seeds, args.recording, workers, extractor=args.extractor)
+        scenes = load(workers)
         if rank == 0:
             print(describe(scenes), flush=True)
 

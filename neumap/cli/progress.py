@@ -22,22 +22,19 @@ class StageProgress(AbstractContextManager["StageProgress"]):
     def __call__(self, stage: str, done: int, total: int) -> None:
         """Show that ``done`` of ``total`` steps of ``stage`` are done."""
         if stage != self._stage:
-            self._start(stage, total)
+            self.close()
+            self._stage = stage
+            self._started = self._said = time.monotonic()
+            if sys.stderr.isatty():
+                from tqdm import tqdm
+
+                self._bar = tqdm(total=total, desc=stage, bar_format=_BAR, file=sys.stderr, dynamic_ncols=True)
         if self._bar is None:
             self._show_line(done, total)
         else:
             self._bar.update(done - self._bar.n)
             if done == total:
                 self._bar.refresh()
-
-    def _start(self, stage: str, total: int) -> None:
-        self.close()
-        self._stage = stage
-        self._started = self._said = time.monotonic()
-        if sys.stderr.isatty():
-            from tqdm import tqdm
-
-            self._bar = tqdm(total=total, desc=stage, bar_format=_BAR, file=sys.stderr, dynamic_ncols=True)
 
     def _show_line(self, done: int, total: int) -> None:
         now = time.monotonic()

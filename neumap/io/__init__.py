@@ -1,1 +1,1 @@
-"""From folders, COLMAP models and trajectories to frames, and from results to figures."""
+"""From folders, models, bags and messages to frames, calibrations and poses, and files that are written whole."""

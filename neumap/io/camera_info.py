@@ -22,8 +22,7 @@ _HINT = "give one as ROS' camera_calibration writes it"
 def read_camera_info(path: PathLike) -> Camera:
     """Read the camera of a ``camera_info.yaml``.
 
-    Raises :class:`~neumap.errors.CalibrationError` naming the file and the key that is missing or wrong,
-    :class:`~neumap.errors.DataError` where the file cannot be read.
+    Raises :class:`~neumap.errors.DataError` (or its kin) naming the file and the key that is missing or wrong.
     """
     try:
         content = yaml.safe_load(read_text(path, "the calibration"))
@@ -125,10 +124,7 @@ def fit_to_size(camera: Camera, width: int, height: int) -> tuple[Camera, tuple[
 
 
 def fit_to_image(camera: Camera, image: Path) -> tuple[Camera, tuple[str, ...]]:
-    """Scale the camera to an image file, as :func:`fit_to_size` does; errors name it.
-
-    Raises :class:`~neumap.errors.DataError` where it cannot be read.
-    """
+    """Scale the camera to an image file, as :func:`fit_to_size` does; errors name the file."""
     height, width = read_gray(image).shape
     with naming(str(image)):
         return fit_to_size(camera, width, height)

@@ -9,7 +9,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from neumap.arrays import FloatArray
 from neumap.errors import CalibrationError, DataError, MissingDependencyError
 from neumap.geometry.cameras import make_camera
 from neumap.geometry.se3 import make_pose
@@ -19,7 +18,7 @@ from neumap.io.images import read_gray
 from neumap.io.stamps import stamps_from_names
 from neumap.records import Camera, Frame, Source
 
-# COLMAP's lens models as ROS calls them; their distortion coefficients come in the same order, COLMAP's may end early
+# LENSES: COLMAP's lens models as ROS calls them; their coefficients come in one order, COLMAP's may end early.
 LENSES = {
     "SIMPLE_PINHOLE": "plumb_bob",
     "PINHOLE": "plumb_bob",
@@ -31,8 +30,8 @@ LENSES = {
     "RADIAL_FISHEYE": "equidistant",
     "OPENCV_FISHEYE": "equidistant",
 }
-# the lists of a binary model: the bytes of an entry before the length of its own list, whether its name (of any length,
-# with a zero at its end) follows them, and the bytes of an item of that list
+# _RECORDS: of a list in a binary model, the bytes of an entry before the length of its own list, whether its name (of
+# any length, with a zero at its end) follows them, and the bytes of an item of that list.
 _RECORDS = {
     # id, quaternion, translation, camera id, name; x, y and point id of each keypoint
     "images.bin": (64, True, 24),
@@ -56,13 +55,12 @@ def find_model(folder: Path) -> Path | None:
 def read_colmap(model_folder: PathLike, image_folder: PathLike | None = None, poses: bool = True) -> Source:
     """Read the registered images of a COLMAP model, sorted by stamp, with their poses if ``poses``.
 
-    Each frame has the camera that COLMAP gave it. The images are searched in ``image_folder``, else in ``images/``
-    in and above the model, else beside the model. Stamps are the file names where those are numbers, else 0 s, 1 s,
-    ... in the order of the names. There is no depth, and the scale is the model's: a note says so.
+    Each frame has the camera that COLMAP gave it. The images are searched in ``image_folder``, else in ``images/`` in
+    and above the model, else beside the model. Stamps are as of :func:`~neumap.io.stamps.stamps_from_names`. There is
+    no depth, and the scale is the model's: a note says so.
 
-    Raises :class:`~neumap.errors.DataError` for a model or images that are missing or damaged, and for fewer than
-    two images with a pose; :class:`~neumap.errors.CalibrationError` for a lens model that ROS does not have;
-    :class:`~neumap.errors.MissingDependencyError` without pycolmap.
+    Raises :class:`~neumap.errors.DataError` (or its kin) for a model or images that are missing or damaged, for fewer
+    than two images with a pose and for a lens model that ROS does not have.
     """
     folder = Path(model_folder)
     model = find_model(folder)
@@ -86,8 +84,9 @@ def read_colmap(model_folder: PathLike, image_folder: PathLike | None = None, po
             notes += [note for note in camera_notes if note not in notes]
         camera = cameras[image.camera_id]
         read_image = partial(read_gray, directory / name, (camera.width, camera.height))
-        pose = _map_from_camera(image) if poses else None
-        frames.append(Frame(name, stamp, camera, read_image, map_from_camera=pose))
+        pose = image.cam_from_world().inverse().matrix() if poses else None
+        map_from_camera = None if pose is None else make_pose(pose[:, :3], pose[:, 3])
+        frames.append(Frame(name, stamp, camera, read_image, map_from_camera=map_from_camera))
     frames.sort(key=lambda frame: frame.stamp_ns)
     return Source(f"COLMAP model {model}", tuple(frames), (*notes, *stamp_notes))
 
@@ -108,11 +107,6 @@ def camera_from_colmap(camera: Any) -> Camera:
     matrix[:2, 2] -= 0.5
     distortion = [camera.params[index] for index in camera.extra_params_idxs()]
     return make_camera(camera.width, camera.height, matrix, LENSES[name], distortion)
-
-
-def _map_from_camera(image: Any) -> FloatArray:
-    matrix = image.cam_from_world().inverse().matrix()
-    return make_pose(matrix[:, :3], matrix[:, 3])
 
 
 def _load(model: Path) -> Any:

@@ -61,10 +61,7 @@ def naming(what: str) -> Iterator[None]:
 
 
 def make_folder(path: Path) -> None:
-    """Make a folder to write to, and those above it, where they are not there.
-
-    Raises :class:`~neumap.errors.DataError` where a file is in the way.
-    """
+    """Make a folder to write to. Raises :class:`~neumap.errors.DataError` where a file is in the way."""
     try:
         path.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError):

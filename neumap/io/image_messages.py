@@ -29,7 +29,7 @@ class _Layout(NamedTuple):
     channel: int = 0
 
 
-# OpenCV names a Bayer pattern by the second row from the second column on, ROS by the first row
+# _BAYER: OpenCV names a Bayer pattern by the second row from the second column on, ROS by the first row
 _BAYER = {
     "rggb": cv2.COLOR_BayerBG2GRAY,
     "bggr": cv2.COLOR_BayerRG2GRAY,
@@ -59,10 +59,10 @@ _GRAY: dict[str, _Layout] = {
     # planes: all luma, then the chroma, which is not looked at
     **{name: _Layout(1, 1) for name in ("nv12", "nv21", "nv24")},
 }
-# bytes of a sample, and metres of a unit
+# _DEPTH: bytes of a sample, and metres of a unit.
 _DEPTH = {"16UC1": (2, 1e-3), "mono16": (2, 1e-3), "32FC1": (4, 1.0)}
 _PNG = b"\x89PNG\r\n\x1a\n"
-# compressed_depth_image_transport puts its format and the two parameters of the inverse depth before the PNG
+# _DEPTH_HEADER: compressed_depth_image_transport puts its format and two parameters of inverse depth before the PNG.
 _DEPTH_HEADER = struct.Struct("<iff")
 
 
@@ -76,17 +76,14 @@ def gray_of(message: Any) -> ImageArray:
 
     They are those of cv_bridge for what it converts to mono8: 16 bits are scaled by 255/65535 and rounded, of YUV the
     luma is taken. What says nothing of colours (8UC3, 16UC1) is taken for BGR or grey. Padded rows and either byte
-    order are read right, which cv_bridge does not in all cases; the last row may come without its padding. Where the
-    samples are grey bytes already the result is a view of the message's data.
-
+    order are read right, which cv_bridge does not in all cases. The result may be a view of the message's data.
     Compressed images are decoded straight to grey, as files are: JPEG then skips the colours, and an EXIF orientation
     is not applied. Raises :class:`~neumap.errors.DataError` for an encoding that is not known, a size that cannot be,
     and data that are too short or damaged.
     """
     if not hasattr(message, "encoding"):
         return np.asarray(_decode(message.data, cv2.IMREAD_GRAYSCALE | cv2.IMREAD_IGNORE_ORIENTATION), dtype=np.uint8)
-    layout = _GRAY.get(message.encoding)
-    if layout is None:
+    if (layout := _GRAY.get(message.encoding)) is None:
         raise DataError(f"images of the encoding '{message.encoding}' are not understood: {', '.join(_GRAY)} are")
     samples = _samples(message, "u", layout.itemsize, layout.channels)
     if layout.conversion is not None:
@@ -116,9 +113,7 @@ def depth_of(message: Any) -> Float32Array:
         raise DataError(f"depth of the encoding '{message.encoding}' is not understood: {', '.join(_DEPTH)} are")
     itemsize, metres = _DEPTH[message.encoding]
     samples = _samples(message, "u" if itemsize == 2 else "f", itemsize, 1)[:, :, 0]
-    if itemsize == 2:
-        return np.asarray(samples * np.float32(metres), dtype=np.float32)
-    return _known(samples.astype(np.float32))
+    return _known(np.asarray(samples * np.float32(metres), dtype=np.float32))
 
 
 def _depth_of_compressed(format_: str, data: Bytes) -> Float32Array:

@@ -25,8 +25,8 @@ def is_image(path: Path) -> bool:
 def read_gray(path: PathLike, size: tuple[int, int] | None = None) -> ImageArray:
     """Read an image file as (H, W) uint8 grey, as stored: the calibration knows nothing of an EXIF orientation.
 
-    Raises :class:`~neumap.errors.DataError` naming the file where it cannot be read or decoded, or is not of
-    ``size`` (width, height) in pixels where one is given.
+    Raises :class:`~neumap.errors.DataError` naming the file where it cannot be read, or is not of ``size`` (width,
+    height) in pixels where one is given.
     """
     image = _read(path, cv2.IMREAD_GRAYSCALE | cv2.IMREAD_IGNORE_ORIENTATION, size)
     return np.asarray(image, dtype=np.uint8)
@@ -35,8 +35,7 @@ def read_gray(path: PathLike, size: tuple[int, int] | None = None) -> ImageArray
 def read_depth(path: PathLike, units_per_metre: float = 5000.0, size: tuple[int, int] | None = None) -> Float32Array:
     """Read a 16-bit depth image as (H, W) float32 metres along the optical axis, 0 where unknown.
 
-    Raises :class:`~neumap.errors.DataError` naming the file where it cannot be read, is not 16-bit single
-    channel, or is not of ``size`` (width, height) in pixels where one is given.
+    Raises as :func:`read_gray` does, and where it is not 16-bit single channel.
     """
     depth = _read(path, cv2.IMREAD_UNCHANGED, size)
     if depth.dtype != np.uint16 or depth.ndim != 2:

@@ -27,37 +27,31 @@ from neumap.io.stamps import stamps_from_names
 from neumap.io.tum import is_tum, read_tum
 from neumap.records import Frame, Source
 
-# the images of a TUM folder lie in rgb/, its calibration in its parent
+# CALIBRATION_LEVELS: the images of a TUM folder lie in rgb/, its calibration in its parent.
 CALIBRATION_LEVELS = 2
 
 
-def holds_images(path: Path) -> bool:
-    """Tell whether the path is an image file or a folder with one."""
-    return any(map(is_image, path.iterdir())) if path.is_dir() else is_image(path)
+def image_files(path: Path) -> list[Path]:
+    """List the image files of a folder, or the one that the path is."""
+    return sorted(filter(is_image, path.iterdir() if path.is_dir() else [path]))
 
 
 def read_images(path: PathLike) -> Source:
     """Read one image file, or the images of a folder, as frames without poses.
 
-    ``camera_info.yaml`` lies beside them or up to two folders above; it is scaled to the first image. The stamps are
-    the file names where those are numbers (seconds, or whole nanoseconds), else 0 s, 1 s, ... in the order of the
-    names, which a note tells.
-
-    Raises :class:`~neumap.errors.DataError` where there is no image,
-    :class:`~neumap.errors.CalibrationError` for a calibration that is missing or does not fit.
+    ``camera_info.yaml`` lies beside them or up to two folders above; it is scaled to the first image. The stamps are as
+    of :func:`~neumap.io.stamps.stamps_from_names`. Raises :class:`~neumap.errors.DataError` (or its kin) where there is
+    no image, or no calibration that fits.
     """
-    path = Path(path)
-    is_folder = path.is_dir()
-    folder = path if is_folder else path.parent
-    files = sorted(filter(is_image, path.iterdir())) if is_folder else [path]
+    files = image_files(Path(path))
     if not files:
         raise DataError(f"the folder {path} holds no image")
     stamps, stamp_notes = stamps_from_names([file.name for file in files])
-    camera, notes = fit_to_image(read_camera_info(find_camera_info(folder, CALIBRATION_LEVELS)), files[0])
+    camera, notes = fit_to_image(read_camera_info(find_camera_info(files[0].parent, CALIBRATION_LEVELS)), files[0])
     size = (camera.width, camera.height)
     pairs = sorted(zip(stamps, files, strict=True))
     frames = [Frame(file.name, stamp, camera, partial(read_gray, file, size)) for stamp, file in pairs]
-    kind = "folder of images" if is_folder else "image"
+    kind = "image" if files == [Path(path)] else "folder of images"
     return Source(f"{kind} {path}", tuple(frames), (*notes, *stamp_notes))
 
 
@@ -76,7 +70,7 @@ class Kind(NamedTuple):
     has_poses: bool = True
 
 
-# the first that recognises a path takes it
+# KINDS: the first that recognises a path takes it.
 KINDS = (
     Kind("a TUM RGB-D folder (with rgb.txt)", is_tum, lambda path, poses, depth, _: read_tum(path, depth, poses)),
     Kind(
@@ -93,7 +87,12 @@ KINDS = (
         option="bag",
         misplaced="topics or frames of a bag were given, but {} is not a rosbag2: leave these options out",
     ),
-    Kind("a folder of images or an image", holds_images, lambda path, *_: read_images(path), has_poses=False),
+    Kind(
+        "a folder of images or an image",
+        lambda path: bool(image_files(path)),
+        lambda path, *_: read_images(path),
+        has_poses=False,
+    ),
 )
 
 
@@ -106,8 +105,7 @@ def open_source(
     images; ``images`` is the image folder of a COLMAP model; ``bag`` names topics and frames of a rosbag2.
 
     Raises :class:`~neumap.errors.DataError` (or its kin) that says what is missing or, for a path that is none of
-    these, what is understood; :class:`~neumap.errors.ConfigError` for ``images`` or ``bag`` with another kind of
-    source; :class:`~neumap.errors.MissingDependencyError` where the reader needs a package that is not installed.
+    these, what is understood; :class:`~neumap.errors.ConfigError` for ``images`` or ``bag`` with another kind.
     """
     path = Path(path)
     if not path.exists():

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from neumap.arrays import IntArray
 
 NS_PER_SECOND = 1_000_000_000
-# half of int64's range, so that the difference of any two stamps fits too
+# LIMIT_NS: half of int64's range, so that the difference of any two stamps fits too
 LIMIT_NS = 2**62
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,4})?", re.ASCII)
 _NANOSECONDS = re.compile(r"\d{18,19}", re.ASCII)
@@ -23,8 +23,7 @@ _NANOSECONDS = re.compile(r"\d{18,19}", re.ASCII)
 def parse_stamp(text: str) -> int:
     """Read decimal seconds such as ``1305031229.528748`` or ``1.305e9`` as nanoseconds, by decimal arithmetic.
 
-    Digits beyond the ninth decimal are rounded. Raises ``ValueError`` for text that is no finite number and for a
-    number too large to be seconds (nanoseconds or milliseconds, mostly).
+    Digits beyond the ninth decimal are rounded. Raises ``ValueError`` for what is no finite number, or too large.
     """
     if not _NUMBER.fullmatch(text):
         raise ValueError(f"'{text}' is not a timestamp in seconds")

@@ -36,9 +36,8 @@ def depth_of_each(
     index, distance = nearest(np.array([stamp_ns for stamp_ns, _ in depths], dtype=np.int64), stamps_ns)
     found = [depths[i][1] if far <= MAX_DEPTH_OFFSET_NS else None for i, far in zip(index, distance, strict=True)]
     without = found.count(None)
-    if not without:
-        return found, []
-    return found, [f"{without} of {len(found)} images have no depth{on} within {MAX_DEPTH_OFFSET_NS / 1e6:g} ms"]
+    note = f"{without} of {len(found)} images have no depth{on} within {MAX_DEPTH_OFFSET_NS / 1e6:g} ms"
+    return found, [note] if without else []
 
 
 def pose_of_each(

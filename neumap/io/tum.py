@@ -18,7 +18,7 @@ from neumap.io.streams import depth_of_each, once_each, pose_of_each
 from neumap.io.trajectories import MAX_GAP_NS, poses_at, read_trajectory
 from neumap.records import Frame, Source
 
-# of rgb.txt and depth.txt
+# LINE: of rgb.txt and depth.txt.
 LINE = "timestamp filename"
 
 
@@ -30,14 +30,12 @@ def is_tum(path: Path) -> bool:
 def read_tum(folder: PathLike, depth: bool = True, poses: bool = True) -> Source:
     """Read the frames of a TUM RGB-D folder, sorted by stamp; ``camera_info.yaml`` is in it or in its parent.
 
-    With ``poses`` each frame gets its pose from ``groundtruth.txt`` (the camera's optical frame in the map) and
-    frames without one are left out; else that file is not looked at. With ``depth`` a frame gets the depth image of
-    ``depth.txt``, where there is one within 20 ms. Notes tell what was left out. A camera calibrated at another
-    resolution is scaled to the first image.
+    With ``poses`` each frame gets its pose from ``groundtruth.txt`` (the camera's optical frame in the map) and frames
+    without one are left out; with ``depth`` it gets the depth image within 20 ms, where ``depth.txt`` has one. Notes
+    tell what was left out. A camera calibrated at another resolution is scaled to the first image.
 
-    Raises :class:`~neumap.errors.DataError` for lists or images that are missing, empty or unreadable, and for
-    fewer than two frames with a pose; :class:`~neumap.errors.CalibrationError` for a calibration that is missing
-    or does not fit. An image that turns out damaged or of another size raises when it is read.
+    Raises :class:`~neumap.errors.DataError` (or its kin) for what is missing, empty, unreadable or does not fit, and
+    for fewer than two frames with a pose. An image that turns out damaged or of another size raises when it is read.
     """
     folder = Path(folder)
     images, notes = once_each(read_image_list(folder / "rgb.txt"))

@@ -85,6 +85,9 @@ class Evidence:
         return confirmed and self.strong >= STRONG_SHARE * needed
 
 
+NO_EVIDENCE = Evidence(inliers=0, strong=0, cells=0)
+
+
 def agreeing(camera_from_map: FloatArray, matches: Matches, query: Query) -> BoolArray:
     """Tell which of the ``matches`` (M,) a pose projects to where their keypoints are."""
     error = residuals_px(camera_from_map, query.rays[matches.keypoint], matches.points, query.focal_px)
@@ -145,9 +148,7 @@ def cells_at(
     columns: int = CELL_COLUMNS,
     rows: int = CELL_ROWS,
 ) -> IntArray:
-    """Tell in which cell of an image of this size ``places`` (N, 2), counted from its corner, are; outside, the
-    nearest.
-    """
+    """Return the cells of an image that ``places`` (N, 2), counted from its corner, are in; outside, the nearest."""
     column = np.clip(places[:, 0] * columns // width, 0, columns - 1)
     row = np.clip(places[:, 1] * rows // height, 0, rows - 1)
     return np.asarray(row * columns + column, dtype=np.int64)

@@ -155,9 +155,7 @@ def is_large(neural_map: NeuralMap) -> bool:
 
 
 def batches(ranked: IntArray, votes: Float32Array) -> list[IntArray]:
-    """Return the voxels ``ranked`` (V,) by their ``votes`` (V,) that are tried: the likeliest, and unless these do,
-    others.
-    """
+    """Return which of the ``ranked`` voxels (V,) with ``votes`` (V,) are tried: the likeliest, then others."""
     likely = votes[:TRIED_FIRST] >= FIRST_SHARE * votes[0]
     return [batch for batch in (ranked[:TRIED_FIRST][likely], ranked[:MOST_TRIED][likely.sum() :]) if len(batch)]
 

@@ -22,6 +22,7 @@ from neumap.errors import DataError
 from neumap.features import make_extractor
 from neumap.features.extractor import Features
 from neumap.geometry import cameras, se3
+from neumap.localization.evidence import NO_EVIDENCE
 from neumap.localization.query import EVERYWHERE, Query, Scope
 from neumap.localization.search import PoseSearch
 from neumap.localization.timing import measured, stage
@@ -128,35 +129,28 @@ class Localizer:
         self, query: Query, scope: Scope, found: Hypothesis | None, times_ms: Mapping[str, float]
     ) -> PoseEstimate:
         verdict = judge(found, self.needed(scope), self.map.drift, self.map.calibration)
-        reason, inliers, evidence = verdict.reason, 0, 0
+        reason = verdict.reason
         if len(query) < MIN_KEYPOINTS:
             reason = f"only {len(query)} keypoints: blank, dark or blurred image"
-        if found is not None:
-            inliers, evidence = found.evidence.inliers, int(found.evidence.weight)
+        evidence = NO_EVIDENCE if found is None else found.evidence
         if found is None or verdict.map_from_camera is None:
-            return PoseEstimate(
-                status=Status.LOST,
-                reason=reason,
-                map_from_camera=None,
-                covariance=None,
-                inliers=inliers,
-                reprojection_error_px=float("nan"),
-                keypoints_px=np.zeros((0, 2), np.float32),
-                points_map=np.zeros((0, 3), np.float32),
-                times_ms=times_ms,
-                evidence=evidence,
-            )
+            status, inliers, error_px = Status.LOST, evidence.inliers, float("nan")
+            shown, points = np.zeros(0, np.int64), np.zeros((0, 3))
+        else:
+            status, inliers = Status.LOCALIZED, len(found.keypoint)
+            error_px = float(np.sqrt(np.mean(found.error_px**2)))
+            shown, points = found.keypoint, found.points
         return PoseEstimate(
-            status=Status.LOCALIZED,
-            reason="",
+            status=status,
+            reason=reason,
             map_from_camera=verdict.map_from_camera,
             covariance=verdict.covariance,
-            inliers=len(found.keypoint),
-            reprojection_error_px=float(np.sqrt(np.mean(found.error_px**2))),
-            keypoints_px=query.features.pixels[found.keypoint],
-            points_map=found.points.astype(np.float32),
+            inliers=inliers,
+            reprojection_error_px=error_px,
+            keypoints_px=query.features.pixels[shown],
+            points_map=points.astype(np.float32),
             times_ms=times_ms,
-            evidence=evidence,
+            evidence=int(evidence.weight),
         )
 
 

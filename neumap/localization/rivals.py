@@ -29,9 +29,7 @@ def apart(one: FloatArray, other: FloatArray) -> bool:
 
 
 def may_rival(camera_from_map: FloatArray, found: Hypothesis, matches: Matches, query: Query) -> bool:
-    """Tell whether a pose is elsewhere than what was ``found``, with evidence enough among the ``matches`` that it is
-    worth refining.
-    """
+    """Tell whether a pose is elsewhere than the one ``found``, and enough ``matches`` agree to refine it."""
     if not apart(camera_from_map, found.camera_from_map):
         return False
     return count_evidence(camera_from_map, matches, query).inliers >= RIVAL_SHARE * found.evidence.weight

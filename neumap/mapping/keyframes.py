@@ -66,6 +66,11 @@ class Keyframes:
         """Return homogeneous rays (N, 3)."""
         return np.concatenate([self.rays, np.ones((len(self.rays), 1))], axis=1)
 
+    def points(self, map_from_camera: FloatArray) -> FloatArray:
+        """Return the points (N, 3) of the keypoints, by depth, from cameras at ``map_from_camera`` (F, 4, 4)."""
+        poses, seen = map_from_camera[self.image], self.rays3() * self.depth[:, None]
+        return np.asarray(np.einsum("nij,nj->ni", poses[:, :3, :3], seen) + poses[:, :3, 3])
+
 
 def depth_at(depth: Float32Array, pixels: Float32Array) -> Float32Array:
     """Return depths (N,), metres, at pixels (N, 2): the median of 5x5, 0 at depth edges and where half is unknown."""

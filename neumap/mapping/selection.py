@@ -41,16 +41,6 @@ class Candidates:
     def __len__(self) -> int:
         return len(self.points)
 
-    def select(self, index: IntArray) -> Candidates:
-        """Return the candidates at ``index``, in that order."""
-        return Candidates(
-            self.points[index],
-            self.descriptors[index],
-            self.coarse[index],
-            self.track[index],
-            self.visibility[index],
-        )
-
 
 def make_candidates(tracks: Tracks, keyframes: Keyframes) -> Candidates:
     """Make candidates of all tracks, those that are one point merged into the longest of them."""
@@ -80,9 +70,7 @@ def image_cells(keyframes: Keyframes) -> IntArray:
 
 
 def _merge(points: FloatArray, descriptors: Float32Array, similarity: float) -> IntArray:
-    """Tell for each row the row that takes it in, itself where it stays: one nearby whose descriptor is at least so
-    similar. Earlier rows win.
-    """
+    """Return the earliest row nearby that is so similar to each row, which takes it in; itself where none is."""
     parent = np.arange(len(points))
     if not len(points):
         return parent

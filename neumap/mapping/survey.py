@@ -94,9 +94,7 @@ def find_tracks(keyframes: Keyframes, progress: Progress, min_views: int) -> tup
     pairs = correspondences.pair_by_overlap(keyframes.map_from_camera, depths, keyframes.view, nearest=6, spread=10)
     matches = correspondences.match_with_depth(keyframes, pairs, count_up(progress, "tracks", len(pairs)))
     label = tracks.group_by_leader(matches, len(keyframes.image))
-    frame_points = keyframes.rays3() * keyframes.depth[:, None]
-    poses = keyframes.map_from_camera[keyframes.image]
-    points = np.einsum("nij,nj->ni", poses[:, :3, :3], frame_points) + poses[:, :3, 3]
+    points = keyframes.points(keyframes.map_from_camera)
     found = tracks.tracks_from_labels(label, points, keyframes.depth > 0, min_views)
     found, error = tracks.refine_points(found, keyframes, keyframes.map_from_camera)
     found = tracks.drop_outliers(found, error, MAX_ERROR_PX, min_views)

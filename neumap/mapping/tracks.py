@@ -98,9 +98,7 @@ def tracks_from_labels(label: IntArray, points: FloatArray, known: BoolArray, mi
 
 
 def depth_sigma(depth: FloatArray) -> FloatArray:
-    """Return the standard deviation in metres of a consumer depth camera at ``depth``: grows with the square
-    (Khoshelham 2011).
-    """
+    """Return a depth camera's standard deviation in metres at ``depth``: grows with the square (Khoshelham 2011)."""
     return np.asarray(0.01 + 0.005 * depth**2)
 
 

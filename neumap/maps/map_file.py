@@ -95,9 +95,7 @@ def to_bytes(neural_map: NeuralMap) -> bytes:
 
 
 def pack_bits(values: npt.NDArray[np.uint16], bits: int) -> npt.NDArray[np.uint8]:
-    """Pack ``values`` (N, 3) of ``bits`` bits each, most significant first, without gaps, in as many bytes as it
-    takes.
-    """
+    """Pack ``values`` (N, 3) of ``bits`` bits each, most significant first and without gaps, in whole bytes."""
     single = np.unpackbits(values.astype(">u2").view(np.uint8).reshape(-1, 2), axis=1)[:, 16 - bits :]
     return np.packbits(single)
 

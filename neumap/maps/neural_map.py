@@ -42,9 +42,7 @@ class VoxelGrid:
         return np.asarray(self.origin + self.cells * self.size_m)
 
     def holding(self, points: FloatArray) -> IntArray:
-        """Return the voxel (N,), as an index, that holds each of ``points`` (N, 3) in the map frame; -1 where none
-        does.
-        """
+        """Return the voxel (N,), as an index, that holds each of ``points`` (N, 3) in the map frame; -1 for none."""
         low = self.cells.min(axis=0)
         shape = self.cells.max(axis=0) - low + 1
         at = np.floor((points - self.origin) / self.size_m).astype(np.int64) - low

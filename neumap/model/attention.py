@@ -118,9 +118,7 @@ def _votes_on(
 
 
 def _agreement(kernel: nn.Module, pairs: Tensor) -> Tensor:
-    """Tell how well pairs of landmarks go with their keypoints (H, N, K, M), by what ``pairs`` (4, N, K, M) say of
-    them.
-    """
+    """Rate how well pairs of landmarks go with their keypoints (H, N, K, M), by what ``pairs`` (4, N, K, M) say."""
     first, _, second = cast("Iterable[nn.Linear]", kernel.children())
     # a column for each pair: with a row for each, products of so few numbers are slower
     hidden = torch.addmm(first.bias[:, None], first.weight, pairs.flatten(1)).relu()

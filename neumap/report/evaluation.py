@@ -18,9 +18,9 @@ from neumap.io.trajectories import poses_at
 from neumap.records import Trajectory
 from neumap.report.pictures import draw_pairs, picture
 
-# metres and degrees: strict, the usual one of indoor benchmarks, then two that a navigation stack can start from
+# THRESHOLDS: metres and degrees, strict, as indoor benchmarks have it, then two that a navigation stack can start from.
 THRESHOLDS = ((0.02, 2.0), (0.05, 5.0), (0.25, 10.0), (0.5, 10.0))
-# other programs write stamps with fewer digits
+# SAME_IMAGE_NS: other programs write stamps with fewer digits.
 SAME_IMAGE_NS = 1_000_000
 
 
@@ -112,16 +112,9 @@ def evaluate(estimate: Trajectory, truth: Trajectory, queries: int | None = None
         Recall(m, deg, float(np.sum((translation_m <= m) & (rotation_deg <= deg)) / (queries or count)))
         for m, deg in THRESHOLDS
     )
+    without_truth = len(estimate) - count
     return Evaluation(
-        estimate=estimate_known,
-        truth=truth_known,
-        translation_m=translation_m,
-        rotation_deg=rotation_deg,
-        translation=translation,
-        rotation=rotation,
-        recall=recall,
-        without_truth=len(estimate) - count,
-        queries=queries,
+        estimate_known, truth_known, translation_m, rotation_deg, translation, rotation, recall, without_truth, queries
     )
 
 
@@ -159,12 +152,11 @@ def as_text(evaluation: Evaluation) -> str:
     """Write the numbers of an evaluation as a small table."""
     poses, queries, localized = evaluation.poses, evaluation.queries, evaluation.localized
     cm = {name: 100 * value for name, value in vars(evaluation.translation).items()}
+    deg = vars(evaluation.rotation)
     lines = [
         f"poses        {poses}" if localized is None else f"localized    {poses} of {queries} images ({localized:.1%})",
         "translation  median {median:.2f} cm, mean {mean:.2f}, rmse {rmse:.2f}, max {max:.2f}".format(**cm),
-        "rotation     median {median:.2f} deg, mean {mean:.2f}, rmse {rmse:.2f}, max {max:.2f}".format(
-            **vars(evaluation.rotation)
-        ),
+        "rotation     median {median:.2f} deg, mean {mean:.2f}, rmse {rmse:.2f}, max {max:.2f}".format(**deg),
     ]
     for index, recall in enumerate(evaluation.recall):
         limits = f"{100 * recall.metres:.0f} cm, {recall.degrees:.0f} deg"
@@ -177,10 +169,7 @@ def as_text(evaluation: Evaluation) -> str:
 
 
 def save_plot(evaluation: Evaluation, path: PathLike) -> None:
-    """Draw the poses from above, coloured by their error, and the shares within any error.
-
-    Raises as :func:`~neumap.report.pictures.picture` does.
-    """
+    """Draw the poses from above, coloured by their error, and the shares within any error. Raises as ``picture``."""
     with picture(path, 11.0, 5.0) as figure:
         above, shares = figure.subplots(1, 2)
         _draw_above(figure, above, evaluation)
@@ -198,13 +187,11 @@ def _draw_above(figure: Any, axes: Any, evaluation: Evaluation) -> None:
         estimate[:, 0], estimate[:, 1], c=centimetres, vmin=0, vmax=top, s=12, label="estimate", zorder=3
     )
     figure.colorbar(dots, ax=axes, label="translation error [cm]", extend="max")
-    axes.set(xlabel="map x [m]", ylabel="map y [m]", title="from above")
     # poses far off would shrink the place to a dot
     low, high = truth.min(axis=0), truth.max(axis=0)
     margin = 0.1 * max(float((high - low).max()), 0.5)
-    axes.set_xlim(low[0] - margin, high[0] + margin)
-    axes.set_ylim(low[1] - margin, high[1] + margin)
-    axes.set_aspect("equal")
+    limits = np.stack([low - margin, high + margin], axis=1)
+    axes.set(xlabel="map x [m]", ylabel="map y [m]", title="from above", xlim=limits[0], ylim=limits[1], aspect="equal")
     axes.legend(loc="best")
 
 

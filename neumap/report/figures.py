@@ -16,13 +16,13 @@ from neumap.report.pictures import draw_pairs, picture
 
 _MAPPING, _TRUTH, _ESTIMATE, _SPREAD, _WRONG = "#9a9a9a", "#1b7837", "#c51b1b", "#e08214", "#7b3294"
 _MOST_IMAGES = 4
-# sqrt of the 90 % quantile of chi squared with two degrees of freedom
+# _ELLIPSE_90: sqrt of the 90 % quantile of chi squared with two degrees of freedom
 _ELLIPSE_90 = 2.1460
-# an ellipse smaller than this share of the picture cannot be seen and is drawn larger
+# _SMALLEST_ELLIPSE: an ellipse smaller than this share of the picture cannot be seen and is drawn larger
 _SMALLEST_ELLIPSE = 0.012
 _MAGNIFICATIONS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
 _MOST_LANDMARKS = 6000
-# inches
+# _WIDTH, _MAP_WIDTH, _IMAGE_ROW: of the picture, inches.
 _WIDTH, _MAP_WIDTH, _IMAGE_ROW = 12.0, 8.1, 2.65
 
 
@@ -56,10 +56,12 @@ def draw_report(
         columns = max(3, len(shown))
         grid = figure.add_gridspec(2 if shown else 1, columns, height_ratios=(map_height, row) if shown else None)
         axes = figure.add_subplot(grid[0, :])
-        axes.set_xlim(low[0], high[0])
-        axes.set_ylim(low[1], high[1])
-        _draw_landmarks(axes, landmarks)
-        _draw_paths(axes, mapping_poses, truth, estimates)
+        axes.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), xlabel="x in the map / m", ylabel="y in the map / m")
+        some = landmarks[:: max(1, len(landmarks) // _MOST_LANDMARKS)]
+        axes.scatter(some[:, 0], some[:, 1], s=2.5, c="#4a76a8", alpha=0.3, linewidths=0, label="landmarks", zorder=1)
+        axes.plot(*mapping_poses[:, :2, 3].T, color=_MAPPING, lw=1.0, label="mapping drive", zorder=2)
+        if truth is not None:
+            _draw_truth(axes, truth, estimates)
         _draw_ellipses(axes, estimates, extent)
         _draw_estimates(axes, poses, len(estimates), extent)
         _finish_map(axes)
@@ -102,22 +104,6 @@ def _extent(
     return low - margin, high + margin
 
 
-def _draw_landmarks(axes: Any, landmarks: npt.NDArray[np.floating]) -> None:
-    if len(landmarks):
-        some = landmarks[:: max(1, len(landmarks) // _MOST_LANDMARKS)]
-        axes.scatter(some[:, 0], some[:, 1], s=2.5, c="#4a76a8", alpha=0.3, linewidths=0, label="landmarks", zorder=1)
-
-
-def _draw_paths(
-    axes: Any, mapping_poses: FloatArray, truth: FloatArray | None, estimates: Sequence[PoseEstimate]
-) -> None:
-    axes.plot(*mapping_poses[:, :2, 3].T, color=_MAPPING, lw=1.0, label="mapping drive", zorder=2)
-    if truth is not None:
-        axes.plot(*truth[:, :2, 3].T, color=_TRUTH, lw=1.8, alpha=0.8, label="true path of the queries", zorder=3)
-        if len(truth) == len(estimates):
-            _draw_errors(axes, truth, estimates)
-
-
 def _draw_estimates(axes: Any, poses: FloatArray, asked: int, extent: float) -> None:
     """Draw a dot and a short line in the viewing direction for each pose (N, 4, 4)."""
     label = f"estimates ({len(poses)} of {asked} localized)"
@@ -128,8 +114,6 @@ def _draw_estimates(axes: Any, poses: FloatArray, asked: int, extent: float) -> 
 
 def _finish_map(axes: Any) -> None:
     axes.set_aspect("equal", adjustable="box", anchor="NW")
-    axes.set_xlabel("x in the map / m")
-    axes.set_ylabel("y in the map / m")
     axes.grid(True, color="#e4e4e4", lw=0.6)
     axes.set_axisbelow(True)
     for side in ("top", "right"):
@@ -142,8 +126,11 @@ def _finish_map(axes: Any) -> None:
         handle.set_alpha(0.8)
 
 
-def _draw_errors(axes: Any, truth: FloatArray, estimates: Sequence[PoseEstimate]) -> None:
-    """Draw lines from each true position to its estimate, and crosses where an image was lost."""
+def _draw_truth(axes: Any, truth: FloatArray, estimates: Sequence[PoseEstimate]) -> None:
+    """Draw the true path; lines from it to each estimate and crosses where an image was lost, where these are known."""
+    axes.plot(*truth[:, :2, 3].T, color=_TRUTH, lw=1.8, alpha=0.8, label="true path of the queries", zorder=3)
+    if len(truth) != len(estimates):
+        return
     was_found = np.array([estimate.localized for estimate in estimates], dtype=np.bool_)
     if was_found.any():
         true, found = truth[was_found, :3, 3], _poses_of(estimates)[:, :3, 3]
@@ -184,8 +171,8 @@ def _draw_query(axes: Any, image: ImageArray, estimate: PoseEstimate) -> None:
         # paler, so that it is told from the others at a glance
         pixels = cv2.addWeighted(pixels, 0.6, np.full_like(pixels, 255), 0.4, 0)
     axes.imshow(pixels, interpolation="antialiased")
-    axes.set_xticks([])
-    axes.set_yticks([])
+    height, width = image.shape[:2]
+    axes.set(xticks=[], yticks=[], xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))
     colour = _TRUTH if estimate.localized else _ESTIMATE
     for spine in axes.spines.values():
         spine.set(color=colour, linewidth=2.2)
@@ -198,7 +185,4 @@ def _draw_query(axes: Any, image: ImageArray, estimate: PoseEstimate) -> None:
             text += f", σ {100 * float(np.sqrt(np.trace(estimate.covariance[:3, :3]))):.1f} cm"
     else:
         text = f"LOST: {estimate.reason}"
-    height, width = image.shape[:2]
-    axes.set_xlim(-0.5, width - 0.5)
-    axes.set_ylim(height - 0.5, -0.5)
     axes.set_title(text if len(text) <= 46 else text[:45] + "…", fontsize=9, color=colour, pad=4, parse_math=False)

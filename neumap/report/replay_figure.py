@@ -63,10 +63,9 @@ def _draw_errors(metres: Any, degrees: Any, log: ReplayLog, result: Report) -> N
         known = poses_at(found.truth, log.poses.stamps_ns, tolerance_ns=0)[1]
         metres.plot(times[known], 100 * found.translation_m, ".", color=COLOURS["TRACKING"], label="error")
         degrees.plot(times[known], found.rotation_deg, ".", color=COLOURS["TRACKING"])
-    metres.set_ylabel("cm")
+    metres.set(ylabel="cm")
     metres.legend(loc="upper right")
-    degrees.set_ylabel("degrees")
-    degrees.set_xlabel("seconds of the recording")
+    degrees.set(xlabel="seconds of the recording", ylabel="degrees")
 
 
 def _with_gaps(stamps_ns: IntArray, values: FloatArray) -> FloatArray:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from neumap.arrays import FloatArray, IntArray
-from neumap.geometry.se3 import pose_error, rotation_log
+from neumap.geometry.se3 import pose_error
 from neumap.io.stamps import format_stamp
 from neumap.io.trajectories import poses_at
 from neumap.records import Trajectory
@@ -18,7 +18,7 @@ from neumap.report.evaluation import as_dict as evaluation_dict
 from neumap.report.evaluation import as_text as evaluation_text
 
 STATES = ("UNINITIALIZED", "TRACKING", "DEGRADED", "LOST")
-# map -> odom moves by centimetres from image to image; more than this at once is a jump
+# JUMP_M, JUMP_RAD: map -> odom moves by centimetres from image to image; more than this at once is a jump
 JUMP_M, JUMP_RAD = 0.3, 0.2
 WRONG_M = 0.25
 
@@ -98,6 +98,7 @@ def report(log: ReplayLog, truth: Trajectory | None = None, odometry: Trajectory
     latencies = [line.latency_s for line in images]
     first = int(log.published_ns[0]) if len(log.published_ns) else None
     span_s = (log.end_ns - log.start_ns) * 1e-9
+    jumped_m, jumped_rad = _norms(pose_error(log.map_from_odom[1:], log.map_from_odom[:-1]))
     return Report(
         duration_s=span_s,
         images_processed=max((line.processed for line in log.statuses), default=0),
@@ -108,7 +109,7 @@ def report(log: ReplayLog, truth: Trajectory | None = None, odometry: Trajectory
         state_shares=_state_shares(log),
         update_hz=len(log.poses) / span_s if span_s > 0 else 0.0,
         latency_s=(float(np.median(latencies)), float(np.max(latencies))) if latencies else None,
-        jumps=_jumps(log.map_from_odom),
+        jumps=int(((jumped_m > JUMP_M) | (jumped_rad > JUMP_RAD)).sum()),
         # numbers differ from image to image, what follows the colon does not
         reasons=dict(Counter(i.reason.rpartition(": ")[2] for i in images if i.state != "TRACKING").most_common()),
         accuracy=None if truth is None or not len(log.poses) else _accuracy(log, truth, odometry),
@@ -127,12 +128,9 @@ def _state_shares(log: ReplayLog) -> dict[str, float]:
     return share
 
 
-def _jumps(map_from_odom: FloatArray) -> int:
-    if len(map_from_odom) < 2:
-        return 0
-    metres = np.linalg.norm(np.diff(map_from_odom[:, :3, 3], axis=0), axis=1)
-    turns = np.swapaxes(map_from_odom[:-1, :3, :3], 1, 2) @ map_from_odom[1:, :3, :3]
-    return int(((metres > JUMP_M) | (np.linalg.norm(rotation_log(turns), axis=1) > JUMP_RAD)).sum())
+def _norms(errors: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Return metres (N,) and radians (N,) of errors (N, 6) of poses."""
+    return np.linalg.norm(errors[:, :3], axis=1), np.linalg.norm(errors[:, 3:], axis=1)
 
 
 def _accuracy(log: ReplayLog, truth: Trajectory, odometry: Trajectory | None) -> Accuracy:
@@ -146,17 +144,10 @@ def _accuracy(log: ReplayLog, truth: Trajectory, odometry: Trajectory | None) ->
         true, true_known = poses_at(truth, log.transform_ns)
         both = base_known & true_known
         if both.any():
-            carried = pose_error(log.map_from_odom[both] @ base[both], true[both])
-            metres = np.linalg.norm(carried[:, :3], axis=1)
-            degrees = np.rad2deg(np.linalg.norm(carried[:, 3:], axis=1))
-            transform_m, transform_deg = _median_and_95(metres), _median_and_95(degrees)
-    return Accuracy(
-        poses=found,
-        wrong=float((found.translation_m > WRONG_M).mean()),
-        mean_nees=float(nees.mean()),
-        transform_m=transform_m,
-        transform_deg=transform_deg,
-    )
+            metres, radians = _norms(pose_error(log.map_from_odom[both] @ base[both], true[both]))
+            transform_m, transform_deg = _median_and_95(metres), _median_and_95(np.rad2deg(radians))
+    wrong = float((found.translation_m > WRONG_M).mean())
+    return Accuracy(found, wrong, float(nees.mean()), transform_m, transform_deg)
 
 
 def _median_and_95(values: FloatArray) -> tuple[float, float]:

@@ -30,76 +30,50 @@ MAX_ROLL_RAD, MAX_LOG_ZOOM = np.deg2rad(25.0), 0.3
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How much a query differs from how it was seen: relative noise of descriptors, and whether it is rolled and
-    zoomed."""
+    """How much a query differs from how it was seen: relative noise of descriptors, whether it is rolled and zoomed."""
 
     noise: float = 0.35
     turns: bool = True
 
 
 class Example(NamedTuple):
-    """Q keypoints of one image, or of some images of one place, with their ``descriptors`` (Q, D), ``shape`` (Q, 3)
-    and ``rays`` (Q, 2); the views (L, V) of landmarks, in ``view_descriptors`` (L * V, D) and ``view_shape``
-    (L * V, 3), of which ``counts`` (L, V) is 1 where a view may be used; the landmarks' ``points`` (L, 3); ``right``
-    (Q, L), which answers are right.
+    """Q keypoints of one image, or of some images of one place, and V views each of L landmarks to choose from.
+
+    Of views ``counts`` (L, V) is 1 where they may be used; ``right`` (Q, L) tells which answers are right.
     """
 
-    descriptors: Tensor
-    shape: Tensor
-    rays: Tensor
-    view_descriptors: Tensor
-    view_shape: Tensor
+    descriptors: Tensor  # (Q, D)
+    shape: Tensor  # (Q, 3)
+    rays: Tensor  # (Q, 2)
+    view_descriptors: Tensor  # (L * V, D)
+    view_shape: Tensor  # (L * V, 3)
     counts: Tensor
-    points: Tensor
+    points: Tensor  # (L, 3)
     right: Tensor
 
 
-@dataclass(frozen=True)
-class _Indexed:
-    """A scene on a device, with where each image's keypoints (F + 1,) and each landmark's views (L + 1, in
-    ``by_landmark``) are, and which images ask. ``lowest`` is what no number of a descriptor is below."""
+class _SceneOnDevice:
+    """The arrays of a training scene on a device, where in them the keypoints of each image and the views of each
+    landmark (in ``by_landmark``) start, and which images ask. ``lowest`` is what no number of a descriptor is below.
+    """
 
-    descriptors: Tensor
-    coarse: Tensor
-    size: Tensor
-    angle: Tensor
-    rays: Tensor
-    image: Tensor
-    landmark: Tensor
-    points: Tensor
-    mapped: Tensor
-    by_landmark: Tensor
-    landmark_start: Tensor
-    image_start: npt.NDArray[np.int64]
-    queries: npt.NDArray[np.int64]
-    lowest: float
+    def __init__(self, scene: TrainingScene, device: torch.device) -> None:
+        def put(array: npt.NDArray[Any]) -> Tensor:
+            return torch.from_numpy(np.ascontiguousarray(array)).to(device)
 
-
-def _index(scene: TrainingScene, device: torch.device) -> _Indexed:
-    by_landmark = np.argsort(scene.landmark, kind="stable")
-    landmark_start = np.searchsorted(scene.landmark[by_landmark], np.arange(len(scene.points) + 1))
-
-    def put(array: npt.NDArray[Any]) -> Tensor:
-        return torch.from_numpy(np.ascontiguousarray(array)).to(device)
-
-    return _Indexed(
-        descriptors=put(scene.descriptors),
-        coarse=put(scene.coarse),
-        size=put(scene.size),
-        angle=put(scene.angle),
-        rays=put(scene.rays),
-        image=put(scene.image.astype(np.int64)),
-        landmark=put(scene.landmark.astype(np.int64)),
-        points=put(scene.points),
-        mapped=put(scene.mapped),
-        by_landmark=put(by_landmark),
-        landmark_start=put(landmark_start),
-        image_start=np.searchsorted(scene.image, np.arange(len(scene.mapped) + 1)),
+        self.descriptors, self.coarse, self.rays = put(scene.descriptors), put(scene.coarse), put(scene.rays)
+        self.size, self.angle = put(scene.size), put(scene.angle)
+        self.image, self.landmark = put(scene.image.astype(np.int64)), put(scene.landmark.astype(np.int64))
+        self.points, self.mapped = put(scene.points), put(scene.mapped)
+        by_landmark = np.argsort(scene.landmark, kind="stable")
+        starts = np.searchsorted(scene.landmark[by_landmark], np.arange(len(scene.points) + 1))
+        self.by_landmark, self.landmark_start = put(by_landmark), put(starts)
+        self.image_start = np.searchsorted(scene.image, np.arange(len(scene.mapped) + 1))
         # where all images were mapped, each is asked about what the others saw
-        queries=np.flatnonzero(~scene.mapped) if (~scene.mapped).any() else np.arange(len(scene.mapped)),
+        self.queries = np.flatnonzero(scene.mapped if scene.mapped.all() else ~scene.mapped)
         # histograms stay such, other descriptors have no bounds
-        lowest=0.0 if min(scene.descriptors.min(initial=0), scene.coarse.min(initial=0)) >= 0 else -torch.inf,
-    )
+        negative = min(scene.descriptors.min(initial=0), scene.coarse.min(initial=0)) < 0
+        self.lowest = -torch.inf if negative else 0.0
 
 
 class ExampleSource:
@@ -110,14 +84,12 @@ class ExampleSource:
     """
 
     def __init__(
-        self,
-        scenes: Sequence[TrainingScene],
-        seed: int,
-        augmentation: Augmentation,
-        device: torch.device | str = "cpu",
+        self, scenes: Sequence[TrainingScene], seed: int, augmentation: Augmentation, device: torch.device | str = "cpu"
     ) -> None:
         self._device = torch.device(device)
-        self._scenes = [_index(scene, self._device) for scene in scenes if len(scene.points) >= FEWEST_SCENE_LANDMARKS]
+        self._scenes = [
+            _SceneOnDevice(scene, self._device) for scene in scenes if len(scene.points) >= FEWEST_SCENE_LANDMARKS
+        ]
         if not self._scenes:
             raise ValueError(f"no training scene has {FEWEST_SCENE_LANDMARKS} landmarks")
         self._augmentation = augmentation
@@ -132,7 +104,7 @@ class ExampleSource:
     @property
     def keypoints(self) -> list[int]:
         """How many keypoints each scene has, by which to know the same scenes again."""
-        return [len(indexed.image) for indexed in self._scenes]
+        return [len(scene.image) for scene in self._scenes]
 
     def state(self) -> dict[str, Any]:
         """Tell what :meth:`restore` needs to go on from here."""
@@ -140,8 +112,7 @@ class ExampleSource:
         return {"numpy": self._rng.bit_generator.state, "torch": torch_state, "device": self._device.type}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on from a :meth:`state`. From that of another kind of device, whose numbers this one cannot draw, with
-        other draws that follow from it."""
+        """Go on from a :meth:`state`; on another kind of device than it is of, with other draws that follow from it."""
         self._rng.bit_generator.state = state["numpy"]
         if state["device"] == self._device.type:
             self.generator.set_state(state["torch"])
@@ -158,7 +129,8 @@ class ExampleSource:
         scene = self._scenes[self._rng.integers(len(self._scenes))]
         queries = self._rng.choice(scene.queries, min(images, len(scene.queries)), replace=False)
         of_queries = np.concatenate([np.arange(*scene.image_start[q : q + 2]) for q in queries])
-        asked = torch.from_numpy(of_queries).to(self._device)[self._order(len(of_queries))[:keypoints]]
+        order = torch.randperm(len(of_queries), generator=self.generator, device=self._device)
+        asked = torch.from_numpy(of_queries).to(self._device)[order[:keypoints]]
         shown = scene.landmark[asked]
         chosen = self._choose(len(scene.points), shown, landmarks)
         # of the images that were mapped, those that ask do not answer
@@ -188,20 +160,15 @@ class ExampleSource:
     def _uniform(self, *shape: int) -> Tensor:
         return torch.rand(*shape, generator=self.generator, device=self._device)
 
-    def _order(self, count: int) -> Tensor:
-        return torch.randperm(count, generator=self.generator, device=self._device)
-
     def _choose(self, count: int, shown: Tensor, wanted: int) -> Tensor:
-        """Choose ``wanted`` of ``count`` landmarks: most of those ``shown`` (-1 for none), and others, as a map would
-        hold.
-        """
+        """Choose ``wanted`` of ``count`` landmarks as a map would: most of those ``shown`` (-1: none), and others."""
         rank = self._uniform(count)
         visible = torch.zeros(count + 1, dtype=torch.bool, device=self._device)
         visible[shown] = True
         rank = rank - (visible[:count] & (self._uniform(count) < 0.7)).float()
         return rank.topk(min(wanted, count), largest=False).indices.sort().values
 
-    def _as_seen_now(self, scene: _Indexed, asked: Tensor) -> tuple[Tensor, Tensor]:
+    def _as_seen_now(self, scene: _SceneOnDevice, asked: Tensor) -> tuple[Tensor, Tensor]:
         """Return the images' keypoints as other cameras might see them: each image rolled and zoomed as a whole."""
         size, angle = scene.size[asked], scene.angle[asked]
         if self._augmentation.turns:

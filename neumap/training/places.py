@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import multiprocessing
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from pathlib import Path
 
 from neumap.errors import MappingError
@@ -27,42 +28,28 @@ def training_scenes(
     progress: Progress = lambda *_: None,
     extractor: str = DEFAULT,
 ) -> list[TrainingScene]:
-    """Return the scenes of virtual places of ``seeds`` and of posed ``recordings`` with depth, made where they are not
-    in ``folder`` yet, by so many processes. A place whose images share too little is left out. An ``extractor`` other
-    than the default has scenes of its own.
+    """Return the scenes of virtual places of ``seeds`` and of posed ``recordings`` with depth.
 
-    Raises what :func:`~neumap.io.sources.open_source` raises for a recording.
+    Those that are not in ``folder`` yet are made, by so many processes. A place whose images share too little is left
+    out. An ``extractor`` other than the default has scenes of its own. Raises what
+    :func:`~neumap.io.sources.open_source` raises for a recording.
     """
     folder = folder if extractor == DEFAULT else folder / extractor
     folder.mkdir(parents=True, exist_ok=True)
     places = {seed: folder / f"place-{seed:06d}.safetensors" for seed in seeds}
-    missing = {seed: path for seed, path in places.items() if not _is_done(path)}
-    if missing:
-        _make_places(missing, extractor, workers, progress)
-    paths = [*places.values(), *(_recording(folder, source, extractor, progress) for source in recordings)]
-    return [load_scene(path) for path in paths if path.exists()]
-
-
-def _make_places(missing: dict[int, Path], extractor: str, workers: int, progress: Progress) -> None:
+    missing = {seed: path for seed, path in places.items() if not (path.exists() or _unusable(path).exists())}
     # processes of their own, since rendering and features both hold the interpreter
     with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
-        waiting = [pool.submit(_make_place, seed, path, extractor) for seed, path in missing.items()]
-        try:
-            for done, finished in enumerate(as_completed(waiting), 1):
-                finished.result()
-                progress("places", done, len(missing))
-        finally:
-            for future in waiting:
-                future.cancel()
+        made = pool.map(partial(_make_place, extractor=extractor), missing.keys(), missing.values())
+        for done, _ in enumerate(made, 1):
+            progress("places", done, len(missing))
+    paths = [*places.values(), *(_recording(folder, source, extractor, progress) for source in recordings)]
+    return [load_scene(path) for path in paths if path.exists()]
 
 
 def _unusable(path: Path) -> Path:
     """Return the mark of a place that was tried and left out."""
     return path.with_suffix(".unusable")
-
-
-def _is_done(path: Path) -> bool:
-    return path.exists() or _unusable(path).exists()
 
 
 def _make_place(seed: int, path: Path, extractor: str) -> None:

@@ -149,10 +149,9 @@ class _Run:
             trainee.encoder.min_similarity.fill_(self._similarity_by_chance())
 
         def loss_of(step: int) -> tuple[Tensor, dict[str, Tensor]]:
-            # where an image's keypoints are tells nothing about those of another
-            return attention_loss(
-                trainee, self.source.draw(s.attention_keypoints, s.landmarks, s.views), s.latent_bytes
-            )
+            # of one image: where its keypoints are tells nothing about those of another
+            example = self.source.draw(s.attention_keypoints, s.landmarks, s.views)
+            return attention_loss(trainee, example, s.latent_bytes)
 
         groups = [{"params": trainee.attention.parameters()}]
         self._train("attention", groups, s.attention_steps, s.attention_rate, loss_of)
@@ -176,10 +175,9 @@ class _Run:
         s = self.settings
         return self.source.draw(s.keypoints, s.landmarks, s.views, s.images)
 
+    @torch.no_grad()
     def _start_words(self) -> None:
-        with torch.no_grad():
-            drawn = (self._draw_images() for _ in range(KMEANS_EXAMPLES))
-            vectors = [landmark_embeddings(self.trainee, example) for example in drawn]
+        vectors = [landmark_embeddings(self.trainee, self._draw_images()) for _ in range(KMEANS_EXAMPLES)]
         self.trainee.words.start(torch.cat(vectors), self.generator)
         if distributed.is_initialized():
             distributed.broadcast(self.trainee.words.words.data, 0)
@@ -210,24 +208,28 @@ class _Run:
             nn.utils.clip_grad_norm_(parameters, 1.0)
             optimizer.step()
             schedule.step()
-            self.done[stage] = step + 1
-            sums = {name: sums[name] + value if name in sums else value for name, value in figures.items()}
+            done = self.done[stage] = step + 1
+            sums = {name: sums.get(name, 0) + value for name, value in figures.items()}
             counted += 1
-            if self.rank == 0 and ((step + 1) % REPORT_EVERY == 0 or step + 1 == steps):
+            if self.rank == 0 and (done % REPORT_EVERY == 0 or done == steps):
                 means = {name: float(value) / counted for name, value in sums.items()}
                 seconds = time.perf_counter() - started
-                self.log({"stage": stage, "step": step + 1, "of": steps, **means, "seconds": seconds})
+                self.log({"stage": stage, "step": done, "of": steps, **means, "seconds": seconds})
                 sums, counted = {}, 0
-            if self.rank == 0 and ((step + 1) % SAVE_EVERY == 0 or step + 1 == steps):
-                self._save(optimizer, schedule)
+            if self.rank == 0 and (done % SAVE_EVERY == 0 or done == steps):
+                self._save({"optimizer": optimizer.state_dict(), "schedule": schedule.state_dict()})
 
-    def _save(self, optimizer: torch.optim.Optimizer, schedule: torch.optim.lr_scheduler.LRScheduler) -> None:
+    def _identity(self) -> dict[str, Any]:
+        """Return what a training must go on with: the settings but for where it runs, and the scenes."""
+        settings = {name: value for name, value in asdict(self.settings).items() if name not in ("device", "bf16")}
+        return {"settings": settings, "keypoints": self.source.keypoints}
+
+    def _save(self, optimizer: dict[str, Any]) -> None:
         content = {
-            "settings": _comparable(self.settings),
-            "keypoints": self.source.keypoints,
+            **self._identity(),
             "done": self.done,
             "trainee": self.trainee.state_dict(),
-            "optimizer": {"optimizer": optimizer.state_dict(), "schedule": schedule.state_dict()},
+            "optimizer": optimizer,
             "source": self.source.state(),
             "generator": self.generator.get_state(),
         }
@@ -240,15 +242,13 @@ class _Run:
             content = torch.load(self.path, map_location="cpu", weights_only=True)
         except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
             raise ConfigError(f"{self.path} is no checkpoint of a training: remove it to begin anew") from error
-        if content["settings"] != _comparable(self.settings):
-            raise ConfigError(
-                f"{self.path} is a training with other settings ({content['settings']}): "
-                "give the same options, or another folder"
-            )
-        if content.get("keypoints") != self.source.keypoints:
-            raise ConfigError(
-                f"{self.path} is a training on other scenes: give the same places and recordings, or another folder"
-            )
+        others = {
+            "settings": f"with other settings ({content['settings']}): give the same options",
+            "keypoints": "on other scenes: give the same places and recordings",
+        }
+        for name, ours in self._identity().items():
+            if content.get(name) != ours:
+                raise ConfigError(f"{self.path} is a training {others[name]}, or another folder")
         try:
             self.trainee.load_state_dict(content["trainee"])
         except RuntimeError as error:
@@ -263,11 +263,6 @@ class _Run:
         self.generator.set_state(content["generator"])
 
 
-def _comparable(settings: PretrainSettings) -> dict[str, Any]:
-    """Return the settings a training must go on with: all but where it runs."""
-    return {name: value for name, value in asdict(settings).items() if name not in ("device", "bf16")}
-
-
 def _rate(step: int, steps: int) -> float:
     warm = max(1, int(WARMUP * steps))
     if step < warm:
@@ -276,9 +271,7 @@ def _rate(step: int, steps: int) -> float:
 
 
 def _average_gradients(parameters: Sequence[nn.Parameter]) -> None:
-    if not distributed.is_initialized():
-        return
-    for parameter in parameters:
+    for parameter in parameters if distributed.is_initialized() else ():
         if parameter.grad is None:
             parameter.grad = torch.zeros_like(parameter)
         distributed.all_reduce(parameter.grad)

@@ -14,9 +14,8 @@ from scipy.spatial import cKDTree
 
 from neumap.arrays import Float32Array, FloatArray, IntArray
 from neumap.features.extractor import FeatureSettings
-from neumap.mapping.keyframes import Keyframes, extract_keyframes
+from neumap.mapping.keyframes import extract_keyframes
 from neumap.mapping.survey import find_tracks
-from neumap.mapping.tracks import Tracks
 from neumap.progress import Progress, count_up
 from neumap.records import Frame
 
@@ -60,10 +59,12 @@ def make_training_scene(
     """
     keyframes = extract_keyframes(mapping, settings, True, count_up(progress, "features", len(mapping)))
     tracks, adjusted = find_tracks(keyframes, progress, LANDMARK_VIEWS)
-    parts = [(keyframes, _label_mapping(keyframes, tracks, adjusted), 0, np.ones(len(mapping), bool))]
+    label = _label_by_point(keyframes.points(adjusted), keyframes.depth, tracks.points)
+    label[tracks.keypoint] = tracks.track
+    parts = [(keyframes, label, 0, np.ones(len(mapping), bool))]
     if query:
         others = extract_keyframes(query, settings, True, count_up(progress, "queries", len(query)))
-        label = _label_by_point(_points_by_depth(others, others.map_from_camera), tracks.points)
+        label = _label_by_point(others.points(others.map_from_camera), others.depth, tracks.points)
         parts.append((others, label, len(mapping), np.zeros(len(query), bool)))
     label = np.concatenate([label for _, label, *_ in parts])
     known = label != UNKNOWN
@@ -92,25 +93,11 @@ def load_scene(path: str | os.PathLike[str]) -> TrainingScene:
     return TrainingScene(**load_file(path))
 
 
-def _points_by_depth(keyframes: Keyframes, poses: FloatArray) -> FloatArray:
-    """Return the points (N, 3) of keypoints by their depth, from cameras at ``poses`` (F, 4, 4); NaN where it is not
-    known.
-    """
-    of_image = poses[keyframes.image]
-    points = np.einsum("nij,nj->ni", of_image[:, :3, :3], keyframes.rays3() * keyframes.depth[:, None])
-    return np.asarray(np.where(keyframes.depth[:, None] > 0, points + of_image[:, :3, 3], np.nan))
-
-
-def _label_by_point(points: FloatArray, landmarks: FloatArray) -> IntArray:
+def _label_by_point(points: FloatArray, depth: FloatArray, landmarks: FloatArray) -> IntArray:
+    """Tell which of ``landmarks`` (L, 3) keypoints at ``points`` (N, 3), of some ``depth`` (N,), 0 unknown, show."""
     label = np.full(len(points), UNKNOWN)
-    known = np.flatnonzero(np.isfinite(points).all(axis=1))
+    known = np.flatnonzero(depth > 0)
     distance, nearest = cKDTree(landmarks).query(points[known])
     label[known[distance > REACH_M]] = NOTHING
     label[known[distance < SAME_M]] = nearest[distance < SAME_M]
-    return label
-
-
-def _label_mapping(keyframes: Keyframes, tracks: Tracks, adjusted: FloatArray) -> IntArray:
-    label = _label_by_point(_points_by_depth(keyframes, adjusted), tracks.points)
-    label[tracks.keypoint] = tracks.track
     return label

@@ -21,9 +21,8 @@ from neumap.geometry.se3 import make_pose
 from neumap.records import Camera, Frame
 from neumap.virtual.drive import Kind, drive
 from neumap.virtual.layout import make_room
-from neumap.virtual.render import render
+from neumap.virtual.render import Light, render
 from neumap.virtual.scene import Room
-from neumap.virtual.sensor import Light
 
 # WALLS_M: rooms of a building stand this far apart, in metres.
 WALLS_M = 0.3

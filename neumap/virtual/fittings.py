@@ -6,9 +6,8 @@ import cv2
 import numpy as np
 
 from neumap.arrays import Float32Array, ImageArray
-from neumap.virtual.paint import INK, Canvas, Colour, random_colour, ruled, shaded, timber_colour, tinted
 from neumap.virtual.pictures import abstract, city, landscape, poster, shapes
-from neumap.virtual.textures import wood
+from neumap.virtual.textures import INK, Canvas, Colour, random_colour, ruled, shaded, timber_colour, tinted, wood
 
 
 def bookshelf(c: Canvas) -> ImageArray:

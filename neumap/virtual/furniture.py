@@ -10,8 +10,8 @@ import numpy as np
 
 from neumap.arrays import FloatArray, ImageArray
 from neumap.virtual import fittings, pictures, textures
-from neumap.virtual.paint import Canvas, Colour, Painter, random_colour, shaded, timber_colour
 from neumap.virtual.scene import Rectangle, Size, Solid
+from neumap.virtual.textures import Canvas, Colour, Painter, random_colour, shaded, timber_colour
 
 
 @dataclass(frozen=True)
@@ -51,11 +51,10 @@ class Furnisher:
         self.solids: list[Solid] = []
 
     def rectangle(self, name: str, edges: FloatArray, painter: Painter, luminous: bool = False) -> None:
-        """Add a rectangle of origin, right and down (3, 3), see :class:`Rectangle`, and have it painted."""
-        origin, right, down = edges
-        height, width = (max(4, round(float(np.linalg.norm(edge)) * self.detail)) for edge in (down, right))
+        """Add a rectangle (see :class:`~neumap.virtual.scene.Rectangle`) and have it painted."""
+        width, height = (max(4, round(float(np.linalg.norm(edge)) * self.detail)) for edge in edges[1:])
         texture = painter(Canvas(self.rng, height, width, self.detail))
-        self.rectangles.append(Rectangle(name, origin, right, down, texture, luminous))
+        self.rectangles.append(Rectangle(name, edges, texture, luminous))
 
     def box(
         self, name: str, place: Place, size: Size, sides: Painter, front: Painter | None = None, floating: bool = False

@@ -14,8 +14,8 @@ from neumap.arrays import FloatArray, ImageArray
 from neumap.errors import ConfigError
 from neumap.virtual import fittings, furniture, pictures, textures
 from neumap.virtual.furniture import Furnisher, Place
-from neumap.virtual.paint import Canvas, Colour, Painter, random_colour, timber_colour
 from neumap.virtual.scene import Room, Size, Solid, assemble
+from neumap.virtual.textures import Canvas, Colour, Painter, random_colour, timber_colour
 
 # _Piece: what stands somewhere; and its width, depth and height in metres, each from a range.
 _Piece: TypeAlias = tuple[Callable[[Furnisher, Place, float, float, float], None], tuple[tuple[float, float], ...]]

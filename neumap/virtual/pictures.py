@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 
 from neumap.arrays import Float32Array, ImageArray
-from neumap.virtual.paint import INK, Canvas, Colour, edged, random_colour, rounded, shaded, timber_colour, tinted
-from neumap.virtual.textures import plain, wood
+from neumap.virtual import textures
+from neumap.virtual.textures import INK, Canvas, Colour, edged, random_colour, rounded, shaded, timber_colour, tinted
 
 _MARKERS: tuple[Colour, ...] = ((150, 60, 30), (40, 40, 170), (60, 110, 40), (50, 45, 45))
 
@@ -43,7 +43,7 @@ def notice_board(c: Canvas) -> ImageArray:
     for _ in c.many(14, 4):
         width, height = int(c.px(0.08, 0.24)), int(c.px(0.08, 0.28))
         paper = c.part(min(height, c.height // 2), min(width, c.width // 2))
-        sheet = plain(paper, random_colour(c.rng, (0.0, 0.45), (0.8, 0.98)))
+        sheet = textures.plain(paper, random_colour(c.rng, (0.0, 0.45), (0.8, 0.98)))
         letter = max(3.5, c.px(0.008, 0.02))
         ink = shaded(random_colour(c.rng), 0.35)
         c.paragraph(sheet, (3, 2, paper.width - 6, paper.height - 6), letter, ink)
@@ -193,7 +193,7 @@ def shapes(c: Canvas) -> ImageArray:
     """Paint circles, triangles and squares on paper."""
     rng = c.rng
     # the paper is as even as one a metre wide
-    image = plain(c.part(c.height, c.width, c.width), random_colour(rng, (0.05, 0.6), (0.5, 0.95)), 0.03)
+    image = textures.plain(c.part(c.height, c.width, c.width), random_colour(rng, (0.05, 0.6), (0.5, 0.95)), 0.03)
     size = min(c.height, c.width)
     for _ in range(int(rng.integers(12, 30))):
         x, y, r = rng.uniform(0, c.width), rng.uniform(0, c.height), rng.uniform(0.03, 0.22) * size
@@ -213,7 +213,7 @@ def shapes(c: Canvas) -> ImageArray:
 
 def _still_life(c: Canvas) -> ImageArray:
     rng, image, edge = c.rng, abstract(c), int(0.65 * c.height)
-    image[edge:] = wood(c.part(c.height - edge, c.width, c.width), timber_colour(rng))
+    image[edge:] = textures.wood(c.part(c.height - edge, c.width, c.width), timber_colour(rng))
     rows, columns = np.mgrid[0 : c.height, 0 : c.width].astype(np.float32)
     for _ in range(int(rng.integers(4, 9))):
         r = rng.uniform(0.08, 0.2) * min(c.height, c.width)

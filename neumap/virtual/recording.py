@@ -8,7 +8,6 @@ SLAM system leaves it. The query bag has no map in /tf; the true pose of base_li
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,23 +15,20 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 
-from neumap.arrays import Float32Array, FloatArray, IntArray
+from neumap.arrays import Float32Array, FloatArray
 from neumap.errors import DataError
 from neumap.geometry.se3 import invert_pose, make_pose, rotation_exp
 from neumap.io.bags.messages import header, message, pose, transform
 from neumap.io.bags.topics import CAMERA_INFO, COMPRESSED_IMAGE, IMAGE, ODOMETRY, POSE, TF
 from neumap.io.bags.writer import BagWriter
-from neumap.io.camera_info import find_camera_info, read_camera_info
 from neumap.io.files import PathLike
-from neumap.io.images import read_depth
 from neumap.io.stamps import NS_PER_SECOND
-from neumap.io.trajectories import poses_at, read_trajectory
-from neumap.io.tum import read_image_list
+from neumap.io.trajectories import poses_at
+from neumap.io.tum import read_tum
 from neumap.records import Camera, Trajectory
 from neumap.virtual.drive import lengths_along
-from neumap.virtual.render import render
+from neumap.virtual.render import JPEG, covered_lens, photograph
 from neumap.virtual.scene import Room
-from neumap.virtual.sensor import JPEG, covered_lens, sensor_image
 from neumap.virtual.world import EPOCH_NS
 
 IMAGE_TOPIC = "/camera/color/image_raw/compressed"
@@ -65,29 +61,6 @@ class Covered(NamedTuple):
     end_ns: int
 
 
-@dataclass(frozen=True)
-class RobotDrive:
-    """A drive as the robot knows it: ``stamps_ns`` (N,) and poses (N, 4, 4), and where its camera sits (4, 4)."""
-
-    stamps_ns: IntArray
-    map_from_base: FloatArray
-    odom_from_base: FloatArray
-    base_from_camera: FloatArray
-
-
-def robot_drive(camera_path: Trajectory, seed: int) -> RobotDrive:
-    """Return the drive of a robot that carries its camera along ``camera_path``, 0.2 m ahead of base_link, tilted down.
-
-    The camera is mounted at the height that keeps base_link on the floor on average.
-    """
-    tilt = rotation_exp(np.array([0.0, np.deg2rad(_DOWN_DEG), 0.0]))
-    optical = np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])
-    height = float(camera_path.map_from_camera[:, 2, 3].mean())
-    base_from_camera = make_pose(tilt @ optical, np.array([_AHEAD_M, 0.0, height]))
-    map_from_base = np.asarray(camera_path.map_from_camera @ invert_pose(base_from_camera))
-    return RobotDrive(camera_path.stamps_ns, map_from_base, drifting_odometry(map_from_base, seed), base_from_camera)
-
-
 def drifting_odometry(map_from_base: FloatArray, seed: int) -> FloatArray:
     """Return poses odom_from_base (N, 4, 4) that wheels would tell of a drive (N, 4, 4), from the identity on.
 
@@ -108,18 +81,17 @@ def record_mapping(path: PathLike, folder: PathLike, *, seed: int = 0, progress:
     An older bag of that name is replaced. Raises :class:`~neumap.errors.DataError` where the folder cannot be read
     or the bag not written, :class:`~neumap.errors.MissingDependencyError` without rosbags.
     """
-    folder = Path(folder)
-    images, depths = (read_image_list(folder / name) for name in ("rgb.txt", "depth.txt"))
-    drive = robot_drive(read_trajectory(folder / "groundtruth.txt"), seed)
-    if [stamp for stamp, _ in images] != drive.stamps_ns.tolist() or len(depths) != len(images):
+    source = read_tum(folder)
+    depths = [frame.read_depth for frame in source.frames if frame.read_depth is not None]
+    if source.notes or len(depths) < len(source.frames):
         raise DataError(f"{folder} does not hold a depth image and a pose for every image: write it anew")
-    with _Recorder(path, read_camera_info(find_camera_info(folder)), drive) as recorder:
-        map_from_odom = drive.map_from_base @ invert_pose(drive.odom_from_base)
-        for index, ((_, name), (_, depth_name)) in enumerate(zip(images, depths, strict=True)):
-            recorder.transforms(index, map_from_odom[index])
-            recorder.image(index, (folder / name).read_bytes())
-            recorder.depth(index, read_depth(folder / depth_name))
-            progress(index + 1, len(images))
+    stamps, poses = zip(*((frame.stamp_ns, frame.map_from_camera) for frame in source.frames), strict=True)
+    with _Recorder(path, source.frames[0].camera, Trajectory(np.array(stamps), np.array(poses)), seed) as recorder:
+        for index, (frame, read_depth) in enumerate(zip(source.frames, depths, strict=True)):
+            recorder.transforms(index, with_map=True)
+            recorder.image(index, (Path(folder) / frame.name).read_bytes())
+            recorder.depth(index, read_depth())
+            progress(index + 1, len(depths))
 
 
 def record_query(
@@ -141,12 +113,12 @@ def record_query(
     poses = drive_again(mapped, count, seed)
     stamps = _QUERY_START_NS + NS_PER_SECOND // QUERY_HZ * np.arange(count, dtype=np.int64)
     first = (count - covered_count) // 2
-    with _Recorder(path, camera, robot_drive(Trajectory(stamps, poses), seed)) as recorder:
+    with _Recorder(path, camera, Trajectory(stamps, poses), seed) as recorder:
         for index in range(count):
             if first <= index < first + covered_count:
                 image = covered_lens(np.random.default_rng([seed, 5, index]), (camera.height, camera.width, 3))
             else:
-                image = sensor_image(render(room, camera, poses[index])[0], camera, poses, index, seed + 2)
+                image, _ = photograph(room, camera, poses, index, seed + 2)
             recorder.transforms(index)
             recorder.image(index, cv2.imencode(".jpg", image, JPEG)[1].tobytes())
             recorder.truth(index)
@@ -173,14 +145,21 @@ def drive_again(poses: FloatArray, count: int, seed: int) -> FloatArray:
 
 
 class _Recorder:
-    """Writes the messages of a drive by the index of their stamps; a context manager.
+    """Writes what a robot says that carries its camera along a path, by the index of its poses; a context manager.
 
-    Entering writes where the camera sits; leaving makes the bag appear.
+    The camera is 0.2 m ahead of base_link, tilted down, and at the height that keeps base_link on the floor on average.
+    Entering writes where it sits; leaving makes the bag appear.
     """
 
-    def __init__(self, path: PathLike, camera: Camera, drive: RobotDrive) -> None:
-        self._drive = drive
-        self._bag = BagWriter(path, overwrite=True)
+    def __init__(self, path: PathLike, camera: Camera, camera_path: Trajectory, seed: int) -> None:
+        tilt = rotation_exp(np.array([0.0, np.deg2rad(_DOWN_DEG), 0.0]))
+        optical = np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])
+        height = float(camera_path.map_from_camera[:, 2, 3].mean())
+        self._base_from_camera = make_pose(tilt @ optical, np.array([_AHEAD_M, 0.0, height]))
+        self._stamps_ns = camera_path.stamps_ns
+        self._map_from_base = camera_path.map_from_camera @ invert_pose(self._base_from_camera)
+        self._odom_from_base = drifting_odometry(self._map_from_base, seed)
+        self._map_from_odom = self._map_from_base @ invert_pose(self._odom_from_base)
         k = camera.matrix
         arrays = {"d": camera.distortion, "k": k, "r": np.eye(3), "p": np.column_stack([k, np.zeros(3)])}
         self._calibration: dict[str, Any] = {
@@ -189,10 +168,11 @@ class _Recorder:
             "distortion_model": camera.distortion_model,
             **{name: np.ravel(values) for name, values in arrays.items()},
         }
+        self._bag = BagWriter(path, overwrite=True)
 
     def __enter__(self) -> _Recorder:
         self._bag.__enter__()
-        mount = transform(self._stamp(0), BASE, OPTICAL, self._drive.base_from_camera)
+        mount = transform(int(self._stamps_ns[0]), BASE, OPTICAL, self._base_from_camera)
         self._write(0, "/tf_static", TF, latched=True, transforms=[mount])
         return self
 
@@ -202,10 +182,10 @@ class _Recorder:
         except OSError as failure:
             raise DataError(f"cannot write the bag {self._bag.path}: {failure.strerror or failure}") from failure
 
-    def transforms(self, index: int, map_from_odom: FloatArray | None = None) -> None:
-        """Write odom -> base_link on /tf, after map -> odom where that is given, and odometry."""
-        stamp_ns, odom_from_base = self._stamp(index), self._drive.odom_from_base[index]
-        links = [] if map_from_odom is None else [transform(stamp_ns, MAP, ODOM, map_from_odom)]
+    def transforms(self, index: int, with_map: bool = False) -> None:
+        """Write odom -> base_link on /tf, ``with_map`` after map -> odom, and odometry."""
+        stamp_ns, odom_from_base = int(self._stamps_ns[index]), self._odom_from_base[index]
+        links = [transform(stamp_ns, MAP, ODOM, self._map_from_odom[index])] if with_map else []
         self._write(index, "/tf", TF, transforms=[*links, transform(stamp_ns, ODOM, BASE, odom_from_base)])
         where = {"pose": pose(odom_from_base)}
         self._write(index, ODOMETRY_TOPIC, ODOMETRY, ODOM, child_frame_id=BASE, pose=where)
@@ -226,14 +206,11 @@ class _Recorder:
 
     def truth(self, index: int) -> None:
         """Write where base_link really is."""
-        self._write(index, TRUTH_TOPIC, POSE, MAP, pose=pose(self._drive.map_from_base[index]))
-
-    def _stamp(self, index: int) -> int:
-        return int(self._drive.stamps_ns[index])
+        self._write(index, TRUTH_TOPIC, POSE, MAP, pose=pose(self._map_from_base[index]))
 
     def _write(self, index: int, topic: str, type_: str, frame: str = "", latched: bool = False, **fields: Any) -> None:
         """Write a message, with a header where it is of a frame."""
-        stamp_ns = self._stamp(index)
+        stamp_ns = int(self._stamps_ns[index])
         if frame:
             fields["header"] = header(stamp_ns, frame)
         self._bag.write(topic, type_, stamp_ns, message(type_, **fields), latched)

@@ -1,27 +1,33 @@
-"""Pictures of a virtual room: exact planes in a depth buffer, antialiased textures, and a camera sensor's faults."""
+"""Views of a virtual room: exact planes in a depth buffer, antialiased textures, and what a sensor makes of them."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
 from neumap.arrays import Float32Array, FloatArray, ImageArray
 from neumap.geometry.cameras import normalize
-from neumap.geometry.se3 import invert_pose
+from neumap.geometry.se3 import invert_pose, rotation_log
 from neumap.records import Camera
-from neumap.virtual.scene import Atlas, Room
+from neumap.virtual.scene import Room
 
 # _NEAR: nothing nearer than this is seen, in metres: what z is divided by stays away from 0.
 _NEAR = 0.05
 # _STRIP: rows worked on at a time: the scratch arrays of one strip stay in the processor's cache.
 _STRIP = 48
+# _SHUTTER: share of the time between two frames for which the shutter is open: a few ms, as indoors on a robot.
+_SHUTTER = 0.03
+# JPEG: how images are compressed, as cameras do by default.
+JPEG = [cv2.IMWRITE_JPEG_QUALITY, 92]
 
 
-@dataclass(frozen=True)
-class _Rays:
+class _Rays(NamedTuple):
     """Normalized image coordinates of a grid of samples.
 
     ``x`` and ``y`` broadcast to (H, W): a lens without distortion needs only (1, W) and (H, 1). The bounds give the
@@ -34,45 +40,37 @@ class _Rays:
     y_bounds: Float32Array
     sample_area: float
 
-    @property
-    def shape(self) -> tuple[int, int]:
-        return self.y.shape[0], self.x.shape[1]
 
+class _Plane(NamedTuple):
+    """A rectangle in view: its number, its linear ``forms`` (3, 3), and where in the image it may be.
 
-@dataclass(frozen=True)
-class _Planes:
-    """The rectangles in view: which, their linear forms and where in the image they may be.
-
-    For a ray r = (x, y, 1), ``forms`` (R, 3, 3) @ r is (1/z, u/z, v/z): the inverse depth, and the texture
-    coordinates (0 to 1 inside the rectangle) times it. ``bounds`` (R, 4): least and greatest x, then y.
+    For a ray r = (x, y, 1), forms @ r is (1/z, u/z, v/z): the inverse depth, and the texture coordinates (0 to 1 inside
+    the rectangle) times it. ``bounds`` (4,): least and greatest x, then y.
     """
 
-    index: np.ndarray[tuple[int], np.dtype[np.intp]]
-    forms: FloatArray
+    number: int
+    forms: Float32Array
     bounds: FloatArray
 
 
 def render(
     room: Room, camera: Camera, map_from_camera: FloatArray, *, supersample: int = 2
 ) -> tuple[ImageArray, Float32Array]:
-    """The (H, W, 3) uint8 BGR image and the (H, W) float32 depth that a camera at ``map_from_camera`` sees.
+    """Return the (H, W, 3) uint8 BGR image and the (H, W) float32 depth that a camera at ``map_from_camera`` sees.
 
     The depth is in metres along the optical axis, exact at the pixel centres, 0 where the lens model has no ray.
     The image is averaged from ``supersample`` x ``supersample`` samples a pixel of textures at a fitting resolution.
     """
     planes = _planes_in_view(room.geometry, map_from_camera)
-    inverse, _ = _trace(planes, _rays(*_key(camera), 1), None)
+    matrix, distortion = (np.asarray(a, np.float64).tobytes() for a in (camera.matrix, camera.distortion))
+    lens = camera.width, camera.height, matrix, camera.distortion_model, distortion
+    inverse, _ = _trace(planes, _rays(*lens, 1), None)
     depth = np.divide(1, inverse, out=np.zeros_like(inverse), where=inverse > 0)
-    _, place = _trace(planes, _rays(*_key(camera), supersample), room.atlas)
-    image = cv2.remap(room.atlas.image, place[0], place[1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
+    _, place = _trace(planes, _rays(*lens, supersample), room.levels)
+    image = cv2.remap(room.atlas, place[0], place[1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
     if supersample > 1:
         image = cv2.resize(image, (camera.width, camera.height), interpolation=cv2.INTER_AREA)
     return np.asarray(image, dtype=np.uint8), depth
-
-
-def _key(camera: Camera) -> tuple[int, int, bytes, str, bytes]:
-    matrix, distortion = np.asarray(camera.matrix, np.float64), np.asarray(camera.distortion, np.float64)
-    return camera.width, camera.height, matrix.tobytes(), camera.distortion_model, distortion.tobytes()
 
 
 @lru_cache(maxsize=8)
@@ -98,7 +96,8 @@ def _rays(width: int, height: int, matrix: bytes, model: str, distortion: bytes,
     return _Rays(x.astype(np.float32), y.astype(np.float32), x_bounds, y_bounds, area)
 
 
-def _planes_in_view(geometry: FloatArray, map_from_camera: FloatArray) -> _Planes:
+def _planes_in_view(geometry: FloatArray, map_from_camera: FloatArray) -> list[_Plane]:
+    """The rectangles in view, nearest first, since what they hide needs less work."""
     camera_from_map = invert_pose(map_from_camera)
     origin = geometry[:, 0] @ camera_from_map[:3, :3].T + camera_from_map[:3, 3]
     right, down = (geometry[:, k] @ camera_from_map[:3, :3].T for k in (1, 2))
@@ -107,7 +106,6 @@ def _planes_in_view(geometry: FloatArray, map_from_camera: FloatArray) -> _Plane
     corners = origin[:, None] + np.stack([0 * right, right, right + down, down], axis=1)
     facing = side > 1e-6 * np.linalg.norm(away, axis=1)
     index = np.flatnonzero(facing & (corners[..., 2].max(axis=1) > _NEAR))
-    # nearest first: what they hide needs less work
     index = index[np.argsort(corners[index, :, 2].mean(axis=1), kind="stable")]
     origin, right, down, away, side = (a[index] for a in (origin, right, down, away, side))
     inverse = away / side[:, None]
@@ -115,7 +113,8 @@ def _planes_in_view(geometry: FloatArray, map_from_camera: FloatArray) -> _Plane
     for edge in (right, down):
         unit = edge / np.einsum("ij,ij->i", edge, edge)[:, None]
         forms.append(unit - np.einsum("ij,ij->i", origin, unit)[:, None] * inverse)
-    return _Planes(index, np.stack(forms, axis=1), _bounds(corners[index]))
+    of_all = index, np.stack(forms, axis=1).astype(np.float32), _bounds(corners[index])
+    return [_Plane(int(number), *of_one) for number, *of_one in zip(*of_all, strict=True)]
 
 
 def _bounds(corners: FloatArray) -> FloatArray:
@@ -130,22 +129,17 @@ def _bounds(corners: FloatArray) -> FloatArray:
     return np.stack([np.nanmin(image, axis=1), np.nanmax(image, axis=1)], axis=-1).reshape(-1, 4)
 
 
-def _trace(planes: _Planes, rays: _Rays, atlas: Atlas | None) -> tuple[Float32Array, Float32Array]:
+def _trace(planes: Sequence[_Plane], rays: _Rays, levels: Float32Array | None) -> tuple[Float32Array, Float32Array]:
     """What each ray meets first: its inverse depth (H, W), 0 for nothing, and where in the atlas its colour is.
 
-    The second is (2, H, W), columns and rows in pixels, far outside for nothing; it stays empty without an atlas.
+    The second is (2, H, W), columns and rows in pixels, far outside for nothing; it stays empty without ``levels``.
     """
-    nearest = np.zeros(rays.shape, dtype=np.float32)
-    place = np.full((2, *rays.shape) if atlas is not None else (2, 0, 0), -9, dtype=np.float32)
-    least_x, greatest_x = np.nanmin(rays.x_bounds[0]), np.nanmax(rays.x_bounds[1])
-    least_y, greatest_y = np.nanmin(rays.y_bounds[0]), np.nanmax(rays.y_bounds[1])
-    x_low, x_high, y_low, y_high = planes.bounds.T
-    visible = (x_high >= least_x) & (x_low <= greatest_x) & (y_high >= least_y) & (y_low <= greatest_y)
-    all_forms = planes.forms.astype(np.float32)
-    for k in np.flatnonzero(visible):
-        index, forms, bounds = planes.index[k], all_forms[k], planes.bounds[k]
-        columns = np.flatnonzero((rays.x_bounds[1] >= bounds[0]) & (rays.x_bounds[0] <= bounds[1]))
-        rows = np.flatnonzero((rays.y_bounds[1] >= bounds[2]) & (rays.y_bounds[0] <= bounds[3]))
+    shape = len(rays.y), rays.x.shape[1]
+    nearest = np.zeros(shape, dtype=np.float32)
+    place = np.full((2, *shape) if levels is not None else (2, 0, 0), -9, dtype=np.float32)
+    for number, forms, (x_low, x_high, y_low, y_high) in planes:
+        columns = np.flatnonzero((rays.x_bounds[1] >= x_low) & (rays.x_bounds[0] <= x_high))
+        rows = np.flatnonzero((rays.y_bounds[1] >= y_low) & (rays.y_bounds[0] <= y_high))
         if not len(columns) or not len(rows):
             continue
         across = slice(columns[0], columns[-1] + 1)
@@ -165,8 +159,8 @@ def _trace(planes: _Planes, rays: _Rays, atlas: Atlas | None) -> tuple[Float32Ar
             if not seen.any():
                 continue
             np.copyto(here, w, where=seen)
-            if atlas is not None:
-                corner, size = _choose_levels(atlas.levels[index], forms, w, rays.sample_area)
+            if levels is not None:
+                corner, size = _choose_levels(levels[number], forms, w, rays.sample_area)
                 with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
                     np.reciprocal(w, out=w)
                     for axis, coordinate in enumerate((u, v)):
@@ -179,8 +173,8 @@ def _trace(planes: _Planes, rays: _Rays, atlas: Atlas | None) -> tuple[Float32Ar
 
 def _choose_levels(
     levels: Float32Array, forms: Float32Array, inverse_depth: Float32Array, sample_area: float
-) -> tuple[list[Float32Array], list[Float32Array]]:
-    """Corner and size (x, y) in the atlas of the mip level for each sample, or one for all where one level does.
+) -> tuple[Float32Array, Float32Array]:
+    """Corner and size (2, ...) in the atlas of the mip level for each sample, or one for all where one level does.
 
     A sample covers an area of the texture that goes with z cubed, and is stretched by 1/cos of the angle to the
     normal, which goes with z too. The level is taken for a width between the geometric mean of the area's two sides
@@ -190,15 +184,95 @@ def _choose_levels(
     at_unit_depth = 0.5 * np.log2(area + 1e-30) + 0.25 * np.log2(float(np.linalg.norm(forms[0])))
     switches = np.exp2((at_unit_depth - (np.arange(1, len(levels)) - 0.5)) / 1.75).astype(np.float32)
     ends = inverse_depth[:: max(1, len(inverse_depth) - 1), :: max(1, inverse_depth.shape[1] - 1)]
-    if np.isnan(ends).any():
-        first, last = 0, len(switches)
-    else:
-        first, last = int((switches > ends.max()).sum()), int((switches > ends.min()).sum())
-    if first == last:
-        corner, size = levels[first, :2] - np.float32(0.5), levels[first, 2:]
-        return list(corner), list(size)
-    level = np.full(inverse_depth.shape, first, dtype=np.intp)
+    # all levels where one of the ends has no ray, and so is NaN
+    first, last = int((switches > ends.max()).sum()), len(switches) - int((switches <= ends.min()).sum())
+    level = np.full(inverse_depth.shape if first < last else (), first, dtype=np.intp)
     for switch in switches[first:last]:
         level += inverse_depth < switch
-    corner, size = levels[:, :2] - np.float32(0.5), levels[:, 2:]
-    return [corner[:, axis][level] for axis in (0, 1)], [size[:, axis][level] for axis in (0, 1)]
+    chosen = np.moveaxis(levels[level], -1, 0)
+    return chosen[:2] - np.float32(0.5), chosen[2:]
+
+
+@dataclass(frozen=True)
+class Light:
+    """How far the images of a drive may be from the usual.
+
+    ``gain`` and ``gamma`` are about 1: by what standard deviation, and their least and greatest value. ``noise`` is the
+    least and greatest standard deviation in grey levels, ``shake_px`` how far the image moves during the exposure along
+    each axis (standard deviation).
+    """
+
+    gain: tuple[float, float, float]
+    gamma: tuple[float, float, float]
+    noise: tuple[float, float]
+    shake_px: float
+
+    def expose(self, image: ImageArray, rng: np.random.Generator, motion_px: npt.ArrayLike = (0.0, 0.0)) -> ImageArray:
+        """Expose an image at random; ``motion_px`` (x, y) comes to the shaking."""
+        moved = np.asarray(motion_px) + rng.normal(0, self.shake_px, 2)
+        gain, gamma = _about_one(rng, *self.gain), _about_one(rng, *self.gamma)
+        return expose(image, rng, gain=gain, gamma=gamma, noise_sigma=rng.uniform(*self.noise), motion_px=moved)
+
+
+def _about_one(rng: np.random.Generator, sigma: float, least: float, greatest: float) -> float:
+    return float(np.clip(rng.normal(1.0, sigma), least, greatest))
+
+
+# _STEADY: of a camera with automatic exposure under lamps.
+_STEADY = Light(gain=(0.07, 0.8, 1.15), gamma=(0.05, 0.88, 1.12), noise=(1.2, 2.4), shake_px=0.3)
+
+
+def photograph(room: Room, camera: Camera, poses: FloatArray, index: int, seed: int) -> tuple[ImageArray, Float32Array]:
+    """Render what a camera on the way along ``poses`` (N, 4, 4) takes at ``index``, and its exact depth.
+
+    Mild changes of exposure, noise, and the blur of the camera's own turning; the same for the same seed and index.
+    """
+    image, depth = render(room, camera, poses[index])
+    first, last = max(0, index - 1), min(len(poses) - 1, index + 1)
+    turn = rotation_log(poses[first, :3, :3].T @ poses[last, :3, :3]) / max(1, last - first)
+    motion = _SHUTTER * camera.matrix[0, 0] * np.array([-turn[1], turn[0]])
+    return _STEADY.expose(image, np.random.default_rng([seed, index]), motion), depth
+
+
+def covered_lens(rng: np.random.Generator, shape: tuple[int, ...]) -> ImageArray:
+    """Return an image of ``shape`` that a camera takes in the dark."""
+    return np.clip(rng.normal(3, 1.5, shape), 0, 255).astype(np.uint8)
+
+
+def expose(
+    image: ImageArray,
+    rng: np.random.Generator,
+    *,
+    gain: float = 1.0,
+    gamma: float = 1.0,
+    noise_sigma: float = 2.0,
+    motion_px: npt.ArrayLike = (0.0, 0.0),
+) -> ImageArray:
+    """Apply motion blur, exposure, tone curve and noise, in this order.
+
+    ``image`` is (H, W) or (H, W, 3) uint8; ``motion_px`` is how far (x, y) the scene moves during the exposure;
+    ``noise_sigma`` is the noise's standard deviation in grey levels at middle grey, less in the dark.
+    """
+    moved, (x, y) = image, np.asarray(motion_px)
+    if np.hypot(x, y) > 0.3:
+        blurred = cv2.filter2D(image, -1, _motion_kernel(x, y), borderType=cv2.BORDER_REPLICATE)
+        moved = np.asarray(blurred, dtype=np.uint8)
+    curve = np.clip(gain * (np.arange(256) / 255), 0, 1) ** gamma * 255
+    toned = np.asarray(cv2.LUT(moved, curve.astype(np.float32)), dtype=np.float32)
+    if noise_sigma > 0:
+        spread = noise_sigma * np.sqrt(0.25 + 1.5 * curve / 255)
+        sigma = np.asarray(cv2.LUT(moved, spread.astype(np.float32)), dtype=np.float32)
+        toned += sigma * rng.standard_normal(toned.shape, dtype=np.float32)
+    return np.asarray(np.clip(np.rint(toned), 0, 255), dtype=np.uint8)
+
+
+def _motion_kernel(across: float, along: float) -> Float32Array:
+    """A line of weight 1 through the middle of an odd-sized kernel, drawn with linear interpolation."""
+    half = int(np.ceil(max(abs(across), abs(along)) / 2)) + 1
+    kernel = np.zeros((2 * half + 1, 2 * half + 1), dtype=np.float32)
+    for t in np.linspace(-0.5, 0.5, 8 * half + 1):
+        x, y = half + t * across, half + t * along
+        column, row = int(x), int(y)
+        right, low = x - column, y - row
+        kernel[row : row + 2, column : column + 2] += np.outer([1 - low, low], [1 - right, right]).astype(np.float32)
+    return np.asarray(kernel / kernel.sum(), dtype=np.float32)

@@ -28,22 +28,20 @@ _LIGHT_CELL = 0.1
 class Rectangle:
     """A textured rectangle in the map frame, in metres, seen from one side only.
 
-    ``origin`` is the corner at the texture's top left; ``right`` and ``down`` are the edges along its columns and
-    rows, at right angles to each other. ``right`` x ``down`` points away from whoever sees it. A ``luminous`` one
-    (lamp, window, screen) is not shaded.
+    ``edges`` (3, 3): the corner at the texture's top left, and the edges right and down along its columns and rows, at
+    right angles to each other; right x down points away from whoever sees it. A ``luminous`` one (lamp, screen) is not
+    shaded.
     """
 
     name: str
-    origin: FloatArray
-    right: FloatArray
-    down: FloatArray
+    edges: FloatArray
     texture: ImageArray
     luminous: bool = False
 
     @property
     def normal(self) -> FloatArray:
         """The unit vector towards the side it is seen from."""
-        away = np.cross(self.right, self.down)
+        away = np.cross(self.edges[1], self.edges[2])
         return np.asarray(-away / np.linalg.norm(away))
 
 
@@ -57,13 +55,13 @@ class Solid:
     yaw: float
 
     def to_local(self, vectors: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
-        """Map frame vectors (..., 3) in the box's own axes."""
+        """Return map frame vectors (..., 3) in the box's own axes."""
         c, s = np.cos(self.yaw), np.sin(self.yaw)
         turn = np.array([[c, -s, 0.0], [s, c, 0.0], [0.0, 0.0, 1.0]], dtype=vectors.dtype)
         return np.asarray(vectors @ turn)
 
     def distance(self, points: FloatArray) -> FloatArray:
-        """The horizontal distance in metres of points (..., 2) to the box's footprint, negative inside it."""
+        """Return the horizontal distance in metres of points (..., 2) to the box's footprint, negative inside it."""
         offset = np.concatenate([points - self.centre[:2], np.zeros((*points.shape[:-1], 1))], axis=-1)
         beyond = np.abs(self.to_local(offset))[..., :2] - self.size[:2] / 2
         # two columns by hand: a reduction over so short an axis takes five times as long
@@ -73,23 +71,13 @@ class Solid:
 
 
 @dataclass(frozen=True)
-class Atlas:
-    """All textures and their mip levels in one image, so that a view is sampled by one call.
-
-    ``levels`` (R, L, 4) float32: x, y, width, height in pixels of each rectangle's texture at half the resolution of
-    the level before; a texture with fewer levels repeats its last.
-    """
-
-    image: ImageArray
-    levels: Float32Array
-
-
-@dataclass(frozen=True)
 class Room:
     """A furnished room: x and y along the walls from one corner, z up from the floor, metres.
 
-    ``geometry`` (R, 3, 3) stacks origin, right and down of the ``rectangles``. ``blank_wall`` (3, 3) holds the same
-    of a stretch of one wall that has nothing on it nor before it.
+    ``geometry`` (R, 3, 3) stacks the edges of the ``rectangles``; ``blank_wall`` (3, 3) are those of a stretch of one
+    wall that has nothing on it nor before it. All textures and their mip levels are in the one image ``atlas``, so that
+    a view is sampled by one call: ``levels`` (R, L, 4) float32 are x, y, width and height in pixels of each rectangle's
+    texture at half the resolution of the level before; a texture with fewer levels repeats its last.
     """
 
     size: Size
@@ -97,25 +85,21 @@ class Room:
     solids: tuple[Solid, ...]
     blank_wall: FloatArray
     geometry: FloatArray
-    atlas: Atlas
+    atlas: ImageArray
+    levels: Float32Array
 
 
 def assemble(
-    size: Size,
-    rectangles: Sequence[Rectangle],
-    solids: Sequence[Solid],
-    lamps: FloatArray,
-    blank_wall: FloatArray,
+    size: Size, rectangles: Sequence[Rectangle], solids: Sequence[Solid], lamps: FloatArray, blank_wall: FloatArray
 ) -> Room:
     """Make the room of these parts, with the light of the ``lamps`` (K, 3), map frame, painted into the textures."""
-    geometry = np.stack([np.stack([r.origin, r.right, r.down]) for r in rectangles])
-    atlas = _pack(_illuminated(rectangles, solids, size, lamps))
+    atlas, levels = _pack(_illuminated(rectangles, solids, size, lamps))
     # views of the atlas, so that the textures are in memory once
-    lit = [
-        replace(rectangle, texture=atlas.image[y : y + height, x : x + width])
-        for rectangle, (x, y, width, height) in zip(rectangles, atlas.levels[:, 0].astype(int), strict=True)
-    ]
-    return Room(size, tuple(lit), tuple(solids), blank_wall, geometry, atlas)
+    lit = tuple(
+        replace(rectangle, texture=atlas[y : y + height, x : x + width])
+        for rectangle, (x, y, width, height) in zip(rectangles, levels[:, 0].astype(int), strict=True)
+    )
+    return Room(size, lit, tuple(solids), blank_wall, np.stack([r.edges for r in lit]), atlas, levels)
 
 
 def _illuminated(
@@ -139,20 +123,15 @@ def _illuminated(
 
 def _light_cells(rectangle: Rectangle) -> FloatArray:
     """Points (rows, columns, 3) that light is computed at, lifted off the solid that would else shade them."""
-    columns, rows = (
-        max(2, round(float(np.linalg.norm(edge)) / _LIGHT_CELL)) for edge in (rectangle.right, rectangle.down)
-    )
+    origin, right, down = rectangle.edges
+    columns, rows = (max(2, round(float(np.linalg.norm(edge)) / _LIGHT_CELL)) for edge in (right, down))
     u = ((np.arange(columns) + 0.5) / columns)[None, :, None]
     v = ((np.arange(rows) + 0.5) / rows)[:, None, None]
-    return np.asarray(rectangle.origin + u * rectangle.right + v * rectangle.down + 2e-3 * rectangle.normal)
+    return np.asarray(origin + u * right + v * down + 2e-3 * rectangle.normal)
 
 
 def _light(
-    points: FloatArray,
-    normals: FloatArray,
-    solids: Sequence[Solid],
-    size: Size,
-    lamps: FloatArray,
+    points: FloatArray, normals: FloatArray, solids: Sequence[Solid], size: Size, lamps: FloatArray
 ) -> Float32Array:
     """Brightness (N,) around 1 of points (N, 3) with normals (N, 3)."""
     p, n = points.astype(np.float32), normals.astype(np.float32)
@@ -199,7 +178,7 @@ def _blocked(start: Float32Array, ray: Float32Array, solid: Solid) -> npt.NDArra
     return np.asarray((enter < leave) & (leave > 0) & (enter < 1))
 
 
-def _pack(textures: Sequence[ImageArray]) -> Atlas:
+def _pack(textures: Sequence[ImageArray]) -> tuple[ImageArray, Float32Array]:
     """Shelf packing of every texture's mip levels, each with a border of one repeated pixel for the interpolation."""
     pieces = [
         (k, level, cv2.copyMakeBorder(image, 1, 1, 1, 1, cv2.BORDER_REPLICATE))
@@ -230,7 +209,7 @@ def _pack(textures: Sequence[ImageArray]) -> Atlas:
     out = np.zeros((bottom, atlas_width, 3), dtype=np.uint8)
     for piece, rows, columns in placed:
         out[rows, columns] = piece
-    return Atlas(out, levels)
+    return out, levels
 
 
 def _pyramid(texture: ImageArray) -> list[ImageArray]:

@@ -25,9 +25,8 @@ from neumap.progress import Progress
 from neumap.records import Camera, Trajectory
 from neumap.virtual.drive import drive
 from neumap.virtual.layout import make_room
-from neumap.virtual.render import render
-from neumap.virtual.scene import Room
-from neumap.virtual.sensor import JPEG, covered_lens, sensor_image
+from neumap.virtual.render import JPEG, covered_lens, photograph
+from neumap.virtual.scene import Room, Size
 
 MAPPING, QUERY, NEGATIVES = "mapping", "query", "negatives"
 
@@ -49,7 +48,7 @@ class VirtualWorld:
     width: int = 640
     height: int = 480
     focal_px: float = 525.0
-    room_m: tuple[float, float, float] = (6.0, 5.0, 2.7)
+    room_m: Size = (6.0, 5.0, 2.7)
     texture_px_per_m: float = 420.0
     mapping_frames: int = 160
     query_frames: int = 40
@@ -101,14 +100,13 @@ def _negatives(room: Room, world: VirtualWorld, seed: int) -> Iterator[tuple[str
     camera, rng = world.camera, np.random.default_rng([seed, 3])
     shape = (world.height, world.width)
     wall = blank_wall_view(room, camera)
-    yield "blank_wall", sensor_image(render(room, camera, wall)[0], camera, wall[None], 0, seed)
+    yield "blank_wall", photograph(room, camera, wall[None], 0, seed)[0]
     yield "noise", rng.integers(0, 256, shape, dtype=np.uint8)
     yield "covered_lens", covered_lens(rng, shape)
     other = world.room(seed + _OTHER_ROOM_SEED)
     poses = drive(other, seed, 10 * world.other_room_frames, "mapping")
     for index in range(0, len(poses), 10):
-        image, _ = render(other, camera, poses[index])
-        yield f"other_room_{index:03d}", sensor_image(image, camera, poses, index, seed)
+        yield f"other_room_{index:03d}", photograph(other, camera, poses, index, seed)[0]
 
 
 def blank_wall_view(room: Room, camera: Camera) -> FloatArray:
@@ -137,9 +135,8 @@ def write_tum(
 ) -> None:
     """Write the images that ``camera`` takes at ``poses`` (N, 4, 4) as a TUM RGB-D folder with camera_info.yaml.
 
-    Images pass through :func:`~neumap.virtual.sensor.sensor_image`; depth is exact, in 1/5000 m. ``progress`` is called
-    with the number of frames done and of all. Raises :class:`~neumap.errors.DataError` where the folder cannot be
-    written.
+    Depth is in 1/5000 m, images are as of :func:`~neumap.virtual.render.photograph`. ``progress`` is called with the
+    number of frames done and of all. Raises :class:`~neumap.errors.DataError` where the folder cannot be written.
     """
     stamps = start_ns + _FRAME_NS * np.arange(len(poses), dtype=np.int64)
     names = [format_stamp(int(stamp)) for stamp in stamps]
@@ -147,9 +144,9 @@ def write_tum(
     if with_depth:
         titles["depth/{}.png"] = f"# depth maps (16-bit PNG, {DEPTH_SCALE} = 1 m, registered to the color image)"
     with _folder_of_images(Path(folder), camera) as to:
-        for index, (name, pose) in enumerate(zip(names, poses, strict=True)):
-            image, depth = render(room, camera, pose)
-            _write_image(to / f"rgb/{name}.jpg", sensor_image(image, camera, poses, index, seed), JPEG)
+        for index, name in enumerate(names):
+            image, depth = photograph(room, camera, poses, index, seed)
+            _write_image(to / f"rgb/{name}.jpg", image, JPEG)
             if with_depth:
                 steps = np.clip(np.rint(depth * DEPTH_SCALE), 0, 65535).astype(np.uint16)
                 _write_image(to / f"depth/{name}.png", steps, [cv2.IMWRITE_PNG_COMPRESSION, 3])

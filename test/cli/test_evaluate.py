@@ -71,7 +71,7 @@ def test_plot(files: tuple[Path, Path], tmp_path: Path) -> None:
 def test_wrong_number_of_queries(files: tuple[Path, Path], queries: str) -> None:
     result = neumap(*files, f"--queries={queries}")
     assert result.returncode == 2
-    assert "is not a number of images" in result.stderr
+    assert "is not a number from 1" in result.stderr
 
 
 def test_errors_are_one_line(files: tuple[Path, Path], tmp_path: Path) -> None:

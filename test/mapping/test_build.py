@@ -116,8 +116,8 @@ def test_a_map_keeps_where_its_landmarks_are_and_what_they_look_like(field: Drif
     assert off.max() < np.sqrt(3) * 10.0 / 4095
     assert len(np.unique(which)) == len(which) > 1000
     frozen = shipped_decoder()
-    seen = landmarks.select(which)
-    embedded = frozen.embed(seen.descriptors, seen.coarse, np.full(len(which), 8.0), np.zeros(len(which)))
+    descriptors, coarse = landmarks.descriptors[which], landmarks.coarse[which]
+    embedded = frozen.embed(descriptors, coarse, np.full(len(which), 8.0), np.zeros(len(which)))
     similarity = frozen.codebook.decode(neural_map.landmarks.descriptors) @ embedded.T
     assert (similarity.argmax(axis=1) == np.arange(len(which))).mean() > 0.95
 

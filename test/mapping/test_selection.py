@@ -114,15 +114,6 @@ def test_the_first_choices_already_cover_all(batch: int | None) -> None:
     assert held.min() >= 10
 
 
-def test_select_keeps_rows_together(scene: tuple[Keyframes, IntArray, Tracks]) -> None:
-    keyframes, _, tracks = scene
-    landmarks = make_candidates(tracks, keyframes)
-    some = landmarks.select(np.array([5, 2]))
-    np.testing.assert_array_equal(some.points, landmarks.points[[5, 2]])
-    np.testing.assert_array_equal(some.coarse[1], landmarks.coarse[2])
-    np.testing.assert_array_equal(some.visibility[0].toarray(), landmarks.visibility[5].toarray())
-
-
 def test_every_image_gets_landmarks_even_where_few_see_little() -> None:
     """99 images share 2000 landmarks that many see; one sees 30 of its own that none else does."""
     rng = np.random.default_rng(1)

@@ -23,8 +23,7 @@ from neumap.io.trajectories import poses_at
 from neumap.records import Camera, Trajectory
 from neumap.replay.rig import Timed
 from neumap.virtual.drive import drive
-from neumap.virtual.render import render
-from neumap.virtual.sensor import sensor_image
+from neumap.virtual.render import photograph
 from neumap.virtual.world import SMALL
 
 
@@ -80,9 +79,8 @@ def drive_through(seed: int, first: int, count: int) -> Drive:
     whole = drive(room, seed, 3 * SMALL.mapping_frames - 2, "mapping")
     poses = whole[first : first + count]
     images = []
-    for index, pose in enumerate(poses):
-        rendered, _ = render(room, SMALL.camera, pose)
-        image = sensor_image(rendered, SMALL.camera, poses, index, seed + 1)
+    for index in range(len(poses)):
+        image, _ = photograph(room, SMALL.camera, poses, index, seed + 1)
         images.append(image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_BGR2GRAY))
     return Drive(SMALL.camera, tuple(images), poses @ invert_pose(BASE_FROM_CAMERA))
 

@@ -132,13 +132,14 @@ def test_a_point_is_a_landmark_or_nothing_or_unknown() -> None:
             [0, 0, 1.1 * REACH_M],
             [1.015, 0, 0],
             [1.03, 0, 0],
-            [np.nan, np.nan, np.nan],
+            [1.0, 0, 0],
             [50.0, 0, 0],
         ]
     )
-    assert _label_by_point(points, landmarks).tolist() == [0, UNKNOWN, NOTHING, 1, 2, UNKNOWN, NOTHING]
-    assert _label_by_point(points[:0], landmarks).tolist() == []
-    assert _label_by_point(points[5:6], landmarks).tolist() == [UNKNOWN]
+    depth = np.array([1.0, 1, 1, 1, 1, 0, 1])
+    assert _label_by_point(points, depth, landmarks).tolist() == [0, UNKNOWN, NOTHING, 1, 2, UNKNOWN, NOTHING]
+    assert _label_by_point(points[:0], depth[:0], landmarks).tolist() == []
+    assert _label_by_point(points[5:6], depth[5:6], landmarks).tolist() == [UNKNOWN]
 
 
 def test_queries_make_no_landmarks(scene: TrainingScene, frames: list[Frame]) -> None:

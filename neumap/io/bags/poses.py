@@ -15,12 +15,10 @@ from neumap.io.bags.topics import (
     TRANSFORM,
     BagOptions,
     choose_pose,
-    given_pose,
 )
 from neumap.io.bags.transforms import Lookup, RecordedTransforms
-from neumap.io.pose_messages import row_of
 from neumap.io.stamps import format_stamp, stamp_of
-from neumap.io.trajectories import MAX_GAP_NS, check_row, poses_at, trajectory_of
+from neumap.io.trajectories import MAX_GAP_NS, check_row, poses_at, row_of, trajectory_of
 from neumap.records import Trajectory
 
 MAP_FRAME = "map"
@@ -46,9 +44,7 @@ def camera_poses(
     :class:`~neumap.errors.ConfigError` where the user has to say which topic does.
     """
     map_frame = options.map_frame or MAP_FRAME
-    topic = None if options.pose_topic is None else given_pose(bag, options.pose_topic)
-    if topic is None and (problem := transforms.problem(map_frame, camera_frame)):
-        topic = choose_pose(bag, map_frame, problem)
+    topic = choose_pose(bag, map_frame, transforms.problem(map_frame, camera_frame), options.pose_topic)
     if topic is None or topic.type == TF:
         return transforms.lookup(map_frame, camera_frame, stamps_ns), ()
     track = read_track(bag, topic)

@@ -15,7 +15,7 @@ from neumap.io.bags.messages import rosbags, typestore
 from neumap.io.files import PathLike
 
 SUFFIXES = frozenset({".mcap", ".db3"})
-# what compressed data begin with, and CDR never
+# _ZSTD: what compressed data begin with, and CDR never.
 _ZSTD = b"\x28\xb5\x2f\xfd"
 
 
@@ -92,9 +92,7 @@ class BagReader(AbstractContextManager["BagReader"]):
 
     def first(self, topic: Topic) -> Any:
         """Decode the first message of a topic; None where it has none."""
-        for message in self.messages([topic]):
-            return self.decode(message)
-        return None
+        return next((self.decode(message) for message in self.messages([topic])), None)
 
     def decode(self, message: Message) -> Any:
         """Decode a message to an object with the fields of its type; arrays may be read-only views of its bytes."""

@@ -41,17 +41,13 @@ Stamped = tuple[int, Position]
 def open_bag(path: PathLike, *, poses: bool, depth: bool = True, options: BagOptions | None = None) -> Source:
     """Open the images of a rosbag2 recording, sorted by the stamps of their headers; read when asked for.
 
-    With ``poses`` each frame gets the pose of the camera's optical frame in the map at its stamp (from /tf, a topic
-    of poses or odometry) and frames without one are left out; without, poses are not looked at. With ``depth`` a
-    frame gets the registered depth image within 20 ms, where there is one. ``options`` name topics and frames. Notes
-    tell what was chosen and left out. The recording stays open as long as its frames are in use; they may be read
-    from several threads.
+    With ``poses`` each frame gets the pose of the camera's optical frame in the map and frames without one are left
+    out; with ``depth`` it gets the registered depth image within 20 ms, where there is one. Notes tell what was chosen
+    and left out. The recording stays open as long as its frames are in use; they may be read from several threads.
 
-    Raises :class:`~neumap.errors.DataError` for a recording that is damaged or lacks what is needed,
-    :class:`~neumap.errors.ConfigError` where the user has to choose between topics,
-    :class:`~neumap.errors.CalibrationError` for a calibration that cannot be used and
-    :class:`~neumap.errors.MissingDependencyError` without rosbags. An image that turns out damaged or of another
-    size raises when it is read.
+    Raises :class:`~neumap.errors.DataError` (or its kin) for a recording that is damaged or lacks what is needed and
+    :class:`~neumap.errors.ConfigError` where the user has to choose between topics. An image that turns out damaged or
+    of another size raises when it is read.
     """
     options = options or BagOptions()
     bag = BagReader(path)

@@ -10,9 +10,9 @@ from typing import NamedTuple
 from neumap.errors import DataError
 from neumap.io.bags.reader import BagReader, Message, Topic
 
-# Beyond this it is faster to look for a message than to read everything up to it.
+# AHEAD_NS: beyond this it is faster to look for a message than to read everything up to it.
 AHEAD_NS = 2_000_000_000
-# What was read on the way to a message is kept for the other threads: some forty images with their depth.
+# KEPT_BYTES: what was read on the way to a message is kept for the other threads: some forty images with their depth.
 KEPT_BYTES = 64_000_000
 
 

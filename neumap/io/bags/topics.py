@@ -22,7 +22,7 @@ POSE_WITH_COVARIANCE = "geometry_msgs/msg/PoseWithCovarianceStamped"
 IMAGES = (IMAGE, COMPRESSED_IMAGE)
 POSES = (ODOMETRY, TRANSFORM, POSE, POSE_WITH_COVARIANCE)
 
-# poses that a person or a planner asks for, not those that were
+# _WISHES: poses that a person or a planner asks for, not those that were
 _WISHES = frozenset({"initialpose", "goal_pose", "goal", "move_base_simple"})
 _TRANSPORTS = frozenset({"compressed", "compressedDepth"})
 
@@ -125,12 +125,15 @@ def choose_depth(
     return _only(bag, candidates, "depth", "--depth-topic, or --no-depth"), ()
 
 
-def choose_pose(bag: BagReader, map_frame: str, why_not_tf: str) -> Topic:
-    """Choose the topic of poses where /tf does not tell: in the frame of the map, else odometry.
+def choose_pose(bag: BagReader, map_frame: str, why_not_tf: str, name: str | None) -> Topic | None:
+    """Choose the topic of poses where /tf does not tell them (``why_not_tf``): in the frame of the map, else odometry.
 
-    Raises :class:`~neumap.errors.DataError` where there is none, with ``why_not_tf``;
-    :class:`~neumap.errors.ConfigError` where several could be meant.
+    Raises as :func:`choose_image` does. The one that is given may hold transforms.
     """
+    if name is not None:
+        return _given(bag, name, "--pose-topic", (*POSES, TF))
+    if not why_not_tf:
+        return None
     candidates = [
         topic
         for topic in with_messages(bag.topics, POSES)
@@ -143,11 +146,6 @@ def choose_pose(bag: BagReader, map_frame: str, why_not_tf: str) -> Topic:
         "(try --map-frame or --pose-topic)"
     )
     return _only(bag, chosen, "poses", "--pose-topic", none)
-
-
-def given_pose(bag: BagReader, name: str) -> Topic:
-    """Return the topic of poses, or of transforms, that the user named."""
-    return _given(bag, name, "--pose-topic", (*POSES, TF))
 
 
 def is_rectified(image: Topic) -> bool:

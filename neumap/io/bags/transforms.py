@@ -12,14 +12,13 @@ from neumap.arrays import BoolArray, FloatArray, IntArray
 from neumap.errors import DataError
 from neumap.geometry.se3 import invert_pose
 from neumap.geometry.transform_tree import TransformTree
-from neumap.io.pose_messages import transforms_of
 from neumap.io.stamps import LIMIT_NS
-from neumap.io.trajectories import MAX_GAP_NS, poses_at, trajectory_of
+from neumap.io.trajectories import MAX_GAP_NS, poses_at, trajectory_of, transforms_of
 from neumap.records import Trajectory
 
-# samples of a link that never differ by more (metres, and entries of a rotation matrix) are one
+# _SAME: samples of a link that never differ by more (metres, and entries of a rotation matrix) are one
 _SAME = 1e-6
-# reasons why transforms were left out that are told, the most frequent ones
+# _MOST_TOLD: so many reasons why transforms were left out are told, the most frequent ones.
 _MOST_TOLD = 3
 
 

@@ -13,9 +13,6 @@ from neumap.io.bags.messages import rosbags, typestore
 from neumap.io.bags.reader import SUFFIXES
 from neumap.io.files import PathLike, check_may_create
 
-# what a duration of "never" is in the files of rosbag2
-_NEVER = (2147483647, 4294967295)
-
 
 class BagWriter(AbstractContextManager["BagWriter"]):
     """Writes a folder with an MCAP file and ``metadata.yaml``.
@@ -94,7 +91,7 @@ class BagWriter(AbstractContextManager["BagWriter"]):
 
 def _latched() -> list[Any]:
     ros2 = rosbags("interfaces")
-    never = ros2.QosTime(*_NEVER)
+    never = ros2.QosTime(2147483647, 4294967295)  # as rosbag2 writes it
     return [
         ros2.Qos(
             history=ros2.QosHistory.KEEP_LAST,
