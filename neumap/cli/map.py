@@ -133,12 +133,14 @@ def settings_of(args: argparse.Namespace) -> MappingSettings:
 def _features(content: Any) -> Any:
     from dataclasses import fields
 
-    from neumap.features import DEFAULT, extractor_class
+    from neumap.features import DEFAULT, EXTRACTORS, extractor_class
 
     whole = options.whole("number of keypoints", 100, 1_000_000)
     positive = options.number("a positive number", lambda value: 0 < value < 1e6)
     given = dict(content) if isinstance(content, dict) else content
     name = given.pop("extractor", DEFAULT) if isinstance(given, dict) else DEFAULT
-    kind = extractor_class(str(name)).settings_class
+    if name not in EXTRACTORS:
+        raise ConfigError(f"features: extractor: '{name}' is none of {', '.join(EXTRACTORS)}")
+    kind = extractor_class(name).settings_class
     known = {field.name: whole if field.type == "int" else positive for field in fields(kind)}
     return kind(**options.parse_options("features", given, known))

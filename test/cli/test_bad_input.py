@@ -207,7 +207,7 @@ def test_map_files_that_are_none(
     assert "altered or damaged" in message()
     rewritten(virtual_map, broken, honest=True, version=VERSION + 1)
     assert "made by a newer neumap" in message()
-    rewritten(virtual_map, broken, honest=True, decoder="crystal ball")
+    rewritten(virtual_map, broken, honest=True, decoder_id="crystal ball")
     assert "crystal ball" in message()
     broken.unlink()
     broken.mkdir()

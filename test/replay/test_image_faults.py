@@ -142,7 +142,7 @@ def cut(image: Any) -> Any:
 def test_one_damaged_jpeg(replayed: Replayed, drive: Drive, damage: Callable[[Any], Any]) -> None:
     stream = changed(compressed(recorded(drive.part(0, 7))), COMPRESSED, damage, 0.5, 0.7)
     outcome = replayed(stream, image_transport="compressed")
-    reason = "^the compressed image of [0-9]+ bytes cannot be decoded: it is damaged$"
+    reason = "^the compressed image of [0-9]+ bytes cannot be decoded: it is damaged"
     outcome.tells(NO_COMPRESSED, ("TRACKING", ""), ("DEGRADED", reason), ("TRACKING", ""))
     assert len(outcome.log.poses) == 6
 
