@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -11,6 +12,12 @@ from neumap.arrays import FloatArray
 from neumap.errors import ConfigError, DataError, MissingDependencyError
 from neumap.records import PoseEstimate, Status
 from neumap.report.figures import covariance_ellipse, draw_report
+
+
+def draw(path: Path, **changes: Any) -> None:
+    """Draws a short drive, of which nothing else is known but for the ``changes``."""
+    nothing = {"truth": None, "estimates": [], "landmarks": np.zeros((0, 3)), "queries": [], "title": ""}
+    draw_report(path, **({"mapping_poses": circle(3, 1.0)} | nothing | changes))
 
 
 def circle(count: int, radius: float) -> FloatArray:
@@ -40,7 +47,7 @@ def test_a_report_is_drawn(tmp_path: Path, with_truth: bool, shape: tuple[int, .
     estimates = [lost() if k == 5 else found(pose, 0.004) for k, pose in enumerate(truth)]
     image = rng.integers(0, 255, shape, dtype=np.uint8)
     path = tmp_path / "report.png"
-    draw_report(
+    draw(
         path,
         mapping_poses=circle(50, 2.4),
         truth=truth if with_truth else None,
@@ -58,15 +65,8 @@ def test_a_report_is_drawn(tmp_path: Path, with_truth: bool, shape: tuple[int, .
 @pytest.mark.filterwarnings("error")
 def test_a_report_of_next_to_nothing_is_drawn(tmp_path: Path) -> None:
     for name, estimates in (("empty.png", []), ("lost.png", [lost()])):
-        draw_report(
-            tmp_path / name,
-            mapping_poses=np.zeros((0, 4, 4)),
-            truth=None,
-            estimates=estimates,
-            landmarks=np.zeros((0, 3)),
-            queries=[(np.zeros((12, 16), dtype=np.uint8), estimate) for estimate in estimates],
-            title="",
-        )
+        queries = [(np.zeros((12, 16), dtype=np.uint8), estimate) for estimate in estimates]
+        draw(tmp_path / name, mapping_poses=np.zeros((0, 4, 4)), estimates=estimates, queries=queries)
         assert (tmp_path / name).stat().st_size > 0
 
 
@@ -84,29 +84,12 @@ def test_the_ellipse_holds_ninety_percent() -> None:
 
 
 def test_without_matplotlib_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("matplotlib", "matplotlib.figure", "matplotlib.backends.backend_agg"):
-        monkeypatch.setitem(sys.modules, name, None)
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(MissingDependencyError, match=r"neumap\[plots\]"):
-        draw_report(
-            tmp_path / "x.png",
-            mapping_poses=circle(3, 1.0),
-            truth=None,
-            estimates=[],
-            landmarks=np.zeros((0, 3)),
-            queries=[],
-            title="",
-        )
+        draw(tmp_path / "x.png")
 
 
 @pytest.mark.parametrize(("name", "error"), [("nowhere/x.png", DataError), ("x.txt", ConfigError)])
 def test_a_file_that_cannot_be_written_is_reported(tmp_path: Path, name: str, error: type[Exception]) -> None:
     with pytest.raises(error, match=name):
-        draw_report(
-            tmp_path / name,
-            mapping_poses=circle(3, 1.0),
-            truth=None,
-            estimates=[],
-            landmarks=np.zeros((0, 3)),
-            queries=[],
-            title="",
-        )
+        draw(tmp_path / name)
