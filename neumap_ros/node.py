@@ -195,12 +195,13 @@ class LocalizerNode(LifecycleNode):
     def _subscribe(self, inputs: LiveInputs, settings: Settings) -> None:
         compressed = settings.image_transport == "compressed"
         image = (CompressedImage, "image/compressed") if compressed else (Image, "image")
+        # rclpy handles what is ready at once in this order: an image comes after what it takes to use it
         self._subscriptions_made = [
-            self.create_subscription(*image, inputs.image, NEWEST),
+            self.create_subscription(TFMessage, "/tf_static", inputs.tf_static, TF_STATIC),
+            self.create_subscription(TFMessage, "/tf", inputs.tf, TF_QUEUE),
             self.create_subscription(CameraInfo, "camera_info", inputs.camera_info, qos_profile_sensor_data),
             self.create_subscription(PoseWithCovarianceStamped, "initialpose", inputs.initial_pose, 1),
-            self.create_subscription(TFMessage, "/tf", inputs.tf, TF_QUEUE),
-            self.create_subscription(TFMessage, "/tf_static", inputs.tf_static, TF_STATIC),
+            self.create_subscription(*image, inputs.image, NEWEST),
         ]
 
     def _serve(self) -> None:
