@@ -8,6 +8,7 @@ environment, builds this package on it with its own CMakeLists.txt, as colcon do
 Everything lies in the folder .ros:
 
     jazzy/     what /opt/ros/jazzy is elsewhere; made once, and anew when its requirements, this file or Python change
+    source/    a copy of this package, laid anew every time
     build/     a folder for each package, brought up to date every time
     install/   what users have after `colcon build`; laid anew every time
     log/       what pip, CMake and the nodes had to say
@@ -40,6 +41,9 @@ SITE_PACKAGES = Path("lib", f"python{sys.version_info[0]}.{sys.version_info[1]}"
 # DEFINITIONS, DOUBLES: what no wheel has: interfaces are built from definitions, Python modules have doubles
 DEFINITIONS, DOUBLES = ROOT / "test" / "ros" / "definitions", ROOT / "test" / "ros" / "doubles"
 PACKAGES = (DEFINITIONS / "tf2_msgs", DEFINITIONS / "nav2_msgs", ROOT)
+# what of this package CMake builds and installs. A copy of it is built: CMake refuses a package with NumPy's headers
+# below its folder, where those of .venv are
+SOURCES = ("CMakeLists.txt", "package.xml", "msg", "srv", "neumap", "neumap_ros", "launch", "config", "scripts")
 
 PYTHONS = ((3, 10), (3, 11), (3, 12))
 # TOOLS: a program to build with, and the Debian package that has it
@@ -125,9 +129,23 @@ def install_wheels() -> None:
             path.write_text(mended)
 
 
+def copied(package: Path) -> Path:
+    """Copy the ``SOURCES`` of this package anew, with their times, so that only what has changed is built again."""
+    copy = FOLDER / "source"
+    shutil.rmtree(copy, ignore_errors=True)
+    copy.mkdir()
+    for name in SOURCES:
+        if (package / name).is_dir():
+            shutil.copytree(package / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy2(package / name, copy / name)
+    return copy
+
+
 def build(source: Path, name: str) -> None:
     """Build and install a package, without optimization: the interfaces of a test need none."""
     folder, log = BUILD / name, LOG / f"{name}.log"
+    source = copied(source) if source == ROOT else source
     options = {
         "CMAKE_INSTALL_PREFIX": str(INSTALL),
         "CMAKE_C_FLAGS": "-O0",
