@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import Distribution, distributions
+from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -27,11 +28,21 @@ _NEEDED = {
     "yaml": "PyYAML is not here: pip install pyyaml or apt install python3-yaml",
 }
 
+# EXTRAS: of pip's neumap, by the package that each brings.
+EXTRAS = {"evo": "evaluate", "matplotlib": "plots", "rosbags": "bags"}
+
 
 def missing(error: ImportError) -> MissingDependencyError | None:
     """Returns the error that says how to install what could not be imported; None where that is not ours to know."""
     sentence = _NEEDED.get(error.name or "") if isinstance(error, ModuleNotFoundError) else None
     return None if sentence is None else MissingDependencyError(sentence)
+
+
+def need_extras(what: str, *names: str) -> None:
+    """Raise MissingDependencyError now where ``what`` would have to end without one of the ``EXTRAS``."""
+    if any(find_spec(name) is None for name in names):
+        packages, extras = " and ".join([", ".join(names[:-1]), names[-1]]), ",".join(EXTRAS[name] for name in names)
+        raise MissingDependencyError(f"{what} needs {packages}: pip install 'neumap[{extras}]'")
 
 
 @dataclass(frozen=True)

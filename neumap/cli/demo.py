@@ -40,9 +40,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from neumap.replay.run import check_extras
+    from neumap.installation import need_extras
 
-    check_extras("the demo")
+    need_extras("the demo", "evo", "matplotlib", "rosbags")
 
     from neumap.io.files import make_folder
     from neumap.io.sources import open_source

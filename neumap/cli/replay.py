@@ -13,7 +13,7 @@ from neumap.cli.progress import StageProgress
 
 HELP = "run the localizer of the ROS node over a rosbag, without ROS 2"
 
-# INFERENCE_MS, CALLS: as of neumap.replay.run, which help does not wait for.
+# INFERENCE_MS: as of neumap.replay.run, which help does not wait for. CALLS: services that can be called.
 INFERENCE_MS = 100.0
 CALLS = ("relocalize", "reinitialize", "load_map")
 

@@ -5,21 +5,19 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
-from neumap.errors import ConfigError, DataError, MissingDependencyError
-from neumap.io.bags.poses import read_track
+from neumap.errors import DataError
+from neumap.installation import need_extras
+from neumap.io.bags.poses import odometry_of, true_poses
 from neumap.io.bags.reader import BagReader, Topic
 from neumap.io.bags.topics import choose_camera_info, choose_image, look_at_images
-from neumap.io.bags.transforms import RecordedTransforms
 from neumap.io.files import make_folder, write_atomically
 from neumap.io.parameter_file import NODE, read_parameters
 from neumap.io.stamps import stamp_of
-from neumap.io.trajectories import read_trajectory, write_trajectory
+from neumap.io.trajectories import write_trajectory
 from neumap.progress import Progress
-from neumap.records import Trajectory
 from neumap.replay.output_bag import write_output_bag
 from neumap.replay.rig import Event, Rig, Timed
 from neumap.report.replay_figure import draw_replay
@@ -29,17 +27,12 @@ from neumap.tracking.requests import LoadAnswer, RelocalizeAnswer, RelocalizeReq
 # INFERENCE_S: what a small computer takes for an image, near enough, seconds; a fixed time makes every replay the same.
 INFERENCE_S = 0.1
 OUTPUT_BAG = "replay"
-CALLS = ("relocalize", "reinitialize", "load_map")
-EXTRAS = ("evo", "matplotlib", "rosbags")
 # topics that are played beside images and camera_info, and what takes them
 PLAYED = {"/tf": "tf", "/tf_static": "tf_static", "/initialpose": "initial_pose"}
-TRUTH_TYPES = frozenset(
-    {"geometry_msgs/msg/PoseStamped", "geometry_msgs/msg/PoseWithCovarianceStamped", "nav_msgs/msg/Odometry"}
-)
 
 
 class Call(NamedTuple):
-    """A service of :data:`CALLS` to call ``at_s`` seconds into the recording."""
+    """A service (relocalize, reinitialize or load_map) to call ``at_s`` seconds into the recording."""
 
     name: str
     argument: str
@@ -67,12 +60,12 @@ def replay(bag_path: Path, out: Path, settings: ReplaySettings, progress: Progre
 
     Raises :class:`~neumap.errors.DataError` and its kin for a bag, a map or parameters that cannot be used.
     """
-    check_extras("a replay")
+    need_extras("a replay", "evo", "matplotlib", "rosbags")
     make_folder(out)
     parameters, unknown = ({}, ()) if settings.params is None else read_parameters(settings.params)
     with BagReader(bag_path) as bag:
         played = _choose_topics(bag, settings)
-        truth = _truth(bag, settings.ground_truth)
+        truth = true_poses(bag, settings.ground_truth)
         parameters |= {"map": str(settings.map), "image_transport": played.transport}
         rig = Rig(parameters, played.start_ns, settings.inference_s, settings.rate)
         for name in unknown:
@@ -82,7 +75,7 @@ def replay(bag_path: Path, out: Path, settings: ReplaySettings, progress: Progre
         rig.play(_messages(bag, played, progress), events)
         log = rig.out.replay_log(played.start_ns, rig.last_ns, played.first_image_ns)
         now = rig.settings
-        odometry = _odometry(bag, played, now.odom_frame_id, now.base_frame_id)
+        odometry = odometry_of(bag, now.odom_frame_id, now.base_frame_id)
         link = now.global_frame_id, now.odom_frame_id or now.base_frame_id
         write_output_bag(out / OUTPUT_BAG, bag, rig.out, (played.start_ns, played.end_ns), link, NODE)
     result = report(log, truth, odometry)
@@ -98,14 +91,6 @@ def replay(bag_path: Path, out: Path, settings: ReplaySettings, progress: Progre
         write_atomically(out / name, text.encode())
     draw_replay(out / "replay.png", log, result, truth)
     return result
-
-
-def check_extras(what: str) -> None:
-    """Raise MissingDependencyError now where ``what`` would have to end without an extra."""
-    if any(find_spec(name) is None for name in EXTRAS):
-        raise MissingDependencyError(
-            f"{what} needs evo, matplotlib and rosbags: pip install 'neumap[evaluate,plots,bags]'"
-        )
 
 
 @dataclass(frozen=True)
@@ -151,51 +136,22 @@ def _messages(bag: BagReader, played: _Played, progress: Progress) -> Iterator[T
         yield Timed(max(message.time_ns, played.start_ns), played.roles[message.topic], bag.decode(message))
 
 
-def _truth(bag: BagReader, given: str | None) -> Trajectory | None:
-    """True poses of the base in the map, from a topic or a file."""
-    topics = [t for t in bag.topics if t.type in TRUTH_TYPES and t.count]
-    chosen = [t for t in topics if t.name == given or (given is None and "ground_truth" in t.name)]
-    if len(chosen) == 1:
-        return read_track(bag, chosen[0]).trajectory
-    if given is None:
-        return None
-    if not Path(given).is_file():
-        names = ", ".join(t.name for t in topics) or "none"
-        raise ConfigError(f"'{given}' is neither a file nor a topic of poses; those of the bag are: {names}")
-    return read_trajectory(given)
-
-
-def _odometry(bag: BagReader, played: _Played, odom: str, base: str) -> Trajectory | None:
-    """Poses of the base in the odometry's frame, as /tf tells them; None where it does not."""
-    tree = RecordedTransforms()
-    for message in bag.messages([topic for topic, role in played.roles.items() if role in ("tf", "tf_static")]):
-        tree.add(bag.decode(message).transforms, is_static=message.topic.name == "/tf_static")
-    if not odom or tree.problem(odom, base):
-        return None
-    found = tree.lookup(odom, base, tree.stamps_ns)
-    return Trajectory(tree.stamps_ns[found.known], found.poses[found.known])
-
-
 def _event(rig: Rig, call: Call, start_ns: int) -> Event:
     """The event of a call of the command line; its answer goes to the log."""
 
-    def answered(text: str) -> None:
-        rig.out.log_lines.append(f"ANSWER {call.name}: {text}")
-
-    def relocalized(answer: RelocalizeAnswer) -> None:
-        found = f"success {answer.success}, inliers {answer.inliers}, latency {answer.latency_s}"
-        answered(", ".join(filter(None, [found, answer.reason, f"map_id {answer.map_id}"])))
-
-    def loaded(answer: LoadAnswer) -> None:
-        answered(", ".join(filter(None, [f"success {answer.success}", answer.reason, f"map_id {answer.map_id}"])))
+    def answered(answer: RelocalizeAnswer | LoadAnswer) -> None:
+        found = [f"success {answer.success}", answer.reason, f"map_id {answer.map_id}"]
+        if isinstance(answer, RelocalizeAnswer):
+            found[1:1] = [f"inliers {answer.inliers}", f"latency {answer.latency_s}"]
+        rig.out.log_lines.append(f"ANSWER {call.name}: {', '.join(filter(None, found))}")
 
     def ask() -> None:
         if call.name == "reinitialize":
             rig.session.start_over("global localization was asked for")
-            answered("done")
+            rig.out.log_lines.append("ANSWER reinitialize: done")
         elif call.name == "load_map":
-            rig.session.load_map(call.argument, loaded)
+            rig.session.load_map(call.argument, answered)
         else:
-            rig.session.relocalize(RelocalizeRequest(), relocalized)
+            rig.session.relocalize(RelocalizeRequest(), answered)
 
     return Event(start_ns + round(call.at_s * 1e9), ask)

@@ -89,7 +89,7 @@ def test_a_file_is_no_place_for_it(tmp_path: Path, capsys: pytest.CaptureFixture
 def test_what_is_missing_is_said_first(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("neumap.replay.run.find_spec", lambda name: None)
+    monkeypatch.setattr("neumap.installation.find_spec", lambda name: None)
     assert main(["demo", "--out", str(tmp_path / "demo")]) == 1
     assert "neumap[evaluate,plots,bags]" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []

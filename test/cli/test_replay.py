@@ -310,7 +310,7 @@ def test_wrong_usage(arguments: list[str], capsys: pytest.CaptureFixture[str]) -
 def test_what_is_missing_is_said_first(
     bag: Path, virtual_map: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("neumap.replay.run.find_spec", lambda name: None)
+    monkeypatch.setattr("neumap.installation.find_spec", lambda name: None)
     assert main(["replay", str(bag), "--map", str(virtual_map), "--out", str(tmp_path / "out")]) == 1
     assert "a replay needs evo, matplotlib and rosbags" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []

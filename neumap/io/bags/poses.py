@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from neumap.arrays import IntArray
 from neumap.errors import ConfigError, DataError
@@ -10,6 +11,7 @@ from neumap.geometry.transform_tree import frame_name
 from neumap.io.bags.reader import BagReader, Topic
 from neumap.io.bags.topics import (
     ODOMETRY,
+    POSE,
     POSE_WITH_COVARIANCE,
     TF,
     TRANSFORM,
@@ -18,9 +20,11 @@ from neumap.io.bags.topics import (
 )
 from neumap.io.bags.transforms import Lookup, RecordedTransforms
 from neumap.io.stamps import format_stamp, stamp_of
-from neumap.io.trajectories import MAX_GAP_NS, check_row, poses_at, row_of, trajectory_of
+from neumap.io.trajectories import MAX_GAP_NS, check_row, poses_at, read_trajectory, row_of, trajectory_of
 from neumap.records import Trajectory
 
+# TRUTH_TYPES: of topics that may tell true poses of the base.
+TRUTH_TYPES = (POSE, POSE_WITH_COVARIANCE, ODOMETRY)
 MAP_FRAME = "map"
 BASE_FRAME = "base_link"
 
@@ -95,3 +99,32 @@ def read_track(bag: BagReader, topic: Topic) -> Track:
         raise DataError(f"{topic.name} tells poses of several frames ({names}): give another --pose-topic")
     ((frame, child),) = frames
     return Track(trajectory_of(stamps, rows), frame, child)
+
+
+def true_poses(bag: BagReader, given: str | None) -> Trajectory | None:
+    """Read true poses of the base in the map: of the topic or TUM file ``given``, else of the one topic with
+    ground_truth in its name; None where there is none.
+
+    Raises :class:`~neumap.errors.ConfigError` for what is neither a topic of poses nor a file.
+    """
+    topics = [topic for topic in bag.topics if topic.type in TRUTH_TYPES and topic.count]
+    chosen = [t for t in topics if t.name == given or (given is None and "ground_truth" in t.name)]
+    if len(chosen) == 1:
+        return read_track(bag, chosen[0]).trajectory
+    if given is None:
+        return None
+    if not Path(given).is_file():
+        names = ", ".join(topic.name for topic in topics) or "none"
+        raise ConfigError(f"'{given}' is neither a file nor a topic of poses; those of the bag are: {names}")
+    return read_trajectory(given)
+
+
+def odometry_of(bag: BagReader, odom: str, base: str) -> Trajectory | None:
+    """Read the poses of the frame ``base`` in the frame ``odom`` of /tf; None where it does not tell them."""
+    tree = RecordedTransforms()
+    for message in bag.messages([topic for topic in bag.topics if topic.name in ("/tf", "/tf_static")]):
+        tree.add(bag.decode(message).transforms, is_static=message.topic.name == "/tf_static")
+    if not odom or tree.problem(odom, base):
+        return None
+    found = tree.lookup(odom, base, tree.stamps_ns)
+    return Trajectory(tree.stamps_ns[found.known], found.poses[found.known])
