@@ -129,23 +129,23 @@ class Settings:
     initial_pose_y: float = _parameter(0.0, "base in map", "m", -1e6, 1e6, name="initial_pose.y")
     initial_pose_z: float = _parameter(0.0, "base in map", "m", -1e6, 1e6, name="initial_pose.z")
     initial_pose_yaw: float = _parameter(0.0, "base in map", "rad", -2 * math.pi, 2 * math.pi, name="initial_pose.yaw")
-    image_timeout: float = _parameter(1.0, "without an image for so long the state is DEGRADED", "s", 0.1, 60.0)
+    image_timeout: float = _parameter(1.0, "time without an image after which the state is DEGRADED", "s", 0.1, 60.0)
     lost_after: float = _parameter(
-        3.0, "without an image that confirms the pose for so long the state is LOST", "s", 0.1, 600.0
+        3.0, "time without an image that confirms the pose after which the state is LOST", "s", 0.1, 600.0
     )
     lost_distance: float = _parameter(
         2.0,
-        "so far, in a straight line, from the last image that confirmed the pose the state is LOST",
+        "straight distance from the last image that confirmed the pose, beyond which the state is LOST",
         "m",
         0.05,
         100.0,
     )
-    jump_images: int = _parameter(3, "so many images must agree before a jump is believed", "", 2, 20)
+    jump_images: int = _parameter(3, "images that must agree before a jump is believed", "", 2, 20)
     relocalize_timeout: float = _parameter(
         5.0, "how long ~/relocalize searches unless its request says", "s", 0.1, 60.0
     )
     voxel_radius: float = _parameter(
-        8.0, "while tracking, search only so near to the prediction; 0: the whole map", "m", 0.0, 1000.0
+        8.0, "while tracking, only voxels within this distance of the prediction are searched; 0: all", "m", 0.0, 1000.0
     )
 
     odom_drift: float = _parameter(
