@@ -248,7 +248,7 @@ def test_a_full_disk(virtual_map: Path, recording: Path, tmp_path: Path, neumap:
         ("seed: true", "seed: 'True' is not a seed"),
         ("frame_id: /map", "frame_id: '/map' is not a frame name"),
         ("features: {keypoints: 3}", "features: unknown option 'keypoints'; the options are max_keypoints,"),
-        ("features: {extractor: orb}", "unknown feature extractor 'orb': known are rootsift"),
+        ("features: {extractor: orb}", "features: extractor: 'orb' is none of rootsift"),
         ("features: {max_keypoints: 1.5}", "max_keypoints: '1.5' is not a number of keypoints"),
         ("features: {edge_threshold: -1}", "edge_threshold: '-1' is not a positive number"),
         ("features: 5", "features: expected lines of"),
