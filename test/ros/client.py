@@ -14,7 +14,7 @@ from rclpy.qos import QoSProfile
 PATIENCE_S = 60.0
 # SETTLED_S: two processes do not find each other at the same moment. So long after this one has found the other, no
 # message in either direction is lost; Fast DDS drops an answer to a client that it has not found within 0.1 s.
-SETTLED_S = 0.5
+SETTLED_S = 1.0
 # ASK_AGAIN_S: where the machine was too busy even for that, what only asks is asked again after so long.
 ASK_AGAIN_S = 5.0
 ONLY_ASKS = ("Get", "List", "Describe")
