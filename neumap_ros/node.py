@@ -296,7 +296,7 @@ def gray_by_cv_bridge(bridge: CvBridge) -> Callable[[Any], ImageArray]:
     """Make a reader of image messages: cv_bridge where it is sure to be right, else ours, with equal results."""
 
     def read(message: Any) -> ImageArray:
-        # cv_bridge gets padding and byte order wrong in some versions, and knows nothing of these three
+        # some versions of cv_bridge get padding and byte order wrong: it is asked for whole rows of these three only
         plain = not isinstance(message, CompressedImage) and message.encoding in ("mono8", "bgr8", "rgb8")
         width = message.width * (1 if message.encoding == "mono8" else 3) if plain else 0
         if not plain or message.is_bigendian or message.step != width or len(message.data) != width * message.height:

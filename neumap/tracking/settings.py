@@ -109,9 +109,9 @@ class Settings:
         group="Images",
     )
     max_image_rate: float = _parameter(
-        5.0, "images searched per second, up to a quarter more; 0: as many as there is time for", "Hz", 0.0, 100.0
+        5.0, "images searched per second, up to a quarter more; 0: no limit", "Hz", 0.0, 100.0
     )
-    threads: int = _parameter(0, "threads for one image; 0: as many as the machine has cores", "", 0, 256, fixed=True)
+    threads: int = _parameter(0, "threads for one image; 0: one for each core", "", 0, 256, fixed=True)
 
     tf_broadcast: bool = _parameter(
         True, "publish map -> odom (or map -> base); false where an EKF does it", group="Transforms"
