@@ -28,7 +28,7 @@ class Orb:
         assert isinstance(settings, OrbSettings)
         self._orb = cv2.ORB.create(settings.max_keypoints, fastThreshold=int(settings.fast_threshold))
 
-    def __call__(self, gray: ImageArray) -> Features:
+    def quick(self, gray: ImageArray) -> Features:
         found, codes = self._orb.detectAndCompute(gray, None)
         table = np.array([(*k.pt, k.size, k.angle, k.response) for k in found], np.float32).reshape(-1, 5)
         bits = np.zeros((0, 256)) if codes is None else np.unpackbits(np.asarray(codes, dtype=np.uint8), axis=1)
@@ -42,3 +42,7 @@ class Orb:
             descriptors=np.asarray((2.0 * bits[order] - 1) / 16, dtype=np.float32),
             coarse=np.zeros((len(table), 0), np.float32),
         )
+
+    def whole(self, gray: ImageArray, quick: Features | None = None) -> Features:
+        """There is no more to see."""
+        return self.quick(gray) if quick is None else quick

@@ -41,6 +41,10 @@ class Features:
         """Return the features at ``index`` (an integer or boolean array)."""
         return Features(*(getattr(self, f.name)[index] for f in fields(self)))
 
+    def followed_by(self, others: Features) -> Features:
+        """Return these features, then the ``others``."""
+        return Features(*(np.concatenate([getattr(each, f.name) for each in (self, others)]) for f in fields(self)))
+
 
 @dataclass(frozen=True)
 class FeatureSettings:
@@ -65,7 +69,9 @@ class Similarities:
 
 
 class Extractor(Protocol):
-    """Extracts features from images. It may hold state: one per thread."""
+    """Extracts features from images, in two looks: most images are settled by the first, which takes a small share of
+    the time. Maps hold what either shows. It may hold state: one per thread.
+    """
 
     settings_class: ClassVar[type[FeatureSettings]]
     # numbers of a descriptor, and of a coarse one, 0 where there is none
@@ -76,8 +82,14 @@ class Extractor(Protocol):
     def __init__(self, settings: FeatureSettings) -> None:
         """``settings`` are of the extractor's own class."""
 
-    def __call__(self, gray: ImageArray) -> Features:
-        """Return the features of an (H, W) uint8 image, strongest first."""
+    def quick(self, gray: ImageArray) -> Features:
+        """Return what a first look at an (H, W) uint8 image shows, strongest first."""
+        ...
+
+    def whole(self, gray: ImageArray, quick: Features | None = None) -> Features:
+        """Return all features of an (H, W) uint8 image: first those of its ``quick`` look (None: taken now), then what
+        else there is, strongest first; ``quick`` itself where there is nothing else.
+        """
         ...
 
 

@@ -2,22 +2,39 @@
 
 RootSIFT is Arandjelovic and Zisserman, "Three things everyone should know to improve object retrieval" (CVPR 2012):
 the Hellinger kernel as a dot product. The coarse descriptor is SIFT again over a window four times as wide; it is
-computed on the image reduced four times, where it costs a fraction of what the same window costs at full size.
+computed on a reduced image, where it costs a fraction of what the same window costs at full size.
+
+Most of what SIFT costs is its doubled first octave. So there is a quick look, at the image reduced to a fixed number of
+pixels, and a whole one that adds what only the full image shows.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 import cv2
 import numpy as np
+from scipy.spatial import cKDTree
 
-from neumap.arrays import Float32Array, ImageArray
+from neumap.arrays import BoolArray, Float32Array, ImageArray, IntArray
 from neumap.features.extractor import Features, FeatureSettings, Similarities
 
-# COARSE_FACTOR: how many times wider the window of the coarse descriptor is; SIZE: numbers of a SIFT descriptor.
-COARSE_FACTOR, SIZE = 4, 128
+# SIZE: numbers of a SIFT descriptor. COARSE_WINDOW: how many times wider the window of the coarse descriptor is.
+# COARSE_FACTOR: how many times the image is reduced for it; less takes more time and tells no more.
+SIZE, COARSE_WINDOW, COARSE_FACTOR = 128, 4.0, 6.0
+# QUICK_PIXELS: what the image is reduced to for a quick look. LEAST_REDUCTION: where sides are reduced by less, the
+# quick look is at the full image.
+QUICK_PIXELS, LEAST_REDUCTION = 76_800, 1.2
+# SAME_SHARE, SAME_LOG_SIZE, SAME_RAD: a keypoint of the full image was found in the reduced one if it is this near to
+# one of its NEIGHBOURS there, as a share of its diameter, in the logarithm of its size, and in its direction.
+SAME_SHARE, SAME_LOG_SIZE, SAME_RAD, NEIGHBOURS = 0.3, 0.35, 0.5, 8
+# DOUBLING_SHIFT_PX: by how much OpenCV's keypoints are off: it doubles an image by its corners, and halves what
+# it finds there as if it had done so by the middles of pixels.
+DOUBLING_SHIFT_PX = 0.25
+# LAYER, FIRST_LAYER: the byte of a keypoint's octave that tells the layer, and the first that has keypoints.
+LAYER, FIRST_LAYER = 0xFF00, 0x0100
 
 
 @dataclass(frozen=True)
@@ -47,39 +64,60 @@ class RootSift:
             edgeThreshold=settings.edge_threshold,
         )
 
-    def __call__(self, gray: ImageArray) -> Features:
-        """Return the features of an (H, W) uint8 image, strongest first."""
-        keypoints, sift = self._sift.detectAndCompute(gray, None)
+    def quick(self, gray: ImageArray) -> Features:
+        """Return what a first look at an (H, W) uint8 image shows, the image reduced; strongest first."""
+        reduced = _quick_image(gray)
+        keypoints, sift = self._sift.detectAndCompute(reduced, None)
         if not keypoints:
-            empty = np.zeros((0, SIZE), np.float32)
-            line = np.zeros(0, np.float32)
-            return Features(np.zeros((0, 2), np.float32), line, line, line, empty, empty)
-        table = np.array([(*k.pt, k.size, k.angle, k.response) for k in keypoints], dtype=np.float32)
+            return _no_features()
         # OpenCV keeps every keypoint that ties with the last
-        order = np.argsort(-table[:, 4], kind="stable")[: self._max_keypoints]
-        coarse = self._coarse(gray, [keypoints[i] for i in order])
-        table = table[order]
+        order = _strongest(keypoints)[: self._max_keypoints]
+        return self._features(gray, reduced, [keypoints[i] for i in order], np.asarray(sift, np.float32)[order])
+
+    def whole(self, gray: ImageArray, quick: Features | None = None) -> Features:
+        """Return all features of an (H, W) uint8 image: those of its ``quick`` look, then others of its full size."""
+        quick = self.quick(gray) if quick is None else quick
+        room = self._max_keypoints - len(quick)
+        if _quick_image(gray) is gray or room <= 0:
+            return quick
+        found = self._sift.detect(gray, None)
+        keypoints = [found[i] for i in _strongest(found)]
+        if not keypoints:
+            return quick
+        keypoints = [k for k, again in zip(keypoints, _again(keypoints, quick), strict=True) if not again][:room]
+        if not keypoints:
+            return quick
+        # described only here, since most of the time is the descriptors'
+        kept, sift = self._sift.compute(gray, keypoints)
+        return quick.followed_by(self._features(gray, gray, kept, np.asarray(sift, np.float32)))
+
+    def _features(
+        self, gray: ImageArray, reduced: ImageArray, keypoints: Sequence[cv2.KeyPoint], sift: Float32Array
+    ) -> Features:
+        """Return keypoints of a ``reduced`` image as features of the full one."""
+        table = np.array([(*k.pt, k.size, k.angle, k.response) for k in keypoints], dtype=np.float32)
+        scale = np.divide(gray.shape[::-1], reduced.shape[::-1])
         return Features(
-            pixels=np.ascontiguousarray(table[:, :2]),
-            size=table[:, 2].copy(),
+            pixels=((table[:, :2] + (0.5 - DOUBLING_SHIFT_PX)) * scale - 0.5).astype(np.float32),
+            size=table[:, 2] * np.float32(scale.mean()),
             angle=np.deg2rad(table[:, 3]),
             response=table[:, 4].copy(),
-            descriptors=root_sift(np.asarray(sift, dtype=np.float32)[order]),
-            coarse=root_sift(coarse),
+            descriptors=root_sift(sift),
+            coarse=root_sift(self._coarse(reduced, keypoints)),
         )
 
-    def _coarse(self, gray: ImageArray, keypoints: list[cv2.KeyPoint]) -> Float32Array:
-        small = cv2.resize(gray, None, fx=1 / COARSE_FACTOR, fy=1 / COARSE_FACTOR, interpolation=cv2.INTER_AREA)
-        # the same size and octave on a reduced image is a window COARSE_FACTOR times as wide
-        shift = 0.5 / COARSE_FACTOR - 0.5
+    def _coarse(self, gray: ImageArray, keypoints: Sequence[cv2.KeyPoint]) -> Float32Array:
+        small = _reduced(gray, COARSE_FACTOR)
+        fx, fy = np.divide(small.shape[::-1], gray.shape[::-1])
         moved = [
             cv2.KeyPoint(
-                k.pt[0] / COARSE_FACTOR + shift,
-                k.pt[1] / COARSE_FACTOR + shift,
-                k.size,
+                (k.pt[0] + 0.5) * fx - 0.5,
+                (k.pt[1] + 0.5) * fy - 0.5,
+                k.size * COARSE_WINDOW / COARSE_FACTOR,
                 k.angle,
                 k.response,
-                k.octave,
+                # the least blurred layer of its octave: the window has fewer pixels than one of SIFT's own
+                k.octave & ~LAYER | FIRST_LAYER,
                 i,
             )
             for i, k in enumerate(keypoints)
@@ -88,6 +126,40 @@ class RootSift:
         out = np.zeros((len(keypoints), SIZE), np.float32)
         out[[k.class_id for k in kept]] = sift
         return out
+
+
+def _quick_image(gray: ImageArray) -> ImageArray:
+    """Return the image that a quick look is at; the full one where that is hardly larger."""
+    factor = (gray.size / QUICK_PIXELS) ** 0.5
+    return gray if factor < LEAST_REDUCTION else _reduced(gray, factor)
+
+
+def _reduced(gray: ImageArray, factor: float) -> ImageArray:
+    # told the size and not the factor, OpenCV keeps the corners where they are
+    size = [max(1, round(side / factor)) for side in gray.shape[::-1]]
+    return np.asarray(cv2.resize(gray, size, interpolation=cv2.INTER_AREA))
+
+
+def _no_features() -> Features:
+    line, wide = np.zeros(0, np.float32), np.zeros((0, SIZE), np.float32)
+    return Features(np.zeros((0, 2), np.float32), line, line, line, wide, wide)
+
+
+def _strongest(keypoints: Sequence[cv2.KeyPoint]) -> IntArray:
+    return np.argsort([-k.response for k in keypoints], kind="stable")
+
+
+def _again(keypoints: Sequence[cv2.KeyPoint], quick: Features) -> BoolArray:
+    """Tell which keypoints of the full image (K,) a ``quick`` look at it found."""
+    if not len(quick):
+        return np.zeros(len(keypoints), dtype=bool)
+    table = np.array([(*k.pt, k.size, np.deg2rad(k.angle)) for k in keypoints])
+    distance, near = cKDTree(quick.pixels).query(table[:, :2] - DOUBLING_SHIFT_PX, k=range(1, NEIGHBOURS + 1))
+    near = np.minimum(near, len(quick) - 1)
+    turn = np.angle(np.exp(1j * (quick.angle[near] - table[:, 3:])))
+    ratio = np.log(quick.size[near] / table[:, 2:3])
+    same = (distance < SAME_SHARE * table[:, 2:3]) & (np.abs(ratio) < SAME_LOG_SIZE) & (np.abs(turn) < SAME_RAD)
+    return np.asarray(same.any(axis=1))
 
 
 def root_sift(sift: Float32Array) -> Float32Array:

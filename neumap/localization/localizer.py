@@ -13,6 +13,8 @@ An image that is looked for in several places is looked at once:
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -26,7 +28,14 @@ from neumap.localization.evidence import NO_EVIDENCE
 from neumap.localization.query import EVERYWHERE, Query, Scope
 from neumap.localization.search import PoseSearch
 from neumap.localization.timing import measured, stage
-from neumap.localization.verdict import Corrected, correct, doubts, judge, pose_covariance
+from neumap.localization.verdict import (
+    Corrected,
+    correct,
+    doubts,
+    judge,
+    pose_covariance,
+    residual_covariance,
+)
 from neumap.localization.verification import Hypothesis
 from neumap.maps.neural_map import NeuralMap
 from neumap.records import Alternative, Camera, PoseEstimate, Status
@@ -35,8 +44,18 @@ from neumap.records import Alternative, Camera, PoseEstimate, Status
 MIN_KEYPOINTS = 30
 # MIN_SIDE_PX: of an image; smaller ones have no keypoints.
 MIN_SIDE_PX = 32
+# SETTLED_SIGMA_M: a quick look does where its pose is less uncertain than this by the reprojection errors alone; the
+# full image shows where keypoints are more exactly.
+SETTLED_SIGMA_M = 0.03
 # SAME_POSE_M, SAME_POSE_RAD: an alternative this near to a pose that is known already is that pose.
 SAME_POSE_M, SAME_POSE_RAD = 0.3, 0.25
+
+
+class Solved(NamedTuple):
+    """What was ``found`` of an image, None where there was nothing to go by, and the look at it that it is of."""
+
+    query: Query
+    found: Hypothesis | None
 
 
 class Localizer:
@@ -58,36 +77,48 @@ class Localizer:
         :class:`~neumap.errors.CalibrationError` for an image of another shape than the camera's.
         """
         with measured() as times_ms:
-            query = self.look(image, camera)
-            found = self.solve(query, scope)
-        return self._estimate(query, scope, found, times_ms)
+            solved = self.solve(self.look(image, camera), scope)
+        return self._estimate(solved, scope, times_ms)
 
     def look(self, image: ImageArray, camera: Camera) -> Query:
-        """Extract and embed what an image shows, before it is searched for. Raises what :meth:`localize` raises."""
+        """Extract and embed what a quick look at an image shows, before it is searched for; the rest when it is needed.
+        Raises what :meth:`localize` raises.
+        """
         with stage("features"):
             gray = as_gray(image)
             camera = cameras.scaled_to(camera, gray.shape[1], gray.shape[0])
-            features = self._extract(gray)
-            rays = cameras.normalize(camera, features.pixels)
-            valid = np.flatnonzero(np.isfinite(rays).all(axis=1))
-            if len(valid) < len(rays):
-                features, rays = features.select(valid), rays[valid]
+            quick = self._extract.quick(gray)
+
+        def whole() -> Query:
+            with stage("features"):
+                features = self._extract.whole(gray, quick)
+            return query if features is quick else self._seen(features, camera)
+
+        query = replace(self._seen(quick, camera), more=whole)
+        return query
+
+    def _seen(self, features: Features, camera: Camera) -> Query:
+        """Make the query of features; without those that the camera's lens cannot have seen."""
+        rays = cameras.normalize(camera, features.pixels)
+        valid = np.flatnonzero(np.isfinite(rays).all(axis=1))
+        if len(valid) < len(rays):
+            features, rays = features.select(valid), rays[valid]
         return self.query(features, rays, camera)
 
     def query(self, features: Features, rays: FloatArray, camera: Camera) -> Query:
         """Make the query of an image whose features were extracted with the map's settings, with their undistorted rays
-        (N, 2), by a camera of its size.
+        (N, 2), by a camera of its size; all that the image shows.
         """
         with stage("decode"):
             return Query(features, rays, camera, *self._search.landmarks.embed(features))
 
     def locate(self, query: Query, scope: Scope = EVERYWHERE) -> PoseEstimate:
         """Find the camera's pose as :meth:`localize` does, for an image that was looked at already: times are those of
-        the search alone.
+        the search, and of a longer look where it takes one.
         """
         with measured() as times_ms:
-            found = self.solve(query, scope)
-        return self._estimate(query, scope, found, times_ms)
+            solved = self.solve(query, scope)
+        return self._estimate(solved, scope, times_ms)
 
     def alternatives(
         self, query: Query, known: Sequence[FloatArray] = (), scope: Scope = EVERYWHERE, most: int = 3
@@ -100,7 +131,7 @@ class Localizer:
         others: list[Alternative] = []
         # poses known are corrected for drift, those of the search are not, so that it may find them once more
         known_to_search = [se3.invert_pose(pose) for pose in known]
-        for found in self._search.alternatives(query, known_to_search, scope, most + len(known)):
+        for found in self._search.alternatives(query.whole, known_to_search, scope, most + len(known)):
             corrected = correct(found, self.map.drift)
             apart = np.array([se3.pose_error(corrected.map_from_camera, other) for other in known]).reshape(-1, 2, 3)
             if (np.linalg.norm(apart, axis=2) < (SAME_POSE_M, SAME_POSE_RAD)).all(axis=1).any():
@@ -109,9 +140,23 @@ class Localizer:
             others.append(Alternative(corrected.map_from_camera, covariance, int(found.evidence.weight)))
         return sorted(others, key=lambda other: -other.evidence)[:most]
 
-    def solve(self, query: Query, scope: Scope = EVERYWHERE) -> Hypothesis | None:
-        """Find the best pose in the adjusted map, not yet corrected or judged; None where there is nothing to go by."""
+    def solve(self, query: Query, scope: Scope = EVERYWHERE) -> Solved:
+        """Find the best pose in the adjusted map, not yet corrected or judged; by what else the image shows where the
+        quick look does not settle it.
+        """
+        found = self._find(query, scope)
+        if self._settles(found, scope) or query.whole is query:
+            return Solved(query, found)
+        return Solved(query.whole, self._find(query.whole, scope))
+
+    def _find(self, query: Query, scope: Scope) -> Hypothesis | None:
         return self._search(query, scope) if len(query) >= MIN_KEYPOINTS else None
+
+    def _settles(self, found: Hypothesis | None, scope: Scope) -> bool:
+        """Tell whether a pose is believed, and as exact as the full image would make it."""
+        if found is None or judge(found, self.needed(scope), self.map.drift, self.map.calibration).reason:
+            return False
+        return float(np.sqrt(np.trace(residual_covariance(found)[:3, :3]))) < SETTLED_SIGMA_M
 
     def needed(self, scope: Scope = EVERYWHERE) -> int:
         """Tell how many inliers a pose needs that is looked for in a scope."""
@@ -125,9 +170,8 @@ class Localizer:
         """Tell what was found in the frame of the mapping poses, and what its covariance is made of."""
         return correct(found, self.map.drift)
 
-    def _estimate(
-        self, query: Query, scope: Scope, found: Hypothesis | None, times_ms: Mapping[str, float]
-    ) -> PoseEstimate:
+    def _estimate(self, solved: Solved, scope: Scope, times_ms: Mapping[str, float]) -> PoseEstimate:
+        query, found = solved
         verdict = judge(found, self.needed(scope), self.map.drift, self.map.calibration)
         reason = verdict.reason
         if len(query) < MIN_KEYPOINTS:

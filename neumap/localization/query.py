@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -20,12 +21,13 @@ USUAL_FOCAL_PX, SMALLEST_SCALE = 525.0, 0.5
 
 @dataclass(frozen=True)
 class Query:
-    """One image, made once however often it is searched for.
+    """What one look at an image showed, made once however often it is searched for.
 
     ``features`` of N keypoints; ``rays`` (N, 2), their undistorted normalized coordinates; ``camera`` at the image's
     size. ``embeddings`` (N, D) and ``looks`` (N, E) are what the map compares keypoints by
     (:class:`~neumap.localization.matching.LandmarkIndex`): with all its landmarks, and with one landmark where a pose
     says that it is. So a query belongs to the localizer that made it, and to others whose maps have the same decoder.
+    ``more`` makes the query of a longer look; None where this was the longest.
     """
 
     features: Features
@@ -33,9 +35,15 @@ class Query:
     camera: Camera
     embeddings: Float32Array
     looks: Float32Array
+    more: Callable[[], Query] | None = None
 
     def __len__(self) -> int:
         return len(self.features)
+
+    @cached_property
+    def whole(self) -> Query:
+        """The query of all that the image shows, made when it is first asked for."""
+        return self.more() if self.more else self
 
     @cached_property
     def focal_px(self) -> float:

@@ -81,9 +81,14 @@ def correct(found: Hypothesis, drift: DriftField) -> Corrected:
     """Return a pose of the adjusted map in the frame of the mapping poses, that is, with their own drift."""
     adjusted = se3.invert_pose(found.camera_from_map)
     deviation, drift_sigma = drift.predict(adjusted)
+    return Corrected(apply_deviation(adjusted, deviation), residual_covariance(found), drift_sigma)
+
+
+def residual_covariance(found: Hypothesis) -> FloatArray:
+    """Return the covariance (6, 6) of a pose by its reprojection errors alone, in the camera frame."""
     noise = max(float(np.mean(found.error_px**2)) if len(found.error_px) else 1.0, MIN_NOISE_PX**2)
     information = found.information + 1e-9 * np.trace(found.information) * np.eye(6)
-    return Corrected(apply_deviation(adjusted, deviation), noise * np.linalg.inv(information), drift_sigma)
+    return np.asarray(noise * np.linalg.inv(information))
 
 
 def pose_covariance(corrected: Corrected, calibration: Calibration) -> FloatArray:

@@ -64,7 +64,7 @@ def calibrate(
     truth = np.array([frame.map_from_camera for frame in frames])
     found, parts = [], []
     for i, (frame, true) in enumerate(zip(frames, truth, strict=True)):
-        found.append(localizer.solve(localizer.look(frame.read_image(), frame.camera)))
+        found.append(localizer.solve(localizer.look(frame.read_image(), frame.camera)).found)
         if found[-1] is not None and not localizer.doubt(found[-1]):
             pose, unit, drift_sigma = localizer.corrected(found[-1])
             parts.append(Parts(deviations_between(pose[None], true[None])[0], unit, drift_sigma))

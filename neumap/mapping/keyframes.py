@@ -138,7 +138,7 @@ def extract_keyframes(
     def one(frame: Frame) -> _Seen:
         if not hasattr(per_thread, "extractor"):
             per_thread.extractor = make_extractor(settings)
-        features: Features = per_thread.extractor(frame.read_image())
+        features: Features = per_thread.extractor.whole(frame.read_image())
         rays = cameras.normalize(frame.camera, features.pixels)
         good = np.asarray(np.isfinite(rays).all(axis=1))
         features, rays = features.select(good), rays[good]

@@ -44,13 +44,21 @@ def test_an_extractor_is_what_it_says(name: str) -> None:
     kind, settings = extractor_class(name), default_settings(name)
     assert settings.extractor == name
     assert type(settings) is kind.settings_class
-    found = make_extractor(replace(settings, max_keypoints=200))(texture(np.random.default_rng(0), 240, 320))
+    image = texture(np.random.default_rng(0), 480, 640)
+    extractor = make_extractor(replace(settings, max_keypoints=200))
+    found = extractor.quick(image)
     assert 150 <= len(found) <= 200
     assert found.descriptors.shape[1:] == (kind.descriptor_size,)
     assert found.coarse.shape[1:] == (kind.coarse_size,)
     assert (np.diff(found.response) <= 0).all()
     np.testing.assert_allclose(np.linalg.norm(found.descriptors, axis=1), 1, atol=1e-5)
-    blank = make_extractor(settings)(np.zeros((240, 320), np.uint8))
+    extractor = make_extractor(settings)
+    first = extractor.quick(image)
+    for whole in (extractor.whole(image, first), extractor.whole(image)):
+        assert len(first) <= len(whole) <= settings.max_keypoints
+        np.testing.assert_array_equal(whole.descriptors[: len(first)], first.descriptors)
+        assert (np.diff(whole.response[len(first) :]) <= 0).all()
+    blank = extractor.whole(np.zeros((480, 640), np.uint8))
     assert len(blank) == 0
     assert blank.descriptors.shape == (0, kind.descriptor_size)
 

@@ -18,7 +18,7 @@ def image() -> ImageArray:
 
 @pytest.fixture(scope="module")
 def features(image: ImageArray) -> Features:
-    return RootSift(SiftSettings())(image)
+    return RootSift(SiftSettings()).whole(image)
 
 
 def test_shapes_and_types(features: Features) -> None:
@@ -55,14 +55,49 @@ def test_strongest_first(features: Features) -> None:
     assert (np.diff(features.response) <= 0).all()
 
 
+def test_a_quick_look_finds_what_is_large_and_a_longer_one_adds_what_is_small() -> None:
+    image = texture(np.random.default_rng(5), 480, 640)
+    extract = RootSift(SiftSettings(max_keypoints=3000))
+    quick = extract.quick(image)
+    whole = extract.whole(image, quick)
+    assert len(whole) > 1.3 * len(quick)
+    added = whole.select(np.arange(len(quick), len(whole)))
+    assert np.median(added.size) < 0.7 * np.median(quick.size)
+    # what is added was not found already
+    off = np.linalg.norm(added.pixels[:, None] - quick.pixels, axis=2) / quick.size
+    alike = added.descriptors @ quick.descriptors.T
+    assert ((off < 0.2) & (alike > 0.9)).any(axis=1).mean() < 0.05
+
+
+def test_a_small_image_has_one_look(image: ImageArray) -> None:
+    extract = RootSift(SiftSettings())
+    quick = extract.quick(image)
+    assert extract.whole(image, quick) is quick
+
+
+@pytest.mark.parametrize("shape", [(240, 320), (480, 640), (683, 1024), (361, 541)])
+def test_keypoints_are_in_the_middle_of_what_they_show(shape: tuple[int, int]) -> None:
+    """Of either look: a blob at a known place, as large as it takes to be found in both."""
+    where = np.array([0.37 * shape[1], 0.61 * shape[0]])
+    y, x = np.mgrid[: shape[0], : shape[1]]
+    blob = 200 * np.exp(-(((x - where[0]) ** 2 + (y - where[1]) ** 2) / (2 * 6.0**2)))
+    image = (20 + blob).astype(np.uint8)
+    extract = RootSift(SiftSettings())
+    quick = extract.quick(image)
+    nothing = quick.select(np.zeros(0, np.int64))
+    looks = [quick] if image.size < 80_000 else [quick, extract.whole(image, nothing)]
+    for found in looks:
+        assert np.linalg.norm(found.pixels - where, axis=1).min() < 0.1
+
+
 def test_fewer_keypoints_are_the_strongest_of_all(image: ImageArray, features: Features) -> None:
-    few = RootSift(SiftSettings(max_keypoints=50))(image)
+    few = RootSift(SiftSettings(max_keypoints=50)).whole(image)
     assert len(few) == 50
     np.testing.assert_array_equal(few.response, features.response[:50])
 
 
 def test_same_image_same_features(image: ImageArray, features: Features) -> None:
-    again = RootSift(SiftSettings())(image)
+    again = RootSift(SiftSettings()).whole(image)
     np.testing.assert_array_equal(again.pixels, features.pixels)
     np.testing.assert_array_equal(again.descriptors, features.descriptors)
     np.testing.assert_array_equal(again.coarse, features.coarse)
@@ -70,7 +105,7 @@ def test_same_image_same_features(image: ImageArray, features: Features) -> None
 
 @pytest.mark.parametrize("value", [0, 128, 255])
 def test_blank_image_has_no_features(value: int) -> None:
-    empty = RootSift(SiftSettings())(np.full((120, 160), value, np.uint8))
+    empty = RootSift(SiftSettings()).whole(np.full((120, 160), value, np.uint8))
     assert len(empty) == 0
     assert empty.pixels.shape == (0, 2)
     assert empty.size.shape == empty.angle.shape == empty.response.shape == (0,)
@@ -80,7 +115,7 @@ def test_blank_image_has_no_features(value: int) -> None:
 def test_a_quarter_turn_of_the_image_turns_keypoints_and_keeps_descriptors(
     image: ImageArray, features: Features
 ) -> None:
-    turned = RootSift(SiftSettings())(np.ascontiguousarray(np.rot90(image)))
+    turned = RootSift(SiftSettings()).whole(np.ascontiguousarray(np.rot90(image)))
     similarity = features.descriptors @ turned.descriptors.T
     best, back = similarity.argmax(axis=1), similarity.argmax(axis=0)
     mutual = np.flatnonzero(back[best] == np.arange(len(features)))
@@ -101,7 +136,7 @@ def test_the_coarse_descriptor_sees_what_the_fine_one_does_not() -> None:
     first, other = texture(rng, 240, 240), texture(rng, 240, 240)
     y, x = np.mgrid[:240, :240] - 119.5
     second = np.where(np.hypot(x, y) < 40, first, other)
-    a, b = RootSift(SiftSettings())(first), RootSift(SiftSettings())(second)
+    a, b = RootSift(SiftSettings()).whole(first), RootSift(SiftSettings()).whole(second)
     distance = np.linalg.norm(a.pixels[:, None] - b.pixels, axis=2)
     distance += np.abs(a.size[:, None] - b.size) + np.abs(np.sin((a.angle[:, None] - b.angle) / 2))
     same = (distance.min(axis=1) < 0.1) & (np.linalg.norm(a.pixels - 119.5, axis=1) < 10) & (a.size < 4)

@@ -103,7 +103,7 @@ def test_support_counts_a_few_landmarks_of_a_part_and_what_contradicts(query: Qu
 @pytest.mark.parametrize("make", [make_map, make_latent_map])
 def test_a_right_pose_is_confirmed_all_over_the_image(scene: Scene, query: Query, make) -> None:  # type: ignore[no-untyped-def]
     localizer = Localizer(make(scene))
-    found = localizer.solve(localizer.query(query.features, query.rays, CAMERA))
+    found = localizer.solve(localizer.query(query.features, query.rays, CAMERA)).found
     assert found is not None
     assert np.linalg.norm(se3.pose_error(se3.invert_pose(found.camera_from_map), POSE)[0:3]) < 0.02
     assert found.evidence.confirming > 0.8 * CELLS
@@ -122,7 +122,7 @@ def test_another_place_with_one_poster_in_common_is_contradicted(scene: Scene, q
     features = type(query.features)(**{**vars(query.features), "descriptors": descriptors, "coarse": coarse})
     localizer = Localizer(make(scene))
     mixed = localizer.query(features, query.rays, CAMERA)
-    found = localizer.solve(mixed)
+    found = localizer.solve(mixed).found
     assert found is not None
     assert found.evidence.inliers >= 2 * localizer.map.calibration.min_inliers
     assert found.evidence.confirming < found.evidence.contradicting

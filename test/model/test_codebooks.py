@@ -46,7 +46,7 @@ def test_words_decode_to_themselves(name: str) -> None:
     ("name", "least"), [("descriptor-16", 0.95), ("descriptor-32", 0.97), ("coarse-8", 0.88), ("coarse-16", 0.93)]
 )
 def test_codes_of_an_unseen_texture_are_close_to_it(name: str, least: float) -> None:
-    features = make_extractor(default_settings())(texture(np.random.default_rng(9), 240, 320))
+    features = make_extractor(default_settings()).whole(texture(np.random.default_rng(9), 240, 320))
     descriptors = features.coarse if name.startswith("coarse") else features.descriptors
     book = shipped_codebooks()[name]
     codes = book.encode(descriptors)
@@ -184,7 +184,7 @@ def test_equal_words_are_a_tie_that_falls_the_same_way() -> None:
 
 def test_the_shipped_words_describe_embeddings_better_with_every_byte() -> None:
     frozen = shipped_decoder()
-    f = make_extractor(default_settings())(texture(np.random.default_rng(9), 240, 320))
+    f = make_extractor(default_settings()).whole(texture(np.random.default_rng(9), 240, 320))
     embedded = frozen.embed(f.descriptors, f.coarse, f.size, f.angle)
     stages = len(frozen.codebook.words)
     assert frozen.codebook.words.shape == (stages, WORDS, EMBEDDING)

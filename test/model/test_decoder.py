@@ -49,7 +49,7 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def keypoints() -> Features:
-    return make_extractor(default_settings())(texture(np.random.default_rng(3), 240, 320))
+    return make_extractor(default_settings()).whole(texture(np.random.default_rng(3), 240, 320))
 
 
 def embed(decoder: FrozenDecoder, features: Features) -> Float32Array:
