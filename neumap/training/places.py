@@ -8,7 +8,7 @@ from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 
-from neumap.errors import MappingError
+from neumap.errors import ConfigError, MappingError
 from neumap.features import DEFAULT, default_settings
 from neumap.io.sources import open_source
 from neumap.process import set_up
@@ -33,8 +33,9 @@ def training_scenes(
     """Return the scenes of virtual places, which ``place`` makes of ``seeds``, and of posed ``recordings`` with depth.
 
     Those that are not in ``folder`` yet are made, by so many processes: ``place`` is a function of a module. A place
-    whose images share too little is left out. Another ``place``, or an ``extractor`` other than the default, has scenes
-    of its own. Raises what :func:`~neumap.io.sources.open_source` raises for a recording.
+    whose images share too little, or that has no space to move in, is left out. Another ``place``, or an ``extractor``
+    other than the default, has scenes of its own. Raises what :func:`~neumap.io.sources.open_source` raises for a
+    recording.
     """
     folder = folder if extractor == DEFAULT else folder / extractor
     folder.mkdir(parents=True, exist_ok=True)
@@ -60,12 +61,12 @@ def _unusable(path: Path) -> Path:
 
 def _make_scene(place: Callable[[int], Place], seed: int, path: Path, extractor: str) -> None:
     set_up(1)
-    seen = place(seed)
-    settings = default_settings(extractor)
     try:
+        seen = place(seed)
+        settings = default_settings(extractor)
         scene = make_training_scene(seen.mapping, seen.query, settings, depth_reach_m=seen.depth_reach_m)
-    except MappingError as error:
-        _unusable(path).write_text(f"{seen.description}: {error}\n", encoding="utf-8")
+    except (ConfigError, MappingError) as error:
+        _unusable(path).write_text(f"{error}\n", encoding="utf-8")
     else:
         save_scene(path, scene)
 

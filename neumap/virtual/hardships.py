@@ -110,9 +110,9 @@ def _beyond_a_line(rng: np.random.Generator, shape: Sequence[int]) -> BoolArray:
 
 
 def _person(rng: np.random.Generator, shape: Sequence[int]) -> list[_Limb]:
-    """A head, shoulders and a body that stand before a third to half of the image."""
+    """A head, shoulders and a body that stand before a third to two thirds of the image."""
     height, width = shape
-    body = rng.uniform(0.3, 0.5) * width
+    body = rng.uniform(0.4, 0.65) * width
     x, top = rng.uniform(0.2, 0.8) * width, rng.uniform(0.05, 0.3) * height
     shoulders, lean = top + 0.75 * body, rng.normal(0, 0.05) * width
     limbs = [
@@ -146,6 +146,10 @@ def _surface(cover: Cover, image: ImageArray, rng: np.random.Generator) -> Float
     """What covers the image (H, W), in grey levels: black, or cloth and skin with folds."""
     if cover == "black":
         return np.zeros(image.shape, dtype=np.float32)
-    folds = rng.standard_normal((7, 9)).astype(np.float32)
-    smooth = cv2.resize(folds, image.shape[::-1], interpolation=cv2.INTER_CUBIC)
-    return np.asarray(np.clip(rng.uniform(40, 190) + 14 * smooth, 0, 255), dtype=np.float32)
+    surface = np.full(image.shape, rng.uniform(40, 190), dtype=np.float32)
+    # folds, and on some a pattern
+    for cells, contrast in ((8, 14.0), (60, float(rng.choice([0.0, 16.0])))):
+        shape = max(2, cells * image.shape[0] // image.shape[1]), cells
+        drawn = rng.standard_normal(shape).astype(np.float32)
+        surface += np.float32(contrast) * cv2.resize(drawn, image.shape[::-1], interpolation=cv2.INTER_CUBIC)
+    return np.asarray(np.clip(surface, 0, 255), dtype=np.float32)
