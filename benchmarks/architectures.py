@@ -20,6 +20,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 from unittest import mock
@@ -553,10 +554,12 @@ def main() -> None:
         print(text, file=sys.stderr, flush=True)
 
     with StageProgress() as progress:
-        scenes = training_scenes(args.work / "places", range(args.places), [], args.threads, progress)
+        # of the places that it was made for: those of the curriculum are larger and harder
+        of_rooms = partial(training_scenes, args.work / "places", place=random_place)
+        scenes = of_rooms(range(args.places), [], args.threads, progress)
         unseen = []
         for seed in range(FIRST_UNSEEN, FIRST_UNSEEN + args.unseen):
-            made = training_scenes(args.work / "places", [seed], [], 1, progress)
+            made = of_rooms([seed], [], 1, progress)
             unseen += [unseen_place(seed, scene) for scene in made if len(scene.points) >= FEWEST_SCENE_LANDMARKS]
     scenes = [scene for scene in scenes if len(scene.points) >= FEWEST_SCENE_LANDMARKS]
     rows: dict[str, tuple[int, int, list[Judged]]] = {}

@@ -1,4 +1,4 @@
-"""Trains the decoder that maps of all places share, on virtual rooms, halls and corridors. What is in WORK already
+"""Trains the decoder that maps of all places share, on virtual rooms, halls and courtyards. What is in WORK already
 is gone on with. Start it by torchrun to use several GPUs.
 """
 

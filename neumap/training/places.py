@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 
-from neumap.errors import MappingError
+from neumap.errors import ConfigError, MappingError
 from neumap.features import DEFAULT, default_settings
 from neumap.io.sources import open_source
 from neumap.process import set_up
 from neumap.progress import Progress
 from neumap.training.scenes import TrainingScene, load_scene, make_training_scene, save_scene
-from neumap.virtual.curriculum import random_place
+from neumap.virtual.curriculum import Place
+from neumap.virtual.mixture import curriculum_place
 
 # MOST_IMAGES: of a recording; a scene holds all their keypoints, and of more it gets large and no more instructive.
 MOST_IMAGES = 250
@@ -27,24 +28,30 @@ def training_scenes(
     workers: int,
     progress: Progress = lambda *_: None,
     extractor: str = DEFAULT,
+    place: Callable[[int], Place] = curriculum_place,
 ) -> list[TrainingScene]:
-    """Return the scenes of virtual places of ``seeds`` and of posed ``recordings`` with depth.
+    """Return the scenes of virtual places, which ``place`` makes of ``seeds``, and of posed ``recordings`` with depth.
 
-    Those that are not in ``folder`` yet are made, by so many processes. A place whose images share too little is left
-    out. An ``extractor`` other than the default has scenes of its own. Raises what
-    :func:`~neumap.io.sources.open_source` raises for a recording.
+    Those that are not in ``folder`` yet are made, by so many processes: ``place`` is a function of a module. A place
+    whose images share too little, or that has no space to move in, is left out. Another ``place``, or an ``extractor``
+    other than the default, has scenes of its own. Raises what :func:`~neumap.io.sources.open_source` raises for a
+    recording.
     """
     folder = folder if extractor == DEFAULT else folder / extractor
     folder.mkdir(parents=True, exist_ok=True)
-    places = {seed: folder / f"place-{seed:06d}.safetensors" for seed in seeds}
+    places = {seed: folder / f"{_name(place)}-{seed:06d}.safetensors" for seed in seeds}
     missing = {seed: path for seed, path in places.items() if not (path.exists() or _unusable(path).exists())}
     # processes of their own, since rendering and features both hold the interpreter
     with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
-        made = pool.map(partial(_make_place, extractor=extractor), missing.keys(), missing.values())
+        made = pool.map(partial(_make_scene, place, extractor=extractor), missing.keys(), missing.values())
         for done, _ in enumerate(made, 1):
             progress("places", done, len(missing))
     paths = [*places.values(), *(_recording(folder, source, extractor, progress) for source in recordings)]
     return [load_scene(path) for path in paths if path.exists()]
+
+
+def _name(place: Callable[[int], Place]) -> str:
+    return getattr(place, "__name__", "place").replace("_", "-")
 
 
 def _unusable(path: Path) -> Path:
@@ -52,13 +59,16 @@ def _unusable(path: Path) -> Path:
     return path.with_suffix(".unusable")
 
 
-def _make_place(seed: int, path: Path, extractor: str) -> None:
+def _make_scene(place: Callable[[int], Place], seed: int, path: Path, extractor: str) -> None:
     set_up(1)
-    place = random_place(seed)
     try:
-        save_scene(path, make_training_scene(place.mapping, place.query, default_settings(extractor)))
-    except MappingError as error:
-        _unusable(path).write_text(f"{place.description}: {error}\n", encoding="utf-8")
+        seen = place(seed)
+        settings = default_settings(extractor)
+        scene = make_training_scene(seen.mapping, seen.query, settings, depth_reach_m=seen.depth_reach_m)
+    except (ConfigError, MappingError) as error:
+        _unusable(path).write_text(f"{error}\n", encoding="utf-8")
+    else:
+        save_scene(path, scene)
 
 
 def _recording(folder: Path, source: Path, extractor: str, progress: Progress) -> Path:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +15,10 @@ from scipy.spatial import cKDTree
 
 from neumap.arrays import Float32Array, FloatArray, IntArray
 from neumap.features.extractor import FeatureSettings
-from neumap.mapping.keyframes import extract_keyframes
+from neumap.mapping.keyframes import MEASURED_SHARE, extract_keyframes
 from neumap.mapping.survey import find_tracks
+from neumap.mapping.tracks import Tracks
+from neumap.mapping.triangulation import with_triangulated_depth
 from neumap.progress import Progress, count_up
 from neumap.records import Frame
 
@@ -25,6 +28,8 @@ UNKNOWN, NOTHING = -2, -1
 LANDMARK_VIEWS = 3
 # SAME_M: a keypoint whose measured point is this near to a landmark shows it; REACH_M: one further away shows none.
 SAME_M, REACH_M = 0.03, 0.08
+# SAME_RAD: both grow where what is seen is more than 12 m away: two pixels of a usual lens are more than SAME_M then.
+SAME_RAD = 0.0025
 
 
 @dataclass(frozen=True)
@@ -52,19 +57,34 @@ def make_training_scene(
     query: Sequence[Frame],
     settings: FeatureSettings,
     progress: Progress = lambda *_: None,
+    depth_reach_m: float = math.inf,
 ) -> TrainingScene:
     """Make the scene of posed frames with depth; ``query`` frames are not used for landmarks. They may be none.
+
+    Landmarks are made of depth up to ``depth_reach_m``, or triangulated where that is too little. What a keypoint shows
+    is told by all depth there is.
 
     Raises :class:`~neumap.errors.MappingError` where the mapping frames share too little.
     """
     keyframes = extract_keyframes(mapping, settings, True, count_up(progress, "features", len(mapping)))
-    tracks, adjusted = find_tracks(keyframes, progress, LANDMARK_VIEWS)
-    label = _label_by_point(keyframes.points(adjusted), keyframes.depth, tracks.points)
-    label[tracks.keypoint] = tracks.track
+    usable = replace(keyframes, depth=np.where(keyframes.depth <= depth_reach_m, keyframes.depth, 0))
+    if keyframes.depth_measured and np.mean(usable.depth > 0) > MEASURED_SHARE:
+        tracks, adjusted = find_tracks(usable, progress, LANDMARK_VIEWS)
+        shown = tracks.points
+        label = _label_by_point(keyframes.points(adjusted), keyframes.depth, shown)
+        label[tracks.keypoint] = tracks.track
+    else:
+        tracks, _ = find_tracks(with_triangulated_depth(usable, progress), progress, LANDMARK_VIEWS)
+        points = keyframes.points(keyframes.map_from_camera)
+        shown = _points_seen(tracks, points, keyframes.depth)
+        label = _label_by_point(points, keyframes.depth, shown)
+        # of an observation at the edge of a thing there is no depth that says otherwise
+        believed = (keyframes.depth[tracks.keypoint] == 0) | (label[tracks.keypoint] == UNKNOWN)
+        label[tracks.keypoint[believed]] = tracks.track[believed]
     parts = [(keyframes, label, 0, np.ones(len(mapping), bool))]
     if query:
         others = extract_keyframes(query, settings, True, count_up(progress, "queries", len(query)))
-        label = _label_by_point(others.points(others.map_from_camera), others.depth, tracks.points)
+        label = _label_by_point(others.points(others.map_from_camera), others.depth, shown)
         parts.append((others, label, len(mapping), np.zeros(len(query), bool)))
     label = np.concatenate([label for _, label, *_ in parts])
     known = label != UNKNOWN
@@ -93,11 +113,28 @@ def load_scene(path: str | os.PathLike[str]) -> TrainingScene:
     return TrainingScene(**load_file(path))
 
 
+def _points_seen(tracks: Tracks, points: FloatArray, depth: FloatArray) -> FloatArray:
+    """Return the points (L, 3) that the landmarks of tracks are, by the ``depth`` (N,), 0 unknown, of what shows them.
+
+    Triangulated points of what is far are off by more than neighbouring ones are apart. Of a track that mixes several
+    things it is the one that most observations show.
+    """
+    known = depth[tracks.keypoint] > 0
+    track, keypoint = tracks.track[known], tracks.keypoint[known]
+    order = np.argsort(track, kind="stable")
+    out: FloatArray = tracks.points.copy()
+    for group in np.split(order, np.flatnonzero(np.diff(track[order])) + 1):
+        if len(group):
+            out[track[group[0]]] = np.median(points[keypoint[group]], axis=0)
+    return out
+
+
 def _label_by_point(points: FloatArray, depth: FloatArray, landmarks: FloatArray) -> IntArray:
     """Tell which of ``landmarks`` (L, 3) keypoints at ``points`` (N, 3), of some ``depth`` (N,), 0 unknown, show."""
     label = np.full(len(points), UNKNOWN)
     known = np.flatnonzero(depth > 0)
     distance, nearest = cKDTree(landmarks).query(points[known])
-    label[known[distance > REACH_M]] = NOTHING
-    label[known[distance < SAME_M]] = nearest[distance < SAME_M]
+    same = np.maximum(SAME_M, SAME_RAD * depth[known])
+    label[known[distance > REACH_M / SAME_M * same]] = NOTHING
+    label[known[distance < same]] = nearest[distance < same]
     return label

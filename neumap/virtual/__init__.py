@@ -1,8 +1,10 @@
 """Virtual furnished rooms, for the demo, the tests and to train in: start with :mod:`~neumap.virtual.world`.
 
-``world`` writes whole recordings as folders, ``recording`` as bags, ``curriculum`` makes places to train and to test
-in. ``layout`` furnishes a room with ``furniture``, painted with ``textures``, ``pictures`` and ``fittings``; ``scene``
-holds the rectangles that ``render`` draws and exposes; ``drive`` moves the camera. Everything follows from seeds: the
-same room, drive and images every time on the same versions of numpy and OpenCV. Planes, depth and poses are exact;
-light, print and clutter are made to look enough like a real room for image features to behave as they do in one.
+``world`` writes whole recordings as folders, ``recording`` as bags, ``curriculum`` makes places to test in and
+``mixture`` those to train in. ``layout`` furnishes a room with ``furniture``, painted with ``textures``, ``pictures``
+and ``fittings``; ``grounds`` makes courtyards and large halls, painted with ``facades``. ``scene`` holds the rectangles
+that ``render`` draws and exposes. ``drive`` moves the camera through rooms, ``walk`` through large places; ``photos``
+takes frames with ``lenses``, some of them with ``hardships``. Everything follows from seeds: the same room, drive and
+images every time on the same versions of numpy and OpenCV. Planes, depth and poses are exact; light, print and clutter
+are made to look enough like a real room for image features to behave as they do in one.
 """

@@ -1,4 +1,4 @@
-"""Places to train a decoder in and to judge it: virtual rooms, halls, corridors, buildings, and drives through them.
+"""Places to judge a decoder in, and half of those to train it in: virtual rooms, halls, corridors and buildings.
 
 Everything follows from seeds. A place differs from the next in size, furniture, texture, camera, lens and roll; its
 query drive also in light, blur and noise from its own mapping drive. Some places are two rooms with the same furniture
@@ -10,24 +10,25 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import partial
+from typing import TypeAlias
 
-import cv2
 import numpy as np
 
-from neumap.arrays import Float32Array, FloatArray, ImageArray
+from neumap.arrays import FloatArray
 from neumap.errors import ConfigError
 from neumap.geometry.cameras import make_camera
-from neumap.geometry.se3 import make_pose
 from neumap.records import Camera, Frame
+from neumap.virtual import photos
 from neumap.virtual.drive import Kind, drive
 from neumap.virtual.layout import make_room
-from neumap.virtual.render import Light, render
-from neumap.virtual.scene import Room
+from neumap.virtual.render import Light
+from neumap.virtual.scene import Room, Size
+
+# Offset: from the map's origin along x, y and z, in metres.
+Offset: TypeAlias = tuple[float, float, float]
 
 # WALLS_M: rooms of a building stand this far apart, in metres.
 WALLS_M = 0.3
-# _MAX_ROLL_RAD: how far a camera that is held in a hand is turned about its axis.
-_MAX_ROLL_RAD = np.deg2rad(25.0)
 # KINDS: of a place, how many of each there are, and between what widths in metres they are.
 KINDS = {
     "room": (0.5, (3.6, 7.5)),
@@ -35,13 +36,15 @@ KINDS = {
     "corridor": (0.15, (3.5, 4.0)),
     "twins": (0.2, (3.6, 5.0)),
 }
-# _STEADY, _CHANGED: the light of a mapping drive, and of one that asks.
-_STEADY = Light(gain=(0.1, 0.5, 1.5), gamma=(0.1, 0.5, 1.8), noise=(1.0, 2.0), shake_px=0.75)
-_CHANGED = Light(gain=(0.3, 0.5, 1.5), gamma=(0.35, 0.5, 1.8), noise=(1.0, 4.0), shake_px=2.0)
+# STEADY, CHANGED: the light of a mapping drive, and of one that asks.
+STEADY = Light(gain=(0.1, 0.5, 1.5), gamma=(0.1, 0.5, 1.8), noise=(1.0, 2.0), shake_px=0.75)
+CHANGED = Light(gain=(0.3, 0.5, 1.5), gamma=(0.35, 0.5, 1.8), noise=(1.0, 4.0), shake_px=2.0)
 # ROOM_M: size of a building's rooms in metres; FURNITURE: so many sets of furniture are there, in turn along a row, and
 # _SHIFT further on in the next row; _DETAIL: of its textures, pixels per metre.
 ROOM_M, FURNITURE, _SHIFT, _DETAIL = (4.2, 3.8, 2.5), 8, 3, 220.0
 _MOST_ROOMS = 10_000
+# SEEDS: how much further the seed of the drive through another part of a place is.
+SEEDS = 100_000
 # _STRIDE: a drive turns a few degrees from frame to frame: of few frames it would look at one wall only.
 _STRIDE = 8
 _CAMERA = make_camera(640, 480, [430, 0, 319.5, 0, 430, 239.5, 0, 0, 1])
@@ -49,34 +52,48 @@ _CAMERA = make_camera(640, 480, [430, 0, 319.5, 0, 430, 239.5, 0, 0, 1])
 
 @dataclass(frozen=True)
 class Place:
-    """What was seen of a place: posed frames with depth to map it, and others to be localized. All render when read."""
+    """What was seen of a place: posed frames to map it, and others to be localized. All render when read.
+
+    All have exact depth; ``depth_reach_m`` is how far those to map it may use it, 0 not at all.
+    """
 
     description: str
     mapping: tuple[Frame, ...]
     query: tuple[Frame, ...]
+    depth_reach_m: float = math.inf
 
 
 def random_place(seed: int, images: int = 40, queries: int = 12) -> Place:
     """Make the place of ``seed`` with up to ``images`` to map it (some drives are sparse) and ``queries`` others."""
     rng = np.random.default_rng([seed, 77])
     kind = str(rng.choice(list(KINDS), p=[share for share, _ in KINDS.values()]))
-    height = float(rng.uniform(2.4, 3.2))
-    width, length = rng.uniform(*KINDS[kind][1], 2)
-    size = (float(rng.uniform(9.0, 15.0) if kind == "corridor" else length), float(width), height)
-    detail = float(rng.uniform(220, 420)) * min(1.0, np.sqrt(40.0 / (size[0] * size[1])))
+    size, detail = random_size(rng, kind)
     camera = random_camera(rng)
     count = int(images * rng.choice([0.5, 0.75, 1.0]))
     rolled = bool(rng.random() < 0.3)
-    decorations: list[int | None] = [1, 2] if kind == "twins" else [None]
+    decorations = decorations_of(kind)
     mapping, query = [], []
     for index, decoration in enumerate(decorations):
         room = make_room(seed, size, detail=detail, decoration_seed=decoration)
         offset = (index * (size[0] + WALLS_M), 0.0, 0.0)
-        record = partial(record_drive, room, camera, seed=seed + 100_000 * index, rolled=rolled, offset=offset)
-        mapping += record(count=count // len(decorations), kind="mapping", light=_STEADY)
-        query += record(count=queries // len(decorations), kind="query", light=_CHANGED)
+        record = partial(record_drive, room, camera, seed=seed + SEEDS * index, rolled=rolled, offset=offset)
+        mapping += record(count=count // len(decorations), kind="mapping", light=STEADY)
+        query += record(count=queries // len(decorations), kind="query", light=CHANGED)
     text = f"{kind} of {size[0]:.1f} x {size[1]:.1f} m, {len(mapping)} images"
     return Place(text, tuple(mapping), tuple(query))
+
+
+def random_size(rng: np.random.Generator, kind: str) -> tuple[Size, float]:
+    """Draw the size of a room of one of the ``KINDS`` in metres, and its textures' pixels per metre."""
+    height = float(rng.uniform(2.4, 3.2))
+    width, length = rng.uniform(*KINDS[kind][1], 2)
+    size = (float(rng.uniform(9.0, 15.0) if kind == "corridor" else length), float(width), height)
+    return size, float(rng.uniform(220, 420)) * min(1.0, np.sqrt(40.0 / (size[0] * size[1])))
+
+
+def decorations_of(kind: str) -> list[int | None]:
+    """Return the ``decoration_seed`` of each part of a place: of two with the same furniture for twins."""
+    return [1, 2] if kind.endswith("twins") else [None]
 
 
 def random_camera(rng: np.random.Generator) -> Camera:
@@ -95,31 +112,22 @@ def record_drive(
     seed: int,
     count: int,
     kind: Kind,
-    light: Light = _STEADY,
+    light: Light = STEADY,
     rolled: bool = False,
-    offset: tuple[float, float, float] = (0.0, 0.0, 0.0),
+    offset: Offset = (0.0, 0.0, 0.0),
 ) -> list[Frame]:
     """Record ``count`` frames of a drive through ``room``, which stands ``offset`` from the map's origin."""
     rng = np.random.default_rng([seed, 5 if kind == "mapping" else 6])
-    # queries are spread over the whole of a longer drive
-    stride = 1 if kind == "mapping" else 4
-    poses = drive(room, seed, count * stride, kind)[::stride]
+    poses = spread_drive(room, seed, count, kind)
     if rolled:
-        angles = rng.uniform(-_MAX_ROLL_RAD, _MAX_ROLL_RAD, len(poses))
-        poses = poses @ make_pose(_about_z(angles), np.zeros((len(poses), 3)))
-    moved = poses.copy()
-    moved[:, :3, 3] += offset
-    return [
-        Frame(
-            name=f"{kind} {index}",
-            stamp_ns=index * 200_000_000,
-            camera=camera,
-            read_image=partial(_image, room, camera, poses[index], light, seed * 1000 + index),
-            read_depth=partial(_depth, room, camera, poses[index]),
-            map_from_camera=moved[index],
-        )
-        for index in range(len(poses))
-    ]
+        poses = photos.rolled(poses, rng.uniform(-photos.MAX_ROLL_RAD, photos.MAX_ROLL_RAD, len(poses)))
+    return photos.take(room, camera, poses, name=kind, light=light, seed=seed, offset=offset)
+
+
+def spread_drive(room: Room, seed: int, count: int, kind: Kind) -> FloatArray:
+    """Return ``count`` poses of a drive; queries are spread over the whole of a longer one."""
+    stride = 1 if kind == "mapping" else 4
+    return drive(room, seed, count * stride, kind)[::stride]
 
 
 @dataclass(frozen=True)
@@ -135,7 +143,7 @@ class Building:
     images: int = 32
     queries: int = 6
 
-    def offset(self, index: int) -> tuple[float, float, float]:
+    def offset(self, index: int) -> Offset:
         """Return where the corner of room ``index`` is, metres in the map frame."""
         row, column = divmod(index, self.columns)
         return (column * (ROOM_M[0] + WALLS_M), row * (ROOM_M[1] + WALLS_M), 0.0)
@@ -169,19 +177,3 @@ def building(rooms: int, seed: int = 0, images: int = 32, queries: int = 6) -> B
     if not 1 <= rooms <= _MOST_ROOMS:
         raise ConfigError(f"a virtual building has 1 to {_MOST_ROOMS} rooms, not {rooms}")
     return Building(rooms, math.isqrt(rooms - 1) + 1, seed, images, queries)
-
-
-def _about_z(angles: FloatArray) -> FloatArray:
-    """Rotations (N, 3, 3) about z by angles (N,) in radians."""
-    c, s, zero = np.cos(angles), np.sin(angles), np.zeros_like(angles)
-    return np.stack([c, -s, zero, s, c, zero, zero, zero, zero + 1], axis=1).reshape(-1, 3, 3)
-
-
-def _image(room: Room, camera: Camera, pose: FloatArray, light: Light, seed: int) -> ImageArray:
-    image, _ = render(room, camera, pose)
-    gray = np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), dtype=np.uint8)
-    return light.expose(gray, np.random.default_rng(seed))
-
-
-def _depth(room: Room, camera: Camera, pose: FloatArray) -> Float32Array:
-    return render(room, camera, pose, supersample=1)[1]

@@ -78,7 +78,7 @@ def drive(room: Room, seed: int, count: int, kind: Kind) -> FloatArray:
     yaw = _look(plan, rng, position, at, kind)
     pitch = np.deg2rad(-7 + 4 * _wander(rng, at, 2.0))
     roll = np.deg2rad(2 * _wander(rng, at, 1.5))
-    return make_pose(_optical_axes(yaw, pitch, roll), np.column_stack([position, z]))
+    return make_pose(optical_axes(yaw, pitch, roll), np.column_stack([position, z]))
 
 
 def lengths_along(path: FloatArray) -> FloatArray:
@@ -236,8 +236,8 @@ def _view(plan: _Plan, position: FloatArray, yaws: FloatArray) -> FloatArray:
     return np.asarray(np.mean([np.roll(distance, k, axis=1) for k in range(-3, 4)], axis=0))
 
 
-def _optical_axes(yaw: FloatArray, pitch: FloatArray, roll: FloatArray) -> FloatArray:
-    """Rotations (N, 3, 3) from the optical frame: ``yaw`` left about z, ``pitch`` up, ``roll`` clockwise."""
+def optical_axes(yaw: FloatArray, pitch: FloatArray, roll: FloatArray) -> FloatArray:
+    """Return rotations (N, 3, 3) from the optical frame: ``yaw`` left about z, ``pitch`` up, ``roll`` clockwise."""
     forward = np.stack([np.cos(yaw) * np.cos(pitch), np.sin(yaw) * np.cos(pitch), np.sin(pitch)], axis=-1)
     level = np.stack([np.sin(yaw), -np.cos(yaw), np.zeros_like(yaw)], axis=-1)
     below = np.cross(forward, level)

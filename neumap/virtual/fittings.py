@@ -52,7 +52,7 @@ def door(c: Canvas) -> ImageArray:
         cv2.rectangle(image, (x + 3, y + 3), far, shaded(colour, 1.15), 1)
     x, y = int(0.86 * width), int(0.52 * height)
     cv2.circle(image, (x, y), int(0.03 * c.scale), (120, 150, 160), -1, cv2.LINE_AA)
-    cv2.line(image, (x, y), (x - int(0.1 * c.scale), y), (150, 175, 185), int(0.018 * c.scale), cv2.LINE_AA)
+    cv2.line(image, (x, y), (x - int(0.1 * c.scale), y), (150, 175, 185), max(1, int(0.018 * c.scale)), cv2.LINE_AA)
     x, y, across, tall = int(0.28 * width), int(0.22 * height), int(0.45 * width), int(0.09 * height)
     cv2.rectangle(image, (x, y), (x + across, y + tall), (225, 225, 225), -1)
     ink = random_colour(rng, (0.5, 1), (0.2, 0.5))

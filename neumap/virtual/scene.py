@@ -20,8 +20,10 @@ Size: TypeAlias = tuple[float, float, float]
 _LARGEST_ATLAS = 32766
 # _MAX_LEVELS: of a texture's resolution, each half of the one before; the last is a 64th of it.
 _MAX_LEVELS = 7
-# _LIGHT_CELL: light is computed on a grid of this width, in metres, and interpolated.
-_LIGHT_CELL = 0.1
+# LIGHT_CELL_M: light of a room is computed on a grid of this width, in metres, and interpolated.
+LIGHT_CELL_M = 0.1
+# _MOST_LUMINOUS: cells of this grid along a side of what shines itself, as a sky of kilometres: it is not shaded.
+_MOST_LUMINOUS = 16
 
 
 @dataclass(frozen=True)
@@ -90,10 +92,18 @@ class Room:
 
 
 def assemble(
-    size: Size, rectangles: Sequence[Rectangle], solids: Sequence[Solid], lamps: FloatArray, blank_wall: FloatArray
+    size: Size,
+    rectangles: Sequence[Rectangle],
+    solids: Sequence[Solid],
+    lamps: FloatArray,
+    blank_wall: FloatArray,
+    light_cell: float = LIGHT_CELL_M,
 ) -> Room:
-    """Make the room of these parts, with the light of the ``lamps`` (K, 3), map frame, painted into the textures."""
-    atlas, levels = _pack(_illuminated(rectangles, solids, size, lamps))
+    """Make the room of these parts, with the light of the ``lamps`` (K, 3), map frame, painted into the textures.
+
+    Light is computed on a grid of ``light_cell`` metres.
+    """
+    atlas, levels = _pack(_illuminated(rectangles, solids, size, lamps, light_cell))
     # views of the atlas, so that the textures are in memory once
     lit = tuple(
         replace(rectangle, texture=atlas[y : y + height, x : x + width])
@@ -103,10 +113,10 @@ def assemble(
 
 
 def _illuminated(
-    rectangles: Sequence[Rectangle], solids: Sequence[Solid], size: Size, lamps: FloatArray
+    rectangles: Sequence[Rectangle], solids: Sequence[Solid], size: Size, lamps: FloatArray, light_cell: float
 ) -> list[ImageArray]:
     """The textures multiplied by diffuse light, shadows of the solids included."""
-    cells = [_light_cells(rectangle) for rectangle in rectangles]
+    cells = [_light_cells(rectangle, light_cell) for rectangle in rectangles]
     counts = [cell.size // 3 for cell in cells]
     normals = np.repeat([rectangle.normal for rectangle in rectangles], counts, axis=0)
     light = _light(np.concatenate([cell.reshape(-1, 3) for cell in cells]), normals, solids, size, lamps)
@@ -121,10 +131,12 @@ def _illuminated(
     return out
 
 
-def _light_cells(rectangle: Rectangle) -> FloatArray:
+def _light_cells(rectangle: Rectangle, light_cell: float) -> FloatArray:
     """Points (rows, columns, 3) that light is computed at, lifted off the solid that would else shade them."""
     origin, right, down = rectangle.edges
-    columns, rows = (max(2, round(float(np.linalg.norm(edge)) / _LIGHT_CELL)) for edge in (right, down))
+    columns, rows = (max(2, round(float(np.linalg.norm(edge)) / light_cell)) for edge in (right, down))
+    if rectangle.luminous:
+        columns, rows = min(columns, _MOST_LUMINOUS), min(rows, _MOST_LUMINOUS)
     u = ((np.arange(columns) + 0.5) / columns)[None, :, None]
     v = ((np.arange(rows) + 0.5) / rows)[:, None, None]
     return np.asarray(origin + u * right + v * down + 2e-3 * rectangle.normal)

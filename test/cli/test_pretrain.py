@@ -27,7 +27,7 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> Path:
     work = tmp_path_factory.mktemp("work")
     (work / "places").mkdir()
     for seed in (0, 1):
-        save_scene(work / "places" / f"place-{seed:06d}.safetensors", tiny_scene(seed))
+        save_scene(work / "places" / f"curriculum-place-{seed:06d}.safetensors", tiny_scene(seed))
     return work
 
 

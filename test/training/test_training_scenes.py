@@ -19,6 +19,7 @@ from neumap.training.scenes import (
     NOTHING,
     REACH_M,
     SAME_M,
+    SAME_RAD,
     UNKNOWN,
     TrainingScene,
     _label_by_point,
@@ -140,6 +141,44 @@ def test_a_point_is_a_landmark_or_nothing_or_unknown() -> None:
     assert _label_by_point(points, depth, landmarks).tolist() == [0, UNKNOWN, NOTHING, 1, 2, UNKNOWN, NOTHING]
     assert _label_by_point(points[:0], depth[:0], landmarks).tolist() == []
     assert _label_by_point(points[5:6], depth[5:6], landmarks).tolist() == [UNKNOWN]
+
+
+def test_what_is_far_is_told_by_pixels() -> None:
+    landmarks, far = np.array([[0.0, 0, 40.0]]), np.full(3, 40.0)
+    off = np.array([0.9 * SAME_RAD, 1.5 * SAME_RAD, 1.1 * SAME_RAD * REACH_M / SAME_M]) * 40.0
+    points = landmarks + off[:, None] * [1.0, 0, 0]
+    assert off[0] > REACH_M
+    assert _label_by_point(points, far, landmarks).tolist() == [0, UNKNOWN, NOTHING]
+
+
+def test_landmarks_are_made_of_depth_within_reach(scene: TrainingScene, frames: list[Frame]) -> None:
+    near = make_training_scene(frames[:MAPPED], frames[MAPPED:], default_settings(), depth_reach_m=2.5)
+    assert 0 < len(near.points) < len(scene.points)
+    # of landmarks out of reach nothing is shown, though how far keypoints are is known
+    assert (near.landmark == NOTHING).sum() > (scene.landmark == NOTHING).sum()
+    seen = [transform_points(invert_pose(pose_of(frame)), near.points.astype(np.float64)) for frame in frames[:MAPPED]]
+    nearest = np.array(seen)[..., 2].min(axis=0)
+    assert nearest.max() < 2.6
+
+
+def test_without_depth_landmarks_are_triangulated_and_keypoints_told_by_true_depth(
+    scene: TrainingScene, frames: list[Frame]
+) -> None:
+    blind = make_training_scene(frames[:MAPPED], frames[MAPPED:], default_settings(), depth_reach_m=0.0)
+    assert len(blind.points) > 100
+    assert not np.isin(blind.points, scene.points).all(axis=1).any()
+    assert (blind.landmark == NOTHING).sum() > 100
+    for mapped in (True, False):
+        row = (blind.landmark >= 0) & (blind.mapped[blind.image] == mapped)
+        assert row.sum() > 50 * (MAPPED if mapped else QUERIES)
+        off_px = []
+        for i in np.unique(blind.image[row]):
+            of_image = row & (blind.image == i)
+            points = blind.points[blind.landmark[of_image]].astype(np.float64)
+            seen = transform_points(invert_pose(pose_of(frames[i])), points)
+            off_px.append(262.0 * np.linalg.norm(seen[:, :2] / seen[:, 2:] - blind.rays[of_image], axis=1))
+        assert np.median(np.concatenate(off_px)) < 1.5
+        assert (np.concatenate(off_px) < 10.0).mean() > 0.9
 
 
 def test_queries_make_no_landmarks(scene: TrainingScene, frames: list[Frame]) -> None:
