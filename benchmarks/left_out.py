@@ -9,8 +9,9 @@ each image was asked once of maps that were made without it and its neighbours. 
 differently several times, as in choices.py.
 
 An oracle of K is the same maps asked through the same PnP, evidence and verdict with right matches only: each
-keypoint's nearest to the truth of the K codes most like it, if that is where the keypoint is (oracle.py). FILE takes
-every answer, for compare.py.
+keypoint's nearest to the truth of the K codes most like it, if that is where the keypoint is (oracle.py). Far from what
+was mapped the truth is known too badly for that; with --refine-truth it is refined on the map first. So the one is too
+low, and the other rather too high. FILE takes every answer, for compare.py.
 """
 
 from __future__ import annotations
@@ -80,6 +81,7 @@ class Protocol:
     sizes: Sequence[str]
     choices: int
     oracles: Sequence[int]
+    refine_truth: bool
     parts: int
     blocks: int
 
@@ -118,7 +120,8 @@ def open_maps(frames: Sequence[Frame], protocol: Protocol, progress: Progress) -
     for size, choice in product(protocol.sizes, range(protocol.choices)):
         sized = replace(settings, size_bytes=bytes_of(size))
         one = map_of(disturbed(place, choice), sized, named(f"{size} {choice}", progress))
-        opened.append(Opened(size, choice, Localizer(one), {k: Oracle(one, k) for k in protocol.oracles}))
+        oracles = {count: Oracle(one, count, protocol.refine_truth) for count in protocol.oracles}
+        opened.append(Opened(size, choice, Localizer(one), oracles))
     return opened
 
 
@@ -161,6 +164,7 @@ def main() -> None:
     parser.add_argument("--parts", type=options.count, default=4, help="one is left out at a time (default: 4)")
     parser.add_argument("--blocks", type=options.count, default=BLOCKS, help=f"of images (default: {BLOCKS})")
     parser.add_argument("--oracle", type=options.count, nargs="+", default=(), metavar="K")
+    parser.add_argument("--refine-truth", action="store_true", help="for oracles")
     parser.add_argument("--decoder", type=Path, metavar="FILE", help="instead of the one that ships")
     parser.add_argument("--threads", type=options.threads, default=2)
     parser.add_argument("--json", type=Path)
@@ -168,7 +172,7 @@ def main() -> None:
     if not 2 <= args.parts <= args.blocks:
         parser.error("it takes two parts or more, and as many blocks")
     set_up(args.threads)
-    protocol = Protocol(args.sizes, args.choices, args.oracle, args.parts, args.blocks)
+    protocol = Protocol(args.sizes, args.choices, args.oracle, args.refine_truth, args.parts, args.blocks)
     answers: list[Answer] = []
     for scene in args.scenes:
         with shipping(args.decoder) if args.decoder else nullcontext(), StageProgress() as progress:

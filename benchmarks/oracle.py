@@ -23,19 +23,26 @@ DRIFT_STEPS = 5
 class Oracle(Solver):
     """Solves in one map as the product does, but each keypoint is matched with that of the ``candidates`` most like it
     which is nearest to where the camera truly sees it, if that is near; else with nothing.
+
+    The true pose is off by what the drift field does not know, often by more than is near. With ``refined`` it is first
+    refined on the map's landmarks around it, which favours the oracle where these are few.
     """
 
-    def __init__(self, neural_map: NeuralMap, candidates: int) -> None:
+    def __init__(self, neural_map: NeuralMap, candidates: int, refined: bool = False) -> None:
         super().__init__(neural_map)
         # nobody else is asked
         self._attention = None
         self._map = neural_map
         self._candidates = candidates
+        self._refined = refined
         self._camera_from_map = np.eye(4)
 
     def locate(self, query: Query, truth: FloatArray) -> FloatArray | None:
         """The pose ``map_from_camera`` of an image whose true one is known, or None."""
         self._camera_from_map = se3.invert_pose(adjusted_pose(truth, self._map.drift))
+        if self._refined:
+            near = self.refine(self._camera_from_map, no_matches(), query, EVERYWHERE)
+            self._camera_from_map = self._camera_from_map if near is None else near.camera_from_map
         found = self.solve(query, EVERYWHERE) if len(query) >= MIN_KEYPOINTS else None
         return judge(found, self.needed, self._map.drift, self._map.calibration).map_from_camera
 
