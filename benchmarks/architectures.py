@@ -20,12 +20,10 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 from unittest import mock
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -34,138 +32,47 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.paper_decoder import WIDTH, Block
 from benchmarks.scoring import markdown
-from neumap.arrays import Float32Array, FloatArray
+from benchmarks.unseen_places import (
+    FEW_LANDMARKS,
+    HEAD,
+    UNSEEN,
+    Answers,
+    Choosing,
+    Draws,
+    Head,
+    Judged,
+    Nearest,
+    Sight,
+    Trial,
+    as_json,
+    figures,
+    title,
+    unseen_places,
+)
 from neumap.cli import options
 from neumap.cli.progress import StageProgress
 from neumap.features import DEFAULT
-from neumap.geometry import se3
-from neumap.localization.pnp import RansacSettings, ransac_pose
-from neumap.model.attention import CANDIDATES, SAME_PLACE_M, GeometricAttention, leads
-from neumap.model.decoder import FrozenDecoder, load_decoder, save_decoder, shipped_decoder
+from neumap.model.decoder import load_decoder, save_decoder, shipped_decoder
 from neumap.model.encoder import EMBEDDING
 from neumap.process import set_up
 from neumap.training import examples
-from neumap.training.examples import FEWEST_SCENE_LANDMARKS, Augmentation, Example, ExampleSource, joint_of
+from neumap.training.examples import FEWEST_SCENE_LANDMARKS, Augmentation, joint_of
 from neumap.training.places import training_scenes
 from neumap.training.pretraining import PretrainSettings, pretrain
 from neumap.training.scenes import TrainingScene
-from neumap.training.trainee import ResidualWords, Trainee, choice_loss
+from neumap.training.trainee import Trainee
 from neumap.virtual.curriculum import random_place
 
-HEAD = ("", "trained", "steps", "keypoints, 5 cm", "25 cm", "median", "poses, 5 cm, 5°", "25 cm, 10°")
-# seeds of places: encoders see the first of those of the heads; no training of the project reaches the unseen ones
-HEAD_PLACES, ENCODER_PLACES, FREE_PLACES, FIRST_UNSEEN = 100, 60, 10, 2_000_000
+# seeds of places: encoders see the first of those of the heads
+HEAD_PLACES, ENCODER_PLACES, FREE_PLACES = 100, 60, 10
 ATTENTION_STEPS = 10
 # in an example, fewer than in the product's training
-FEW_KEYPOINTS, FEW_LANDMARKS = 512, 2048
-# draws of an unseen place; images that are drawn again are not judged again
-DRAWS = 12
-# a pose is asked of images that show so many landmarks of the map
-POSE_KEYPOINTS = 20
-# answers less certain than this are no hypotheses; RANSAC's threshold is as of a camera of this focal length
-CERTAIN, FOCAL_PX = 0.05, 525.0
+FEW_KEYPOINTS = 512
 LAYERS, ATTENDING_HEADS = 4, 4
 # coordinates are of this size; waves encode anchors from this length down by octaves
 EXTENT_M, LONGEST_WAVE_M, OCTAVES = 4.0, 32.0, 8
 FREE_LATENTS, FREE_RATE, FREE_STEPS, FREE_TOKENS = 256, 1e-2, 200, 256
-CHOICE_RATE, LAYER_RATE, REGRESSION_RATE = 2e-3, 5e-4, 1e-3
-
-
-class Sight(NamedTuple):
-    """One image against the landmarks of its place, as the frozen encoder sees them. Points are in metres from the
-    middle of the place, which is number ``place`` among its kind.
-
-    ``keypoints`` (Q, 64) and their ``rays`` (Q, 2); ``latents`` (L, 64) and ``points`` (L, 3) of landmarks, and
-    ``right`` (Q, L), which of them a keypoint shows; ``views`` (S, 64), what mapping images saw at ``view_points``
-    (S, 3).
-    """
-
-    place: int
-    keypoints: Tensor
-    rays: Tensor
-    latents: Tensor
-    points: Tensor
-    right: Tensor
-    views: Tensor
-    view_points: Tensor
-
-    @property
-    def shown(self) -> Tensor:
-        """Which keypoints (Q,) show a landmark of the map."""
-        return self.right.any(dim=1)
-
-    @property
-    def truth(self) -> Tensor:
-        """The points (Q, 3) of what keypoints show; the origin for those that show nothing."""
-        weight = self.right.to(self.points.dtype)
-        return weight @ self.points / weight.sum(dim=1, keepdim=True).clamp_min(1)
-
-
-class Draws:
-    """Images drawn of places through a frozen encoder, as the attention's training draws them, of fewer landmarks."""
-
-    def __init__(
-        self, scenes: Sequence[TrainingScene], decoder: FrozenDecoder, augmentation: Augmentation, seed: int
-    ) -> None:
-        self._sources = [ExampleSource([scene], seed + i, augmentation) for i, scene in enumerate(scenes)]
-        self._middles = [torch.from_numpy(scene.points.mean(axis=0)) for scene in scenes]
-        self._rng = np.random.default_rng(seed)
-        self._encoder = decoder.encoder
-        self._words = ResidualWords().requires_grad_(False)
-        self._words.words.copy_(torch.from_numpy(decoder.codebook.words))
-        self._settings = PretrainSettings()
-
-    def __call__(self) -> Sight:
-        """An image of any place."""
-        return self.of(int(self._rng.integers(len(self._sources))))[1]
-
-    @torch.no_grad()
-    def of(self, place: int) -> tuple[Example, Sight]:
-        """An image of one place."""
-        s = self._settings
-        example = self._sources[place].draw(s.attention_keypoints, FEW_LANDMARKS, s.views)
-        each = self._encoder(example.view_descriptors, example.view_shape).unflatten(0, example.counts.shape)
-        means = functional.normalize((each * example.counts[..., None]).sum(dim=1), dim=1)
-        points = example.points - self._middles[place]
-        usable = example.counts > 0
-        return example, Sight(
-            place=place,
-            keypoints=self._encoder(example.descriptors, example.shape),
-            rays=example.rays,
-            latents=functional.normalize(self._words(means, s.latent_bytes), dim=1),
-            points=points,
-            right=example.right,
-            views=each[usable],
-            view_points=points[:, None].expand(-1, s.views, -1)[usable],
-        )
-
-
-class Answers(NamedTuple):
-    """Where keypoints are: ``points`` (Q, 3) in metres from the middle of the place, and how sure that is (Q,)."""
-
-    points: Tensor
-    confidence: Tensor
-
-
-class Head(nn.Module):
-    """What tells where keypoints are, by what the frozen encoder sees."""
-
-    rate = CHOICE_RATE
-
-    def loss(self, sight: Sight) -> Tensor:
-        """What training makes smaller."""
-        raise NotImplementedError
-
-    def answer(self, sight: Sight) -> Answers:
-        """The answers for one image."""
-        raise NotImplementedError
-
-    def move_to(self, sights: Sequence[Sight]) -> None:
-        """Get ready for a new place, of which ``sights`` hold what was mapped."""
-
-    def groups(self) -> list[dict[str, Any]]:
-        """What is trained, for the optimizer."""
-        return [{"params": [p for p in self.parameters() if p.requires_grad]}]
+LAYER_RATE, REGRESSION_RATE = 5e-4, 1e-3
 
 
 class Middle(Head):
@@ -173,53 +80,6 @@ class Middle(Head):
 
     def answer(self, sight: Sight) -> Answers:
         return Answers(torch.zeros(len(sight.rays), 3), torch.ones(len(sight.rays)))
-
-
-class Nearest(Head):
-    """The landmark most like a keypoint, as sure as it is far ahead of any other place (Lowe's ratio)."""
-
-    def answer(self, sight: Sight) -> Answers:
-        similarity, index = (sight.keypoints @ sight.latents.T).topk(CANDIDATES, dim=1)
-        candidates = sight.points[index]
-        distance = (2 - 2 * similarity).clamp_min(1e-9).sqrt()
-        elsewhere = (candidates - candidates[:, :1]).norm(dim=2) > SAME_PLACE_M
-        second = distance.masked_fill(~elsewhere, torch.inf).amin(dim=1)
-        second = torch.where(second.isfinite(), second, distance[:, -1])
-        return Answers(candidates[:, 0], (2 * (1 - distance[:, 0] / second)).clamp(0, 1))
-
-
-class Choosing(Head):
-    """The product's head: geometric attention chooses among the candidates most like each keypoint.
-
-    Where the similarity does not start the choice, it is one of the things that the votes are weighed with.
-    """
-
-    def __init__(self, attention: GeometricAttention | None = None, similarity_starts: bool = True) -> None:
-        super().__init__()
-        self.attention = attention or GeometricAttention()
-        if not similarity_starts:
-            nn.init.zeros_(self.attention.scale.requires_grad_(False))
-            nn.init.zeros_(self.attention.none)
-
-    def look(self, sight: Sight) -> Tensor:
-        """Embeddings (Q, 64) of keypoints."""
-        return sight.keypoints
-
-    def choose(self, sight: Sight) -> tuple[list[Tensor], Tensor]:
-        """The logits (Q, K + 1) of each round, and which landmarks (Q, K) the candidates are."""
-        similarity, index = (self.look(sight) @ sight.latents.T).topk(CANDIDATES, dim=1)
-        return self.attention(similarity, sight.points[index], sight.rays), index
-
-    def loss(self, sight: Sight) -> Tensor:
-        rounds, index = self.choose(sight)
-        right = sight.right.gather(1, index)
-        return torch.stack([choice_loss(logits, right) for logits in rounds]).mean()
-
-    def answer(self, sight: Sight) -> Answers:
-        rounds, index = self.choose(sight)
-        candidates = sight.points[index]
-        lead, best = leads(rounds[-1], candidates)
-        return Answers(candidates[torch.arange(len(best)), best], lead)
 
 
 class SelfAttending(Choosing):
@@ -373,77 +233,6 @@ def train(heads: Mapping[str, Head], draw: Callable[[], Sight], steps: int, repo
 
 
 @dataclass(frozen=True)
-class UnseenPlace:
-    """A place to judge in: its images' true poses ``map_from_camera`` (F, 4, 4), and its camera."""
-
-    scene: TrainingScene
-    poses: FloatArray
-    focal_px: float
-
-
-@dataclass(frozen=True)
-class Judged:
-    """One image's errors (S,) in metres of the keypoints that show a landmark, and of its pose where it was asked."""
-
-    place: int
-    errors_m: Float32Array
-    pose: tuple[float, float] | None
-
-
-def unseen_place(seed: int, scene: TrainingScene) -> UnseenPlace:
-    """The place of ``seed`` as it was made."""
-    place = random_place(seed)
-    poses = np.stack([frame.map_from_camera for frame in (*place.mapping, *place.query)])  # type: ignore[misc]
-    return UnseenPlace(scene, poses, float(np.sqrt(np.linalg.det(place.query[0].camera.matrix[:2, :2]))))
-
-
-def image_of(scene: TrainingScene, example: Example) -> int:
-    """Which image an example was drawn from: no other has a keypoint at just this place."""
-    return int(scene.image[(scene.rays == example.rays[0].numpy()).all(axis=1)][0])
-
-
-class Trial:
-    """Images of unseen places, undisturbed, as one encoder sees them: the same ones for each."""
-
-    def __init__(self, places: Sequence[UnseenPlace], decoder: FrozenDecoder) -> None:
-        self._places = places
-        draws = Draws([place.scene for place in places], decoder, Augmentation(0.0, False), seed=7)
-        self._images: list[dict[int, Sight]] = []
-        for number, place in enumerate(places):
-            drawn = [draws.of(number) for _ in range(DRAWS)]
-            self._images.append({image_of(place.scene, example): sight for example, sight in drawn})
-
-    @torch.no_grad()
-    def judge(self, head: Head) -> list[Judged]:
-        """How far off a head's answers are on each image."""
-        torch.manual_seed(0)
-        out = []
-        for place, images in zip(self._places, self._images, strict=True):
-            head.move_to(list(images.values()))
-            out += [judge_image(head, sight, place, image) for image, sight in images.items()]
-        return out
-
-
-def judge_image(head: Head, sight: Sight, place: UnseenPlace, image: int) -> Judged:
-    """How far off a head's answers are on one image."""
-    answers = head.answer(sight)
-    errors = (answers.points - sight.truth).norm(dim=1)[sight.shown].numpy()
-    if len(errors) < POSE_KEYPOINTS:
-        return Judged(sight.place, errors, None)
-    order = (-answers.confidence).argsort(stable=True)
-    order = order[answers.confidence[order] > CERTAIN]
-    points = answers.points[order].double().numpy() + place.scene.points.mean(axis=0)
-    settings = RansacSettings()
-    settings = replace(settings, max_error_px=settings.max_error_px * place.focal_px / FOCAL_PX)
-    found = ransac_pose(sight.rays[order].double().numpy(), points, place.focal_px, settings)
-    if found is None:
-        return Judged(sight.place, errors, (np.inf, np.inf))
-    error = se3.pose_error(se3.invert_pose(found[0]), place.poses[image]).reshape(2, 3)
-    metres, radians = np.linalg.norm(error, axis=1)
-    return Judged(sight.place, errors, (float(metres), float(np.rad2deg(radians))))
-
-
-@dataclass(frozen=True)
 class EncoderVariant:
     """A row: what an encoder's training differs in. It does not look at the columns ``unused`` (first, last + 1) of
     descriptors.
@@ -521,14 +310,7 @@ def trained_heads(
 
 def row(name: str, numbers: int, steps: int, judged: Sequence[Judged]) -> tuple[str, ...]:
     """A row of the table."""
-    errors = np.concatenate([one.errors_m for one in judged])
-    poses = np.array([one.pose for one in judged if one.pose is not None])
-    near, fair = ((poses[:, 0] < m) & (poses[:, 1] < degrees) for m, degrees in ((0.05, 5), (0.25, 10)))
-    return (
-        *(name, str(numbers), str(steps)),
-        *(f"{100 * (errors < 0.05).mean():.1f} %", f"{100 * (errors < 0.25).mean():.1f} %"),
-        *(f"{np.median(errors):.2f} m", f"{100 * near.mean():.1f} %", f"{100 * fair.mean():.1f} %"),
-    )
+    return name, str(numbers), str(steps), *figures(judged)
 
 
 def count_numbers(module: nn.Module) -> int:
@@ -543,7 +325,7 @@ def main() -> None:
     parser.add_argument("--steps", type=options.count, default=1500, help="of an encoder (default: 1500)")
     parser.add_argument("--head-steps", type=options.count, default=800, help="of a head (default: 800)")
     parser.add_argument("--places", type=options.count, default=HEAD_PLACES, help="to train in (default: 100)")
-    parser.add_argument("--unseen", type=options.count, default=16, help="places to judge in (default: 16)")
+    parser.add_argument("--unseen", type=options.count, default=UNSEEN, help=f"places to judge in (default: {UNSEEN})")
     parser.add_argument("--only", choices=("encoders", "heads"), help="half of the table")
     parser.add_argument("--threads", type=options.threads, default=1)
     parser.add_argument("--json", type=Path, help="for the errors of every image")
@@ -555,12 +337,10 @@ def main() -> None:
 
     with StageProgress() as progress:
         # of the places that it was made for: those of the curriculum are larger and harder
-        of_rooms = partial(training_scenes, args.work / "places", place=random_place)
-        scenes = of_rooms(range(args.places), [], args.threads, progress)
-        unseen = []
-        for seed in range(FIRST_UNSEEN, FIRST_UNSEEN + args.unseen):
-            made = of_rooms([seed], [], 1, progress)
-            unseen += [unseen_place(seed, scene) for scene in made if len(scene.points) >= FEWEST_SCENE_LANDMARKS]
+        scenes = training_scenes(
+            args.work / "places", range(args.places), [], args.threads, progress, place=random_place
+        )
+        unseen = unseen_places(args.work / "places", args.unseen, progress)
     scenes = [scene for scene in scenes if len(scene.points) >= FEWEST_SCENE_LANDMARKS]
     rows: dict[str, tuple[int, int, list[Judged]]] = {}
 
@@ -579,17 +359,11 @@ def main() -> None:
         trial = Trial(unseen, shipped_decoder())
         for name, (head, steps) in trained_heads(scenes, args.head_steps, report).items():
             add(f"head: {name}", count_numbers(head), steps, trial.judge(head))
-    images = next(iter(rows.values()))[2]
-    asked = sum(one.pose is not None for one in images)
-    keypoints = sum(len(one.errors_m) for one in images)
-    title = f"{len(unseen)} unseen places: {keypoints} keypoints of {len(images)} images, {asked} poses"
-    print(markdown(title, HEAD, [row(name, *content) for name, content in rows.items()]), flush=True)
+    judged = {name: one for name, (_, _, one) in rows.items()}
+    shown = [row(name, *content) for name, content in rows.items()]
+    print(markdown(title(next(iter(judged.values()))), ("", "trained", "steps", *HEAD), shown), flush=True)
     if args.json:
-        content = {
-            name: [{"place": j.place, "errors_m": j.errors_m.tolist(), "pose": j.pose} for j in judged]
-            for name, (_, _, judged) in rows.items()
-        }
-        args.json.write_text(json.dumps(content), encoding="utf-8")
+        args.json.write_text(as_json(judged), encoding="utf-8")
 
 
 if __name__ == "__main__":

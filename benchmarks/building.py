@@ -23,8 +23,8 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from benchmarks.scoring import LOST, metres_and_degrees
 from neumap.arrays import FloatArray
-from neumap.geometry import se3
 from neumap.geometry.se3 import make_pose
 from neumap.localization.large_place import voxel_index
 from neumap.localization.localizer import Localizer
@@ -161,11 +161,7 @@ def localize(neural_map: NeuralMap, rooms: Sequence[Mapped], which: str) -> Answ
         started = time.perf_counter()
         found = answer(query, pose)
         ms = (time.perf_counter() - started) * 1e3
-        if found is None:
-            rows.append((np.inf, np.inf, ms))
-            continue
-        error = se3.pose_error(found, pose)
-        rows.append((float(np.linalg.norm(error[:3])), float(np.rad2deg(np.linalg.norm(error[3:]))), ms))
+        rows.append((*(LOST if found is None else metres_and_degrees(found, pose)), ms))
     return Answers(*np.array(rows).T)
 
 

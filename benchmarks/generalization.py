@@ -17,9 +17,9 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from benchmarks.scoring import LOST, metres_and_degrees
 from neumap.cli import options
 from neumap.errors import MappingError
-from neumap.geometry import se3
 from neumap.localization.localizer import Localizer
 from neumap.mapping.build import map_of
 from neumap.mapping.settings import MappingSettings
@@ -46,11 +46,9 @@ def errors_in(seed: int, size_bytes: int) -> dict[str, list[tuple[float, float]]
         for frame in place.query:
             estimate = localizer.localize(frame.read_image(), frame.camera)
             if estimate.map_from_camera is None or frame.map_from_camera is None:
-                out[decoder].append((np.inf, np.inf))
+                out[decoder].append(LOST)
                 continue
-            error = se3.pose_error(estimate.map_from_camera, frame.map_from_camera)
-            metres, radians = np.linalg.norm(error.reshape(2, 3), axis=1)
-            out[decoder].append((float(metres), float(np.rad2deg(radians))))
+            out[decoder].append(metres_and_degrees(estimate.map_from_camera, frame.map_from_camera))
     print(f"{seed}: {place.description}", file=sys.stderr, flush=True)
     return out
 

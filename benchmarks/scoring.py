@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from neumap.arrays import FloatArray
+from neumap.arrays import BoolArray, FloatArray
 from neumap.geometry import se3
 from neumap.io.sources import open_source
 from neumap.localization.localizer import Localizer
@@ -21,36 +21,57 @@ from neumap.records import Frame
 TRUTH_SIGMA_M, TRUTH_SIGMA_DEG = 0.01, 0.4
 # a pose (4, 4) with a covariance (6, 6) or without, or no pose
 Answer = tuple[FloatArray | None, FloatArray | None]
+# within so many metres and degrees a pose is as good as its name says; one beyond the last of them is wrong
+BOUNDS = {"2 cm, 2°": (0.02, 2.0), "5 cm, 5°": (0.05, 5.0), "25 cm, 10°": (0.25, 10.0)}
+WRONG = "25 cm, 10°"
+# the errors of an image without a pose
+LOST = (np.inf, np.inf)
+
+
+def metres_and_degrees(pose: FloatArray, truth: FloatArray) -> tuple[float, float]:
+    """How far off a pose (4, 4) is: metres and degrees."""
+    metres, radians = np.linalg.norm(se3.pose_error(pose, truth).reshape(2, 3), axis=1)
+    return float(metres), float(np.rad2deg(radians))
+
+
+def within(errors: FloatArray, bound: str) -> BoolArray:
+    """Which of ``errors`` (N, 2), metres and degrees, infinite without a pose, are within one of the ``BOUNDS``."""
+    return np.asarray((errors < BOUNDS[bound]).all(axis=1))
+
+
+def are_wrong(errors: FloatArray) -> BoolArray:
+    """Which of ``errors`` (N, 2) are those of wrong poses."""
+    return np.isfinite(errors).all(axis=1) & ~within(errors, WRONG)
 
 
 def score(answers: Sequence[Answer], truth: Sequence[FloatArray | None]) -> dict[str, Any]:
-    """Shares of all images in percent, medians, and how many poses are wrong: beyond 25 cm or 10 degrees."""
-    metres, degrees = np.full(len(truth), np.inf), np.full(len(truth), np.inf)
+    """Shares of all images in percent, medians, how many poses are wrong, and the metres and degrees of each image,
+    None where it has no pose.
+    """
+    errors = np.full((len(truth), 2), LOST)
     inside, inside_allowed = [], []
     allowed = np.diag([TRUTH_SIGMA_M**2] * 3 + [np.deg2rad(TRUTH_SIGMA_DEG) ** 2] * 3)
     for i, ((pose, covariance), true) in enumerate(zip(answers, truth, strict=True)):
         if pose is None or true is None:
             continue
-        error = se3.pose_error(pose, true)
-        metres[i] = np.linalg.norm(error[:3])
-        degrees[i] = np.rad2deg(np.linalg.norm(error[3:]))
+        errors[i] = metres_and_degrees(pose, true)
         if covariance is not None:
+            error = se3.pose_error(pose, true)
             inside.append(error @ np.linalg.solve(covariance, error) < CHI2_90)
             inside_allowed.append(error @ np.linalg.solve(covariance + allowed, error) < CHI2_90)
-
-    def within(m: float, d: float) -> float:
-        return 100 * float(((metres < m) & (degrees < d)).mean())
-
+    near, fair, known = (100 * float(within(errors, bound).mean()) for bound in BOUNDS)
+    found = np.isfinite(errors).all(axis=1)
     return {
-        "median_cm": 100 * float(np.median(metres)),
-        "median_deg": float(np.median(degrees)),
-        "within_2cm_2deg": within(0.02, 2),
-        "within_5cm_5deg": within(0.05, 5),
-        "within_25cm_10deg": within(0.25, 10),
-        "localized": 100 * float(np.isfinite(metres).mean()),
-        "wrong": int((np.isfinite(metres) & ((metres >= 0.25) | (degrees >= 10))).sum()),
+        "median_cm": 100 * float(np.median(errors[:, 0])),
+        "median_deg": float(np.median(errors[:, 1])),
+        "within_2cm_2deg": near,
+        "within_5cm_5deg": fair,
+        "within_25cm_10deg": known,
+        "localized": 100 * float(found.mean()),
+        "wrong": int(are_wrong(errors).sum()),
         "in_ellipsoid": 100 * float(np.mean(inside)) if inside else None,
         "in_ellipsoid_allowing": 100 * float(np.mean(inside_allowed)) if inside else None,
+        "errors": [error.tolist() if one else None for error, one in zip(errors, found, strict=True)],
     }
 
 

@@ -4,7 +4,8 @@
     python benchmarks/sizes.py SCENE [SCENE ...] [--sizes 25KB 50KB best] [--json FILE] [--plot FILE.png] [--classic]
 
 SCENE is a folder as of run.py. With several scenes the queries of the others are also given to each map; each of them
-that gets a pose is an error. ``best`` is a map without a limit on its bytes.
+that gets a pose is an error. ``best`` is a map without a limit on its bytes. The JSON file holds the errors of every
+query as well, for compare.py.
 """
 
 from __future__ import annotations

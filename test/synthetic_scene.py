@@ -181,6 +181,7 @@ def make_keyframes(
         angle=np.concatenate([f.angle for f, _, _ in views]).astype(np.float64),
         descriptors=np.concatenate([f.descriptors for f, _, _ in views]).astype(np.float16),
         coarse=np.concatenate([f.coarse for f, _, _ in views]).astype(np.float16),
+        quick=np.ones(sum(counts), dtype=bool),
         view=VIEW,
         depth_measured=True,
         similarities=RootSift.similarities,

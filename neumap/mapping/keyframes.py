@@ -12,7 +12,7 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from neumap.arrays import Float32Array, FloatArray, IntArray
+from neumap.arrays import BoolArray, Float32Array, FloatArray, IntArray
 from neumap.errors import MappingError
 from neumap.features import extractor_class, make_extractor
 from neumap.features.extractor import Features, FeatureSettings, Similarities
@@ -37,8 +37,9 @@ class Keyframes:
     ``map_from_camera`` (F, 4, 4); ``focal_px`` (F,); ``offsets`` (F + 1,): keypoints of image i are
     ``offsets[i]:offsets[i + 1]``; ``image`` (N,); ``rays`` (N, 2) undistorted normalized coordinates;
     ``depth`` (N,) metres, 0 where unknown; ``size`` and ``angle`` (N,) as in Features; ``descriptors`` and ``coarse``
-    (N, D) and (N, C) float16, compared by the extractor's ``similarities``. ``view`` (4,) is the field of view all
-    images share: x and y of the left, top, right and bottom edge in normalized coordinates.
+    (N, D) and (N, C) float16, compared by the extractor's ``similarities``; ``quick`` (N,), which of them a quick look
+    shows. ``view`` (4,) is the field of view all images share: x and y of the left, top, right and bottom edge in
+    normalized coordinates.
     """
 
     map_from_camera: FloatArray
@@ -51,6 +52,7 @@ class Keyframes:
     angle: FloatArray
     descriptors: npt.NDArray[np.float16]
     coarse: npt.NDArray[np.float16]
+    quick: BoolArray
     view: FloatArray
     depth_measured: bool
     similarities: Similarities
@@ -117,6 +119,7 @@ class _Seen(NamedTuple):
     angle: Float32Array
     descriptors: npt.NDArray[np.float16]
     coarse: npt.NDArray[np.float16]
+    quick: BoolArray
 
 
 def extract_keyframes(
@@ -138,10 +141,13 @@ def extract_keyframes(
     def one(frame: Frame) -> _Seen:
         if not hasattr(per_thread, "extractor"):
             per_thread.extractor = make_extractor(settings)
-        features: Features = per_thread.extractor.whole(frame.read_image())
+        image = frame.read_image()
+        first: Features = per_thread.extractor.quick(image)
+        features: Features = per_thread.extractor.whole(image, first)
+        quick = np.arange(len(features)) < len(first)
         rays = cameras.normalize(frame.camera, features.pixels)
         good = np.asarray(np.isfinite(rays).all(axis=1))
-        features, rays = features.select(good), rays[good]
+        features, rays, quick = features.select(good), rays[good], quick[good]
         depth = np.zeros(len(features), np.float32)
         if use_depth and frame.read_depth is not None:
             depth = depth_at(frame.read_depth(), features.pixels)
@@ -152,6 +158,7 @@ def extract_keyframes(
             angle=features.angle,
             descriptors=features.descriptors.astype(np.float16),
             coarse=features.coarse.astype(np.float16),
+            quick=quick,
         )
 
     seen = []
@@ -175,6 +182,7 @@ def extract_keyframes(
         angle=np.concatenate([each.angle for each in seen]).astype(np.float64),
         descriptors=np.concatenate([each.descriptors for each in seen]),
         coarse=np.concatenate([each.coarse for each in seen]),
+        quick=np.concatenate([each.quick for each in seen]),
         view=field_of_view(frames[0]),
         depth_measured=bool((depth > 0).mean() > MEASURED_SHARE),
         similarities=extractor_class(settings.extractor).similarities,

@@ -15,10 +15,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from neumap.arrays import IntArray
 from neumap.features.extractor import COARSE_SHARE
 from neumap.model.attention import distances
 from neumap.model.encoder import SMALLEST_SIZE_PX, USUAL_SIZE_PX
-from neumap.training.scenes import TrainingScene
+from neumap.training.scenes import UNKNOWN, TrainingScene
 
 # RIGHT_M: a landmark this near to the one that a keypoint shows is as right an answer.
 RIGHT_M = 0.04
@@ -69,11 +70,17 @@ class _SceneOnDevice:
         starts = np.searchsorted(scene.landmark[by_landmark], np.arange(len(scene.points) + 1))
         self.by_landmark, self.landmark_start = put(by_landmark), put(starts)
         self.image_start = np.searchsorted(scene.image, np.arange(len(scene.mapped) + 1))
+        self._known = scene.landmark != UNKNOWN
         # where all images were mapped, each is asked about what the others saw
         self.queries = np.flatnonzero(scene.mapped if scene.mapped.all() else ~scene.mapped)
         # histograms stay such, other descriptors have no bounds
         negative = min(scene.descriptors.min(initial=0), scene.coarse.min(initial=0)) < 0
         self.lowest = -torch.inf if negative else 0.0
+
+    def asked(self, image: int) -> IntArray:
+        """Return the keypoints of an image of which it is known what they show."""
+        first, end = self.image_start[image : image + 2]
+        return np.asarray(first + np.flatnonzero(self._known[first:end]))
 
 
 class ExampleSource:
@@ -128,7 +135,7 @@ class ExampleSource:
         """Draw up to so many keypoints of up to so many images of one place, and landmarks of so many views each."""
         scene = self._scenes[self._rng.integers(len(self._scenes))]
         queries = self._rng.choice(scene.queries, min(images, len(scene.queries)), replace=False)
-        of_queries = np.concatenate([np.arange(*scene.image_start[q : q + 2]) for q in queries])
+        of_queries = np.concatenate([scene.asked(q) for q in queries])
         order = torch.randperm(len(of_queries), generator=self.generator, device=self._device)
         asked = torch.from_numpy(of_queries).to(self._device)[order[:keypoints]]
         shown = scene.landmark[asked]

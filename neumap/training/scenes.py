@@ -34,11 +34,12 @@ SAME_RAD = 0.0025
 
 @dataclass(frozen=True)
 class TrainingScene:
-    """N keypoints of F images, ordered by image, of which it is known what they show, and L landmarks.
+    """N keypoints of F images, ordered by image, and L landmarks.
 
     ``descriptors`` (N, D) and ``coarse`` (N, C) float16; ``size`` and ``angle`` (N,) as in Features; ``rays`` (N, 2);
-    ``image`` (N,); ``landmark`` (N,) is the landmark a keypoint shows, -1 where it shows none;
-    ``points`` (L, 3) in metres; ``mapped`` (F,) tells which images the landmarks were made from.
+    ``quick`` (N,), which of them a quick look shows; ``image`` (N,); ``landmark`` (N,) is the landmark a keypoint
+    shows, -1 where it shows none, -2 where that is not known. ``points`` (L, 3) in metres; ``focal_px`` (F,);
+    ``mapped`` (F,) tells which images the landmarks were made from.
     """
 
     descriptors: npt.NDArray[np.float16]
@@ -46,9 +47,11 @@ class TrainingScene:
     size: Float32Array
     angle: Float32Array
     rays: Float32Array
+    quick: npt.NDArray[np.bool_]
     image: npt.NDArray[np.int32]
     landmark: npt.NDArray[np.int32]
     points: Float32Array
+    focal_px: Float32Array
     mapped: npt.NDArray[np.bool_]
 
 
@@ -86,17 +89,17 @@ def make_training_scene(
         others = extract_keyframes(query, settings, True, count_up(progress, "queries", len(query)))
         label = _label_by_point(others.points(others.map_from_camera), others.depth, shown)
         parts.append((others, label, len(mapping), np.zeros(len(query), bool)))
-    label = np.concatenate([label for _, label, *_ in parts])
-    known = label != UNKNOWN
     return TrainingScene(
-        descriptors=np.concatenate([k.descriptors for k, *_ in parts])[known],
-        coarse=np.concatenate([k.coarse for k, *_ in parts])[known],
-        size=np.concatenate([k.size for k, *_ in parts]).astype(np.float32)[known],
-        angle=np.concatenate([k.angle for k, *_ in parts]).astype(np.float32)[known],
-        rays=np.concatenate([k.rays for k, *_ in parts]).astype(np.float32)[known],
-        image=np.concatenate([k.image + first for k, _, first, _ in parts]).astype(np.int32)[known],
-        landmark=label[known].astype(np.int32),
+        descriptors=np.concatenate([k.descriptors for k, *_ in parts]),
+        coarse=np.concatenate([k.coarse for k, *_ in parts]),
+        size=np.concatenate([k.size for k, *_ in parts]).astype(np.float32),
+        angle=np.concatenate([k.angle for k, *_ in parts]).astype(np.float32),
+        rays=np.concatenate([k.rays for k, *_ in parts]).astype(np.float32),
+        quick=np.concatenate([k.quick for k, *_ in parts]),
+        image=np.concatenate([k.image + first for k, _, first, _ in parts]).astype(np.int32),
+        landmark=np.concatenate([label for _, label, *_ in parts]).astype(np.int32),
         points=tracks.points.astype(np.float32),
+        focal_px=np.concatenate([k.focal_px for k, *_ in parts]).astype(np.float32),
         mapped=np.concatenate([mapped for *_, mapped in parts]),
     )
 
