@@ -62,6 +62,8 @@ def test_a_scene_is_of_one_piece(scene: TrainingScene) -> None:
         ("size", (count,), np.float32),
         ("angle", (count,), np.float32),
         ("rays", (count, 2), np.float32),
+        ("quick", (count,), np.bool_),
+        ("focal_px", (MAPPED + QUERIES,), np.float32),
         ("image", (count,), np.int32),
         ("landmark", (count,), np.int32),
         ("points", (landmarks, 3), np.float32),
@@ -87,7 +89,7 @@ def test_keypoints_are_where_their_landmarks_are(scene: TrainingScene, frames: l
         assert (seen[:, 2] > 0).all()
         off_px = 262.0 * np.linalg.norm(seen[:, :2] / seen[:, 2:] - scene.rays[row], axis=1)
         assert np.median(off_px) < 1.0
-        assert (off_px < 6.0).mean() > 0.97
+        assert (off_px < 6.0).mean() > 0.95
 
 
 def test_landmarks_are_seen_from_several_mapped_images(scene: TrainingScene) -> None:
