@@ -109,7 +109,7 @@ class Opened:
     def locate(self, query: Query, truth: FloatArray) -> dict[int | None, FloatArray | None]:
         """The poses by who was asked, the product (None) first."""
         found: dict[int | None, FloatArray | None] = {None: self.localizer.locate(query).map_from_camera}
-        return found | {count: oracle.locate(query, truth) for count, oracle in self.oracles.items()}
+        return found | {count: oracle.locate(query.whole, truth) for count, oracle in self.oracles.items()}
 
 
 def open_maps(frames: Sequence[Frame], protocol: Protocol, progress: Progress) -> list[Opened]:

@@ -298,7 +298,7 @@ class PaperMap:
 
     def localize(self, image: ImageArray, camera: Camera) -> FloatArray | None:
         """The pose ``map_from_camera`` by PnP on all that is decoded; None with fewer inliers than a pose needs."""
-        query = self._localizer.look(image, camera)
+        query = self._localizer.look(image, camera).whole
         voxels = np.flatnonzero(np.diff(self._offsets) >= ANSWERS)
         if not len(query) or not len(voxels):
             return None

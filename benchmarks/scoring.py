@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from neumap.arrays import BoolArray, FloatArray
 from neumap.geometry import se3
 from neumap.io.sources import open_source
 from neumap.localization.localizer import Localizer
+from neumap.localization.query import Query
 from neumap.mapping.calibration import CHI2_90
 from neumap.progress import Progress
 from neumap.records import Frame
@@ -103,11 +105,22 @@ def localize_all(
     for i, frame in enumerate(frames):
         seen = anyone.look(frame.read_image(), frame.camera)
         for name, localizer in localizers.items():
-            # maps of other decoders compare keypoints by other embeddings
-            estimate = localizer.locate(localizer.query(seen.features, seen.rays, seen.camera))
+            estimate = localizer.locate(embedded_by(localizer, seen))
             answers[name].append((estimate.map_from_camera, estimate.covariance))
         progress(stage, i + 1, len(frames))
     return answers
+
+
+def embedded_by(localizer: Localizer, query: Query) -> Query:
+    """The query of an image that another localizer looked at: maps of other decoders have other embeddings."""
+
+    def more() -> Query:
+        if query.whole is query:
+            return again
+        return localizer.query(query.whole.features, query.whole.rays, query.camera)
+
+    again = replace(localizer.query(query.features, query.rays, query.camera), more=more)
+    return again
 
 
 def named(name: str, progress: Progress) -> Progress:

@@ -34,7 +34,7 @@ from neumap.model.codebooks import shipped_codebooks
 from neumap.model.weights import EXTRACTOR_KEY, shipped_weights
 
 # FORMAT: what the header calls the format; VERSION: the only one read; HEADER_KEY: where safetensors keeps the header.
-FORMAT, VERSION, HEADER_KEY = "neumap", 3, "neumap"
+FORMAT, VERSION, HEADER_KEY = "neumap", 4, "neumap"
 # TINY, ABSURD: numbers beyond these are no map's, and would overflow what is computed from them.
 TINY, ABSURD = 1e-9, 1e9
 # VIEWPOINT_LIMIT: viewpoints of a drift field; all of them are looked at for every query.

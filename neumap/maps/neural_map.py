@@ -143,14 +143,15 @@ class Calibration:
 
     ``pixel_sigma`` multiplies the standard deviation of the observations, ``floor_m`` and ``floor_rad`` are added in
     quadrature, ``inflation`` multiplies the whole standard deviation. ``min_inliers`` is what a pose needs, once
-    they are discounted by what contradicts it (:attr:`neumap.localization.evidence.Evidence.weight`).
+    they are discounted by what contradicts it (:attr:`neumap.localization.evidence.Evidence.weight`): more than any of
+    660 images of other virtual rooms showed, where the same door stands in two rooms.
     """
 
     pixel_sigma: float = 3.0
     floor_m: float = 0.005
     floor_rad: float = 0.003
     inflation: float = 1.5
-    min_inliers: int = 12
+    min_inliers: int = 13
 
 
 @dataclass(frozen=True)

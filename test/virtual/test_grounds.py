@@ -34,7 +34,9 @@ def hall() -> Room:
 
 def keypoints(room: Room, poses: FloatArray) -> list[int]:
     extract = make_extractor(default_settings())
-    return [len(extract(frame.read_image())) for frame in take(room, CAMERA, poses, name="m", light=LIGHT, seed=1)]
+    return [
+        len(extract.whole(frame.read_image())) for frame in take(room, CAMERA, poses, name="m", light=LIGHT, seed=1)
+    ]
 
 
 def test_a_large_place_that_is_small_is_refused() -> None:
