@@ -160,7 +160,7 @@ def test_chosen_from_many_voxels_a_pose_needs_more_than_in_one(
     view, pose = view_of(4)
     localizer = Localizer(building)
     count_evidence = large_place.count_evidence
-    assert localizer.map.calibration.min_inliers == 12
+    assert localizer.map.calibration.min_inliers < 15 < localizer.needed() < 25
 
     def count(*args: Any) -> Evidence:
         return replace(count_evidence(*args), inliers=inliers, strong=inliers)
