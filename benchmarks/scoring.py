@@ -114,13 +114,10 @@ def localize_all(
 def embedded_by(localizer: Localizer, query: Query) -> Query:
     """The query of an image that another localizer looked at: maps of other decoders have other embeddings."""
 
-    def more() -> Query:
-        if query.whole is query:
-            return again
-        return localizer.query(query.whole.features, query.whole.rays, query.camera)
+    def of(one: Query) -> Query:
+        return localizer.query(one.features, one.rays, one.camera)
 
-    again = replace(localizer.query(query.features, query.rays, query.camera), more=more)
-    return again
+    return replace(of(query), more=lambda: None if query.whole is query else of(query.whole))
 
 
 def named(name: str, progress: Progress) -> Progress:

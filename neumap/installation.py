@@ -29,7 +29,7 @@ _NEEDED = {
 }
 
 # EXTRAS: of pip's neumap, by the package that each brings.
-EXTRAS = {"evo": "evaluate", "matplotlib": "plots", "rosbags": "bags"}
+EXTRAS = {"evo": "evaluate", "matplotlib": "plots", "pycolmap": "colmap", "rosbags": "bags"}
 
 
 def missing(error: ImportError) -> MissingDependencyError | None:
@@ -41,7 +41,8 @@ def missing(error: ImportError) -> MissingDependencyError | None:
 def need_extras(what: str, *names: str) -> None:
     """Raise MissingDependencyError now where ``what`` would have to end without one of the ``EXTRAS``."""
     if any(find_spec(name) is None for name in names):
-        packages, extras = " and ".join([", ".join(names[:-1]), names[-1]]), ",".join(EXTRAS[name] for name in names)
+        packages = " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
+        extras = ",".join(EXTRAS[name] for name in names)
         raise MissingDependencyError(f"{what} needs {packages}: pip install 'neumap[{extras}]'")
 
 

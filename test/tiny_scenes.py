@@ -38,10 +38,9 @@ def tiny_scene(seed: int, mapped: int = 12, queries: int = 3, landmarks: int = 8
         size=rng.uniform(5, 40, count).astype(np.float32),
         angle=rng.uniform(-3, 3, count).astype(np.float32),
         rays=rng.uniform(-0.6, 0.6, (count, 2)).astype(np.float32),
-        quick=rng.random(count) < 0.5,
+        quick=np.ones(count, dtype=bool),
         image=np.repeat(np.arange(images), SHOWN + FOREIGN).astype(np.int32),
         landmark=shown.astype(np.int32),
         points=points.astype(np.float32),
-        focal_px=np.full(images, 500.0, np.float32),
         mapped=np.arange(images) < mapped,
     )

@@ -45,7 +45,7 @@ def main() -> None:
         rng = np.random.default_rng(seed)
         for pose in drive(room, seed, VIEWS, "mapping"):
             image, _ = render(room, camera, pose)
-            features = extract(np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), dtype=np.uint8))
+            features = extract.whole(np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), dtype=np.uint8))
             some = rng.permutation(len(features))[:KEYPOINTS]
             fine.append(features.descriptors[some])
             coarse.append(features.coarse[some])

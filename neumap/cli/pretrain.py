@@ -60,12 +60,15 @@ def run(args: argparse.Namespace) -> int:
     from torch import distributed
 
     from neumap.errors import ConfigError
+    from neumap.installation import need_extras
     from neumap.io.files import check_output
     from neumap.model.decoder import load_decoder, save_decoder
     from neumap.process import set_up
     from neumap.training.places import describe, training_scenes
     from neumap.training.pretraining import PretrainSettings, pretrain
 
+    # before hours of rendering: many places are mapped without depth
+    need_extras("training", "pycolmap")
     started = time.perf_counter()
     check_output(args.out, device=False)
     set_up(args.threads)

@@ -52,7 +52,7 @@ class FeatureSettings:
 
     # what neumap.features calls the extractor
     extractor: ClassVar[str]
-    max_keypoints: int = 1500
+    max_keypoints: int = 2000
 
 
 @dataclass(frozen=True)

@@ -18,17 +18,19 @@ import cv2
 import numpy as np
 from scipy.spatial import cKDTree
 
-from neumap.arrays import BoolArray, Float32Array, ImageArray, IntArray
+from neumap.arrays import BoolArray, Float32Array, ImageArray
 from neumap.features.extractor import Features, FeatureSettings, Similarities
 
 # SIZE: numbers of a SIFT descriptor. COARSE_WINDOW: how many times wider the window of the coarse descriptor is.
 # COARSE_FACTOR: how many times the image is reduced for it; less takes more time and tells no more.
 SIZE, COARSE_WINDOW, COARSE_FACTOR = 128, 4.0, 6.0
-# QUICK_PIXELS: what the image is reduced to for a quick look. LEAST_REDUCTION: where sides are reduced by less, the
-# quick look is at the full image.
-QUICK_PIXELS, LEAST_REDUCTION = 76_800, 1.2
+# QUICK_PIXELS: what the image is reduced to for a quick look, 320 x 240; half as many again took 1.4 times the time and
+# settled as many images. LEAST_REDUCTION: where sides are reduced by less, the quick look is at the full image.
+# QUICK_SHARE: of all keypoints, what a quick look may take.
+QUICK_PIXELS, LEAST_REDUCTION, QUICK_SHARE = 76_800, 1.2, 2 / 3
 # SAME_SHARE, SAME_LOG_SIZE, SAME_RAD: a keypoint of the full image was found in the reduced one if it is this near to
-# one of its NEIGHBOURS there, as a share of its diameter, in the logarithm of its size, and in its direction.
+# one of its NEIGHBOURS there, as a share of its diameter, in the logarithm of its size, and in its direction: about
+# what the same keypoint of both differs by.
 SAME_SHARE, SAME_LOG_SIZE, SAME_RAD, NEIGHBOURS = 0.3, 0.35, 0.5, 8
 # DOUBLING_SHIFT_PX: by how much OpenCV's keypoints are off: it doubles an image by its corners, and halves what
 # it finds there as if it had done so by the middles of pixels.
@@ -66,30 +68,32 @@ class RootSift:
 
     def quick(self, gray: ImageArray) -> Features:
         """Return what a first look at an (H, W) uint8 image shows, the image reduced; strongest first."""
-        reduced = _quick_image(gray)
-        keypoints, sift = self._sift.detectAndCompute(reduced, None)
-        if not keypoints:
-            return _no_features()
-        # OpenCV keeps every keypoint that ties with the last
-        order = _strongest(keypoints)[: self._max_keypoints]
-        return self._features(gray, reduced, [keypoints[i] for i in order], np.asarray(sift, np.float32)[order])
+        factor = _reduction(gray)
+        if factor == 1:
+            return self._look(gray, gray, self._max_keypoints)
+        # there must be room for what only the full image shows
+        return self._look(gray, _reduced(gray, factor), round(QUICK_SHARE * self._max_keypoints))
 
     def whole(self, gray: ImageArray, quick: Features | None = None) -> Features:
         """Return all features of an (H, W) uint8 image: those of its ``quick`` look, then others of its full size."""
         quick = self.quick(gray) if quick is None else quick
-        room = self._max_keypoints - len(quick)
-        if _quick_image(gray) is gray or room <= 0:
+        if _reduction(gray) == 1:
             return quick
-        found = self._sift.detect(gray, None)
-        keypoints = [found[i] for i in _strongest(found)]
+        return quick.followed_by(self._look(gray, gray, self._max_keypoints - len(quick), quick))
+
+    def _look(self, gray: ImageArray, reduced: ImageArray, most: int, known: Features | None = None) -> Features:
+        """Return the strongest features of an image, ``reduced`` or not, without those ``known``."""
+        keypoints, sift = self._sift.detectAndCompute(reduced, None)
         if not keypoints:
-            return quick
-        keypoints = [k for k, again in zip(keypoints, _again(keypoints, quick), strict=True) if not again][:room]
-        if not keypoints:
-            return quick
-        # described only here, since most of the time is the descriptors'
-        kept, sift = self._sift.compute(gray, keypoints)
-        return quick.followed_by(self._features(gray, gray, kept, np.asarray(sift, np.float32)))
+            return _no_features()
+        # OpenCV keeps every keypoint that ties with the last
+        order = np.argsort([-k.response for k in keypoints], kind="stable")
+        if known is not None:
+            order = order[~_known(keypoints, known)[order]]
+        order = order[:most]
+        if not len(order):
+            return _no_features()
+        return self._features(gray, reduced, [keypoints[i] for i in order], np.asarray(sift, np.float32)[order])
 
     def _features(
         self, gray: ImageArray, reduced: ImageArray, keypoints: Sequence[cv2.KeyPoint], sift: Float32Array
@@ -128,10 +132,10 @@ class RootSift:
         return out
 
 
-def _quick_image(gray: ImageArray) -> ImageArray:
-    """Return the image that a quick look is at; the full one where that is hardly larger."""
-    factor = (gray.size / QUICK_PIXELS) ** 0.5
-    return gray if factor < LEAST_REDUCTION else _reduced(gray, factor)
+def _reduction(gray: ImageArray) -> float:
+    """Tell how many times the image is reduced for a quick look; 1 where that look is at the full image."""
+    factor = float((gray.size / QUICK_PIXELS) ** 0.5)
+    return 1.0 if factor < LEAST_REDUCTION else factor
 
 
 def _reduced(gray: ImageArray, factor: float) -> ImageArray:
@@ -145,11 +149,7 @@ def _no_features() -> Features:
     return Features(np.zeros((0, 2), np.float32), line, line, line, wide, wide)
 
 
-def _strongest(keypoints: Sequence[cv2.KeyPoint]) -> IntArray:
-    return np.argsort([-k.response for k in keypoints], kind="stable")
-
-
-def _again(keypoints: Sequence[cv2.KeyPoint], quick: Features) -> BoolArray:
+def _known(keypoints: Sequence[cv2.KeyPoint], quick: Features) -> BoolArray:
     """Tell which keypoints of the full image (K,) a ``quick`` look at it found."""
     if not len(quick):
         return np.zeros(len(keypoints), dtype=bool)

@@ -3,7 +3,7 @@
     localizer = Localizer(load_map("kitchen.neumap"))
     estimate = localizer.localize(image, camera)
 
-An image that is looked for in several places is looked at once:
+An image that is looked for in several places is looked at quickly once, and whole at most once:
 
     query = localizer.look(image, camera)
     estimate = localizer.locate(query)
@@ -30,6 +30,7 @@ from neumap.localization.search import PoseSearch
 from neumap.localization.timing import measured, stage
 from neumap.localization.verdict import (
     Corrected,
+    Verdict,
     correct,
     doubts,
     judge,
@@ -52,10 +53,20 @@ SAME_POSE_M, SAME_POSE_RAD = 0.3, 0.25
 
 
 class Solved(NamedTuple):
-    """What was ``found`` of an image, None where there was nothing to go by, and the look at it that it is of."""
+    """What was ``found`` of an image, not corrected, None where there was nothing to go by; the look at it that it is
+    of, and the ``verdict``.
+    """
 
     query: Query
     found: Hypothesis | None
+    verdict: Verdict
+
+    @property
+    def settled(self) -> bool:
+        """Whether the pose is believed, and certain to SETTLED_SIGMA_M, so that a longer look may be left out."""
+        if self.found is None or self.verdict.reason:
+            return False
+        return float(np.sqrt(np.trace(residual_covariance(self.found)[:3, :3]))) < SETTLED_SIGMA_M
 
 
 class Localizer:
@@ -78,31 +89,31 @@ class Localizer:
         """
         with measured() as times_ms:
             solved = self.solve(self.look(image, camera), scope)
-        return self._estimate(solved, scope, times_ms)
+        return self._estimate(solved, times_ms)
 
     def look(self, image: ImageArray, camera: Camera) -> Query:
-        """Extract and embed what a quick look at an image shows, before it is searched for; the rest when it is needed.
-        Raises what :meth:`localize` raises.
+        """Extract and embed what a quick look at an image shows, before it is searched for; the rest when it is needed:
+        the image must stay as it is until then. Raises what :meth:`localize` raises.
         """
         with stage("features"):
             gray = as_gray(image)
             camera = cameras.scaled_to(camera, gray.shape[1], gray.shape[0])
             quick = self._extract.quick(gray)
 
-        def whole() -> Query:
+        def longer() -> Query | None:
             with stage("features"):
                 features = self._extract.whole(gray, quick)
-            return query if features is quick else self._seen(features, camera)
+            return None if features is quick else self._seen(features, camera)
 
-        query = replace(self._seen(quick, camera), more=whole)
-        return query
+        return replace(self._seen(quick, camera), more=longer)
 
     def _seen(self, features: Features, camera: Camera) -> Query:
         """Make the query of features; without those that the camera's lens cannot have seen."""
-        rays = cameras.normalize(camera, features.pixels)
-        valid = np.flatnonzero(np.isfinite(rays).all(axis=1))
-        if len(valid) < len(rays):
-            features, rays = features.select(valid), rays[valid]
+        with stage("features"):
+            rays = cameras.normalize(camera, features.pixels)
+            valid = np.flatnonzero(np.isfinite(rays).all(axis=1))
+            if len(valid) < len(rays):
+                features, rays = features.select(valid), rays[valid]
         return self.query(features, rays, camera)
 
     def query(self, features: Features, rays: FloatArray, camera: Camera) -> Query:
@@ -118,7 +129,7 @@ class Localizer:
         """
         with measured() as times_ms:
             solved = self.solve(query, scope)
-        return self._estimate(solved, scope, times_ms)
+        return self._estimate(solved, times_ms)
 
     def alternatives(
         self, query: Query, known: Sequence[FloatArray] = (), scope: Scope = EVERYWHERE, most: int = 3
@@ -141,22 +152,19 @@ class Localizer:
         return sorted(others, key=lambda other: -other.evidence)[:most]
 
     def solve(self, query: Query, scope: Scope = EVERYWHERE) -> Solved:
-        """Find the best pose in the adjusted map, not yet corrected or judged; by what else the image shows where the
-        quick look does not settle it.
+        """Find the best pose in the adjusted map; by what else the image shows where the quick look does not settle it.
+
+        The longer look has the last word, but a pose that is believed stays where it finds none.
         """
-        found = self._find(query, scope)
-        if self._settles(found, scope) or query.whole is query:
-            return Solved(query, found)
-        return Solved(query.whole, self._find(query.whole, scope))
+        quick = self._solved(query, scope)
+        if quick.settled or query.whole is query:
+            return quick
+        whole = self._solved(query.whole, scope)
+        return quick if whole.verdict.reason and not quick.verdict.reason else whole
 
-    def _find(self, query: Query, scope: Scope) -> Hypothesis | None:
-        return self._search(query, scope) if len(query) >= MIN_KEYPOINTS else None
-
-    def _settles(self, found: Hypothesis | None, scope: Scope) -> bool:
-        """Tell whether a pose is believed, and as exact as the full image would make it."""
-        if found is None or judge(found, self.needed(scope), self.map.drift, self.map.calibration).reason:
-            return False
-        return float(np.sqrt(np.trace(residual_covariance(found)[:3, :3]))) < SETTLED_SIGMA_M
+    def _solved(self, query: Query, scope: Scope) -> Solved:
+        found = self._search(query, scope) if len(query) >= MIN_KEYPOINTS else None
+        return Solved(query, found, judge(found, self.needed(scope), self.map.drift, self.map.calibration))
 
     def needed(self, scope: Scope = EVERYWHERE) -> int:
         """Tell how many inliers a pose needs that is looked for in a scope."""
@@ -170,9 +178,8 @@ class Localizer:
         """Tell what was found in the frame of the mapping poses, and what its covariance is made of."""
         return correct(found, self.map.drift)
 
-    def _estimate(self, solved: Solved, scope: Scope, times_ms: Mapping[str, float]) -> PoseEstimate:
-        query, found = solved
-        verdict = judge(found, self.needed(scope), self.map.drift, self.map.calibration)
+    def _estimate(self, solved: Solved, times_ms: Mapping[str, float]) -> PoseEstimate:
+        query, found, verdict = solved
         reason = verdict.reason
         if len(query) < MIN_KEYPOINTS:
             reason = f"only {len(query)} keypoints: blank, dark or blurred image"

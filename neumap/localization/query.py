@@ -27,7 +27,7 @@ class Query:
     size. ``embeddings`` (N, D) and ``looks`` (N, E) are what the map compares keypoints by
     (:class:`~neumap.localization.matching.LandmarkIndex`): with all its landmarks, and with one landmark where a pose
     says that it is. So a query belongs to the localizer that made it, and to others whose maps have the same decoder.
-    ``more`` makes the query of a longer look; None where this was the longest.
+    ``more`` looks longer and makes the query of that, None where it shows nothing else: the image must stay as it is.
     """
 
     features: Features
@@ -35,15 +35,19 @@ class Query:
     camera: Camera
     embeddings: Float32Array
     looks: Float32Array
-    more: Callable[[], Query] | None = None
+    more: Callable[[], Query | None] | None = None
 
     def __len__(self) -> int:
         return len(self.features)
 
-    @cached_property
+    @property
     def whole(self) -> Query:
-        """The query of all that the image shows, made when it is first asked for."""
-        return self.more() if self.more else self
+        """The query of all that the image shows, made when it is first asked for; this one if that is no more."""
+        return self if self._longer is None else self._longer
+
+    @cached_property
+    def _longer(self) -> Query | None:
+        return self.more() if self.more else None
 
     @cached_property
     def focal_px(self) -> float:

@@ -64,6 +64,7 @@ def calibrate(
     truth = np.array([frame.map_from_camera for frame in frames])
     found, parts = [], []
     for i, (frame, true) in enumerate(zip(frames, truth, strict=True)):
+        # what is settled by a quick look is decided with the calibration that the map begins with
         found.append(localizer.solve(localizer.look(frame.read_image(), frame.camera)).found)
         if found[-1] is not None and not localizer.doubt(found[-1]):
             pose, unit, drift_sigma = localizer.corrected(found[-1])

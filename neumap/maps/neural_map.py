@@ -144,7 +144,7 @@ class Calibration:
     ``pixel_sigma`` multiplies the standard deviation of the observations, ``floor_m`` and ``floor_rad`` are added in
     quadrature, ``inflation`` multiplies the whole standard deviation. ``min_inliers`` is what a pose needs, once
     they are discounted by what contradicts it (:attr:`neumap.localization.evidence.Evidence.weight`): more than any of
-    660 images of other virtual rooms showed, where the same door stands in two rooms.
+    660 images of other virtual rooms showed; the most, 12.6, was on a door that stands in both.
     """
 
     pixel_sigma: float = 3.0

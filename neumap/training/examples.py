@@ -27,6 +27,8 @@ RIGHT_M = 0.04
 FEWEST_SCENE_LANDMARKS = 800
 # MAX_ROLL_RAD, MAX_LOG_ZOOM: by how much images are rolled and, as a logarithm, zoomed.
 MAX_ROLL_RAD, MAX_LOG_ZOOM = np.deg2rad(25.0), 0.3
+# QUICK_LOOKS: share of the examples that ask by what a quick look shows.
+QUICK_LOOKS = 0.5
 
 
 @dataclass(frozen=True)
@@ -70,17 +72,22 @@ class _SceneOnDevice:
         starts = np.searchsorted(scene.landmark[by_landmark], np.arange(len(scene.points) + 1))
         self.by_landmark, self.landmark_start = put(by_landmark), put(starts)
         self.image_start = np.searchsorted(scene.image, np.arange(len(scene.mapped) + 1))
-        self._known = scene.landmark != UNKNOWN
+        self._known, self._quick = scene.landmark != UNKNOWN, scene.quick
         # where all images were mapped, each is asked about what the others saw
-        self.queries = np.flatnonzero(scene.mapped if scene.mapped.all() else ~scene.mapped)
+        asking = np.flatnonzero(scene.mapped if scene.mapped.all() else ~scene.mapped)
+        self.queries = asking[[len(self.asked(int(image))) > 0 for image in asking]]
         # histograms stay such, other descriptors have no bounds
         negative = min(scene.descriptors.min(initial=0), scene.coarse.min(initial=0)) < 0
         self.lowest = -torch.inf if negative else 0.0
 
-    def asked(self, image: int) -> IntArray:
-        """Return the keypoints of an image of which it is known what they show."""
+    def asked(self, image: int, quick: bool = False) -> IntArray:
+        """Return the keypoints of an image of which it is known what they show; of a ``quick`` look only where that
+        has some.
+        """
         first, end = self.image_start[image : image + 2]
-        return np.asarray(first + np.flatnonzero(self._known[first:end]))
+        known = self._known[first:end]
+        few = known & self._quick[first:end]
+        return np.asarray(first + np.flatnonzero(few if quick and few.any() else known))
 
 
 class ExampleSource:
@@ -97,6 +104,7 @@ class ExampleSource:
         self._scenes = [
             _SceneOnDevice(scene, self._device) for scene in scenes if len(scene.points) >= FEWEST_SCENE_LANDMARKS
         ]
+        self._scenes = [scene for scene in self._scenes if len(scene.queries)]
         if not self._scenes:
             raise ValueError(f"no training scene has {FEWEST_SCENE_LANDMARKS} landmarks")
         self._augmentation = augmentation
@@ -135,7 +143,9 @@ class ExampleSource:
         """Draw up to so many keypoints of up to so many images of one place, and landmarks of so many views each."""
         scene = self._scenes[self._rng.integers(len(self._scenes))]
         queries = self._rng.choice(scene.queries, min(images, len(scene.queries)), replace=False)
-        of_queries = np.concatenate([scene.asked(q) for q in queries])
+        # as images are localized: some by a quick look, some by all that they show
+        quick = self._rng.random() < QUICK_LOOKS
+        of_queries = np.concatenate([scene.asked(q, quick) for q in queries])
         order = torch.randperm(len(of_queries), generator=self.generator, device=self._device)
         asked = torch.from_numpy(of_queries).to(self._device)[order[:keypoints]]
         shown = scene.landmark[asked]

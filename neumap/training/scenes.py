@@ -14,6 +14,7 @@ from safetensors.numpy import load_file, save_file
 from scipy.spatial import cKDTree
 
 from neumap.arrays import Float32Array, FloatArray, IntArray
+from neumap.errors import ConfigError
 from neumap.features.extractor import FeatureSettings
 from neumap.mapping.keyframes import MEASURED_SHARE, extract_keyframes
 from neumap.mapping.survey import find_tracks
@@ -38,8 +39,8 @@ class TrainingScene:
 
     ``descriptors`` (N, D) and ``coarse`` (N, C) float16; ``size`` and ``angle`` (N,) as in Features; ``rays`` (N, 2);
     ``quick`` (N,), which of them a quick look shows; ``image`` (N,); ``landmark`` (N,) is the landmark a keypoint
-    shows, -1 where it shows none, -2 where that is not known. ``points`` (L, 3) in metres; ``focal_px`` (F,);
-    ``mapped`` (F,) tells which images the landmarks were made from.
+    shows, -1 where it shows none, -2 where that is not known. ``points`` (L, 3) in metres; ``mapped`` (F,)
+    tells which images the landmarks were made from.
     """
 
     descriptors: npt.NDArray[np.float16]
@@ -51,7 +52,6 @@ class TrainingScene:
     image: npt.NDArray[np.int32]
     landmark: npt.NDArray[np.int32]
     points: Float32Array
-    focal_px: Float32Array
     mapped: npt.NDArray[np.bool_]
 
 
@@ -99,7 +99,6 @@ def make_training_scene(
         image=np.concatenate([k.image + first for k, _, first, _ in parts]).astype(np.int32),
         landmark=np.concatenate([label for _, label, *_ in parts]).astype(np.int32),
         points=tracks.points.astype(np.float32),
-        focal_px=np.concatenate([k.focal_px for k, *_ in parts]).astype(np.float32),
         mapped=np.concatenate([mapped for *_, mapped in parts]),
     )
 
@@ -112,8 +111,11 @@ def save_scene(path: str | os.PathLike[str], scene: TrainingScene) -> None:
 
 
 def load_scene(path: str | os.PathLike[str]) -> TrainingScene:
-    """Read a scene that :func:`save_scene` wrote."""
-    return TrainingScene(**load_file(path))
+    """Read a scene that :func:`save_scene` wrote. Raises :class:`~neumap.errors.ConfigError` for another version's."""
+    arrays = load_file(path)
+    if arrays.keys() != {f.name for f in fields(TrainingScene)}:
+        raise ConfigError(f"{path} is a training scene of another version: remove it, and it is made anew")
+    return TrainingScene(**arrays)
 
 
 def _points_seen(tracks: Tracks, points: FloatArray, depth: FloatArray) -> FloatArray:

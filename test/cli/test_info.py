@@ -24,7 +24,7 @@ def test_json(virtual_map: Path, capsys: pytest.CaptureFixture[str]) -> None:
     # the room is 4.5 m by 4 m, 2.7 m high
     assert np.allclose(info["bounds"]["low"], 0, atol=0.2)
     assert np.allclose(info["bounds"]["high"], [4.5, 4, 2.7], atol=0.3)
-    assert (info["features"]["extractor"], info["features"]["max_keypoints"]) == ("rootsift", 1500)
+    assert (info["features"]["extractor"], info["features"]["max_keypoints"]) == ("rootsift", 2000)
     assert info["calibration"]["min_inliers"] > 5
     assert info["drift"]["samples"] <= 128
     assert info["expected"]["images"] == 9
@@ -37,4 +37,4 @@ def test_text(virtual_map: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert load_map(virtual_map).map_id in out
     assert "within 5 cm, 5 deg 100%" in out
     assert "decoder     latent" in out
-    assert "features    rootsift, max_keypoints 1500, contrast_threshold 0.01, edge_threshold 12\n" in out
+    assert "features    rootsift, max_keypoints 2000, contrast_threshold 0.01, edge_threshold 12\n" in out

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -20,7 +22,7 @@ from neumap.training.examples import (
     ExampleSource,
     joint_of,
 )
-from neumap.training.scenes import TrainingScene
+from neumap.training.scenes import UNKNOWN, TrainingScene
 
 AS_SEEN = Augmentation(noise=0.0, turns=False)
 DRAWS = 20
@@ -121,6 +123,27 @@ def test_so_many_as_were_asked_for(scene: TrainingScene) -> None:
     assert 50 < len(few.points) <= 100
     assert len(all_of_them.rays) == SHOWN + FOREIGN
     assert all_of_them.right.shape == (SHOWN + FOREIGN, len(all_of_them.points))
+
+
+def test_some_ask_by_a_quick_look_and_none_by_what_nobody_knows(scene: TrainingScene) -> None:
+    quick = np.arange(len(scene.image)) % 3 == 0
+    label = np.where(np.arange(len(scene.image)) % 5 == 0, UNKNOWN, scene.landmark).astype(np.int32)
+    label[scene.image == len(scene.mapped) - 1] = UNKNOWN
+    changed = replace(scene, quick=quick, landmark=label)
+    source = ExampleSource([changed], 0, AS_SEEN)
+    asked = [asked_rows(changed, source.draw(10_000, 10_000, 2)) for _ in range(DRAWS)]
+    assert all((label[rows] != UNKNOWN).all() for rows in asked)
+    by_quick_look = [quick[rows].all() for rows in asked]
+    assert 0 < sum(by_quick_look) < DRAWS
+    for rows, few in zip(asked, by_quick_look, strict=True):
+        known = label[scene.image == scene.image[rows[0]]] != UNKNOWN
+        assert len(rows) == (known & quick[scene.image == scene.image[rows[0]]] if few else known).sum()
+
+
+def test_a_scene_of_which_nothing_is_known_is_left_out(scene: TrainingScene) -> None:
+    unknown = replace(scene, landmark=np.full_like(scene.landmark, UNKNOWN))
+    with pytest.raises(ValueError, match="no training scene"):
+        ExampleSource([unknown], 0, AS_SEEN)
 
 
 def test_without_augmentation_keypoints_are_as_they_were(scene: TrainingScene, examples: list[Example]) -> None:

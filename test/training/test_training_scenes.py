@@ -63,7 +63,6 @@ def test_a_scene_is_of_one_piece(scene: TrainingScene) -> None:
         ("angle", (count,), np.float32),
         ("rays", (count, 2), np.float32),
         ("quick", (count,), np.bool_),
-        ("focal_px", (MAPPED + QUERIES,), np.float32),
         ("image", (count,), np.int32),
         ("landmark", (count,), np.int32),
         ("points", (landmarks, 3), np.float32),
