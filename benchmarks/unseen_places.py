@@ -29,7 +29,8 @@ from neumap.training.scenes import TrainingScene
 from neumap.training.trainee import ResidualWords, choice_loss
 from neumap.virtual.curriculum import random_place
 
-# seeds of places that no training of the project reaches, not even that of the encoder that ships; and how many
+# seeds of places that no training of the project reaches (but one of --seed 2), not even that of the encoder that
+# ships; and how many
 FIRST_UNSEEN, UNSEEN = 2_000_000, 16
 # in an example, fewer than in the product's training
 FEW_LANDMARKS = 2048

@@ -183,6 +183,7 @@ def _blots(c: Canvas, image: ImageArray, per_square_metre: float, size_m: Range)
         np.copyto(part, changed, where=mask[..., None] > 0)
 
 
+# _Area: x, y, width and height in pixels.
 _Area = tuple[float, float, float, float]
 
 

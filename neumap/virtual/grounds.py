@@ -29,6 +29,7 @@ _SKY_M = (300.0, 6000.0)
 # most.
 _APART_M, _THINGS, _MOST_THINGS = 1.3, 0.035, 22
 
+# _Thing: how a thing is built, and between what widths, depths and heights in metres it is.
 _Thing: TypeAlias = tuple[Callable[[Furnisher, Place, float, float, float], None], tuple[tuple[float, float], ...]]
 
 

@@ -22,6 +22,7 @@ _RELIT = (0.25, 0.6)
 # _KINDS: how many hard images have what; one in four has two of them.
 _KINDS = {"motion": 0.3, "defocus": 0.15, "relit": 0.25, "cover": 0.3}
 _TWO_AT_ONCE = 0.25
+# _COVERS: what stands or hangs before a camera.
 _COVERS: tuple[Cover, ...] = ("black", "person", "hand")
 
 
@@ -110,7 +111,7 @@ def _beyond_a_line(rng: np.random.Generator, shape: Sequence[int]) -> BoolArray:
 
 
 def _person(rng: np.random.Generator, shape: Sequence[int]) -> list[_Limb]:
-    """A head, shoulders and a body that stand before a third to two thirds of the image."""
+    """A head, shoulders and a body that stand before a fifth to two fifths of the image."""
     height, width = shape
     body = rng.uniform(0.4, 0.65) * width
     x, top = rng.uniform(0.2, 0.8) * width, rng.uniform(0.05, 0.3) * height
