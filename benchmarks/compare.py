@@ -60,7 +60,8 @@ def of_tables(tables: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, Er
                 row = one["row"] if "row" in one else f"{one['decoder']} {one['asked']}"
                 errors = {(f"{name} {i}", 0): tuple(error or LOST) for i, error in enumerate(one["errors"])}
                 found[f"{name} {row}"] = errors
-            elif one["pose"] is not None:
+            # files from before there were errors of each query have neither
+            elif one.get("pose") is not None:
                 found[name][f"{one['place']} {one['image']}", 0] = tuple(one["pose"])
     return found
 
@@ -71,9 +72,9 @@ def good(errors: Sequence[tuple[float, float]]) -> BoolArray:
     return np.stack([*(within(each, bound) for bound in BOUNDS), ~are_wrong(each)], axis=1)
 
 
-def changes(before: BoolArray, after: BoolArray, chance: int) -> list[str]:
+def changes(before: BoolArray, after: BoolArray, chance: float = np.inf) -> list[str]:
     """For each column the share of good answers (N, 4) and how many changed; in bold where the difference is more
-    than ``chance``.
+    than ``chance``, in none unless told.
     """
     out = []
     for was, now in zip(before.T, after.T, strict=True):
@@ -84,7 +85,7 @@ def changes(before: BoolArray, after: BoolArray, chance: int) -> list[str]:
 
 
 def p_value(change: IntArray) -> str:
-    """How likely so many more changes (N,) one way than the other are by chance."""
+    """The two-sided p value of a sign test that of ``change`` (N,) as many are above 0 as below."""
     better, worse = int((change > 0).sum()), int((change < 0).sum())
     return f"{binomtest(better, better + worse).pvalue:.2g}" if better + worse else "1"
 
@@ -111,7 +112,7 @@ def compare(old: Mapping[str, Errors], new: Mapping[str, Errors]) -> list[tuple[
     np.add.at(of_image, which, change)
     return [
         *rows,
-        ("together", str(len(change)), *changes(before, after, len(change))),
+        ("together", str(len(change)), *changes(before, after)),
         ("p, answers", str(len(change)), *map(p_value, change.T)),
         ("p, images", str(len(names)), *map(p_value, of_image.T)),
     ]

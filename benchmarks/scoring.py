@@ -23,10 +23,11 @@ from neumap.records import Frame
 TRUTH_SIGMA_M, TRUTH_SIGMA_DEG = 0.01, 0.4
 # a pose (4, 4) with a covariance (6, 6) or without, or no pose
 Answer = tuple[FloatArray | None, FloatArray | None]
-# within so many metres and degrees a pose is as good as its name says; one beyond the last of them is wrong
+# BOUNDS: metres and degrees that a pose is counted within, by what tables call them. WRONG: a pose beyond this one is
+# wrong.
 BOUNDS = {"2 cm, 2°": (0.02, 2.0), "5 cm, 5°": (0.05, 5.0), "25 cm, 10°": (0.25, 10.0)}
 WRONG = "25 cm, 10°"
-# the errors of an image without a pose
+# LOST: the errors of an image without a pose
 LOST = (np.inf, np.inf)
 
 

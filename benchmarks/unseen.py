@@ -42,7 +42,7 @@ from neumap.process import set_up
 
 
 class Perfect(Head):
-    """Of so many landmarks most like a keypoint the one nearest to what it shows; sure where that is right."""
+    """Of the ``count`` landmarks most like a keypoint the one nearest to what it shows; sure where that is right."""
 
     def __init__(self, candidates: int) -> None:
         super().__init__()

@@ -36,7 +36,7 @@ FIRST_UNSEEN, UNSEEN = 2_000_000, 16
 FEW_LANDMARKS = 2048
 # draws of an unseen place; images that are drawn again are not judged again
 DRAWS = 12
-# a pose is asked of images that show so many landmarks of the map
+# POSE_KEYPOINTS: a pose is asked of images with at least this many keypoints that show a landmark of the map
 POSE_KEYPOINTS = 20
 # answers less certain than this are no hypotheses; RANSAC's threshold is as of a camera of this focal length
 CERTAIN, FOCAL_PX = 0.05, 525.0

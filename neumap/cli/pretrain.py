@@ -21,7 +21,7 @@ from neumap.features import DEFAULT
 
 HELP = "train a decoder for all places, as the one that ships"
 
-# SIZES: virtual places, steps of the encoder and of the attention; the small one is an hour on two cores.
+# SIZES: virtual places, steps of the encoder and of the attention.
 SIZES = {"small": (130, 8000, 2500), "large": (400, 60_000, 10_000)}
 # LONGEST_WAIT: while the first process renders the places, all others wait.
 LONGEST_WAIT = timedelta(days=2)
@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--config",
         choices=SIZES,
         default="small",
-        help="small: an hour on two cores; large: for a GPU, of which it takes 12 GB (default: small)",
+        help="small: for two cores; large: for a GPU, of which it takes 12 GB (default: small)",
     )
     add("--places", type=options.count, metavar="N", help="virtual places to train on")
     add("--steps", type=options.count, metavar="N", help="training steps of the encoder")
@@ -67,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
     from neumap.training.places import describe, training_scenes
     from neumap.training.pretraining import PretrainSettings, pretrain
 
-    # before hours of rendering: many places are mapped without depth
+    # before any rendering: many places are mapped without depth
     need_extras("training", "pycolmap")
     started = time.perf_counter()
     check_output(args.out, device=False)

@@ -32,10 +32,10 @@ def training_scenes(
 ) -> list[TrainingScene]:
     """Return the scenes of virtual places, which ``place`` makes of ``seeds``, and of posed ``recordings`` with depth.
 
-    Those that are not in ``folder`` yet are made, by so many processes: ``place`` is a function of a module. A place
-    whose images share too little, or that has no space to move in, is left out. Another ``place``, or an ``extractor``
-    other than the default, has scenes of its own. Raises what :func:`~neumap.io.sources.open_source` raises for a
-    recording.
+    Those that are not in ``folder`` yet are made, by ``workers`` processes, which find the function ``place`` by its
+    module and name. A place whose images share too little, or that has no space to move in, is left out. Another
+    ``place``, or an ``extractor`` other than the default, has scenes of its own. Raises what
+    :func:`~neumap.io.sources.open_source` raises for a recording.
     """
     folder = folder if extractor == DEFAULT else folder / extractor
     folder.mkdir(parents=True, exist_ok=True)

@@ -249,7 +249,7 @@ def test_calibration_at_another_resolution(replayed: Replayed, drive: Drive, gra
 
 
 def test_wrong_calibration(replayed: Replayed, drive: Drive) -> None:
-    """Of another lens: what does not fit is not believed."""
+    """Of another lens: what does not fit is not believed, whichever of three doubts says so."""
     long = replace(SMALL.camera, matrix=SMALL.camera.matrix * [[2, 1, 1], [1, 2, 1], [1, 1, 1]])
     outcome = replayed(changed(recorded(drive.part(0, 8)), INFO, calibrated(long), from_s=0.5))
     outcome.tells(NO_IMAGE, ("TRACKING", ""), ("DEGRADED", "from where odometry does|not in the map|equally well"))

@@ -88,7 +88,9 @@ def test_keypoints_are_where_their_landmarks_are(scene: TrainingScene, frames: l
         assert (seen[:, 2] > 0).all()
         off_px = 262.0 * np.linalg.norm(seen[:, :2] / seen[:, 2:] - scene.rays[row], axis=1)
         assert np.median(off_px) < 1.0
-        assert (off_px < 6.0).mean() > 0.95
+        # what is near shows SAME_M as more pixels
+        off_m = off_px / 262.0 * seen[:, 2]
+        assert ((off_px < 6.0) | (off_m < SAME_M)).mean() > 0.99
 
 
 def test_landmarks_are_seen_from_several_mapped_images(scene: TrainingScene) -> None:
