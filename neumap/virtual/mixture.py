@@ -64,7 +64,7 @@ class _Plan:
         return make_ground(seed, self.size, roofed="hall" in self.kind, decoration_seed=decoration)
 
     def poses(self, room: Room, seed: int, images: int, queries: int) -> tuple[FloatArray, FloatArray]:
-        """Return poses (N, 4, 4) of so many images that map, and of others that ask."""
+        """Return poses (N, 4, 4) of ``images`` that map, and of ``queries`` that ask."""
         if self.kind in ROOMS:
             return spread_drive(room, seed, images, "mapping"), spread_drive(room, seed, queries, "query")
         reach = self.depth_reach_m

@@ -17,7 +17,7 @@ from neumap.virtual.scene import Room
 
 # MAX_ROLL_RAD: how far a camera that is held in a hand is turned about its axis.
 MAX_ROLL_RAD = np.deg2rad(25.0)
-# _FRAME_NS: time between two frames, 5 Hz. _SEEDS: the noise of one drive has so many seeds.
+# _FRAME_NS: time between two frames, 5 Hz. _SEEDS: how far apart the seeds of the noise of two drives begin.
 _FRAME_NS, _SEEDS = 200_000_000, 1000
 # _EASY: what mapping images are, and most that ask.
 _EASY = Hardship()

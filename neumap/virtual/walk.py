@@ -18,7 +18,7 @@ from neumap.virtual.scene import Room, Size
 # Gaze: across the place at what is opposite, along the way, or out at the nearest walls.
 Gaze: TypeAlias = Literal["across", "along", "out"]
 GAZES: tuple[Gaze, ...] = ("across", "along", "out")
-# _CLEARANCE_M: no camera comes nearer to anything; _FREE_M: nothing stands so near in the direction it looks.
+# _CLEARANCE_M: no camera comes nearer to anything. _FREE_M: distances ahead of the camera at which nothing may stand.
 _CLEARANCE_M, _FREE_M = 0.6, (0.8, 1.6, 2.4, 3.2)
 # _SWAY: by how much the gaze sways, radians; _STRAY: how much further it is off in an image that asks.
 _SWAY, _STRAY = 0.5, 0.2
@@ -41,7 +41,7 @@ class Way:
 
 
 def close_way(size: Size, count: int, gaze: Gaze, reach_m: float) -> Way:
-    """Return a way near the walls, of which a depth camera that reaches so far sees something in every image.
+    """Return a way near the walls: a depth camera that reaches ``reach_m`` sees some of them in every image.
 
     Of a large place ``count`` images see a part only.
     """
