@@ -48,6 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="SOURCE",
         help="also train on this recording with poses and depth; may be given again",
     )
+    add("--start", type=Path, metavar="D.safetensors", help="go on with the encoder of this decoder")
     add("--extractor", default=DEFAULT, metavar="NAME", help=f"of features the decoder reads (default: {DEFAULT})")
     add("--seed", type=options.seed, default=0, metavar="N", help="of places and training (default: 0)")
     add("--device", default="cpu", metavar="cpu", help="where to train: cpu or cuda (default: cpu)")
@@ -74,6 +75,9 @@ def run(args: argparse.Namespace) -> int:
     set_up(args.threads)
     if args.device.startswith("cuda") and not torch.cuda.is_available():
         raise ConfigError("there is no CUDA device: train with --device cpu")
+    start = load_decoder(args.start) if args.start else None
+    if start is not None and start.extractor != args.extractor:
+        raise ConfigError(f"{args.start} reads features of {start.extractor}: give --extractor {start.extractor}")
     places, steps, attention_steps = SIZES[args.config]
     settings = PretrainSettings(
         steps=args.steps or steps,
@@ -101,7 +105,7 @@ def run(args: argparse.Namespace) -> int:
             with curves.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(record) + "\n")
 
-        trainee = pretrain(scenes, settings, args.work / "checkpoint.pt", log)
+        trainee = pretrain(scenes, settings, args.work / "checkpoint.pt", log, start)
     if rank == 0:
         save_decoder(args.out, args.extractor, trainee.encoder, trainee.attention, trainee.words.words.numpy())
         size = args.out.stat().st_size

@@ -4,7 +4,8 @@ What is trained is what is used. Landmarks are means of the embeddings of their 
 codebook; keypoints of images that were not used for them must choose theirs among some thousand.
 
 1. The encoder, by cross-entropy of the similarities; after a third of the steps through the words, which are learned
-   along (vector quantization with the straight-through gradient, van den Oord et al. 2017).
+   along (vector quantization with the straight-through gradient, van den Oord et al. 2017). One that is trained already
+   may go on, in other places.
 2. The attention, on the candidates that the finished encoder proposes. Before it, what similarity is worth anything is
    measured.
 
@@ -28,6 +29,7 @@ import torch.distributed as distributed
 from torch import Tensor, nn
 
 from neumap.errors import ConfigError
+from neumap.model.decoder import FrozenDecoder
 from neumap.model.encoder import EMBEDDING, KeypointEncoder
 from neumap.training.examples import Augmentation, Example, ExampleSource
 from neumap.training.scenes import TrainingScene
@@ -45,6 +47,8 @@ from neumap.training.trainee import (
 BEFORE_WORDS = 1 / 3
 # WARMUP: share of the steps in which the rate rises. WEIGHT_DECAY: as AdamW has it.
 WARMUP, WEIGHT_DECAY = 0.05, 1e-3
+# GOING_ON_RATE: share of the rate of a training from nothing that one of a trained encoder has.
+GOING_ON_RATE = 0.4
 # CHANCE: share of wrong pairs that exceed KeypointEncoder.min_similarity. SIMILARITY_BINS: that similarities are
 # counted in.
 CHANCE, SIMILARITY_BINS = 1 / 300, 4000
@@ -90,10 +94,12 @@ def pretrain(
     settings: PretrainSettings,
     checkpoint: str | os.PathLike[str],
     log: Log = lambda _: None,
+    start: FrozenDecoder | None = None,
 ) -> Trainee:
     """Train on scenes, going on from ``checkpoint`` where there is one of the same settings.
 
-    ``log`` gets a record every hundred steps: stage, step, losses, share of right choices, seconds. Raises
+    With ``start`` the encoder and the words are that decoder's at first, and change less with each step; the attention
+    begins anew. ``log`` gets a record every hundred steps: stage, step, losses, share of right choices, seconds. Raises
     :class:`~neumap.errors.ConfigError` for a checkpoint that is damaged, of other settings or of other scenes, and
     ValueError for no usable scenes.
     """
@@ -101,7 +107,11 @@ def pretrain(
     torch.manual_seed(settings.seed)
     device = torch.device(settings.device)
     source = ExampleSource(scenes, settings.seed + 1000 * rank, settings.augmentation, device)
-    run = _Run(Trainee(source.descriptor_size, settings.bf16).to(device), source, settings, Path(checkpoint), log, rank)
+    trainee = Trainee(source.descriptor_size, settings.bf16)
+    if start is not None:
+        trainee.encoder.load_state_dict(start.encoder.state_dict())
+        trainee.words.words.data.copy_(torch.from_numpy(start.codebook.words))
+    run = _Run(trainee.to(device), source, settings, Path(checkpoint), log, rank, start.decoder_id if start else "")
     run.encoder_stage()
     run.attention_stage()
     return run.trainee.eval().requires_grad_(False).cpu()
@@ -111,10 +121,18 @@ class _Run:
     """Both stages with their checkpoint."""
 
     def __init__(
-        self, trainee: Trainee, source: ExampleSource, settings: PretrainSettings, path: Path, log: Log, rank: int
+        self,
+        trainee: Trainee,
+        source: ExampleSource,
+        settings: PretrainSettings,
+        path: Path,
+        log: Log,
+        rank: int = 0,
+        start: str = "",
     ) -> None:
+        """``start``: the id of the decoder that ``trainee`` is of; empty: it knows nothing yet."""
         self.trainee, self.source, self.settings = trainee, source, settings
-        self.path, self.log, self.rank = path, log, rank
+        self.path, self.log, self.rank, self.start = path, log, rank, start
         self.generator = torch.Generator().manual_seed(settings.seed)
         self.done = {"encoder": 0, "attention": 0}
         self._optimizer_state: dict[str, Any] | None = None
@@ -123,23 +141,23 @@ class _Run:
 
     def encoder_stage(self) -> None:
         trainee, s = self.trainee, self.settings
-        if not self.done["encoder"]:
+        if not (self.done["encoder"] or self.start):
             _start_with_components(trainee.encoder, [self._draw_images() for _ in range(KMEANS_EXAMPLES)])
         groups: list[dict[str, Any]] = [
             {"params": trainee.encoder.parameters()},
             {"params": trainee.words.parameters(), "weight_decay": 0.0},
         ]
-        first_with_words = int(BEFORE_WORDS * s.steps)
+        first_with_words = 0 if self.start else int(BEFORE_WORDS * s.steps)
 
         def loss_of(step: int) -> tuple[Tensor, dict[str, Tensor]]:
-            if step == first_with_words:
+            if step == first_with_words and not self.start:
                 self._start_words()
             stages = 0
             if step >= first_with_words:
                 stages = int(torch.randint(FEWEST_STAGES, LATENT_STAGES + 1, (1,), generator=self.generator))
             return encoder_loss(trainee, self._draw_images(), stages, self.source.generator)
 
-        self._train("encoder", groups, s.steps, s.learning_rate, loss_of)
+        self._train("encoder", groups, s.steps, s.learning_rate * (GOING_ON_RATE if self.start else 1), loss_of)
 
     def attention_stage(self) -> None:
         trainee, s = self.trainee, self.settings
@@ -220,9 +238,11 @@ class _Run:
                 self._save({"optimizer": optimizer.state_dict(), "schedule": schedule.state_dict()})
 
     def _identity(self) -> dict[str, Any]:
-        """Return what a training must go on with: the settings but for where it runs, and the scenes."""
+        """Return what a training must go on with: the settings but for where it runs, the scenes, and the decoder that
+        it started from.
+        """
         settings = {name: value for name, value in asdict(self.settings).items() if name not in ("device", "bf16")}
-        return {"settings": settings, "keypoints": self.source.keypoints}
+        return {"settings": settings, "keypoints": self.source.keypoints, "start": self.start}
 
     def _save(self, optimizer: dict[str, Any]) -> None:
         content = {
@@ -245,6 +265,7 @@ class _Run:
         others = {
             "settings": f"with other settings ({content['settings']}): give the same options",
             "keypoints": "on other scenes: give the same places and recordings",
+            "start": "from another start: give the same --start",
         }
         for name, ours in self._identity().items():
             if content.get(name) != ours:

@@ -121,6 +121,24 @@ def test_wrong_pairs_are_rarely_alike(trained: tuple[Trainee, Records, Path], sc
     assert exceeding[1] > 0.5
 
 
+def test_it_goes_on_with_a_trained_encoder(
+    trained: tuple[Trainee, Records, Path], scenes: list[TrainingScene], tmp_path: Path
+) -> None:
+    trainee = trained[0]
+    save_decoder(tmp_path / "decoder", "rootsift", trainee.encoder, trainee.attention, trainee.words.words.numpy())
+    start = load_decoder(tmp_path / "decoder")
+    records: Records = []
+    pretrain(scenes, SETTINGS, tmp_path / "checkpoint.pt", records.append, start)
+    first, *_, last = of_stage(records, "encoder")
+    # it begins where the other training ended, with its words
+    ended = of_stage(trained[1], "encoder")[-1]
+    assert first["loss"] < ended["loss"] + 0.3 < of_stage(trained[1], "encoder")[0]["loss"]
+    assert first["words"] > 0
+    assert last["loss"] < first["loss"]
+    with pytest.raises(ConfigError, match="from another start: give the same --start, or another folder"):
+        pretrain(scenes, SETTINGS, tmp_path / "checkpoint.pt")
+
+
 def stopping(stage: str, step: int) -> Callable[[dict[str, Any]], None]:
     def log(record: dict[str, Any]) -> None:
         if (record["stage"], record["step"]) == (stage, step):
