@@ -23,12 +23,12 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.scoring import LOST, metres_and_degrees
+from benchmarks.scoring import COMPARED_SIGMA_M, LOST, metres_and_degrees
 from neumap.arrays import FloatArray
 from neumap.geometry.se3 import make_pose
 from neumap.localization.large_place import voxel_index
 from neumap.localization.localizer import Localizer
-from neumap.localization.query import Query, Scope
+from neumap.localization.query import EVERYWHERE, Query, Scope
 from neumap.localization.retrieval import ASKED_KEYPOINTS, MOST_VOXELS
 from neumap.mapping.build import map_of
 from neumap.mapping.merge import merge_all
@@ -105,19 +105,23 @@ class Answers:
 Pose = FloatArray | None
 
 
+def pose_of(localizer: Localizer, query: Query, scope: Scope = EVERYWHERE) -> Pose:
+    return localizer.locate(query, scope).certain(COMPARED_SIGMA_M).map_from_camera
+
+
 def by_right_voxels(neural_map: NeuralMap) -> Callable[[Query, FloatArray], Pose]:
     localizer, grid = Localizer(neural_map, choose_voxels=False), neural_map.grid
-    return lambda query, truth: localizer.locate(query, Scope(grid.within(truth[:3, 3], NEAR_M))).map_from_camera
+    return lambda query, truth: pose_of(localizer, query, Scope(grid.within(truth[:3, 3], NEAR_M)))
 
 
 def by_all_voxels(neural_map: NeuralMap) -> Callable[[Query, FloatArray], Pose]:
     localizer = Localizer(neural_map, choose_voxels=False)
-    return lambda query, _: localizer.locate(query).map_from_camera
+    return lambda query, _: pose_of(localizer, query)
 
 
 def by_chosen_voxels(neural_map: NeuralMap) -> Callable[[Query, FloatArray], Pose]:
     localizer = Localizer(neural_map)
-    return lambda query, _: localizer.locate(query).map_from_camera
+    return lambda query, _: pose_of(localizer, query)
 
 
 def by_pooled_voxels(neural_map: NeuralMap) -> Callable[[Query, FloatArray], Pose]:
@@ -125,7 +129,7 @@ def by_pooled_voxels(neural_map: NeuralMap) -> Callable[[Query, FloatArray], Pos
 
     def answer(query: Query, _: FloatArray) -> Pose:
         ranked = index.rank(index.compare(query.embeddings[:ASKED_KEYPOINTS]), None)[0]
-        return localizer.locate(query, Scope(ranked[:MOST_VOXELS])).map_from_camera
+        return pose_of(localizer, query, Scope(ranked[:MOST_VOXELS]))
 
     return answer
 
@@ -136,11 +140,11 @@ def by_claim(neural_map: NeuralMap) -> Callable[[Query, FloatArray], Pose]:
     def answer(query: Query, truth: FloatArray) -> Pose:
         position = truth[:3, 3] + rng.normal(size=3) * [CLAIM_SIGMA_M, CLAIM_SIGMA_M, 0.0]
         prior = Fix(0, make_pose(truth[:3, :3], position), np.diag([CLAIM_SIGMA_M**2] * 3 + [0.0] * 3))
-        near = claimed_near(prior, np.eye(4))
-        found = localizer.locate(query).map_from_camera
+        near = claimed_near(prior, np.eye(4), COMPARED_SIGMA_M)
+        found = pose_of(localizer, query)
         if found is None:
             voxels = neural_map.grid.within(near.position, near.radius_m + SIGHT_M)
-            return localizer.locate(query, Scope(voxels, near)).map_from_camera
+            return pose_of(localizer, query, Scope(voxels, near))
         return found if np.linalg.norm(found[:3, 3] - near.position) <= near.radius_m else None
 
     return answer

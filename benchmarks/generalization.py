@@ -17,7 +17,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.scoring import LOST, metres_and_degrees
+from benchmarks.scoring import COMPARED_SIGMA_M, LOST, metres_and_degrees
 from neumap.cli import options
 from neumap.errors import MappingError
 from neumap.localization.localizer import Localizer
@@ -44,7 +44,7 @@ def errors_in(seed: int, size_bytes: int) -> dict[str, list[tuple[float, float]]
         localizer = Localizer(map_of(surveyed, MappingSettings(decoder=decoder, size_bytes=size_bytes)))
         out[decoder] = []
         for frame in place.query:
-            estimate = localizer.localize(frame.read_image(), frame.camera)
+            estimate = localizer.localize(frame.read_image(), frame.camera).certain(COMPARED_SIGMA_M)
             if estimate.map_from_camera is None or frame.map_from_camera is None:
                 out[decoder].append(LOST)
                 continue

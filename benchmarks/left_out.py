@@ -32,7 +32,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks.ablations import shipping
 from benchmarks.choices import disturbed
 from benchmarks.oracle import Oracle
-from benchmarks.scoring import BOUNDS, LOST, are_wrong, markdown, metres_and_degrees, named, within
+from benchmarks.scoring import BOUNDS, COMPARED_SIGMA_M, LOST, are_wrong, markdown, metres_and_degrees, named, within
 from benchmarks.sizes import bytes_of, size_text
 from neumap.arrays import FloatArray
 from neumap.cli import options
@@ -108,7 +108,8 @@ class Opened:
 
     def locate(self, query: Query, truth: FloatArray) -> dict[int | None, FloatArray | None]:
         """The poses by who was asked, the product (None) first."""
-        found: dict[int | None, FloatArray | None] = {None: self.localizer.locate(query).map_from_camera}
+        located = self.localizer.locate(query).certain(COMPARED_SIGMA_M)
+        found: dict[int | None, FloatArray | None] = {None: located.map_from_camera}
         return found | {count: oracle.locate(query.whole, truth) for count, oracle in self.oracles.items()}
 
 

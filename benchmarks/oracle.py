@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from benchmarks.scoring import COMPARED_SIGMA_M
 from neumap.arrays import FloatArray, IntArray
 from neumap.geometry import se3
 from neumap.localization.evidence import CHECK_RADIUS_PX
@@ -44,7 +45,9 @@ class Oracle(Solver):
             near = self.refine(self._camera_from_map, no_matches(), query, EVERYWHERE)
             self._camera_from_map = self._camera_from_map if near is None else near.camera_from_map
         found = self.solve(query, EVERYWHERE) if len(query) >= MIN_KEYPOINTS else None
-        return judge(found, self.needed, self._map.drift, self._map.calibration).map_from_camera
+        verdict = judge(found, self.needed, self._map.drift, self._map.calibration)
+        certain = verdict.covariance is not None and np.trace(verdict.covariance[:3, :3]) <= COMPARED_SIGMA_M**2
+        return verdict.map_from_camera if certain else None
 
     def match(self, query: Query, asked: IntArray, scope: Scope) -> Matches:
         found = self.landmarks.shortlist(query.embeddings[asked], scope.voxels, self._candidates)

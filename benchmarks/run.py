@@ -33,7 +33,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.classic import ClassicMap
 from benchmarks.paper_decoder import PaperMap
-from benchmarks.scoring import ellipsoid_text, foreign_text, markdown, median_text, score
+from benchmarks.scoring import COMPARED_SIGMA_M, ellipsoid_text, foreign_text, markdown, median_text, score
 from neumap.arrays import FloatArray, ImageArray
 from neumap.io.sources import open_source
 from neumap.localization.localizer import Localizer
@@ -67,7 +67,7 @@ def map_with_neumap(
     localizer = Localizer(neural_map)
 
     def localize(image: ImageArray, camera: Camera) -> TimedAnswer:
-        estimate = localizer.localize(image, camera)
+        estimate = localizer.localize(image, camera).certain(COMPARED_SIGMA_M)
         return estimate.map_from_camera, estimate.covariance, dict(estimate.times_ms)
 
     return localize, len(to_bytes(neural_map))

@@ -27,6 +27,8 @@ Answer = tuple[FloatArray | None, FloatArray | None]
 # wrong.
 BOUNDS = {"2 cm, 2°": (0.02, 2.0), "5 cm, 5°": (0.05, 5.0), "25 cm, 10°": (0.25, 10.0)}
 WRONG = "25 cm, 10°"
+# COMPARED_SIGMA_M: poses less certain than this, metres, count as none: of such poses one in ten is beyond 25 cm.
+COMPARED_SIGMA_M = 0.15
 # LOST: the errors of an image without a pose
 LOST = (np.inf, np.inf)
 
@@ -106,7 +108,7 @@ def localize_all(
     for i, frame in enumerate(frames):
         seen = anyone.look(frame.read_image(), frame.camera)
         for name, localizer in localizers.items():
-            estimate = localizer.locate(embedded_by(localizer, seen))
+            estimate = localizer.locate(embedded_by(localizer, seen)).certain(COMPARED_SIGMA_M)
             answers[name].append((estimate.map_from_camera, estimate.covariance))
         progress(stage, i + 1, len(frames))
     return answers

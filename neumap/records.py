@@ -8,7 +8,7 @@ camera frame to the map frame. Pixel (0, 0) is the centre of the top left pixel,
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 
 import numpy as np
@@ -109,6 +109,27 @@ class PoseEstimate:
     @property
     def localized(self) -> bool:
         return self.status is Status.LOCALIZED
+
+    @property
+    def sigma_m(self) -> float:
+        """The standard deviation of the position, metres; infinite where there is no pose."""
+        return float("inf") if self.covariance is None else float(np.sqrt(np.trace(self.covariance[:3, :3])))
+
+    def certain(self, max_sigma_m: float) -> PoseEstimate:
+        """Return the estimate, without its pose where that is less certain than ``max_sigma_m`` metres."""
+        if self.covariance is None or self.sigma_m <= max_sigma_m:
+            return self
+        reason = f"the pose is uncertain by {self.sigma_m:.2f} m, more than {max_sigma_m:g} m"
+        return replace(
+            self,
+            status=Status.LOST,
+            reason=reason,
+            map_from_camera=None,
+            covariance=None,
+            reprojection_error_px=float("nan"),
+            keypoints_px=self.keypoints_px[:0],
+            points_map=self.points_map[:0],
+        )
 
 
 @dataclass(frozen=True)

@@ -34,6 +34,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--out", type=Path, required=True, metavar="poses.txt", help="TUM trajectory of the images localized")
     add("--report", type=Path, metavar="r.jsonl", help="a line of JSON for every image: status, covariance, times, ...")
     add("--images", type=Path, metavar="DIR", help="the images of a COLMAP model")
+    add(
+        "--max-sigma",
+        type=options.metres,
+        default=float("inf"),
+        metavar="M",
+        help="poses whose position is less certain, as a standard deviation in metres, count as lost (default: none)",
+    )
     add("--threads", type=options.threads, metavar="N", help="use at most this many threads")
     options.add_bag_arguments(parser, options.IMAGE_OPTIONS)
 
@@ -60,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
     for note in source.notes:
         print(f"note: {note}", file=sys.stderr)
     with StageProgress() as progress:
-        estimates = localize_each(localizer, source, partial(progress, "localize"))
+        estimates = localize_each(localizer, source, partial(progress, "localize"), args.max_sigma)
     trajectory = as_trajectory(source.frames, estimates)
     write_trajectory(args.out, trajectory)
     if args.report is not None:
@@ -72,10 +79,14 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def localize_each(localizer: Localizer, source: Source, progress: Callable[[int, int], object]) -> list[PoseEstimate]:
-    """Localize each frame on its own, telling ``progress`` how many of how many are done."""
+def localize_each(
+    localizer: Localizer, source: Source, progress: Callable[[int, int], object], max_sigma_m: float = float("inf")
+) -> list[PoseEstimate]:
+    """Localize each frame on its own, telling ``progress`` how many of how many are done; poses less certain than
+    ``max_sigma_m`` metres are lost.
+    """
     estimates = []
     for done, frame in enumerate(source.frames, start=1):
-        estimates.append(localizer.localize(frame.read_image(), frame.camera))
+        estimates.append(localizer.localize(frame.read_image(), frame.camera).certain(max_sigma_m))
         progress(done, len(source.frames))
     return estimates

@@ -19,9 +19,6 @@ from neumap.maps.neural_map import Calibration
 
 # MIN_NOISE_PX: what reprojection errors are taken for at least; fewer or luckier matches do not make a better camera.
 MIN_NOISE_PX = 0.3
-# MAX_SIGMA_M, MAX_SIGMA_RAD: a pose less certain than this is of no use to a robot: of such poses one in ten is more
-# than 25 cm off.
-MAX_SIGMA_M, MAX_SIGMA_RAD = 0.15, 0.2
 
 
 class Corrected(NamedTuple):
@@ -45,7 +42,9 @@ class Verdict:
 
 
 def judge(found: Hypothesis | None, needed: int, drift: DriftField, calibration: Calibration) -> Verdict:
-    """Give the verdict on what was ``found`` where a pose needs so many inliers."""
+    """Give the verdict on what was ``found`` where a pose needs so many inliers. A pose may be uncertain and yet right:
+    its covariance says so, and who asks says how certain it must be.
+    """
     if found is None:
         return Verdict("no consistent set of matches with the map")
     reason = doubts(found.evidence, needed)
@@ -54,12 +53,7 @@ def judge(found: Hypothesis | None, needed: int, drift: DriftField, calibration:
     if reason:
         return Verdict(reason)
     corrected = correct(found, drift)
-    covariance = pose_covariance(corrected, calibration)
-    sigma_m = float(np.sqrt(np.trace(covariance[:3, :3])))
-    sigma_rad = float(np.sqrt(np.trace(covariance[3:, 3:])))
-    if sigma_m > MAX_SIGMA_M or sigma_rad > MAX_SIGMA_RAD:
-        return Verdict(f"the pose is uncertain by {sigma_m:.2f} m, {np.rad2deg(sigma_rad):.0f} deg")
-    return Verdict("", corrected.map_from_camera, covariance)
+    return Verdict("", corrected.map_from_camera, pose_covariance(corrected, calibration))
 
 
 def doubts(evidence: Evidence, needed: int) -> str:

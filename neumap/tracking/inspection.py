@@ -77,12 +77,14 @@ def open_warm_map(path: str) -> OpenMap:
 class Where:
     """Where to look for a camera that is ``tracked`` near somewhere and ``claimed`` to be near somewhere, if it is.
 
-    Where somebody ``asks``, it is looked for in the whole map, whatever is believed, else where it is tracked.
+    Where somebody ``asks``, it is looked for in the whole map, whatever is believed, else where it is tracked. A pose
+    less certain than ``max_sigma_m`` is none.
     """
 
     tracked: Near | None = None
     claimed: Near | None = None
     asks: bool = False
+    max_sigma_m: float = float("inf")
 
     @property
     def first(self) -> Near | None:
@@ -108,8 +110,9 @@ def where_to_search(
     if prior is not None and camera_frame:
         base_from_camera = transforms.base_from_camera(camera_frame)
         if base_from_camera is not None:
-            claimed = claimed_near(predict(prior, now_ns, odom_from_base, settings), base_from_camera)
-    return Where(tracked, claimed, asked)
+            expected = predict(prior, now_ns, odom_from_base, settings)
+            claimed = claimed_near(expected, base_from_camera, settings.max_sigma_m)
+    return Where(tracked, claimed, asked, settings.max_sigma_m)
 
 
 @dataclass(frozen=True)
@@ -140,14 +143,18 @@ def inspect(opened: OpenMap, frame: Frame, where: Where) -> Finding:
     localizer = opened.localizer
     pixels = frame.read_image()
     query = localizer.look(pixels, frame.camera)
-    finding = Finding(pixels, localizer.locate(query, Scope(voxels_near(opened.map, where.first))))
+
+    def locate(within: Near | None, near: Near | None = None) -> PoseEstimate:
+        return localizer.locate(query, Scope(voxels_near(opened.map, within), near)).certain(where.max_sigma_m)
+
+    finding = Finding(pixels, locate(where.first))
     in_doubt = where.asks and not finding.estimate.localized
     if in_doubt and where.claimed is not None:
         seen_from_there = replace(where.claimed, radius_m=where.claimed.radius_m + SIGHT_M)
-        found = localizer.locate(query, Scope(voxels_near(opened.map, seen_from_there), near=where.claimed))
+        found = locate(seen_from_there, where.claimed)
         finding = replace(finding, by_claim=found if found.localized else None)
     if in_doubt and where.tracked is not None:
-        found = localizer.locate(query, Scope(voxels_near(opened.map, where.tracked)))
+        found = locate(where.tracked)
         finding = replace(finding, by_track=found if found.localized else None)
     if where.asks:
         known = [] if finding.best.map_from_camera is None else [finding.best.map_from_camera]

@@ -111,6 +111,9 @@ class Settings:
     max_image_rate: float = _parameter(
         5.0, "images searched per second, up to a quarter more; 0: no limit", "Hz", 0.0, 100.0
     )
+    max_sigma_m: float = _parameter(
+        0.3, "a pose from an image is taken for none if its position is less certain", "m", 0.001, 1000.0
+    )
     threads: int = _parameter(0, "threads for one image; 0: one for each core", "", 0, 256, fixed=True)
 
     tf_broadcast: bool = _parameter(

@@ -23,8 +23,6 @@ from neumap.tracking.settings import Settings
 GATE = 30.0
 # CLAIM_GATE: as GATE, one value in 100: what a person claims is to be confirmed, not to be carried along
 CLAIM_GATE = 16.8
-# UNCERTAIN_M: the standard deviation, metres, that a pose from an image has at most (verdict.py, MAX_SIGMA_M)
-UNCERTAIN_M = 0.15
 # FLOOR_M, FLOOR_RAD: what two poses of standing still differ by, metres and radians, beyond their covariances: map and
 # calibration have errors
 FLOOR_M, FLOOR_RAD = 0.03, 0.02
@@ -161,11 +159,13 @@ def difference(earlier: Fix, later: Fix, settings: Settings) -> Difference:
     return Difference(float(np.linalg.norm(error[:3])), float(np.linalg.norm(error[3:])), float(squared))
 
 
-def claimed_near(prior: Fix, base_from_camera: FloatArray) -> Near:
-    """Tell where the camera is, if an image is to give a pose that confirms the ``prior``."""
+def claimed_near(prior: Fix, base_from_camera: FloatArray, max_sigma_m: float) -> Near:
+    """Tell where the camera is, if an image is to give a pose, uncertain by ``max_sigma_m`` at most, that confirms the
+    ``prior``.
+    """
     offset = prior.map_from_base[:3, :3] @ base_from_camera[:3, 3]
     spread = np.linalg.eigvalsh(moved_covariance(prior.covariance, offset)[:3, :3])[-1]
-    return Near(prior.map_from_base[:3, 3] + offset, float(np.sqrt(CLAIM_GATE * (spread + UNCERTAIN_M**2))))
+    return Near(prior.map_from_base[:3, 3] + offset, float(np.sqrt(CLAIM_GATE * (spread + max_sigma_m**2))))
 
 
 def averaged(expected: Fix, seen: Fix) -> Fix:

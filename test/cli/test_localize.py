@@ -42,6 +42,16 @@ def test_from_map_to_evaluation(virtual_map: Path, virtual_world: Path, tmp_path
     assert all(recall["share"] == 1.0 for recall in numbers["recall"] if recall["metres"] >= 0.05)
 
 
+def test_poses_less_certain_than_asked_for_are_lost(virtual_map: Path, virtual_world: Path, tmp_path: Path) -> None:
+    all_lines = localize(virtual_map, virtual_world / "query", tmp_path)
+    sigma_m = [float(np.sqrt(np.trace(np.array(line["covariance"])[:3, :3]))) for line in all_lines]
+    bound = round(float(np.median(sigma_m)), 4)
+    lines = localize(virtual_map, virtual_world / "query", tmp_path, "--max-sigma", str(bound))
+    assert [line["status"] == "LOCALIZED" for line in lines] == [sigma <= bound for sigma in sigma_m]
+    lost = next(line for line in lines if line["status"] == "LOST")
+    assert lost["reason"].endswith(f"m, more than {bound:g} m")
+
+
 def test_the_report_has_a_line_for_every_image(virtual_map: Path, virtual_world: Path, tmp_path: Path) -> None:
     lines = localize(virtual_map, virtual_world / "query", tmp_path)
     trajectory = read_trajectory(tmp_path / "poses.txt")

@@ -178,9 +178,14 @@ def test_a_pose_that_hangs_on_one_corner_of_the_image_is_none() -> None:
     assert "part of the image" in lost(localizer.locate(query))
 
 
-def test_a_pose_too_uncertain_to_be_of_use_is_none(scene: Scene) -> None:
+def test_an_uncertain_pose_is_not_lost_unless_somebody_asks_for_better(scene: Scene) -> None:
     vague = Localizer(replace(make_map(scene), calibration=Calibration(floor_m=20.0)))
-    assert "uncertain" in lost(answer(vague, scene, POSES[0]))
+    estimate = answer(vague, scene, POSES[0])
+    assert np.linalg.norm(error(estimate, POSES[0])[:3]) < 0.001
+    assert estimate.sigma_m == pytest.approx(20.0 * np.sqrt(3) * Calibration().inflation, rel=0.01)
+    assert estimate.certain(60.0) is estimate
+    assert lost(estimate.certain(1.0)) == f"the pose is uncertain by {estimate.sigma_m:.2f} m, more than 1 m"
+    assert estimate.certain(1.0).certain(1.0).sigma_m == np.inf
 
 
 @pytest.mark.parametrize(

@@ -52,6 +52,14 @@ def test_active_and_inactive_twice(bench: MakeBench) -> None:
     assert b.lines("ERROR") == []
 
 
+def test_a_pose_less_certain_than_asked_for_is_not_believed(bench: MakeBench) -> None:
+    b = bench(max_sigma_m=0.001)
+    b.rig.start()
+    b.until(0.7)
+    assert (b.state, b.poses(0.0)) == ("UNINITIALIZED", [])
+    assert b.statuses()[-1].reason.endswith("m, more than 0.001 m")
+
+
 def test_activating_starts_anew(bench: MakeBench) -> None:
     b = bench()
     b.rig.start()

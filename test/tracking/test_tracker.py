@@ -190,20 +190,20 @@ def test_an_initial_pose_may_confirm_a_jump() -> None:
 
 def test_where_a_claim_says_that_the_camera_is() -> None:
     prior = Fix(ns(0.0), pose(1.0, 2.0, np.pi / 2), np.diag([0.5**2, 0.1**2, 0.0, 0.0, 0.0, 0.0]))
-    near = claimed_near(prior, make_pose(np.eye(3), np.array([0.3, 0.0, 0.5])))
+    near = claimed_near(prior, make_pose(np.eye(3), np.array([0.3, 0.0, 0.5])), 0.15)
     np.testing.assert_allclose(near.position, [1.0, 2.3, 0.5])
     assert near.radius_m == pytest.approx(np.sqrt(CLAIM_GATE * (0.5**2 + 0.15**2)))
     # a camera far from the base is where the claimed heading says
     turned = replace(prior, covariance=np.diag([0.0] * 5 + [0.1**2]))
-    far = claimed_near(turned, make_pose(np.eye(3), np.array([10.0, 0.0, 0.0])))
-    assert far.radius_m == pytest.approx(np.sqrt(CLAIM_GATE * (1.0 + 0.15**2)))
+    far = claimed_near(turned, make_pose(np.eye(3), np.array([10.0, 0.0, 0.0])), 0.3)
+    assert far.radius_m == pytest.approx(np.sqrt(CLAIM_GATE * (1.0 + 0.3**2)))
 
 
 def test_every_pose_that_confirms_a_claim_is_looked_for() -> None:
     rng = np.random.default_rng(0)
     prior = Fix(ns(0.0), pose(1.0, 2.0, 0.5), np.diag([0.5**2, 0.3**2, 0.01, 0.01, 0.01, 0.25**2]))
     base_from_camera = make_pose(np.eye(3), np.array([0.4, 0.2, 0.6]))
-    near = claimed_near(prior, base_from_camera)
+    near = claimed_near(prior, base_from_camera, 0.15)
     confirmed = 0
     for _ in range(2000):
         moved = prior.map_from_base.copy()
