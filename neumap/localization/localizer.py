@@ -35,7 +35,6 @@ from neumap.localization.verdict import (
     doubts,
     judge,
     pose_covariance,
-    residual_covariance,
 )
 from neumap.localization.verification import Hypothesis
 from neumap.maps.neural_map import NeuralMap
@@ -66,7 +65,7 @@ class Solved(NamedTuple):
         """Whether the pose is believed, and certain to SETTLED_SIGMA_M, so that a longer look may be left out."""
         if self.found is None or self.verdict.reason:
             return False
-        return float(np.sqrt(np.trace(residual_covariance(self.found)[:3, :3]))) < SETTLED_SIGMA_M
+        return float(np.sqrt(np.trace(self.found.covariance[:3, :3]))) < SETTLED_SIGMA_M
 
 
 class Localizer:

@@ -13,6 +13,7 @@ from neumap.localization.evidence import count_evidence
 from neumap.localization.matching import Matches
 from neumap.localization.query import Query
 from neumap.localization.verification import Hypothesis
+from neumap.maps.drift import deviations_between
 
 # RIVALRY: with less than so many times the inliers needed another pose may be as good: small or flat things look alike
 # from two sides, and may stand in two places.
@@ -20,12 +21,24 @@ RIVALRY = 16.0
 # RIVAL_M, RIVAL_RAD: how far from each other poses are two. RIVAL_SHARE: a rival has more than this share of what
 # speaks for the better pose.
 RIVAL_M, RIVAL_RAD, RIVAL_SHARE = 0.15, 0.1, 0.85
+# ONE_POSE: poses whose difference, squared in units of what both are uncertain by, is less than this are one, however
+# far apart: 99 % of chi-square with 6 degrees of freedom. What is far away is seen from 0.2 m beside as well.
+ONE_POSE = 16.812
 
 
 def apart(one: FloatArray, other: FloatArray) -> bool:
     """Tell whether two poses ``camera_from_map`` are two."""
     error = se3.pose_error(se3.invert_pose(one), se3.invert_pose(other))
     return bool(np.linalg.norm(error[:3]) > RIVAL_M or np.linalg.norm(error[3:]) > RIVAL_RAD)
+
+
+def _are_two(one: Hypothesis, other: Hypothesis) -> bool:
+    """Tell whether two refined poses are two: apart, and by more than they are uncertain."""
+    if not apart(one.camera_from_map, other.camera_from_map):
+        return False
+    poses = (se3.invert_pose(each.camera_from_map)[None] for each in (one, other))
+    error = deviations_between(*poses)[0]
+    return bool(error @ np.linalg.solve(one.covariance + other.covariance, error) > ONE_POSE)
 
 
 def may_rival(camera_from_map: FloatArray, found: Hypothesis, matches: Matches, query: Query) -> bool:
@@ -46,7 +59,7 @@ def better_of(one: Hypothesis | None, other: Hypothesis | None) -> Hypothesis | 
     """
     if one is None or other is None:
         return one or other
-    if apart(one.camera_from_map, other.camera_from_map):
+    if _are_two(one, other):
         worse, better = sorted((other, one), key=lambda each: each.support)
         rivals = [(worse.support, _distance_m(worse, better)), (better.rival_support, better.rival_m)]
     else:

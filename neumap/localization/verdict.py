@@ -17,9 +17,6 @@ from neumap.localization.verification import Hypothesis
 from neumap.maps.drift import DriftField, apply_deviation
 from neumap.maps.neural_map import Calibration
 
-# MIN_NOISE_PX: what reprojection errors are taken for at least; fewer or luckier matches do not make a better camera.
-MIN_NOISE_PX = 0.3
-
 
 class Corrected(NamedTuple):
     """A pose ``map_from_camera`` (4, 4) in the frame of the mapping poses, and what its covariance is made of: that of
@@ -75,14 +72,7 @@ def correct(found: Hypothesis, drift: DriftField) -> Corrected:
     """Return a pose of the adjusted map in the frame of the mapping poses, that is, with their own drift."""
     adjusted = se3.invert_pose(found.camera_from_map)
     deviation, drift_sigma = drift.predict(adjusted)
-    return Corrected(apply_deviation(adjusted, deviation), residual_covariance(found), drift_sigma)
-
-
-def residual_covariance(found: Hypothesis) -> FloatArray:
-    """Return the covariance (6, 6) of a pose by its reprojection errors alone, in the camera frame."""
-    noise = max(float(np.mean(found.error_px**2)) if len(found.error_px) else 1.0, MIN_NOISE_PX**2)
-    information = found.information + 1e-9 * np.trace(found.information) * np.eye(6)
-    return np.asarray(noise * np.linalg.inv(information))
+    return Corrected(apply_deviation(adjusted, deviation), found.covariance, drift_sigma)
 
 
 def pose_covariance(corrected: Corrected, calibration: Calibration) -> FloatArray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -28,6 +29,8 @@ FEWEST_FOUND_AGAIN = 6
 # BESIDE_PENALTY: what a landmark at the rim of the radius loses in similarity: of two that are as alike the nearer
 # wins.
 BESIDE_PENALTY = 0.01
+# MIN_NOISE_PX: what reprojection errors are taken for at least; fewer or luckier matches do not make a better camera.
+MIN_NOISE_PX = 0.3
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,13 @@ class Hypothesis:
     support: float
     rival_m: float = 0.0
     rival_support: float = 0.0
+
+    @cached_property
+    def covariance(self) -> FloatArray:
+        """The covariance (6, 6) of the pose by its reprojection errors alone, in the camera frame."""
+        noise = max(float(np.mean(self.error_px**2)) if len(self.error_px) else 1.0, MIN_NOISE_PX**2)
+        information = self.information + 1e-9 * np.trace(self.information) * np.eye(6)
+        return np.asarray(noise * np.linalg.inv(information))
 
 
 class Refinement:

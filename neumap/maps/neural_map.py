@@ -147,10 +147,10 @@ class Calibration:
     660 images of other virtual rooms showed; the most, 12.6, was on a door that stands in both.
     """
 
-    pixel_sigma: float = 3.0
-    floor_m: float = 0.005
-    floor_rad: float = 0.003
-    inflation: float = 1.5
+    pixel_sigma: float = 1.5
+    floor_m: float = 0.002
+    floor_rad: float = 0.001
+    inflation: float = 1.2
     min_inliers: int = 13
 
 

@@ -47,6 +47,14 @@ def test_what_explains_about_as_much_elsewhere_is_a_rival() -> None:
     assert rivals.support == 100
 
 
+def test_two_poses_that_are_uncertain_by_more_than_they_differ_are_one() -> None:
+    """As of what is far away. What they are sure of tells them apart, though they are no further from each other."""
+    one, other = at(0.0, 100.0, inliers=60), at(0.4, 95.0)
+    assert both_ways(one, other).rival_m == 0
+    sure = [replace(each, information=100 * np.eye(6)) for each in (one, other)]
+    assert both_ways(*sure).rival_m == pytest.approx(0.4)
+
+
 def test_of_the_same_pose_the_one_with_more_guesses_goes_on() -> None:
     few, many = at(0.0, 110.0, inliers=20), at(0.01, 100.0, inliers=60)
     better = both_ways(few, many)
