@@ -175,7 +175,7 @@ class Votes(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.kernel = nn.Linear(4, KERNELS)
+        self.kernel = nn.Linear(3, KERNELS)
         nn.init.normal_(self.kernel.weight, std=0.7)
         nn.init.normal_(self.kernel.bias)
 
@@ -195,19 +195,22 @@ class Votes(nn.Module):
         self, points: Tensor, angles: Tensor, whose: Tensor, chosen: Tensor, voter: Tensor, weight: Tensor
     ) -> Tensor:
         """Vote on the codes of the tokens ``whose`` (N,), at ``angles`` (N, M) to the voters."""
-        apart_m = distances(points.flatten(0, 1), chosen).reshape(*points.shape[:2], -1)
+        apart_m = distances(points.flatten(0, 1), chosen).view(*points.shape[:2], -1)
+        log_m, log_rad = _logarithms(apart_m, angles)
         # two keypoints cannot show one landmark
         same = ((apart_m < TINY_M) & (angles > TINY_M)[:, None]).to(apart_m.dtype)
-        pairs = torch.stack([*_logarithms(apart_m, angles[:, None].expand_as(apart_m)), same])
-        # a column for each pair: with a row for each, products of so few numbers are slower
-        bump = torch.addmm(self.kernel.bias[:, None], self.kernel.weight, pairs.flatten(1))
-        agreement = (-bump * bump).exp().view(-1, *apart_m.shape)
-        weights = weight * (whose[:, None] != voter)
-        near = weights * torch.exp(-((angles / NEIGHBOUR_RAD) ** 2))
-        everywhere, nearby = (agreement @ torch.stack([weights, near], dim=-1)).permute(3, 1, 2, 0)
-        nearby = nearby / (near.sum(dim=1)[:, None, None] + 0.1)
-        total = (everywhere.sum(dim=-1, keepdim=True) + 0.1).log()
-        return torch.cat([total, (everywhere + 0.05).log(), 4 * nearby], dim=-1)
+        everywhere = weight * (whose[:, None] != voter)
+        near = everywhere * torch.exp(-((angles / NEIGHBOUR_RAD) ** 2))
+        found = []
+        # kernel by kernel, for what is written and read again is then a fraction
+        for (of_m, of_rad, of_same), offset in zip(self.kernel.weight, self.kernel.bias, strict=True):
+            bump = torch.addcmul((of_rad * log_rad + offset)[:, None], of_m, log_m)
+            agreement = torch.exp(-(torch.addcmul(bump, of_same, same) ** 2))
+            found += [(agreement * each[:, None]).sum(dim=2) for each in (everywhere, near)]
+        votes = torch.stack(found, dim=2).view(*points.shape[:2], KERNELS, 2)
+        total = (votes[..., 0].sum(dim=-1, keepdim=True) + 0.1).log()
+        nearby = votes[..., 1] / (near.sum(dim=1)[:, None, None] + 0.1)
+        return torch.cat([total, (votes[..., 0] + 0.05).log(), 4 * nearby], dim=-1)
 
 
 class SelfAttention(nn.Module):
@@ -219,7 +222,7 @@ class SelfAttention(nn.Module):
         super().__init__()
         self.norm = nn.LayerNorm(TOKEN)
         self.query_key_value = nn.Linear(TOKEN, 3 * TOKEN)
-        self.pair, self.bias = nn.Linear(4, 16), nn.Linear(16, HEADS)
+        self.pair, self.bias = nn.Linear(3, 16), nn.Linear(16, HEADS)
         self.out = nn.Linear(TOKEN, TOKEN)
         _zero(self.out)
 
@@ -268,10 +271,9 @@ def _apart(points: Tensor) -> Tensor:
     return between
 
 
-def _logarithms(apart_m: Tensor, angles: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the logarithms of distances and angles, and of their ratio, about that of the depth."""
-    log_m, log_rad = (apart_m + TINY_M).log(), (angles + TINY_RAD).log()
-    return log_m, log_rad, log_m - log_rad
+def _logarithms(apart_m: Tensor, angles: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the logarithms of distances and angles: their difference is about that of the depth."""
+    return (apart_m + TINY_M).log(), (angles + TINY_RAD).log()
 
 
 def _mlp(width: int, hidden: int, out: int) -> nn.Sequential:
