@@ -150,7 +150,7 @@ def variants(decoders: Mapping[str, Path]) -> dict[str, Variant]:
     """All rows by name, the product itself first."""
     return {
         "default": Variant(),
-        "without attention": Variant(lambda: searching(_attention=None)),
+        "without the transformer": Variant(lambda: searching(_transformer=None)),
         **{f"latents of {count} bytes": Variant(latents_of(count)) for count in LATENT_BYTES},
         **{f"anchors of {bits} bits": Variant(anchors_of(bits)) for bits in ANCHOR_BITS},
         "product-quantized descriptors": Variant(settings={"decoder": "descriptor"}),

@@ -30,6 +30,7 @@ from torch.nn import functional
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from benchmarks import geometric_attention
 from benchmarks.paper_decoder import WIDTH, Block
 from benchmarks.scoring import markdown
 from benchmarks.unseen_places import (
@@ -52,6 +53,7 @@ from benchmarks.unseen_places import (
 from neumap.cli import options
 from neumap.cli.progress import StageProgress
 from neumap.features import DEFAULT
+from neumap.model import transformer
 from neumap.model.decoder import load_decoder, save_decoder, shipped_decoder
 from neumap.model.encoder import EMBEDDING
 from neumap.process import set_up
@@ -65,7 +67,7 @@ from neumap.virtual.curriculum import random_place
 
 # seeds of places: encoders see the first of those of the heads
 HEAD_PLACES, ENCODER_PLACES, FREE_PLACES = 100, 60, 10
-ATTENTION_STEPS = 10
+HEAD_STEPS = 10
 # in an example, fewer than in the product's training
 FEW_KEYPOINTS = 512
 LAYERS, ATTENDING_HEADS = 4, 4
@@ -82,30 +84,64 @@ class Middle(Head):
         return Answers(torch.zeros(len(sight.rays), 3), torch.ones(len(sight.rays)))
 
 
-class SelfAttending(Choosing):
-    """The same, after keypoints attended to each other: what is around one may tell it from what looks alike."""
+class Voting(Choosing):
+    """The head before the transformer: geometric attention on six candidates, in 1910 numbers."""
+
+    candidates = geometric_attention.CANDIDATES
+    rate = 2e-3
 
     def __init__(self) -> None:
-        super().__init__()
-        self.where = nn.Linear(2, EMBEDDING)
-        self.layer = nn.TransformerEncoderLayer(
-            EMBEDDING, ATTENDING_HEADS, 2 * EMBEDDING, dropout=0.0, batch_first=True, norm_first=True
-        )
-        # embeddings start as they are
-        for part in (self.layer.self_attn.out_proj, self.layer.linear2):
-            nn.init.zeros_(part.weight)
-            nn.init.zeros_(part.bias)
+        Head.__init__(self)
+        self.attention = geometric_attention.GeometricAttention()
 
-    def groups(self) -> list[dict[str, Any]]:
-        return [
-            {"params": self.attention.parameters()},
-            {"params": [*self.where.parameters(), *self.layer.parameters()], "lr": LAYER_RATE},
-        ]
+    def rounds(self, sight: Sight, similarity: Tensor, index: Tensor) -> list[Tensor]:
+        found: list[Tensor] = self.attention(similarity, sight.points[index], sight.rays)
+        return found
 
-    def look(self, sight: Sight) -> Tensor:
-        tokens = sight.keypoints + self.where(sight.rays)
-        seen = self.layer(tokens[None])[0] - tokens
-        return functional.normalize(sight.keypoints + seen, dim=1)
+
+class Alone(nn.Module):
+    """Instead of the attention among tokens: nothing."""
+
+    def forward(self, tokens: Tensor, *_: Tensor) -> Tensor:
+        return tokens
+
+
+class NoRivals(transformer.Rivals):
+    """Tells nothing of other keypoints with the same code."""
+
+    def most(self, values: Tensor) -> Tensor:
+        return values
+
+    def others(self, values: Tensor) -> Tensor:
+        return torch.zeros_like(values)
+
+
+class Unaware(Choosing):
+    """The transformer, unaware of which keypoints have a code in common."""
+
+    def rounds(self, sight: Sight, similarity: Tensor, index: Tensor) -> list[Tensor]:
+        with mock.patch.object(transformer, "Rivals", NoRivals):
+            return super().rounds(sight, similarity, index)
+
+
+class FewCandidates(Choosing):
+    """The transformer on six candidates."""
+
+    candidates = geometric_attention.CANDIDATES
+
+
+def without_self_attention() -> Choosing:
+    """The transformer whose tokens do not attend to each other."""
+    head = Choosing()
+    for block in head.transformer.blocks:
+        block.attend = Alone()
+    return head
+
+
+def of_one_block() -> Choosing:
+    """The transformer of one block."""
+    with mock.patch.object(transformer, "BLOCKS", 1):
+        return Choosing()
 
 
 class CoordinateDecoder(nn.Module):
@@ -247,7 +283,7 @@ def encoder_variants(steps: int) -> dict[str, EncoderVariant]:
     """All encoders by name, the product's own way first."""
     # one image at a time, so that all variants are trained in minutes
     base = PretrainSettings(
-        steps=steps, attention_steps=ATTENTION_STEPS, images=1, keypoints=FEW_KEYPOINTS, landmarks=FEW_LANDMARKS
+        steps=steps, transformer_steps=HEAD_STEPS, images=1, keypoints=FEW_KEYPOINTS, landmarks=FEW_LANDMARKS
     )
 
     def no_coarse(fine: Tensor, coarse: Tensor) -> Tensor:
@@ -260,7 +296,7 @@ def encoder_variants(steps: int) -> dict[str, EncoderVariant]:
             base, lambda: mock.patch.object(examples, "joint_of", no_coarse), (128, 256)
         ),
         # principal components and k-means words as they are: steps so small that they change nothing
-        "without pre-training": EncoderVariant(replace(base, steps=10, learning_rate=1e-9, attention_rate=1e-9)),
+        "without pre-training": EncoderVariant(replace(base, steps=10, learning_rate=1e-9, transformer_rate=1e-9)),
     }
 
 
@@ -279,7 +315,7 @@ def train_encoder(
             )
         for layer in (trainee.encoder.linear, trainee.encoder.mlp[0]):
             layer.weight[:, slice(*variant.unused)] = 0  # type: ignore[operator]
-        save_decoder(path, DEFAULT, trainee.encoder, trainee.attention, trainee.words.words.numpy())
+        save_decoder(path, DEFAULT, trainee.encoder, trainee.transformer, trainee.words.words.numpy())
     return path
 
 
@@ -290,9 +326,12 @@ def trained_heads(
     torch.manual_seed(0)
     shipped = shipped_decoder()
     heads: dict[str, Head] = {
-        "geometric attention": Choosing(),
-        "without the similarity as starting logit": Choosing(similarity_starts=False),
-        "after self-attention among keypoints": SelfAttending(),
+        "transformer": Choosing(),
+        "transformer of one block": of_one_block(),
+        "transformer on six candidates": FewCandidates(),
+        "transformer without attention among keypoints": without_self_attention(),
+        "transformer without rivals": Unaware(),
+        "geometric attention": Voting(),
         "regression from tracks": Regressing(),
     }
     train(heads, Draws(scenes, shipped, Augmentation(), seed=1), steps, report)
@@ -302,7 +341,7 @@ def trained_heads(
     return {
         "the middle of the place": (Middle(), 0),
         "nearest": (Nearest(), 0),
-        "geometric attention, as shipped": (Choosing(shipped.attention), PretrainSettings().attention_steps),
+        "transformer, as shipped": (Choosing(shipped.transformer), PretrainSettings().transformer_steps),
         **{name: (head, steps) for name, head in heads.items()},
         "regression without tracks": (free, steps),
     }

@@ -32,7 +32,7 @@ class Oracle(Solver):
     def __init__(self, neural_map: NeuralMap, candidates: int, refined: bool = False) -> None:
         super().__init__(neural_map)
         # nobody else is asked
-        self._attention = None
+        self._transformer = None
         self._map = neural_map
         self._candidates = candidates
         self._refined = refined
@@ -53,7 +53,7 @@ class Oracle(Solver):
         found = self.landmarks.shortlist(query.embeddings[asked], scope.voxels, self._candidates)
         if found is None:
             return no_matches()
-        candidates = found[1]
+        candidates = self.landmarks.points[found[1]]
         rays = query.rays[asked].repeat(self._candidates, axis=0)
         offsets = residuals_px(self._camera_from_map, rays, candidates.reshape(-1, 3), query.focal_px)
         error_px = np.linalg.norm(offsets, axis=1).reshape(candidates.shape[:2])

@@ -69,7 +69,7 @@ def main() -> None:
     decoder = load_decoder(args.decoder) if args.decoder else shipped_decoder()
     with StageProgress() as progress:
         trial = Trial(unseen_places(args.work / "places", args.unseen, progress), decoder)
-    heads: dict[str, Head] = {"most alike landmark": Nearest(), "geometric attention": Choosing(decoder.attention)}
+    heads: dict[str, Head] = {"most alike landmark": Nearest(), "transformer": Choosing(decoder.transformer)}
     heads |= {f"oracle of {count}": Perfect(count) for count in args.oracle}
     judged: dict[str, list[Judged]] = {}
     for name, head in heads.items():

@@ -19,12 +19,12 @@ from benchmarks.scoring import LOST, metres_and_degrees, within
 from neumap.arrays import Float32Array, FloatArray
 from neumap.geometry import se3
 from neumap.localization.pnp import RansacSettings, ransac_pose
-from neumap.model.attention import CANDIDATES, SAME_PLACE_M, GeometricAttention, leads
 from neumap.model.decoder import FrozenDecoder
+from neumap.model.transformer import CANDIDATES, SAME_PLACE_M, Sighting, Transformer, leads
 from neumap.progress import Progress
 from neumap.training.examples import FEWEST_SCENE_LANDMARKS, Augmentation, Example, ExampleSource
 from neumap.training.places import training_scenes
-from neumap.training.pretraining import PretrainSettings
+from neumap.training.pretraining import LATENT_BYTES, PretrainSettings
 from neumap.training.scenes import TrainingScene
 from neumap.training.trainee import ResidualWords, choice_loss
 from neumap.virtual.curriculum import random_place
@@ -34,13 +34,17 @@ from neumap.virtual.curriculum import random_place
 FIRST_UNSEEN, UNSEEN = 2_000_000, 16
 # in an example, fewer than in the product's training
 FEW_LANDMARKS = 2048
+# keypoints of an image, asked at random
+KEYPOINTS = 512
 # draws of an unseen place; images that are drawn again are not judged again
 DRAWS = 12
 # POSE_KEYPOINTS: a pose is asked of images with at least this many keypoints that show a landmark of the map
 POSE_KEYPOINTS = 20
 # answers less certain than this are no hypotheses; RANSAC's threshold is as of a camera of this focal length
 CERTAIN, FOCAL_PX = 0.05, 525.0
-CHOICE_RATE = 2e-3
+CHOICE_RATE = 1.5e-3
+# candidates by which the nearest one is judged to be clear
+NEAREST = 6
 # what a table says of keypoints and poses; metres of keypoints and names of BOUNDS
 KEYPOINTS_M, POSES = (0.05, 0.25), ("5 cm, 5°", "25 cm, 10°")
 HEAD = ("keypoints, 5 cm", "25 cm", "median", *(f"poses, {bound}" for bound in POSES))
@@ -77,7 +81,7 @@ class Sight(NamedTuple):
 
 
 class Draws:
-    """Images drawn of places through a frozen encoder, as the attention's training draws them, of fewer landmarks."""
+    """Images drawn of places through a frozen encoder, as the transformer's training draws them, of fewer landmarks."""
 
     def __init__(
         self, scenes: Sequence[TrainingScene], decoder: FrozenDecoder, augmentation: Augmentation, seed: int
@@ -98,7 +102,7 @@ class Draws:
     def of(self, place: int) -> tuple[Example, Sight]:
         """An image of one place."""
         s = self._settings
-        example = self._sources[place].draw(s.attention_keypoints, FEW_LANDMARKS, s.views)
+        example = self._sources[place].draw(KEYPOINTS, FEW_LANDMARKS, s.views)
         each = self._encoder(example.view_descriptors, example.view_shape).unflatten(0, example.counts.shape)
         means = functional.normalize((each * example.counts[..., None]).sum(dim=1), dim=1)
         points = example.points - self._middles[place]
@@ -107,7 +111,7 @@ class Draws:
             place=place,
             keypoints=self._encoder(example.descriptors, example.shape),
             rays=example.rays,
-            latents=functional.normalize(self._words(means, s.latent_bytes), dim=1),
+            latents=functional.normalize(self._words(means, LATENT_BYTES), dim=1),
             points=points,
             right=example.right,
             views=each[usable],
@@ -147,7 +151,7 @@ class Nearest(Head):
     """The landmark most like a keypoint, as sure as it is far ahead of any other place (Lowe's ratio)."""
 
     def answer(self, sight: Sight) -> Answers:
-        similarity, index = (sight.keypoints @ sight.latents.T).topk(CANDIDATES, dim=1)
+        similarity, index = (sight.keypoints @ sight.latents.T).topk(NEAREST, dim=1)
         candidates = sight.points[index]
         distance = (2 - 2 * similarity).clamp_min(1e-9).sqrt()
         elsewhere = (candidates - candidates[:, :1]).norm(dim=2) > SAME_PLACE_M
@@ -157,26 +161,26 @@ class Nearest(Head):
 
 
 class Choosing(Head):
-    """The product's head: geometric attention chooses among the candidates most like each keypoint.
+    """The product's head: the transformer chooses among the candidates most like each keypoint."""
 
-    Where the similarity does not start the choice, it is one of the things that the votes are weighed with.
-    """
+    candidates = CANDIDATES
 
-    def __init__(self, attention: GeometricAttention | None = None, similarity_starts: bool = True) -> None:
+    def __init__(self, transformer: Transformer | None = None) -> None:
         super().__init__()
-        self.attention = attention or GeometricAttention()
-        if not similarity_starts:
-            nn.init.zeros_(self.attention.scale.requires_grad_(False))
-            nn.init.zeros_(self.attention.none)
+        self.transformer = transformer or Transformer()
 
-    def look(self, sight: Sight) -> Tensor:
-        """Embeddings (Q, 64) of keypoints."""
-        return sight.keypoints
+    def rounds(self, sight: Sight, similarity: Tensor, index: Tensor) -> list[Tensor]:
+        """The logits (Q, K + 1) of each round, of candidates ``index`` (Q, K)."""
+        points, latents = sight.points[index], sight.latents[index]
+        found: list[Tensor] = self.transformer(
+            Sighting(similarity, index, points, latents, sight.keypoints, sight.rays)
+        )
+        return found
 
     def choose(self, sight: Sight) -> tuple[list[Tensor], Tensor]:
         """The logits (Q, K + 1) of each round, and which landmarks (Q, K) the candidates are."""
-        similarity, index = (self.look(sight) @ sight.latents.T).topk(CANDIDATES, dim=1)
-        return self.attention(similarity, sight.points[index], sight.rays), index
+        similarity, index = (sight.keypoints @ sight.latents.T).topk(self.candidates, dim=1)
+        return self.rounds(sight, similarity, index), index
 
     def loss(self, sight: Sight) -> Tensor:
         rounds, index = self.choose(sight)

@@ -21,8 +21,8 @@ from neumap.features import DEFAULT
 
 HELP = "train a decoder for all places, as the one that ships"
 
-# SIZES: virtual places, steps of the encoder and of the attention.
-SIZES = {"small": (130, 8000, 2500), "large": (400, 60_000, 10_000)}
+# SIZES: virtual places, steps of the encoder and of the transformer.
+SIZES = {"small": (130, 8000, 3000), "large": (400, 60_000, 20_000)}
 # LONGEST_WAIT: while the first process renders the places, all others wait.
 LONGEST_WAIT = timedelta(days=2)
 
@@ -39,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--places", type=options.count, metavar="N", help="virtual places to train on")
     add("--steps", type=options.count, metavar="N", help="training steps of the encoder")
-    add("--attention-steps", type=options.count, metavar="N", help="training steps of the attention")
+    add("--transformer-steps", type=options.count, metavar="N", help="training steps of the transformer")
     add(
         "--recording",
         type=Path,
@@ -78,10 +78,10 @@ def run(args: argparse.Namespace) -> int:
     start = load_decoder(args.start) if args.start else None
     if start is not None and start.extractor != args.extractor:
         raise ConfigError(f"{args.start} reads features of {start.extractor}: give --extractor {start.extractor}")
-    places, steps, attention_steps = SIZES[args.config]
+    places, steps, transformer_steps = SIZES[args.config]
     settings = PretrainSettings(
         steps=args.steps or steps,
-        attention_steps=args.attention_steps or attention_steps,
+        transformer_steps=args.transformer_steps or transformer_steps,
         seed=args.seed,
         device=f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if args.device == "cuda" else args.device,
         bf16=args.bf16,
@@ -107,7 +107,7 @@ def run(args: argparse.Namespace) -> int:
 
         trainee = pretrain(scenes, settings, args.work / "checkpoint.pt", log, start)
     if rank == 0:
-        save_decoder(args.out, args.extractor, trainee.encoder, trainee.attention, trainee.words.words.numpy())
+        save_decoder(args.out, args.extractor, trainee.encoder, trainee.transformer, trainee.words.words.numpy())
         size = args.out.stat().st_size
         print(f"{args.out}, {size / 1e6:.2f} MB, id {load_decoder(args.out).decoder_id}")
         print(f"trained in {(time.perf_counter() - started) / 60:.0f} min; the curves are in {curves}")

@@ -14,9 +14,9 @@ from neumap.arrays import BoolArray, Float32Array, FloatArray, IntArray
 from neumap.features.extractor import Features, joint_descriptors
 from neumap.localization.query import Query
 from neumap.maps.neural_map import NeuralMap
-from neumap.model import attention
 from neumap.model.codebooks import shipped_codebooks
 from neumap.model.decoder import shipped_decoder
+from neumap.model.transformer import CANDIDATES, SAME_PLACE_M, Sighting, leads
 
 # MATCH_DIMENSIONS: principal axes of a map's own landmarks that short lists are made by; of latents they are all.
 MATCH_DIMENSIONS = 96
@@ -33,10 +33,10 @@ GROUP = 16
 # COMPARED_AT_ONCE: keypoints compared together, with SIMILARITIES_AT_ONCE at most: more are written to memory and read
 # again, and above 32 MB that memory is new each time, which costs twice what computing them does.
 COMPARED_AT_ONCE, SIMILARITIES_AT_ONCE = 128, 2**22
-# MIN_LEAD: by how much an answer of the attention must be likelier than any other place.
+# MIN_LEAD: by how much an answer of the transformer must be likelier than any other place.
 MIN_LEAD = 0.05
-# MIN_SURE: what similarities alone must tell apart, summed over keypoints, for attention to be believed: between two
-# rooms that look the same one keypoint that happens to prefer one would else decide for all.
+# MIN_SURE: what similarities alone must tell apart, summed over keypoints, for the transformer to be believed: between
+# two rooms that look the same one keypoint that happens to prefer one would else decide for all.
 MIN_SURE = 3.0
 
 
@@ -155,9 +155,9 @@ class LandmarkIndex:
 
     def shortlist(
         self, embeddings: Float32Array, voxels: IntArray | None, count: int
-    ) -> tuple[Float32Array, FloatArray] | None:
+    ) -> tuple[Float32Array, IntArray] | None:
         """Return similarities (N, ``count``) of the landmarks most like each of the keypoints ``embeddings`` (N, D),
-        best first, and their points (N, ``count``, 3); None where there are not so many landmarks, or no keypoints.
+        best first, and which (N, ``count``) these are; None where there are not so many landmarks, or no keypoints.
         """
         rows = rows_of_voxels(self.offsets, voxels)
         table = self._table[rows]
@@ -171,8 +171,7 @@ class LandmarkIndex:
         index = index + (rows.start or 0) if isinstance(rows, slice) else rows[index]
         similarity = np.einsum("nd,nkd->nk", embeddings, self.embeddings[index])
         order = np.argsort(-similarity, axis=1, kind="stable")
-        index = np.take_along_axis(index, order, axis=1)
-        return np.take_along_axis(similarity, order, axis=1), self.points[index]
+        return np.take_along_axis(similarity, order, axis=1), np.take_along_axis(index, order, axis=1)
 
     def match(self, query: Query, asked: IntArray, voxels: IntArray | None = None) -> Matches:
         """Return the nearest landmarks of the query's keypoints ``asked`` (A,), most confident first, among those of
@@ -181,9 +180,9 @@ class LandmarkIndex:
         found = self.shortlist(query.embeddings[asked], voxels, SHORTLISTED)
         if found is None:
             return no_matches()
-        similarity, candidates = found
+        similarity, candidates = found[0], self.points[found[1]]
         distance = np.sqrt(np.maximum(2 - 2 * similarity, 1e-9))
-        elsewhere = np.linalg.norm(candidates - candidates[:, :1], axis=2) > attention.SAME_PLACE_M
+        elsewhere = np.linalg.norm(candidates - candidates[:, :1], axis=2) > SAME_PLACE_M
         second = np.where(elsewhere, distance, np.inf).min(axis=1)
         ratio = distance[:, 0] / np.where(np.isfinite(second), second, distance[:, -1])
         row = np.argsort(ratio, kind="stable")[: int((ratio < MAX_RATIO).sum())]
@@ -191,28 +190,35 @@ class LandmarkIndex:
         return Matches(asked[row], candidates[row, 0], confidence)
 
 
-class AttentionMatcher:
-    """The frozen attention on each keypoint's most similar landmarks: the likeliest one, and by how much it leads."""
+class TransformerMatcher:
+    """The frozen transformer on each keypoint's most similar landmarks: the likeliest one, and by how much it leads."""
 
     def __init__(self, landmarks: LandmarkIndex) -> None:
         self._landmarks = landmarks
-        self._attention = shipped_decoder().attention
+        self._transformer = shipped_decoder().transformer
 
     def match(self, query: Query, asked: IntArray, voxels: IntArray | None = None) -> Matches:
         """Return the likeliest landmarks of the query's keypoints ``asked`` (A,), as of :meth:`LandmarkIndex.match`."""
-        found = self._landmarks.shortlist(query.embeddings[asked], voxels, attention.CANDIDATES)
+        embeddings = query.embeddings[asked]
+        found = self._landmarks.shortlist(embeddings, voxels, CANDIDATES)
         if found is None:
             return no_matches()
-        similarity, candidates = found
-        # relative to the scene: far from a map's origin single precision is centimetres
-        points = torch.from_numpy((candidates - candidates[0, 0]).astype(np.float32))
+        similarity, code = found
+        points = self._landmarks.points[code]
+        told = Sighting(
+            similarity=torch.from_numpy(similarity),
+            code=torch.from_numpy(code),
+            # relative to the scene: far from a map's origin single precision is centimetres
+            points=torch.from_numpy((points - points[0, 0]).astype(np.float32)),
+            latents=torch.from_numpy(self._landmarks.embeddings[code]),
+            embeddings=torch.from_numpy(embeddings),
+            rays=torch.from_numpy(query.rays[asked].astype(np.float32)),
+        )
         with torch.inference_mode():
-            alike = torch.from_numpy(similarity)
-            sure, _ = attention.leads(self._attention.start(alike), points)
+            sure, _ = leads(self._transformer.start(told.similarity), told.points)
             if sure.sum() < MIN_SURE:
                 return no_matches()
-            seen = torch.from_numpy(query.rays[asked].astype(np.float32))
-            lead, best = attention.leads(self._attention(alike, points, seen)[-1], points)
+            lead, best = leads(self._transformer(told)[-1], told.points)
         confidence, choice = lead.numpy(), best.numpy()
         likely = np.flatnonzero(confidence > MIN_LEAD)
-        return Matches(asked[likely], candidates[likely, choice[likely]], confidence[likely])
+        return Matches(asked[likely], points[likely, choice[likely]], confidence[likely])

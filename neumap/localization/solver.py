@@ -2,8 +2,8 @@
 
 The strongest keypoints are matched with their nearest landmarks first; only where these do not settle the pose are all
 keypoints, and only where the nearest landmarks of all do not give twice the inliers that a pose needs is the frozen
-attention asked as well, and pooled with them in one PnP. A pose must be better than its rivals, to which other samples
-lead.
+transformer asked as well, and pooled with them in one PnP. A pose must be better than its rivals, to which other
+samples lead.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 
 from neumap.arrays import FloatArray, IntArray
 from neumap.localization.evidence import agreeing, count_evidence
-from neumap.localization.matching import AttentionMatcher, LandmarkIndex, Matches, pool
+from neumap.localization.matching import LandmarkIndex, Matches, TransformerMatcher, pool
 from neumap.localization.pnp import RansacSettings, ransac_pose
 from neumap.localization.query import Query, Scope
 from neumap.localization.rivals import RIVALRY, better_of, may_rival
@@ -26,7 +26,7 @@ from neumap.maps.neural_map import NeuralMap
 # FIRST_KEYPOINTS: of the strongest, that are matched first. SETTLED: they settle the pose with so many times the
 # inliers it needs.
 FIRST_KEYPOINTS, SETTLED = 512, 3.0
-# ENOUGH: with so many times the inliers needed the nearest landmarks do, and attention is not asked. ATTENDED:
+# ENOUGH: with so many times the inliers needed the nearest landmarks do, and the transformer is not asked. ATTENDED:
 # keypoints that it is asked about, whose nearest landmarks are the most distinct: its cost grows with them, and the
 # least distinct are wrong.
 ENOUGH, ATTENDED = 2.0, 256
@@ -44,7 +44,7 @@ class Solver:
         self.landmarks = LandmarkIndex(neural_map)
         self.needed = neural_map.calibration.min_inliers
         self.ransac = RansacSettings()
-        self._attention = AttentionMatcher(self.landmarks) if neural_map.decoder_id else None
+        self._transformer = TransformerMatcher(self.landmarks) if neural_map.decoder_id else None
         self._refinement = Refinement(neural_map.grid, self.landmarks)
 
     def solve(self, query: Query, scope: Scope, proposed: Sequence[FloatArray] = ()) -> Hypothesis | None:
@@ -63,9 +63,9 @@ class Solver:
             if split < count:
                 matches = pool([matches, self.match(query, rest, scope)])
                 poses += self.guess(matches, query, scope, self.ransac)
-            if self._attention is not None and not any_suffices(poses, enough, matches, query):
+            if self._transformer is not None and not any_suffices(poses, enough, matches, query):
                 with stage("decode"):
-                    attended = self._attention.match(query, matches.keypoint[:ATTENDED], scope.voxels)
+                    attended = self._transformer.match(query, matches.keypoint[:ATTENDED], scope.voxels)
                 matches = pool([matches, attended])
                 poses += self.guess(matches, query, scope, self.ransac)
         if not poses:

@@ -1,4 +1,4 @@
-"""The frozen decoder: an encoder of keypoints, an attention that chooses landmarks, and the words of latents."""
+"""The frozen decoder: an encoder of keypoints, a transformer that chooses landmarks, and the words of latents."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from neumap.arrays import Float32Array
 from neumap.errors import ConfigError, MapFileError
 from neumap.features import extractor_class
 from neumap.features.extractor import joint_descriptors
-from neumap.model.attention import GeometricAttention
 from neumap.model.codebooks import ResidualCodebook
 from neumap.model.encoder import EMBEDDING, KeypointEncoder, keypoint_shape
+from neumap.model.transformer import Transformer
 from neumap.model.weights import MODULES, DecoderWeights, load_weights, save_weights, shipped_weights
 
 # KEYPOINTS_AT_ONCE: how many are embedded together; more would take more memory and no less time.
@@ -32,7 +32,7 @@ class FrozenDecoder:
 
     extractor: str
     encoder: KeypointEncoder
-    attention: GeometricAttention
+    transformer: Transformer
     codebook: ResidualCodebook
     decoder_id: str
 
@@ -64,12 +64,12 @@ def save_decoder(
     path: str | os.PathLike[str],
     extractor: str,
     encoder: KeypointEncoder,
-    attention: GeometricAttention,
+    transformer: Transformer,
     words: Float32Array,
 ) -> None:
     """Write a decoder of an extractor's features, in half precision."""
     modules: dict[str, Float32Array] = {}
-    for prefix, module in zip(MODULES, (encoder, attention), strict=True):
+    for prefix, module in zip(MODULES, (encoder, transformer), strict=True):
         modules |= {prefix + name: value.numpy() for name, value in module.state_dict().items()}
     save_weights(path, DecoderWeights(extractor, words, modules))
 
@@ -88,8 +88,8 @@ def shipped_decoder() -> FrozenDecoder:
 def _decoder_of(weights: DecoderWeights, source: str | os.PathLike[str]) -> FrozenDecoder:
     try:
         kind = extractor_class(weights.extractor)
-        encoder, attention = KeypointEncoder(kind.descriptor_size + kind.coarse_size), GeometricAttention()
-        for prefix, module in zip(MODULES, (encoder, attention), strict=True):
+        encoder, transformer = KeypointEncoder(kind.descriptor_size + kind.coarse_size), Transformer()
+        for prefix, module in zip(MODULES, (encoder, transformer), strict=True):
             module.load_state_dict({name: torch.from_numpy(value) for name, value in weights.module(prefix).items()})
             module.eval().requires_grad_(False)
     except ConfigError as error:
@@ -98,4 +98,4 @@ def _decoder_of(weights: DecoderWeights, source: str | os.PathLike[str]) -> Froz
         raise MapFileError(f"{source} is not a decoder that 'neumap pretrain' wrote: {error}") from error
     if weights.words.shape[2] != EMBEDDING:
         raise MapFileError(f"{source} is not a decoder of this version: its words have the shape {weights.words.shape}")
-    return FrozenDecoder(weights.extractor, encoder, attention, ResidualCodebook(weights.words), weights.decoder_id)
+    return FrozenDecoder(weights.extractor, encoder, transformer, ResidualCodebook(weights.words), weights.decoder_id)

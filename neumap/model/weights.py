@@ -23,7 +23,7 @@ from neumap.model.codebooks import WORDS
 DECODER_FILE = Path(__file__).with_name("decoder.safetensors")
 # WORDS_NAME, MODULES: how the file calls the words of latents, and what its other names begin with; EXTRACTOR_KEY: what
 # its header calls the name of the feature extractor.
-WORDS_NAME, MODULES, EXTRACTOR_KEY = "words", ("encoder.", "attention."), "extractor"
+WORDS_NAME, MODULES, EXTRACTOR_KEY = "words", ("encoder.", "transformer."), "extractor"
 
 
 @dataclass(frozen=True)

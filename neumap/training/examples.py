@@ -17,8 +17,8 @@ from torch.nn import functional
 
 from neumap.arrays import IntArray
 from neumap.features.extractor import COARSE_SHARE
-from neumap.model.attention import distances
 from neumap.model.encoder import SMALLEST_SIZE_PX, USUAL_SIZE_PX
+from neumap.model.transformer import distances
 from neumap.training.scenes import UNKNOWN, TrainingScene
 
 # RIGHT_M: a landmark this near to the one that a keypoint shows is as right an answer.

@@ -6,8 +6,8 @@ codebook; keypoints of images that were not used for them must choose theirs amo
 1. The encoder, by cross-entropy of the similarities; after a third of the steps through the words, which are learned
    along (vector quantization with the straight-through gradient, van den Oord et al. 2017). One that is trained already
    may go on, in other places.
-2. The attention, on the candidates that the finished encoder proposes. Before it, what similarity is worth anything is
-   measured.
+2. The transformer, on the candidates that the finished encoder proposes. Before it, what similarity is worth anything
+   is measured.
 
 A checkpoint is written every few hundred steps, and training goes on from it. On several GPUs (``torchrun``) every
 process draws examples of its own, and gradients are averaged.
@@ -37,10 +37,11 @@ from neumap.training.trainee import (
     FEWEST_STAGES,
     LATENT_STAGES,
     Trainee,
-    attention_loss,
     encoder_loss,
     landmark_embeddings,
+    sighting,
     similarities,
+    transformer_loss,
 )
 
 # BEFORE_WORDS: share of the steps before there are words.
@@ -52,6 +53,8 @@ GOING_ON_RATE = 0.4
 # CHANCE: share of wrong pairs that exceed KeypointEncoder.min_similarity. SIMILARITY_BINS: that similarities are
 # counted in.
 CHANCE, SIMILARITY_BINS = 1 / 300, 4000
+# LATENT_BYTES: of latents, where one number is measured for all.
+LATENT_BYTES = 8
 # KMEANS_EXAMPLES: that the first words are made of.
 KMEANS_EXAMPLES = 12
 # REPORT_EVERY, SAVE_EVERY: steps.
@@ -64,29 +67,28 @@ Log = Callable[[dict[str, Any]], object]
 class PretrainSettings:
     """The small configuration by default.
 
-    A step of the encoder asks ``images`` of one place about so many ``keypoints`` together, one of the attention a
-    single image about ``attention_keypoints``. ``bf16`` runs the encoder in bfloat16, but not similarities and
-    distances, where precision counts.
+    A step of the encoder asks ``images`` of one place about so many ``keypoints`` together, one of the transformer a
+    single image about ``transformer_keypoints`` of them. ``bf16`` runs the encoder in bfloat16, but not similarities
+    and distances, where precision counts.
     """
 
     steps: int = 8000
-    attention_steps: int = 2500
+    transformer_steps: int = 3000
     images: int = 4
     keypoints: int = 2048
-    attention_keypoints: int = 512
+    transformer_keypoints: int = 256
     landmarks: int = 4096
     views: int = 2
     learning_rate: float = 1e-3
-    attention_rate: float = 2e-3
-    latent_bytes: int = 8
+    transformer_rate: float = 1.5e-3
     augmentation: Augmentation = field(default_factory=Augmentation)
     seed: int = 0
     device: str = "cpu"
     bf16: bool = False
 
     def __post_init__(self) -> None:
-        if min(self.steps, self.attention_steps) < 10 or not FEWEST_STAGES <= self.latent_bytes <= LATENT_STAGES:
-            raise ConfigError(f"training needs 10 steps or more, and latents {FEWEST_STAGES} to {LATENT_STAGES} bytes")
+        if min(self.steps, self.transformer_steps) < 10:
+            raise ConfigError("training needs 10 steps or more")
 
 
 def pretrain(
@@ -98,10 +100,10 @@ def pretrain(
 ) -> Trainee:
     """Train on scenes, going on from ``checkpoint`` where there is one of the same settings.
 
-    With ``start`` the encoder and the words are that decoder's at first, and change less with each step; the attention
-    begins anew. ``log`` gets a record every hundred steps: stage, step, losses, share of right choices, seconds. Raises
-    :class:`~neumap.errors.ConfigError` for a checkpoint that is damaged, of other settings or of other scenes, and
-    ValueError for no usable scenes.
+    With ``start`` the encoder and the words are that decoder's at first, and change less with each step; the
+    transformer begins anew. ``log`` gets a record every hundred steps: stage, step, losses, share of right choices,
+    seconds. Raises :class:`~neumap.errors.ConfigError` for a checkpoint that is damaged, of other settings or of other
+    scenes, and ValueError for no usable scenes.
     """
     rank = distributed.get_rank() if distributed.is_initialized() else 0
     torch.manual_seed(settings.seed)
@@ -113,7 +115,7 @@ def pretrain(
         trainee.words.words.data.copy_(torch.from_numpy(start.codebook.words))
     run = _Run(trainee.to(device), source, settings, Path(checkpoint), log, rank, start.decoder_id if start else "")
     run.encoder_stage()
-    run.attention_stage()
+    run.transformer_stage()
     return run.trainee.eval().requires_grad_(False).cpu()
 
 
@@ -134,7 +136,7 @@ class _Run:
         self.trainee, self.source, self.settings = trainee, source, settings
         self.path, self.log, self.rank, self.start = path, log, rank, start
         self.generator = torch.Generator().manual_seed(settings.seed)
-        self.done = {"encoder": 0, "attention": 0}
+        self.done = {"encoder": 0, "transformer": 0}
         self._optimizer_state: dict[str, Any] | None = None
         if path.exists():
             self._restore()
@@ -154,25 +156,34 @@ class _Run:
                 self._start_words()
             stages = 0
             if step >= first_with_words:
-                stages = int(torch.randint(FEWEST_STAGES, LATENT_STAGES + 1, (1,), generator=self.generator))
+                stages = self._latent_bytes()
             return encoder_loss(trainee, self._draw_images(), stages, self.source.generator)
 
         self._train("encoder", groups, s.steps, s.learning_rate * (GOING_ON_RATE if self.start else 1), loss_of)
 
-    def attention_stage(self) -> None:
+    def transformer_stage(self) -> None:
         trainee, s = self.trainee, self.settings
         trainee.encoder.requires_grad_(False)
         trainee.words.requires_grad_(False)
-        if not self.done["attention"]:
+        if not self.done["transformer"]:
             trainee.encoder.min_similarity.fill_(self._similarity_by_chance())
 
         def loss_of(step: int) -> tuple[Tensor, dict[str, Tensor]]:
             # of one image: where its keypoints are tells nothing about those of another
-            example = self.source.draw(s.attention_keypoints, s.landmarks, s.views)
-            return attention_loss(trainee, example, s.latent_bytes)
+            landmarks = self._between(s.landmarks // 3, s.landmarks * 3 // 2)
+            example = self.source.draw(s.keypoints, landmarks, s.views)
+            at_random = bool(self._between(0, 1))
+            told, right = sighting(trainee, example, self._latent_bytes(), s.transformer_keypoints, at_random)
+            return transformer_loss(trainee, told, right)
 
-        groups = [{"params": trainee.attention.parameters()}]
-        self._train("attention", groups, s.attention_steps, s.attention_rate, loss_of)
+        groups = [{"params": trainee.transformer.parameters()}]
+        self._train("transformer", groups, s.transformer_steps, s.transformer_rate, loss_of)
+
+    def _between(self, least: int, most: int) -> int:
+        return int(torch.randint(least, most + 1, (1,), generator=self.generator))
+
+    def _latent_bytes(self) -> int:
+        return self._between(FEWEST_STAGES, LATENT_STAGES)
 
     @torch.no_grad()
     def _similarity_by_chance(self) -> float:
@@ -182,7 +193,7 @@ class _Run:
         similar = torch.zeros(SIMILARITY_BINS, device=self.settings.device)
         for _ in range(KMEANS_EXAMPLES):
             example = self._draw_images()
-            similarity = similarities(self.trainee, example, self.settings.latent_bytes)
+            similarity = similarities(self.trainee, example, LATENT_BYTES)
             similar += torch.histc(similarity[~example.right], SIMILARITY_BINS, -1.0, 1.0)
         if distributed.is_initialized():
             distributed.all_reduce(similar)

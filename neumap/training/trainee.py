@@ -6,9 +6,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from neumap.model.attention import CANDIDATES, GeometricAttention
 from neumap.model.codebooks import WORDS
 from neumap.model.encoder import EMBEDDING, KeypointEncoder
+from neumap.model.transformer import CANDIDATES, Sighting, Transformer
 from neumap.training.examples import Example
 
 # LATENT_STAGES, FEWEST_STAGES: bytes of a latent at most and at least.
@@ -68,7 +68,7 @@ class Trainee(nn.Module):
         super().__init__()
         self.encoder = KeypointEncoder(descriptor_size)
         self.words = ResidualWords()
-        self.attention = GeometricAttention()
+        self.transformer = Transformer()
         self._bf16 = bf16
 
     def embed(self, descriptors: Tensor, shape: Tensor) -> Tensor:
@@ -113,16 +113,36 @@ def encoder_loss(
 
 def similarities(trainee: Trainee, example: Example, latent_bytes: int) -> Tensor:
     """Return the similarity (Q, L) of an example's keypoints and its landmarks, as latents of so many bytes."""
-    latents = functional.normalize(trainee.words(landmark_embeddings(trainee, example), latent_bytes), dim=1)
-    return trainee.embed(example.descriptors, example.shape) @ latents.T
+    return trainee.embed(example.descriptors, example.shape) @ _latents(trainee, example, latent_bytes).T
 
 
-def attention_loss(trainee: Trainee, example: Example, latent_bytes: int) -> tuple[Tensor, dict[str, Tensor]]:
-    """Return the mean cross-entropy of all rounds of an example's choices among the finished encoder's candidates."""
-    with torch.no_grad():
-        similarity, index = similarities(trainee, example, latent_bytes).topk(CANDIDATES, dim=1)
-        right = example.right.gather(1, index)
-    rounds = trainee.attention(similarity, example.points[index], example.rays)
+def _latents(trainee: Trainee, example: Example, latent_bytes: int) -> Tensor:
+    return functional.normalize(trainee.words(landmark_embeddings(trainee, example), latent_bytes), dim=1)
+
+
+@torch.no_grad()
+def sighting(
+    trainee: Trainee, example: Example, latent_bytes: int, keypoints: int, at_random: bool
+) -> tuple[Sighting, Tensor]:
+    """Return what the transformer is told of the example's one image, and which of its candidates (N, K) are right.
+
+    It is asked about so many ``keypoints``: those whose landmark is the most distinct, as a query asks, or
+    ``at_random``, the first ones.
+    """
+    embeddings, latents = trainee.embed(example.descriptors, example.shape), _latents(trainee, example, latent_bytes)
+    similarity, code = (embeddings @ latents.T).topk(CANDIDATES, dim=1)
+    clear = similarity[:, 0] - similarity[:, 1]
+    asked = torch.arange(len(clear), device=clear.device) if at_random else clear.argsort(descending=True)
+    asked = asked[:keypoints]
+    similarity, code = similarity[asked], code[asked]
+    right = example.right[asked].gather(1, code)
+    points = example.points[code] - example.points[code[0, 0]]
+    return Sighting(similarity, code, points, latents[code], embeddings[asked], example.rays[asked]), right
+
+
+def transformer_loss(trainee: Trainee, told: Sighting, right: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    """Return the mean cross-entropy of the choices after each block, of which those ``right`` (N, K) are right."""
+    rounds = trainee.transformer(told)
     loss = torch.stack([choice_loss(logits, right) for logits in rounds]).mean()
     with torch.no_grad():
         figures = {

@@ -18,7 +18,7 @@ from neumap.training.pretraining import PretrainSettings
 from neumap.training.scenes import save_scene
 
 ROOT = Path(__file__).resolve().parents[2]
-FEW = ("--places", "2", "--steps", "12", "--attention-steps", "10", "--threads", "1")
+FEW = ("--places", "2", "--steps", "12", "--transformer-steps", "10", "--threads", "1")
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +51,7 @@ def test_help_does_not_import_torch() -> None:
 
 
 def test_the_small_configuration_is_the_default() -> None:
-    assert SIZES["small"][1:] == (PretrainSettings().steps, PretrainSettings().attention_steps)
+    assert SIZES["small"][1:] == (PretrainSettings().steps, PretrainSettings().transformer_steps)
     assert make_parser().parse_args(["pretrain", "--out", "d", "--work", "w"]).config == "small"
 
 
@@ -100,13 +100,13 @@ def test_from_places_to_a_decoder_that_is_gone_on_with(
     assert said.startswith("2 scenes, 30 images, 5400 keypoints, 1700 landmarks\n")
     assert f"id {decoder_id}" in said
     records = [json.loads(line) for line in (work / "curves.jsonl").read_text().splitlines()]
-    assert [(record["stage"], record["step"]) for record in records] == [("encoder", 12), ("attention", 10)]
+    assert [(record["stage"], record["step"]) for record in records] == [("encoder", 12), ("transformer", 10)]
     # what is done is not done again, and other options are no way to go on
     out.unlink()
     assert main(arguments) == 0
     assert load_decoder(out).decoder_id == decoder_id
     capsys.readouterr()
-    assert main([*arguments, "--attention-steps", "11"]) == 1
+    assert main([*arguments, "--transformer-steps", "11"]) == 1
     assert "is a training with other settings" in capsys.readouterr().err
 
 

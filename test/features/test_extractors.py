@@ -83,10 +83,10 @@ def test_a_map_and_a_decoder_of_an_extractor_that_is_not_there(tmp_path: Path, w
     save_map(tmp_path / "a.neumap", neural_map)
     assert "reads rootsift features, not orb" in refused(tmp_path / "a.neumap")
     shipped = shipped_decoder()
-    save_decoder(tmp_path / "d", "vlad", shipped.encoder, shipped.attention, shipped.codebook.words)
+    save_decoder(tmp_path / "d", "vlad", shipped.encoder, shipped.transformer, shipped.codebook.words)
     with pytest.raises(MapFileError, match="unknown feature extractor 'vlad'"):
         load_decoder(tmp_path / "d")
-    save_decoder(tmp_path / "d", "orb", shipped.encoder, shipped.attention, shipped.codebook.words)
+    save_decoder(tmp_path / "d", "orb", shipped.encoder, shipped.transformer, shipped.codebook.words)
     # of as many numbers, though they are others: nothing but the name tells
     assert load_decoder(tmp_path / "d").extractor == "orb"
 
@@ -97,9 +97,9 @@ def test_another_extractor_maps_and_localizes_after_a_training(
     frames = open_source(virtual_world / "mapping", poses=True).frames[:24]
     scene = make_training_scene(frames, (), OrbSettings())
     assert scene.coarse.shape[1] == 0
-    settings = PretrainSettings(steps=10, attention_steps=10, keypoints=256, attention_keypoints=64, landmarks=800)
+    settings = PretrainSettings(steps=10, transformer_steps=10, keypoints=256, transformer_keypoints=64, landmarks=800)
     trained = pretrain([scene], replace(settings, learning_rate=1e-6), tmp_path / "checkpoint")
-    save_decoder(tmp_path / "d", "orb", trained.encoder, trained.attention, trained.words.words.numpy())
+    save_decoder(tmp_path / "d", "orb", trained.encoder, trained.transformer, trained.words.words.numpy())
     monkeypatch.setattr(weights, "DECODER_FILE", tmp_path / "d")
     caches = weights.shipped_weights, shipped_decoder
     for cached in caches:

@@ -21,9 +21,9 @@ from neumap.localization.matching import (
     top_columns,
 )
 from neumap.localization.query import Query
-from neumap.model.attention import SAME_PLACE_M
 from neumap.model.decoder import shipped_decoder
 from neumap.model.encoder import EMBEDDING
+from neumap.model.transformer import SAME_PLACE_M
 
 POSE = ring(8)[1]
 

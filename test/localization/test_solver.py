@@ -55,8 +55,8 @@ def query_of(landmarks: LandmarkIndex, features: Features, rays: FloatArray) -> 
     return Query(features, rays, CAMERA, *landmarks.embed(features))
 
 
-class Attention:
-    """Stands for the attention: notes what it is asked about."""
+class Asked:
+    """Stands for the transformer: notes what it is asked about."""
 
     def __init__(self, answer: Answer) -> None:
         self.asked: list[IntArray] = []
@@ -67,8 +67,8 @@ class Attention:
         return self._answer(query, asked)
 
 
-def solver_with(room: Scene, attention: Attention) -> tuple[Solver, list[RansacSettings]]:
-    """A solver that asks ``attention``, and with what settings it looks for poses."""
+def solver_with(room: Scene, transformer: Asked) -> tuple[Solver, list[RansacSettings]]:
+    """A solver that asks ``transformer``, and with what settings it looks for poses."""
     solver, asked = Solver(make_latent_map(room)), []
     guess = solver.guess
 
@@ -77,24 +77,24 @@ def solver_with(room: Scene, attention: Attention) -> tuple[Solver, list[RansacS
         return guess(matches, query, scope, settings)
 
     solver.guess = noting  # type: ignore[method-assign]
-    solver._attention = attention  # type: ignore[assignment]
+    solver._transformer = transformer  # type: ignore[assignment]
     return solver, asked
 
 
-def test_attention_is_asked_about_the_keypoints_whose_nearest_landmarks_are_most_distinct(
+def test_the_transformer_is_asked_about_the_keypoints_whose_nearest_landmarks_are_most_distinct(
     room: Scene, elsewhere: Scene
 ) -> None:
-    attention = Attention(lambda *_: no_matches())
-    solver, _ = solver_with(room, attention)
+    transformer = Asked(lambda *_: no_matches())
+    solver, _ = solver_with(room, transformer)
     query, _ = image(solver.landmarks, room, 0, 0, elsewhere, count=1700)
     solver.solve(query, EVERYWHERE)
-    (asked,) = attention.asked
+    (asked,) = transformer.asked
     nearest = solver.landmarks.match(query, np.arange(len(query)))
     assert len(nearest) > ATTENDED
     assert np.array_equal(asked, nearest.keypoint[:ATTENDED])
 
 
-def test_what_attention_answers_is_of_the_keypoints_it_was_asked_about(room: Scene, elsewhere: Scene) -> None:
+def test_what_the_transformer_answers_is_of_the_keypoints_it_was_asked_about(room: Scene, elsewhere: Scene) -> None:
     """Nothing else is known of these: the map has landmarks at their points, but the nearest are others."""
 
     def answer(_: Query, asked: IntArray) -> Matches:
@@ -102,7 +102,7 @@ def test_what_attention_answers_is_of_the_keypoints_it_was_asked_about(room: Sce
         sure = np.full(len(known), 0.9, np.float32)
         return Matches(known, points[known], sure)
 
-    solver, _ = solver_with(room, Attention(answer))
+    solver, _ = solver_with(room, Asked(answer))
     query, points = image(solver.landmarks, elsewhere, 0, 400, elsewhere)
     poses: list[FloatArray] = []
 
@@ -121,7 +121,7 @@ def test_what_attention_answers_is_of_the_keypoints_it_was_asked_about(room: Sce
 def test_a_pose_is_looked_for_again_unless_the_first_keypoints_settle_it(
     room: Scene, elsewhere: Scene, early: int, late: int, again: bool
 ) -> None:
-    solver, asked = solver_with(room, Attention(lambda *_: no_matches()))
+    solver, asked = solver_with(room, Asked(lambda *_: no_matches()))
     query, _ = image(solver.landmarks, room, early, late, elsewhere, count=600)
     found = solver.solve(query, EVERYWHERE)
     assert any(s.by_confidence and s.max_iterations == solver.ransac.max_iterations for s in asked) == again

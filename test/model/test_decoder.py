@@ -17,26 +17,26 @@ from neumap.arrays import Float32Array
 from neumap.errors import MapFileError
 from neumap.features import DEFAULT, default_settings, make_extractor
 from neumap.features.extractor import Features
-from neumap.model.attention import GeometricAttention
 from neumap.model.codebooks import WORDS
 from neumap.model.decoder import KEYPOINTS_AT_ONCE, FrozenDecoder, load_decoder, save_decoder, shipped_decoder
 from neumap.model.encoder import EMBEDDING, KeypointEncoder
+from neumap.model.transformer import Transformer
 from neumap.model.weights import DECODER_FILE, EXTRACTOR_KEY, shipped_weights
 
 Tensors = dict[str, Any]
 LARGEST_FILE = 10_000_000
 
 
-def untrained() -> tuple[KeypointEncoder, GeometricAttention, Float32Array]:
-    """An encoder and an attention whose every weight matters, and words."""
+def untrained() -> tuple[KeypointEncoder, Transformer, Float32Array]:
+    """An encoder and a transformer whose every weight matters, and words."""
     torch.manual_seed(0)
-    encoder, attention = KeypointEncoder(256), GeometricAttention()
+    encoder, transformer = KeypointEncoder(256), Transformer()
     with torch.no_grad():
-        for parameter in (*encoder.parameters(), *attention.parameters()):
+        for parameter in (*encoder.parameters(), *transformer.parameters()):
             parameter.add_(0.05 * torch.randn_like(parameter))
         encoder.min_similarity.fill_(0.375)
     words = np.random.default_rng(0).normal(size=(3, WORDS, EMBEDDING)).astype(np.float32)
-    return encoder, attention, words
+    return encoder, transformer, words
 
 
 @pytest.fixture(scope="module")
@@ -60,12 +60,12 @@ def embed(decoder: FrozenDecoder, features: Features) -> Float32Array:
 
 
 def test_a_decoder_comes_back_as_it_was(path: Path) -> None:
-    encoder, attention, words = untrained()
+    encoder, transformer, words = untrained()
     loaded = load_decoder(path)
     np.testing.assert_array_equal(loaded.codebook.words, words.astype(np.float16))
     assert loaded.codebook.words.dtype == np.float32
     assert loaded.min_similarity == 0.375
-    for given, module in ((encoder, loaded.encoder), (attention, loaded.attention)):
+    for given, module in ((encoder, loaded.encoder), (transformer, loaded.transformer)):
         expected, state = given.state_dict(), module.state_dict()
         assert set(state) == set(expected)
         for name, value in state.items():
@@ -76,7 +76,7 @@ def test_a_decoder_comes_back_as_it_was(path: Path) -> None:
 
 def test_what_was_loaded_is_saved_as_the_same_decoder(path: Path, tmp_path: Path) -> None:
     loaded = load_decoder(path)
-    save_decoder(tmp_path / "again", loaded.extractor, loaded.encoder, loaded.attention, loaded.codebook.words)
+    save_decoder(tmp_path / "again", loaded.extractor, loaded.encoder, loaded.transformer, loaded.codebook.words)
     assert load_decoder(tmp_path / "again").decoder_id == loaded.decoder_id
     assert (tmp_path / "again").read_bytes() == path.read_bytes()
 

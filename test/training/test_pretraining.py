@@ -32,7 +32,9 @@ from neumap.training.trainee import (
     similarities,
 )
 
-SETTINGS = PretrainSettings(steps=48, attention_steps=20, images=2, keypoints=64, attention_keypoints=64, landmarks=200)
+SETTINGS = PretrainSettings(
+    steps=48, transformer_steps=20, images=2, keypoints=64, transformer_keypoints=64, landmarks=200
+)
 Records = list[dict[str, Any]]
 
 
@@ -81,8 +83,8 @@ def test_the_loss_falls(trained: tuple[Trainee, Records, Path]) -> None:
     assert [record["words"] > 0 for record in records] == [False] * 4 + [True] * 8
 
 
-def test_the_attention_is_told_with_what_it_starts_from(trained: tuple[Trainee, Records, Path]) -> None:
-    records = of_stage(trained[1], "attention")
+def test_the_transformer_is_told_with_what_it_starts_from(trained: tuple[Trainee, Records, Path]) -> None:
+    records = of_stage(trained[1], "transformer")
     assert [record["step"] for record in records] == list(range(4, 21, 4))
     assert records[-1]["loss"] < records[0]["loss"]
     for record in records:
@@ -102,7 +104,7 @@ def test_what_is_trained_is_finite_and_changed(trained: tuple[Trainee, Records, 
 
 def test_it_is_a_decoder(trained: tuple[Trainee, Records, Path], tmp_path: Path) -> None:
     trainee = trained[0]
-    save_decoder(tmp_path / "decoder", "rootsift", trainee.encoder, trainee.attention, trainee.words.words.numpy())
+    save_decoder(tmp_path / "decoder", "rootsift", trainee.encoder, trainee.transformer, trainee.words.words.numpy())
     assert load_decoder(tmp_path / "decoder").codebook.words.shape == (LATENT_STAGES, WORDS, EMBEDDING)
 
 
@@ -113,7 +115,7 @@ def test_wrong_pairs_are_rarely_alike(trained: tuple[Trainee, Records, Path], sc
     with torch.no_grad():
         for _ in range(20):
             example = source.draw(64, 200, 2)
-            similarity = similarities(trainee, example, SETTINGS.latent_bytes)
+            similarity = similarities(trainee, example, pretraining.LATENT_BYTES)
             wrong.append(similarity[~example.right])
             right.append(similarity[example.right])
     exceeding = [float((torch.cat(part) > trainee.encoder.min_similarity).float().mean()) for part in (wrong, right)]
@@ -125,7 +127,7 @@ def test_it_goes_on_with_a_trained_encoder(
     trained: tuple[Trainee, Records, Path], scenes: list[TrainingScene], tmp_path: Path
 ) -> None:
     trainee = trained[0]
-    save_decoder(tmp_path / "decoder", "rootsift", trainee.encoder, trainee.attention, trainee.words.words.numpy())
+    save_decoder(tmp_path / "decoder", "rootsift", trainee.encoder, trainee.transformer, trainee.words.words.numpy())
     start = load_decoder(tmp_path / "decoder")
     records: Records = []
     pretrain(scenes, SETTINGS, tmp_path / "checkpoint.pt", records.append, start)
@@ -152,9 +154,9 @@ def stopping(stage: str, step: int) -> Callable[[dict[str, Any]], None]:
     [
         # before the first checkpoint, before there are words, after, and in the second stage
         [("encoder", 4)],
-        [("encoder", 12), ("encoder", 32), ("attention", 16)],
+        [("encoder", 12), ("encoder", 32), ("transformer", 16)],
         # between the stages
-        [("attention", 4)],
+        [("transformer", 4)],
     ],
 )
 def test_an_interrupted_training_goes_on_as_if_it_had_not_been(
@@ -220,7 +222,7 @@ def test_a_gpu_learns_what_a_processor_does(
     records: Records = []
     on_gpu = pretrain(scenes, settings, tmp_path / "checkpoint.pt", records.append)
     assert all(value.isfinite().all() and value.device.type == "cpu" for value in on_gpu.state_dict().values())
-    for stage in ("encoder", "attention"):
+    for stage in ("encoder", "transformer"):
         told, expected = (of_stage(each, stage)[-1] for each in (records, trained[1]))
         assert told["right"] == pytest.approx(expected["right"], abs=0.1)
         assert told["loss"] == pytest.approx(expected["loss"], rel=0.25)
@@ -232,7 +234,7 @@ def test_a_training_goes_on_on_another_kind_of_device(
     devices: tuple[str, ...], scenes: list[TrainingScene], tmp_path: Path
 ) -> None:
     checkpoint = tmp_path / "checkpoint.pt"
-    for device, stop in zip(devices, (("encoder", 32), ("attention", 16), None), strict=True):
+    for device, stop in zip(devices, (("encoder", 32), ("transformer", 16), None), strict=True):
         settings = replace(SETTINGS, device=device)
         if stop is None:
             trainee = pretrain(scenes, settings, checkpoint)
@@ -280,7 +282,7 @@ def same(one: Example, other: Example) -> bool:
     return all(a.shape == b.shape and torch.equal(a, b) for a, b in zip(one, other, strict=True))
 
 
-@pytest.mark.parametrize("wrong", [{"steps": 9}, {"attention_steps": 1}, {"latent_bytes": 3}, {"latent_bytes": 17}])
+@pytest.mark.parametrize("wrong", [{"steps": 9}, {"transformer_steps": 1}])
 def test_settings_that_make_no_sense(wrong: dict[str, int]) -> None:
     with pytest.raises(ConfigError, match="training needs 10 steps or more"):
         PretrainSettings(**wrong)  # type: ignore[arg-type]

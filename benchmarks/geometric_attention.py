@@ -1,4 +1,4 @@
-"""The frozen decoder's second half: keypoints of one image vote on each other's landmarks.
+"""The frozen decoder's second half before it was a transformer: keypoints of one image vote on each other's landmarks.
 
 Each keypoint comes with the few landmarks most like it. A landmark is the likelier, the better it fits in space with
 what the other keypoints show: how far two landmarks are apart against how far their keypoints are apart in the image.
@@ -21,11 +21,11 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from neumap.model.transformer import SAME_PLACE_M, distances, leads
+
 # KERNELS: learned functions of the two distances of a pair. VOTE_ROUNDS: the second round's voters are those that the
 # first made sure. VOTERS: the surest keypoints, which vote. CANDIDATES: landmarks that a keypoint chooses among.
 KERNELS, VOTE_ROUNDS, VOTERS, CANDIDATES = 8, 2, 128, 6
-# SAME_PLACE_M: candidates this near to each other are one place, and no evidence against each other.
-SAME_PLACE_M = 0.15
 # NEIGHBOUR: the distance in normalized coordinates within which keypoints are neighbours: of the size of furniture, for
 # a usual lens.
 NEIGHBOUR = 0.15
@@ -123,22 +123,3 @@ def _agreement(kernel: nn.Module, pairs: Tensor) -> Tensor:
     # a column for each pair: with a row for each, products of so few numbers are slower
     hidden = torch.addmm(first.bias[:, None], first.weight, pairs.flatten(1)).relu()
     return torch.addmm(second.bias[:, None], second.weight, hidden).sigmoid().view(-1, *pairs.shape[1:])
-
-
-def leads(logits: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
-    """Tell by how much (N,) each keypoint's likeliest place is likelier than any other, and its best candidate there
-    (N,), of logits (N, K + 1) of candidates at points (N, K, 3).
-
-    Of two places that look the same neither leads: who cannot tell them apart must not vote for the first of them.
-    """
-    probability = logits.softmax(dim=1)[:, :-1]
-    best = probability.argmax(dim=1, keepdim=True)
-    here = (points - points.gather(1, best[..., None].expand(-1, -1, 3))).norm(dim=2) < SAME_PLACE_M
-    lead = (probability * here).sum(dim=1) - (probability * ~here).amax(dim=1)
-    return lead.clamp_min(0.0), best[:, 0]
-
-
-def distances(one: Tensor, other: Tensor) -> Tensor:
-    """Return the distance (N, M) of each of ``one`` (N, D) to each of ``other`` (M, D)."""
-    # not by products: far from the origin these would be wrong by centimetres
-    return torch.cdist(one, other, compute_mode="donot_use_mm_for_euclid_dist")

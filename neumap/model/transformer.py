@@ -1,0 +1,285 @@
+"""The frozen decoder's second half: a transformer that tells which code of a map each keypoint of an image shows.
+
+Tokens are the keypoints of one image. The memory of each is the codes of the map most like it. In a block a token reads
+its codes by how probable they are; the codes, as this token sees them, take in how well they go with what the surest
+other tokens show; the tokens attend to each other; and the choice is made anew. It starts as that of the similarities.
+
+Only similarities, distances in space and angles between rays come in, so that neither the map's axes nor its origin
+matter, nor the camera's lens. It is the part of NeuMap's (CVPR 2023) blocks, whose codes have no place in space:
+there a coordinate comes out of a regression, here codes are anchored and one of them is chosen.
+
+    tensor                                                        shape
+    similarity   of keypoints and their codes, best first         (N, K)
+    code         which code of the map each of these is           (N, K)
+    points       anchors of the codes, metres                     (N, K, 3)
+    latents      of the codes, of unit length                     (N, K, 64)
+    embeddings   of the keypoints, of unit length                 (N, 64)
+    rays         normalized image coordinates                     (N, 2)
+    tokens       keypoints, between the blocks                    (N, 64)
+    codes        as each token sees its own, between the blocks   (N, K, 32)
+    votes        of the M surest tokens on each code              (N, K, 1 + 2 H)
+    logits       of the codes, then of "none of these"            (N, K + 1), once before and once after each block
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from neumap.model.encoder import EMBEDDING
+
+# CANDIDATES: codes that a token chooses among. BLOCKS: of the transformer. TOKEN, CODE: numbers of a token and of a
+# code between them. HEADS: of the attention among tokens. KERNELS: learned functions of angle and distance that tokens
+# vote by. VOTERS: the surest tokens, which vote.
+CANDIDATES, BLOCKS, TOKEN, CODE, HEADS, KERNELS, VOTERS = 16, 3, 64, 32, 4, 8, 128
+# SAME_PLACE_M: codes this near to each other are one place, and no evidence against each other.
+SAME_PLACE_M = 0.15
+# NEIGHBOUR_RAD: the angle within which keypoints are neighbours: of the size of furniture, for a usual lens.
+NEIGHBOUR_RAD = 0.15
+# TINY_M, TINY_RAD: added to distances before their logarithm, in metres and radians: about their noise.
+TINY_M, TINY_RAD = 0.02, 0.004
+# VOTED_AT_ONCE: tokens whose votes are counted together, so that they stay in a processor's cache.
+VOTED_AT_ONCE = 64
+# LIKE: what products of numbers of two unit vectors of EMBEDDING numbers are multiplied by, to be about one.
+LIKE = EMBEDDING**0.5
+
+
+class Sighting(NamedTuple):
+    """What the transformer is told of one image; see the table at the top of this module."""
+
+    similarity: Tensor
+    code: Tensor
+    points: Tensor
+    latents: Tensor
+    embeddings: Tensor
+    rays: Tensor
+
+
+class Transformer(nn.Module):
+    """Logits of each keypoint's candidates, from similarities corrected block by block."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.tensor(16.0))
+        self.none = nn.Parameter(torch.tensor(12.0))
+        self.token = _mlp(EMBEDDING, TOKEN, TOKEN)
+        self.code = _mlp(EMBEDDING + 4, CODE, CODE)
+        self.blocks = nn.ModuleList(Block() for _ in range(BLOCKS))
+
+    def forward(self, sight: Sighting) -> list[Tensor]:
+        """Return logits (N, K + 1) before the first block and after each."""
+        rivals = Rivals(sight.code)
+        start = self.start(sight.similarity)
+        tokens = self.token(LIKE * sight.embeddings)
+        alike = LIKE * sight.embeddings[:, None] * sight.latents
+        codes = self.code(torch.cat([alike, self._looks(sight, rivals)], dim=-1))
+        angles = angles_between(sight.rays)
+        near = (_apart(sight.points) < SAME_PLACE_M).to(start.dtype)
+        rounds = [start]
+        for block in self.blocks:
+            tokens, codes, correction = block(tokens, codes, rounds[-1], sight.points, angles, near, rivals)
+            rounds.append(start + correction)
+        return rounds
+
+    def start(self, similarity: Tensor) -> Tensor:
+        """Return the logits (N, K + 1) before the first block."""
+        return torch.cat([similarity * self.scale, self.none.expand(len(similarity), 1)], dim=1)
+
+    def _looks(self, sight: Sighting, rivals: Rivals) -> Tensor:
+        """Tell what similarities alone say of each code (N, K, 4): how like it is, how much less than the keypoint's
+        best, than its best elsewhere, and than the code is like another keypoint.
+        """
+        similarity, points = sight.similarity, sight.points
+        elsewhere = (points - points[:, :1]).norm(dim=2) > SAME_PLACE_M
+        second = similarity.masked_fill(~elsewhere, -1.0).amax(dim=1, keepdim=True)
+        second = torch.where(second < 0, similarity[:, -1:], second)
+        behind = torch.stack([similarity[:, :1].expand_as(similarity), second.expand_as(similarity)], dim=-1)
+        behind = torch.cat([behind, rivals.most(similarity)[..., None]], dim=-1)
+        return torch.cat([4 * similarity[..., None], 10 * (similarity[..., None] - behind)], dim=-1)
+
+
+class Rivals:
+    """Which keypoints have a code in common: each code shows one thing, and each thing is seen once."""
+
+    def __init__(self, code: Tensor) -> None:
+        """``code`` (N, K): which code of the map each is."""
+        distinct, self._which = torch.unique(code, return_inverse=True)
+        self._count = len(distinct)
+
+    def most(self, values: Tensor) -> Tensor:
+        """Return the largest (N, K) of the ``values`` (N, K) that any keypoint gives to the same code."""
+        found = values.new_full((self._count,), -torch.inf)
+        return found.scatter_reduce(0, self._which.flatten(), values.flatten(), "amax")[self._which]
+
+    def others(self, values: Tensor) -> Tensor:
+        """Return the sum (N, K) of the ``values`` (N, K) that all other keypoints give to the same code."""
+        found = values.new_zeros(self._count).index_add(0, self._which.flatten(), values.flatten())
+        return (found[self._which] - values).clamp_min(0)
+
+
+class Block(nn.Module):
+    """Codes take in votes and rivals, tokens read codes, tokens attend to tokens, and both are asked for the choice."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.votes = Votes()
+        self.norm_code, self.norm_token = nn.LayerNorm(CODE), nn.LayerNorm(TOKEN)
+        self.ask = nn.Linear(TOKEN, CODE)
+        self.update = _mlp(2 * CODE + 1 + 2 * KERNELS + 4, 2 * CODE, CODE)
+        self.read = _mlp(TOKEN + CODE + 2, TOKEN, TOKEN)
+        self.attend = SelfAttention()
+        self.feed_forward = nn.Sequential(nn.LayerNorm(TOKEN), _mlp(TOKEN, 2 * TOKEN, TOKEN))
+        self.code_logit, self.none_logit = nn.Linear(CODE, 1), nn.Linear(TOKEN, 1)
+        # the choice starts as that of the similarities
+        _zero(self.code_logit)
+        _zero(self.none_logit)
+
+    def forward(
+        self,
+        tokens: Tensor,
+        codes: Tensor,
+        logits: Tensor,
+        points: Tensor,
+        angles: Tensor,
+        near: Tensor,
+        rivals: Rivals,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return tokens (N, 64) and codes (N, K, 32) after the block, and what (N, K + 1) is added to the logits of the
+        start. ``angles`` (N, N) between rays; ``near`` (N, K, K) is 1 where two codes are one place.
+        """
+        probability = logits.softmax(dim=1)
+        each, none = probability[:, :-1], probability[:, -1:]
+        lead, choice = leads(logits, points)
+        shown = points[torch.arange(len(points), device=points.device), choice]
+        here = (near @ each[..., None])[..., 0]
+        chosen = torch.stack([each, none.expand_as(each), here, rivals.others(each)], dim=-1)
+        asked = self.ask(self.norm_token(tokens))[:, None].expand(-1, codes.shape[1], -1)
+        votes = self.votes(points, angles, shown, lead)
+        codes = codes + self.update(torch.cat([self.norm_code(codes), asked, votes, chosen], dim=-1))
+        message = (each[..., None] * codes).sum(dim=1)
+        tokens = tokens + self.read(torch.cat([self.norm_token(tokens), message, none, lead[:, None]], dim=1))
+        tokens = self.attend(tokens, angles, shown, lead)
+        tokens = tokens + self.feed_forward(tokens)
+        return tokens, codes, torch.cat([self.code_logit(codes)[..., 0], self.none_logit(tokens)], dim=1)
+
+
+class Votes(nn.Module):
+    """What the surest tokens say of all codes: whether a distance in space goes with an angle in the image.
+
+    The weights of this attention are bumps in the plane of the logarithms of both: two things that are seen at some
+    angle are as far apart as their depth makes it, or further.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.kernel = nn.Linear(3, KERNELS)
+        nn.init.normal_(self.kernel.weight, std=0.7)
+        nn.init.normal_(self.kernel.bias)
+
+    def forward(self, points: Tensor, angles: Tensor, shown: Tensor, lead: Tensor) -> Tensor:
+        """Return votes (N, K, 1 + 2 H) on codes at ``points`` (N, K, 3), of tokens that show the points ``shown``
+        (N, 3) with a ``lead`` (N,). ``angles`` (N, N) are those between tokens.
+        """
+        weight, voter = lead.topk(min(VOTERS, len(lead)))
+        chosen, to_voter = shown[voter], angles[:, voter]
+        whose = torch.arange(len(points), device=points.device)
+        # in pieces that fit into a processor's cache the same takes less time
+        size = len(points) if torch.is_grad_enabled() else VOTED_AT_ONCE
+        parts = zip(torch.split(points, size), torch.split(to_voter, size), torch.split(whose, size), strict=True)
+        return torch.cat([self._on(*part, chosen, voter, weight) for part in parts])
+
+    def _on(
+        self, points: Tensor, angles: Tensor, whose: Tensor, chosen: Tensor, voter: Tensor, weight: Tensor
+    ) -> Tensor:
+        """Vote on the codes of the tokens ``whose`` (N,), at ``angles`` (N, M) to the voters."""
+        apart_m = distances(points.flatten(0, 1), chosen).view(*points.shape[:2], -1)
+        log_m, log_rad = _logarithms(apart_m, angles)
+        # two keypoints cannot show one landmark
+        same = ((apart_m < TINY_M) & (angles > TINY_M)[:, None]).to(apart_m.dtype)
+        everywhere = weight * (whose[:, None] != voter)
+        near = everywhere * torch.exp(-((angles / NEIGHBOUR_RAD) ** 2))
+        found = []
+        # kernel by kernel, for what is written and read again is then a fraction
+        for (of_m, of_rad, of_same), offset in zip(self.kernel.weight, self.kernel.bias, strict=True):
+            bump = torch.addcmul((of_rad * log_rad + offset)[:, None], of_m, log_m)
+            agreement = torch.exp(-(torch.addcmul(bump, of_same, same) ** 2))
+            found += [(agreement * each[:, None]).sum(dim=2) for each in (everywhere, near)]
+        votes = torch.stack(found, dim=2).view(*points.shape[:2], KERNELS, 2)
+        total = (votes[..., 0].sum(dim=-1, keepdim=True) + 0.1).log()
+        nearby = votes[..., 1] / (near.sum(dim=1)[:, None, None] + 0.1)
+        return torch.cat([total, (votes[..., 0] + 0.05).log(), 4 * nearby], dim=-1)
+
+
+class SelfAttention(nn.Module):
+    """Attention among the tokens of an image, biased by the angle between them, the distance of what they show, and how
+    sure the other one is of that.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(TOKEN)
+        self.query_key_value = nn.Linear(TOKEN, 3 * TOKEN)
+        self.pair, self.bias = nn.Linear(3, 16), nn.Linear(16, HEADS)
+        self.out = nn.Linear(TOKEN, TOKEN)
+        _zero(self.out)
+
+    def forward(self, tokens: Tensor, angles: Tensor, shown: Tensor, lead: Tensor) -> Tensor:
+        """Return tokens (N, 64) that have read the others."""
+        apart_m = distances(shown, shown)
+        pairs = torch.stack([*_logarithms(apart_m, angles), lead.expand_as(apart_m)])
+        hidden = torch.addmm(self.pair.bias[:, None], self.pair.weight, pairs.flatten(1)).relu()
+        bias = torch.addmm(self.bias.bias[:, None], self.bias.weight, hidden).view(HEADS, *apart_m.shape)
+        query, key, value = self.query_key_value(self.norm(tokens)).view(len(tokens), 3, HEADS, -1).permute(1, 2, 0, 3)
+        seen = functional.scaled_dot_product_attention(query, key, value, attn_mask=bias)
+        read: Tensor = self.out(seen.transpose(0, 1).flatten(1))
+        return tokens + read
+
+
+def leads(logits: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
+    """Tell by how much (N,) each keypoint's likeliest place is likelier than any other, and its best code there (N,),
+    of logits (N, K + 1) of codes at points (N, K, 3).
+
+    Of two places that look the same neither leads: who cannot tell them apart must not vote for the first of them.
+    """
+    probability = logits.softmax(dim=1)[:, :-1]
+    best = probability.argmax(dim=1, keepdim=True)
+    here = (points - points.gather(1, best[..., None].expand(-1, -1, 3))).norm(dim=2) < SAME_PLACE_M
+    lead = (probability * here).sum(dim=1) - (probability * ~here).amax(dim=1)
+    return lead.clamp_min(0.0), best[:, 0]
+
+
+def distances(one: Tensor, other: Tensor) -> Tensor:
+    """Return the distance (N, M) of each of ``one`` (N, D) to each of ``other`` (M, D)."""
+    # not by products: far from the origin these would be wrong by centimetres
+    return torch.cdist(one, other, compute_mode="donot_use_mm_for_euclid_dist")
+
+
+def angles_between(rays: Tensor) -> Tensor:
+    """Return the angles (N, N) in radians between ``rays`` (N, 2)."""
+    bearings = functional.normalize(functional.pad(rays, (0, 1), value=1.0), dim=1)
+    # by the chord, since the cosine of a small angle is one
+    half: Tensor = (distances(bearings, bearings) / 2).clamp(max=1.0).asin()
+    return 2 * half
+
+
+def _apart(points: Tensor) -> Tensor:
+    """Return the distances (N, K, K) between the codes of each keypoint."""
+    between: Tensor = (points[:, :, None] - points[:, None]).norm(dim=3)
+    return between
+
+
+def _logarithms(apart_m: Tensor, angles: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the logarithms of distances and angles: their difference is about that of the depth."""
+    return (apart_m + TINY_M).log(), (angles + TINY_RAD).log()
+
+
+def _mlp(width: int, hidden: int, out: int) -> nn.Sequential:
+    return nn.Sequential(nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, out))
+
+
+def _zero(linear: nn.Linear) -> None:
+    nn.init.zeros_(linear.weight)
+    nn.init.zeros_(linear.bias)
