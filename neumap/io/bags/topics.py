@@ -33,16 +33,19 @@ class BagOptions:
 
     Topics by their names. ``map_frame`` is the frame that poses are wanted in (else "map"), ``base_frame`` the one
     whose pose a pose topic tells (else that of its messages, else "base_link"), ``camera_frame`` the optical frame
-    (else that of the images).
+    (else that of the images). ``max_gap_s`` is how far apart two poses may be to be interpolated, seconds (else
+    as :func:`~neumap.io.trajectories.spacing_of` says).
     """
 
     image_topic: str | None = None
     camera_info_topic: str | None = None
     depth_topic: str | None = None
     pose_topic: str | None = None
+    tf_topic: str | None = None
     map_frame: str | None = None
     base_frame: str | None = None
     camera_frame: str | None = None
+    max_gap_s: float | None = None
 
 
 @dataclass(frozen=True)
@@ -123,6 +126,33 @@ def choose_depth(
         return None, (f"the depth on {names} is not registered to the images (another frame or size): not used",)
     candidates = _without_copies([topic for topic in registered if "aligned" in topic.name] or registered)
     return _only(bag, candidates, "depth", "--depth-topic, or --no-depth"), ()
+
+
+def choose_transforms(bag: BagReader, image: Topic, name: str | None) -> dict[Topic, bool]:
+    """Choose the topics of transforms, and tell which are static: those beside ``name``, else those of the images.
+
+    A robot in the namespace /robot1 has its transforms on /robot1/tf and /robot1/tf_static. Of moving and of static
+    ones each, the nearest namespace counts that is above the images', else the only one. Raises as
+    :func:`choose_image` does.
+    """
+    beside = image.name if name is None else _given(bag, name, "--tf-topic", [TF]).name
+    spaces: dict[bool, dict[str, list[Topic]]] = {False: {}, True: {}}
+    for topic in with_messages(bag.topics, [TF]):
+        spaces[topic.name.endswith("tf_static")].setdefault(_space(topic), []).append(topic)
+    chosen: dict[Topic, bool] = {}
+    for is_static, topics in spaces.items():
+        above = [space for space in topics if beside.startswith(f"{space}/")]
+        if above or topics:
+            candidates = topics[max(above, key=len)] if above else [t for each in topics.values() for t in each]
+            if len({_space(topic) for topic in candidates}) > 1:
+                _only(bag, candidates, "transforms", "--tf-topic")
+            chosen |= dict.fromkeys(candidates, is_static)
+    return chosen
+
+
+def _space(topic: Topic) -> str:
+    """Return the namespace of a topic, without the slash at its end."""
+    return topic.name.rpartition("/")[0]
 
 
 def choose_pose(bag: BagReader, map_frame: str, why_not_tf: str, name: str | None) -> Topic | None:
