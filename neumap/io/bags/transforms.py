@@ -19,8 +19,9 @@ from neumap.records import Trajectory
 
 # _MOST_AHEAD_NS: further ahead than this a link is not post-dated but of another clock, nanoseconds.
 _MOST_AHEAD_NS = 10 * NS_PER_SECOND
-# _LATE_NS: what is received later than this after its stamp, or before it, is received by another clock, nanoseconds.
-_LATE_NS = NS_PER_SECOND
+# _LATE_NS: images received later than this after their stamps, or before them, are by another clock, nanoseconds.
+# _DELAY_NS: images may have taken so long to the recorder: by another clock it cannot be told.
+_LATE_NS, _DELAY_NS = NS_PER_SECOND, 200_000_000
 
 
 @dataclass(frozen=True)
@@ -194,9 +195,10 @@ class RecordedTransforms:
 
     def _ahead_ns(self, stamps_ns: IntArray, received_ns: IntArray) -> int:
         """Return how far ahead of their sending samples (N,) are stamped; 0 where they are not."""
-        sent = received_ns.astype(np.float64)
+        sent, least_ns = received_ns.astype(np.float64), TOLERANCE_NS
         if len(self._heard) and np.median(np.abs(self._heard[:, 0] - self._heard[:, 1])) > _LATE_NS:
             sent = np.interp(sent, self._heard[:, 0], self._heard[:, 1], left=np.nan, right=np.nan)
+            least_ns = _DELAY_NS
         ahead = stamps_ns - sent
         ahead_ns = float(np.median(ahead[np.isfinite(ahead)])) if np.isfinite(ahead).any() else 0.0
-        return round(ahead_ns) if TOLERANCE_NS < ahead_ns <= _MOST_AHEAD_NS else 0
+        return round(ahead_ns) if least_ns < ahead_ns <= _MOST_AHEAD_NS else 0
