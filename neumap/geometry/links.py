@@ -64,9 +64,9 @@ def to_and_fro(stamps_ns: IntArray, poses: FloatArray) -> ToAndFro | None:
     places, swaps = poses[span, :3].reshape(len(times), 12), swaps + 1 - span.start
     far = [_distance(times, places, np.concatenate([swaps[of], swaps[~of] - 1, swaps[~of] + 1])) for of in (one, ~one)]
     count = int((far[0] < far[1]).sum())
-    low, high = sorted((count, len(times) - count))
-    span_s = max(float(times[-1]), 1e-9)
-    return ToAndFro((low / span_s, high / span_s), float(metres), float(radians))
+    # a sample at an end stands for half of its time
+    low, high = ((many - 0.5) / max(float(times[-1]), 1e-9) for many in sorted((count, len(times) - count)))
+    return ToAndFro((low, high), float(metres), float(radians))
 
 
 def _swaps(steps: FloatArray, apart: float) -> IntArray:

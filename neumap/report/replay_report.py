@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from neumap.arrays import FloatArray, IntArray
+from neumap.errors import DataError
 from neumap.geometry.se3 import pose_error
 from neumap.io.stamps import format_stamp
 from neumap.io.trajectories import poses_at
@@ -104,6 +105,12 @@ def report(log: ReplayLog, truth: Trajectory | None = None, odometry: Trajectory
     latencies = [line.latency_s for line in images]
     first = int(log.published_ns[0]) if len(log.published_ns) else None
     span_s = (log.end_ns - log.start_ns) * 1e-9
+    accuracy, notes = None, log.notes
+    if truth is not None and len(log.poses):
+        try:
+            accuracy = _accuracy(log, truth, odometry)
+        except DataError as error:  # a truth that does not fit costs nothing but the comparison
+            notes = (*notes, str(error))
     reasons = count_reasons(line.reason for line in images if line.state != "TRACKING")
     jumped_m, jumped_rad = _norms(pose_error(log.map_from_odom[1:], log.map_from_odom[:-1]))
     return Report(
@@ -119,8 +126,8 @@ def report(log: ReplayLog, truth: Trajectory | None = None, odometry: Trajectory
         latency_s=(float(np.median(latencies)), float(np.max(latencies))) if latencies else None,
         jumps=int(((jumped_m > JUMP_M) | (jumped_rad > JUMP_RAD)).sum()),
         reasons=reasons,
-        accuracy=None if truth is None or not len(log.poses) else _accuracy(log, truth, odometry),
-        notes=log.notes,
+        accuracy=accuracy,
+        notes=notes,
     )
 
 
@@ -130,7 +137,7 @@ def _why_not(log: ReplayLog, reasons: dict[str, int]) -> str:
         return next((line.reason for line in reversed(log.statuses) if line.reason), "")
     reason, count = next(iter(reasons.items()))
     doubt = "; is it the right map?" if log.searched and not reason.startswith(NO_TRANSFORM) else ""
-    return f"{reason} ({count} of {sum(reasons.values())} images){doubt}"
+    return f"{reason.strip()} ({count} of {sum(reasons.values())} images){doubt}"
 
 
 def _state_shares(log: ReplayLog) -> dict[str, float]:

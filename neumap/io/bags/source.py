@@ -23,6 +23,7 @@ from neumap.io.bags.topics import (
     choose_transforms,
     is_rectified,
     look_at_images,
+    pose_topics,
 )
 from neumap.io.bags.transforms import RecordedTransforms
 from neumap.io.camera_info import calibration_key, camera_of, fit_to_size
@@ -71,7 +72,7 @@ def open_bag(path: PathLike, *, poses: bool, depth: bool = True, options: BagOpt
         depth_topic, topic_notes = choose_depth(bag, looks, look, options.depth_topic)
         notes += topic_notes
 
-    transforms = RecordedTransforms(options.max_gap_s)
+    transforms = RecordedTransforms(options.max_gap_s, [topic.name for topic in pose_topics(bag)])
     tf = choose_transforms(bag, image, options.tf_topic) if poses else {}
     messages = _read_index(bag, image, info_topic, depth_topic, transforms, tf)
     images, image_notes = _usable(image, messages[image])

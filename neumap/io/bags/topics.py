@@ -164,11 +164,7 @@ def choose_pose(bag: BagReader, map_frame: str, why_not_tf: str, name: str | Non
         return _given(bag, name, "--pose-topic", (*POSES, TF))
     if not why_not_tf:
         return None
-    candidates = [
-        topic
-        for topic in with_messages(bag.topics, POSES)
-        if topic.count > 1 and not _WISHES & set(topic.name.split("/"))
-    ]
+    candidates = pose_topics(bag)
     in_map = [topic for topic in candidates if _frame(bag, topic) == map_frame]
     chosen = in_map or [topic for topic in candidates if topic.type == ODOMETRY]
     none = (
@@ -176,6 +172,12 @@ def choose_pose(bag: BagReader, map_frame: str, why_not_tf: str, name: str | Non
         "(try --map-frame or --pose-topic)"
     )
     return _only(bag, chosen, "poses", "--pose-topic", none)
+
+
+def pose_topics(bag: BagReader) -> list[Topic]:
+    """Return the topics that tell where something was, not where it is to go."""
+    topics = (topic for topic in with_messages(bag.topics, POSES) if topic.count > 1)
+    return [topic for topic in topics if not _WISHES & set(topic.name.split("/"))]
 
 
 def is_rectified(image: Topic) -> bool:

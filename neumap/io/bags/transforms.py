@@ -52,11 +52,13 @@ class RecordedTransforms:
     What is stamped ahead of the time at which it was sent, as AMCL does, is for that time: a recording has both.
     """
 
-    def __init__(self, max_gap_s: float | None = None) -> None:
-        """``max_gap_s``: how far apart two samples of a link may be, seconds, else as is usual for each."""
+    def __init__(self, max_gap_s: float | None = None, instead: Sequence[str] = ()) -> None:
+        """``max_gap_s``: how far apart two samples of a link may be, seconds, else as is usual for each. ``instead``:
+        topics of poses that an error may advise.
+        """
         self._tree = TransformTree(cache_ns=None)
         self._count = 0
-        self._max_gap_s = max_gap_s
+        self._max_gap_s, self._instead = max_gap_s, instead
         self._links: dict[str, _Link] = {}
         self._received: dict[str, list[tuple[int, int]]] = {}
         self._heard = np.zeros((0, 2), dtype=np.int64)
@@ -178,9 +180,10 @@ class RecordedTransforms:
         stamps, received = np.array(sorted(self._received[child], key=lambda each: each[0])).T
         rows = self._tree.edges[child].rows
         if found := to_and_fro(stamps, poses_of(rows)):
+            topics = "; there are " + ", ".join(self._instead) if self._instead else ""
             raise DataError(
                 f"the link {self._name(child)} of /tf {found}: a bag does not tell who; take the poses of one of them "
-                "from a topic of odometry or poses (--pose-topic), or record again with the other one off"
+                f"from a topic of odometry or poses (--pose-topic{topics}), or record again with the other one off"
             )
         notes = []
         ahead_ns = self._ahead_ns(stamps, received)
