@@ -13,6 +13,8 @@ from neumap.geometry.se3 import interpolate, pose_error
 SAME = 1e-6
 # APART_M, APART_RAD: two publishers that differ by less agree; metres and radians.
 APART_M, APART_RAD = 0.03, 0.05
+# FASTEST_M_S: no robot that is localized indoors is as fast, metres a second.
+FASTEST_M_S = 5.0
 # _BACK: of two publishers that take turns, both neighbours of a step lie to the other side of theirs by half of it or
 # more; of motion that takes four samples or more from turn to turn they do not. Share of the step's length.
 _BACK = 0.25
@@ -99,6 +101,22 @@ def _distance(times: FloatArray, places: FloatArray, of: IntArray) -> FloatArray
     of = np.unique(of)
     way = np.stack([np.interp(times, times[of], column[of]) for column in places.T], axis=1)
     return np.asarray(np.linalg.norm(places - way, axis=1))
+
+
+def dropouts(stamps_ns: IntArray, poses: FloatArray) -> BoolArray:
+    """Tell which samples (N,) are zero because what was tracked was lost: no robot goes there and back as fast.
+
+    Motion capture tells the origin, without a turn, for what it does not see. Odometry begins there.
+    """
+    lost = same(poses, np.eye(4))
+    begins, ends = np.flatnonzero(np.diff(np.concatenate([[False], lost, [False]]).astype(np.int8))).reshape(-1, 2).T
+    inside = (begins > 0) & (ends < len(poses))
+    lost[:] = False
+    for begin, end in zip(begins[inside], ends[inside], strict=True):
+        ways = np.linalg.norm(poses[[begin - 1, end], :3, 3], axis=1)
+        times_s = (stamps_ns[[begin, end]] - stamps_ns[[begin - 1, end - 1]]) * 1e-9
+        lost[begin:end] = (ways > FASTEST_M_S * times_s).all()
+    return lost
 
 
 def deviations(stamps_ns: IntArray, poses: FloatArray) -> FloatArray:

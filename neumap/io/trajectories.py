@@ -11,7 +11,7 @@ import numpy as np
 
 from neumap.arrays import BoolArray, FloatArray, IntArray
 from neumap.errors import DataError
-from neumap.geometry.links import deviations, same
+from neumap.geometry.links import deviations, dropouts, same
 from neumap.geometry.se3 import interpolate, pose_error, poses_of, quat_from_matrix
 from neumap.geometry.transform_tree import Row
 from neumap.io.files import PathLike, parse_most_lines, write_atomically
@@ -95,9 +95,16 @@ def check_row(row: Sequence[float]) -> None:
 def trajectory_of(
     stamps_ns: Sequence[int] | IntArray, rows: Sequence[Sequence[float]], left_out: str = ""
 ) -> Trajectory:
-    """Make a trajectory of poses x y z qx qy qz qw, sorted by stamp; of those with the same stamp the first is kept."""
+    """Make a trajectory of poses x y z qx qy qz qw, sorted by stamp; of those with the same stamp the first is kept.
+
+    Those of what motion capture lost are left out and counted, beside what was ``left_out`` before.
+    """
     times, first = np.unique(np.array(stamps_ns, dtype=np.int64), return_index=True)
-    return Trajectory(times, poses_of(rows)[first], left_out)
+    poses = poses_of(rows)[first]
+    lost = dropouts(times, poses)
+    zero = f"{lost.sum()} of {len(lost)} poses are left out: zero, far from those beside them, as of an object not seen"
+    told = "; ".join(filter(None, [left_out, zero if lost.any() else ""]))
+    return Trajectory(times[~lost], poses[~lost], told)
 
 
 def write_trajectory(path: PathLike, trajectory: Trajectory) -> None:

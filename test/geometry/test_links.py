@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from neumap.arrays import FloatArray, IntArray
-from neumap.geometry.links import to_and_fro
+from neumap.geometry.links import dropouts, to_and_fro
 from neumap.geometry.se3 import make_pose, rotation_exp
 
 Samples = tuple[IntArray, FloatArray]
@@ -185,3 +185,21 @@ def test_recorded_trajectories_have_one_publisher(scenes: object) -> None:
         trajectory = read_trajectory(file)
         assert all(a < b for a, b in pairwise(trajectory.stamps_ns))
         assert to_and_fro(trajectory.stamps_ns, trajectory.map_from_camera) is None
+
+
+def test_zeros_far_from_everything_are_of_what_was_not_seen() -> None:
+    t = np.arange(0, 10, 0.01)
+    stamps, poses = together((t, planar(1 + 0.3 * t, 2 + 0 * t, 0.1 * t)))
+    lost = np.zeros(len(t), dtype=bool)
+    lost[[20, *range(300, 400), 777]] = True
+    poses[lost] = np.eye(4)
+    assert (dropouts(stamps, poses) == lost).all()
+    assert to_and_fro(stamps, poses) is None
+
+
+def test_zeros_that_may_be_so() -> None:
+    t = np.arange(0, 10, 0.02)
+    # odometry begins there, and a correction may jump away from it
+    for x in (np.maximum(0, t - 5), np.where(t < 5, 0.0, 0.4), np.abs(t - 5) * (np.abs(t - 5) > 0.05), 0 * t):
+        assert not dropouts(*together((t, planar(x, 0 * t, 0 * t)))).any()
+    assert not dropouts(np.zeros(0, np.int64), np.zeros((0, 4, 4))).any()

@@ -317,3 +317,24 @@ def test_several_namespaces_have_to_be_chosen_from(opened: Open) -> None:
     assert max(errors_m(opened(bag, tf_topic="/robot1/tf"))) < 0.005
     with pytest.raises(ConfigError, match=r"--tf-topic: the bag .* has no topic /robot3/tf"):
         opened(bag, tf_topic="/robot3/tf")
+
+
+# --- what motion capture lost ---------------------------------------------------------------------------------------
+
+
+def test_zeros_of_motion_capture(opened: Open) -> None:
+    zero = {*range(500, 560, 20), *range(1200, 1220, 20)}
+    bag = robot(odom_ms=())
+    send(bag, range(-100, 3400, 20), "map", "base_link", lambda t: seen_by_capture(t, zero))
+    source = opened(bag)
+    assert len(source.frames) == 16
+    assert max(errors_m(source)) < 0.01
+    (left_out,) = source.left_out
+    assert left_out == (
+        "of the link map -> base_link of /tf 4 of 175 poses are left out: zero, far from those beside them, as of an "
+        "object not seen"
+    )
+
+
+def seen_by_capture(t: float, zero: set[int]) -> FloatArray:
+    return np.eye(4) if round(1e3 * t) in zero else correction(t) @ odom_from_base(t)

@@ -73,10 +73,9 @@ class RecordedTransforms:
     def left_out(self) -> tuple[str, ...]:
         """Say how many transforms were left out, and why."""
         skipped = self._tree.skipped
-        if not skipped:
-            return ()
-        many = f"{skipped.total()} of {self._count} transforms are left out, as tf2 does"
-        return (f"{many}: {skipped_text(skipped)}",)
+        many = f"{skipped.total()} of {self._count} transforms are left out, as tf2 does: {skipped_text(skipped)}"
+        links = ((self._name(child), link.samples.left_out) for child, link in self._links.items())
+        return (*([many] if skipped else []), *(f"of the link {name} of /tf {text}" for name, text in links if text))
 
     @property
     def notes(self) -> tuple[str, ...]:
