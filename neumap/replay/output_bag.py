@@ -49,7 +49,7 @@ def write_output_bag(
     """
     frame_id, status_topic = link[0], f"/{node}/status"
     static = {topic.name for topic, is_static in tf.items() if is_static}
-    tf_topic = min((topic.name for topic, is_static in tf.items() if not is_static), default="/tf", key=len)
+    tf_topic = next((topic.name for topic, is_static in tf.items() if not is_static), "/tf")
     said = heapq.merge(
         (_Line(t, "/pose", POSE_WITH_COVARIANCE, pose_message(fix, frame_id)) for t, fix in out.poses),
         (_Line(t, tf_topic, TF, transform_message(sent, frame_id)) for t, sent in out.transforms),

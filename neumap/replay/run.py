@@ -120,7 +120,7 @@ def _choose_topics(bag: BagReader, settings: ReplaySettings) -> _Played:
         raise DataError(f"no image on {image.name} is within the part of {bag.path} that is to be played")
     tf = choose_transforms(bag, image, settings.tf_topic)
     roles = {topic: "tf_static" if is_static else "tf" for topic, is_static in tf.items()}
-    claims = {f"{topic.name.rpartition('/')[0]}/initialpose" for topic in tf} or {"/initialpose"}
+    claims = {f"{topic.name.rpartition('/')[0]}/initialpose" for topic in tf}
     roles |= {topic: "initial_pose" for topic in bag.topics if topic.name in claims}
     return _Played(
         roles=roles | {image: "image", info: "camera_info"},

@@ -304,6 +304,17 @@ def test_the_only_namespace_is_taken(opened: Open) -> None:
     assert max(errors_m(source)) < 0.005
 
 
+def test_topics_of_other_names_have_to_be_named(opened: Open) -> None:
+    bag = robot()
+    send(bag, range(-100, 3400, 100), "map", "odom", correction)
+    bag.drop("/odom")
+    bag.messages = [(t, "/offline/transforms" if name == "/tf" else name, *rest) for t, name, *rest in bag.messages]
+    with pytest.raises(DataError, match="/tf does not connect map with"):
+        opened(bag)
+    for option in ("tf_topic", "pose_topic"):
+        assert max(errors_m(opened(bag, **{option: "/offline/transforms"}))) < 0.005
+
+
 def test_several_namespaces_have_to_be_chosen_from(opened: Open) -> None:
     bag = fleet()
     for at, ms in enumerate(range(0, 3200, 200)):

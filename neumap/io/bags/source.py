@@ -15,6 +15,7 @@ from neumap.io.bags.poses import camera_poses
 from neumap.io.bags.reader import BagReader, Topic
 from neumap.io.bags.store import MessageStore, Position, numbered
 from neumap.io.bags.topics import (
+    TF,
     BagOptions,
     Look,
     choose_camera_info,
@@ -73,7 +74,8 @@ def open_bag(path: PathLike, *, poses: bool, depth: bool = True, options: BagOpt
         notes += topic_notes
 
     transforms = RecordedTransforms(options.max_gap_s, [topic.name for topic in pose_topics(bag)])
-    tf = choose_transforms(bag, image, options.tf_topic) if poses else {}
+    of_poses = next((topic.name for topic in bag.topics if topic.name == options.pose_topic and topic.type == TF), None)
+    tf = choose_transforms(bag, image, options.tf_topic or of_poses) if poses else {}
     messages = _read_index(bag, image, info_topic, depth_topic, transforms, tf)
     images, image_notes = _usable(image, messages[image])
     notes += image_notes

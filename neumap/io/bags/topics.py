@@ -129,30 +129,22 @@ def choose_depth(
 
 
 def choose_transforms(bag: BagReader, image: Topic, name: str | None) -> dict[Topic, bool]:
-    """Choose the topics of transforms, and tell which are static: those beside ``name``, else those of the images.
+    """Choose the topics of transforms, and tell which are static: tf, or the one by ``name``, and tf_static.
 
-    A robot in the namespace /robot1 has its transforms on /robot1/tf and /robot1/tf_static. Of moving and of static
-    ones each, the nearest namespace counts that is above the images', else the only one. Raises as
-    :func:`choose_image` does.
+    A robot in the namespace /robot1 has its transforms on /robot1/tf and /robot1/tf_static. The nearest namespace that
+    is above the images', or above the topic by name, counts, else the only one. Raises as :func:`choose_image` does.
     """
-    beside = image.name if name is None else _given(bag, name, "--tf-topic", [TF]).name
-    spaces: dict[bool, dict[str, list[Topic]]] = {False: {}, True: {}}
-    for topic in with_messages(bag.topics, [TF]):
-        spaces[topic.name.endswith("tf_static")].setdefault(_space(topic), []).append(topic)
-    chosen: dict[Topic, bool] = {}
-    for is_static, topics in spaces.items():
-        above = [space for space in topics if beside.startswith(f"{space}/")]
-        if above or topics:
-            candidates = topics[max(above, key=len)] if above else [t for each in topics.values() for t in each]
-            if len({_space(topic) for topic in candidates}) > 1:
-                _only(bag, candidates, "transforms", "--tf-topic")
-            chosen |= dict.fromkeys(candidates, is_static)
+    given = None if name is None else _given(bag, name, "--tf-topic", [TF])
+    beside = (given or image).name
+    chosen = {} if given is None else {given: False}
+    for last in ("tf_static",) if given else ("tf", "tf_static"):
+        named = {topic.name.removesuffix(last): topic for topic in bag.topics if topic.name.endswith(f"/{last}")}
+        named = {space: topic for space, topic in named.items() if topic.type == TF and topic.count}
+        above = [space for space in named if beside.startswith(space)]
+        candidates = [named[max(above, key=len)]] if above else list(named.values())
+        if candidates:
+            chosen[_only(bag, candidates, "transforms", "--tf-topic")] = last == "tf_static"
     return chosen
-
-
-def _space(topic: Topic) -> str:
-    """Return the namespace of a topic, without the slash at its end."""
-    return topic.name.rpartition("/")[0]
 
 
 def choose_pose(bag: BagReader, map_frame: str, why_not_tf: str, name: str | None) -> Topic | None:
