@@ -15,6 +15,7 @@ from neumap.geometry.transform_tree import (
     Edge,
     TransformError,
     TransformTree,
+    frame_name,
     skipped_text,
 )
 from neumap.tracking.ports import Cancellable, Clock, RobotPose
@@ -102,11 +103,15 @@ class TransformBuffer:
         frame, told = self._camera_frame or self._base, dict[str, str]()
         while frame not in told and (edge := self.tree.edges.get(frame)) is not None and edge.stamps:
             told[frame] = _dispute(frame, edge)
-            if told[frame] and frame not in self._disputed:
-                self._disputed[frame] = told[frame]
-                self._warn(told[frame])
+            self._note(frame, told[frame])
             frame = edge.parents[-1]
         return tuple(filter(None, told.values()))
+
+    def _note(self, child: str, dispute: str) -> None:
+        """Warn once of what is in dispute about a frame."""
+        if dispute and child not in self._disputed:
+            self._disputed[child] = dispute
+            self._warn(dispute)
 
     def add(
         self,
@@ -122,6 +127,9 @@ class TransformBuffer:
             if self._guard.is_stale(stamp_ns, self._clock.now_ns()):
                 return
             self._newest_ns = max(self._newest_ns, stamp_ns)
+        edge = self.tree.edges.get(frame_name(child))
+        if edge is not None and edge.stamps and edge.is_static is not static:
+            self._note(child, f"the frame {child} is on /tf and on /tf_static: the one that was sent last counts")
         problem = self.tree.add(parent, child, stamp_ns, xyz, quat_xyzw, static)
         if problem and self.tree.skipped[problem] == 1:
             self._warn(problem)

@@ -231,6 +231,17 @@ def test_a_topic_on_which_two_publish(opened: Open) -> None:
         opened(bag)
 
 
+def test_a_static_transform_beside_a_moving_one(opened: Open) -> None:
+    # somebody forgot the static_transform_publisher of the first days
+    bag = robot()
+    send(bag, range(-100, 3400, 200), "map", "odom", correction)
+    for ms in (-90, 1500):
+        bag.add("/tf_static", tf(transform(START + ms * MS, "map", "odom", np.eye(4))))
+    source = opened(bag)
+    assert max(errors_m(source)) < 0.005
+    assert source.notes == ("the link map -> odom is on /tf and on /tf_static: /tf counts",)
+
+
 def test_links_that_are_not_asked_for_may_be_fought_over(opened: Open) -> None:
     bag = robot()
     send(bag, range(-100, 3400, 100), "map", "odom", correction)

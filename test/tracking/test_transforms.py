@@ -169,3 +169,12 @@ def test_frames_in_a_loop_are_looked_at_once(buffer: Buffer) -> None:
     tell(buffer, 0.0, "odom", "base_link", 1.0)
     tell(buffer, 0.0, "base_link", "odom", 1.0)
     assert buffer.disputed() == ()
+
+
+def test_a_frame_that_is_static_and_moving_is_told_once(buffer: Buffer) -> None:
+    for stamp in (0.0, 0.1):
+        tell(buffer, stamp, "odom", "base_link", 1.0)
+        buffer.add("odom", "base_link", START_NS, (0.0, 0.0, 0.0), NO_TURN, static=True)
+    told = "the frame base_link is on /tf and on /tf_static: the one that was sent last counts"
+    assert buffer.warnings == [told]
+    assert buffer.notes == (told,)

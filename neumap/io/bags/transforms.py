@@ -61,6 +61,7 @@ class RecordedTransforms:
         self._max_gap_s, self._instead = max_gap_s, instead
         self._links: dict[str, _Link] = {}
         self._received: dict[str, list[tuple[int, int]]] = {}
+        self._static: set[str] = set()
         self._heard = np.zeros((0, 2), dtype=np.int64)
 
     @property
@@ -89,7 +90,11 @@ class RecordedTransforms:
         """
         self._count += len(transforms)
         for parent, child, stamp_ns, xyz, quat_xyzw in transforms_of(transforms):
-            if not self._tree.add(parent, child, stamp_ns, xyz, quat_xyzw, is_static) and not is_static:
+            if self._tree.add(parent, child, stamp_ns, xyz, quat_xyzw, is_static):
+                continue
+            if is_static:
+                self._static.add(frame_name(child))
+            else:
                 received = stamp_ns if received_ns is None else received_ns
                 self._received.setdefault(frame_name(child), []).append((stamp_ns, received))
 
@@ -185,6 +190,8 @@ class RecordedTransforms:
                 f"from a topic of odometry or poses (--pose-topic{topics}), or record again with the other one off"
             )
         notes = []
+        if child in self._static:
+            notes.append(f"the link {self._name(child)} is on /tf and on /tf_static: /tf counts")
         ahead_ns = self._ahead_ns(stamps, received)
         if ahead_ns:
             ahead = f"the link {self._name(child)} of /tf is stamped {ahead_ns / 1e9:.2f} s ahead"
