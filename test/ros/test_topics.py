@@ -210,8 +210,8 @@ def test_diagnostics_where_another_node_publishes_the_same_transform(
         sent.transform.translation.x = 0.5 * (index % 2)
         sent.transform.rotation.w = 1.0
         tf.publish(TFMessage(transforms=[sent]))
-    told = "; the link map -> odom of /tf goes to and fro by 50 cm, as if two published it, at 50 and 50 Hz"
-    assert client.until(lambda: heard and heard[-1].status[0].message.endswith(told)), heard[-1]
+    told = "; the link map -> odom of /tf goes to and fro by 50 cm, as if two published it, at "
+    assert client.until(lambda: heard and told in heard[-1].status[0].message), heard[-1]
     assert heard[-1].status[0].level == DiagnosticStatus.WARN
     client.node.destroy_publisher(tf)
 
