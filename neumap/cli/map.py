@@ -91,10 +91,10 @@ def run(args: argparse.Namespace) -> int:
     set_up(args.threads)
     source = open_source(args.source, poses=True, depth=told.use_depth, images=args.images, bag=bag)
     source = thin(source, args.every_m, args.every_deg)
-    for note in source.notes:
-        print(f"note: {note}", file=sys.stderr)
     if args.strict and source.left_out:
         raise DataError(f"{'; '.join(source.left_out)}: mend them, or leave out --strict")
+    for note in source.notes:
+        print(f"note: {note}", file=sys.stderr)
     with StageProgress() as progress:
         if old is None:
             neural_map = build_map(source.frames, told, progress)

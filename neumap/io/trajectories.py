@@ -140,11 +140,12 @@ class Spacing:
         return f"{self.gap_ns / 1e9:.2g} s"
 
 
-def spacing_of(samples: Trajectory, max_gap_s: float | None = None) -> Spacing:
+def spacing_of(samples: Trajectory, stamps_ns: IntArray, max_gap_s: float | None = None) -> Spacing:
     """Return how far apart samples may be, by how far apart they usually are and how they move.
 
     One in a row may be missing, and 0.15 s are never too far. What moves slowly, as a correction of odometry, holds for
     up to its period; what moves fast for a moment. ``max_gap_s`` is obeyed instead where it is given, in seconds.
+    Doubted are poses at ``stamps_ns`` (N,) where most of these are between samples.
     """
     times, poses = samples.stamps_ns, samples.map_from_camera
     gaps = np.diff(times)
@@ -158,7 +159,8 @@ def spacing_of(samples: Trajectory, max_gap_s: float | None = None) -> Spacing:
     slow = (
         f"comes at {1e9 / max(period, 1):.2g} Hz only: the poses between its samples may be off by {100 * off:.0f} cm"
     )
-    return Spacing(int(gap_ns), hold_ns, slow if off > DOUBTED_M else "")
+    between = len(stamps_ns) > 0 and np.median(nearest(times, stamps_ns)[1]) > TOLERANCE_NS
+    return Spacing(int(gap_ns), hold_ns, slow if between and off > DOUBTED_M else "")
 
 
 def _lengths(errors: FloatArray) -> FloatArray:

@@ -160,17 +160,20 @@ def along_x(stamps_ms: Sequence[float], speed: float, wave: float = 0.0) -> Traj
 
 
 def test_how_far_apart_samples_may_be() -> None:
-    fast = spacing_of(along_x(range(0, 10_000, 20), 0.5))
+    images = np.arange(50, 9_000, 100) * MS
+    fast = spacing_of(along_x(range(0, 10_000, 20), 0.5), images)
     assert (fast.gap_ns, fast.hold_ns, str(fast)) == (150 * MS, 20 * MS, "0.15 s")
-    slow = spacing_of(along_x(range(0, 10_000, 200), 0.02))
+    slow = spacing_of(along_x(range(0, 10_000, 200), 0.02), images)
     assert (slow.gap_ns, slow.hold_ns, str(slow)) == (500 * MS, 200 * MS, "0.5 s")
     # what moves fast does not stay where it was for long
-    assert spacing_of(along_x(range(0, 10_000, 200), 0.5)).hold_ns == 20 * MS
-    assert spacing_of(along_x(range(0, 10_000, 200), 0.5), 0.25).gap_ns == 250 * MS
+    assert spacing_of(along_x(range(0, 10_000, 200), 0.5), images).hold_ns == 20 * MS
+    assert spacing_of(along_x(range(0, 10_000, 200), 0.5), images, 0.25).gap_ns == 250 * MS
     assert fast.doubt == slow.doubt == ""
-    doubt = spacing_of(along_x(range(0, 10_000, 330), 0.5, 0.2)).doubt
+    swinging = along_x(range(0, 10_000, 330), 0.5, 0.2)
+    doubt = spacing_of(swinging, images).doubt
     assert re.fullmatch(r"comes at 3 Hz only: the poses between its samples may be off by \d+ cm", doubt)
-    assert spacing_of(along_x([5], 0.5)).gap_ns == 150 * MS
+    assert spacing_of(swinging, swinging.stamps_ns + 10 * MS).doubt == ""
+    assert spacing_of(along_x([5], 0.5), images).gap_ns == 150 * MS
 
 
 def test_the_limits_can_be_given() -> None:

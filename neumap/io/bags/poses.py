@@ -82,7 +82,7 @@ def camera_poses(
         drift = ": odometry drifts, and so will the map" if topic.type == ODOMETRY else ""
         notes.append(f"their frame '{track.frame}' is taken for the map's{drift}")
     mounted = transforms.lookup(base, camera_frame, stamps_ns)
-    spacing = spacing_of(track.trajectory, options.max_gap_s)
+    spacing = spacing_of(track.trajectory, stamps_ns, options.max_gap_s)
     if spacing.doubt:
         notes.append(f"{topic.name} {spacing.doubt}")
     poses, known = poses_at(track.trajectory, stamps_ns, spacing.gap_ns, spacing.hold_ns)

@@ -168,7 +168,7 @@ class RecordedTransforms:
         edge = self._tree.edges[child]
         if not edge.is_static:
             if child not in self._links:
-                self._links[child] = self._link(child)
+                self._links[child] = self._link(child, stamps_ns)
             link = self._links[child]
             return poses_at(link.samples, stamps_ns, link.spacing.gap_ns, link.spacing.hold_ns)
         poses = poses_of(edge.rows)
@@ -179,7 +179,7 @@ class RecordedTransforms:
             )
         return np.broadcast_to(poses[:1], (len(stamps_ns), 4, 4)), np.ones(len(stamps_ns), dtype=np.bool_)
 
-    def _link(self, child: str) -> _Link:
+    def _link(self, child: str, stamps_ns: IntArray) -> _Link:
         # in the order in which the tree has them
         stamps, received = np.array(sorted(self._received[child], key=lambda each: each[0])).T
         rows = self._tree.edges[child].rows
@@ -197,7 +197,7 @@ class RecordedTransforms:
             ahead = f"the link {self._name(child)} of /tf is stamped {ahead_ns / 1e9:.2f} s ahead"
             notes.append(f"{ahead}: taken for when it was sent")
         samples = trajectory_of(stamps - ahead_ns, rows)
-        spacing = spacing_of(samples, self._max_gap_s)
+        spacing = spacing_of(samples, stamps_ns, self._max_gap_s)
         if spacing.doubt:
             notes.append(f"the link {self._name(child)} of /tf {spacing.doubt}")
         return _Link(samples, spacing, tuple(notes))
