@@ -53,11 +53,15 @@ class Frame:
 
 @dataclass(frozen=True)
 class Source:
-    """An ordered set of frames with what the user should know about how it was read."""
+    """An ordered set of frames with what the user should know about how it was read.
+
+    ``left_out`` are those of the ``notes`` that count what could not be used: messages, rows.
+    """
 
     description: str
     frames: tuple[Frame, ...]
     notes: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
 
     @property
     def has_depth(self) -> bool:
@@ -66,10 +70,14 @@ class Source:
 
 @dataclass(frozen=True)
 class Trajectory:
-    """Stamped poses: ``stamps_ns`` (N,) int64, ``map_from_camera`` (N, 4, 4) float64."""
+    """Stamped poses: ``stamps_ns`` (N,) int64, ``map_from_camera`` (N, 4, 4) float64.
+
+    ``left_out`` counts rows of their source that hold no pose, for the user; empty where all do.
+    """
 
     stamps_ns: npt.NDArray[np.int64]
     map_from_camera: FloatArray
+    left_out: str = ""
 
     def __len__(self) -> int:
         return len(self.stamps_ns)

@@ -6,9 +6,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from pathlib import Path
 
 from neumap.cli import options
+from neumap.errors import DataError
 
 HELP = "compare estimated poses with the truth"
 
@@ -24,6 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="list of all query images, so that the shares are of all of them and not of the localized ones",
     )
     total.add_argument("--queries", type=options.count, metavar="N", help="the same, by their number")
+    parser.add_argument("--strict", action="store_true", help="refuse files with rows that hold no pose")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="draw the errors (.png, .pdf, .svg, .jpg)")
     parser.add_argument("--json", action="store_true", help="print JSON (metres, degrees, shares from 0 to 1)")
 
@@ -36,6 +39,10 @@ def run(args: argparse.Namespace) -> int:
     from neumap.report.evaluation import as_dict, as_text, count_queries, evaluate, save_plot
 
     estimate, truth = read_trajectory(args.poses), read_trajectory(args.truth)
+    for left_out in filter(None, (estimate.left_out, truth.left_out)):
+        if args.strict:
+            raise DataError(f"{left_out}: mend them, or leave out --strict")
+        print(f"note: {left_out}", file=sys.stderr)
     queries: int | None = args.queries
     if args.images is not None:
         stamps = np.array([stamp for stamp, _ in read_image_list(args.images)], dtype=np.int64)

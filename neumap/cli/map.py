@@ -5,13 +5,14 @@ printed.
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from neumap.cli import options
 from neumap.cli.progress import StageProgress
-from neumap.errors import ConfigError
+from neumap.errors import ConfigError, DataError
 from neumap.maps import DECODERS
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         add("--frame-id", type=options.frame_id, metavar="map", help="the map's frame (default: map or --map-frame)"),
         add("--every-m", type=options.metres, metavar="0.1", help="take an image only where it moved so far"),
         add("--every-deg", type=options.degrees, metavar="5", help="... or turned so far; either is enough"),
+        add("--strict", action=flag, help="refuse what holds items that cannot be used instead of leaving them out"),
         add("--threads", type=options.threads, metavar="N", help="use at most this many threads"),
         *options.add_bag_arguments(parser, options.BAG_OPTIONS),
     ]
@@ -89,6 +91,10 @@ def run(args: argparse.Namespace) -> int:
     set_up(args.threads)
     source = open_source(args.source, poses=True, depth=told.use_depth, images=args.images, bag=bag)
     source = thin(source, args.every_m, args.every_deg)
+    if args.strict and source.left_out:
+        raise DataError(f"{'; '.join(source.left_out)}: mend them, or leave out --strict")
+    for note in source.notes:
+        print(f"note: {note}", file=sys.stderr)
     with StageProgress() as progress:
         if old is None:
             neural_map = build_map(source.frames, told, progress)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from neumap.cli import options
 from neumap.cli.progress import StageProgress
+from neumap.errors import DataError
 
 HELP = "run the localizer of the ROS node over a rosbag, without ROS 2"
 
@@ -51,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="true poses of the base in the map: a topic (default: one with ground_truth in its name) or a TUM file",
     )
     add("--threads", type=options.threads, metavar="N", help="use at most this many threads")
-    options.add_bag_arguments(parser, options.IMAGE_OPTIONS)
+    options.add_bag_arguments(parser, (*options.IMAGE_OPTIONS, "tf_topic"))
 
 
 def _inference(value: str) -> float | None:
@@ -82,10 +83,13 @@ def run(args: argparse.Namespace) -> int:
         inference_s=args.inference_s,
         image_topic=args.image_topic,
         camera_info_topic=args.camera_info_topic,
+        tf_topic=args.tf_topic,
         ground_truth=args.ground_truth,
     )
     with StageProgress() as progress:
         result = replay(args.bag, args.out, settings, progress)
     print(as_text(result))
     print(f"written      {args.out}")
+    if not result.poses:
+        raise DataError(f"nothing was localized: {result.why_not or 'no image came'}")
     return 0

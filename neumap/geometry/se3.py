@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from neumap.arrays import FloatArray
@@ -74,6 +76,12 @@ def make_pose(rotation: FloatArray, translation: FloatArray) -> FloatArray:
     out = np.zeros((*translation.shape[:-1], 4, 4))
     out[..., :3, :3], out[..., :3, 3], out[..., 3, 3] = rotation, translation, 1.0
     return out
+
+
+def poses_of(rows: Sequence[Sequence[float]]) -> FloatArray:
+    """Make poses (N, 4, 4) of rows x y z qx qy qz qw."""
+    table = np.array(rows, dtype=np.float64).reshape(-1, 7)
+    return make_pose(matrix_from_quat(table[:, 3:]), table[:, :3])
 
 
 def invert_pose(pose: FloatArray) -> FloatArray:

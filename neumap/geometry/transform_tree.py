@@ -24,6 +24,8 @@ LATEST = 0
 LONGEST_CHAIN = 1000
 # tf2's cache of a Buffer
 CACHE_NS = 10_000_000_000
+# so many reasons why transforms were left out are told, the most frequent ones
+MOST_TOLD = 3
 
 Row = tuple[float, float, float, float, float, float, float]
 
@@ -35,6 +37,13 @@ class TransformError(NeumapError):
 def frame_name(name: str) -> str:
     """Return the frame's name as tf2 has it, without the leading slash of old recordings."""
     return name.removeprefix("/")
+
+
+def skipped_text(skipped: Counter[str]) -> str:
+    """Write why transforms were left out, with how many for each reason."""
+    told = [f"{reason} ({count})" for reason, count in skipped.most_common(MOST_TOLD)]
+    more = [f"{len(skipped) - MOST_TOLD} other reasons"] if len(skipped) > MOST_TOLD else []
+    return "; ".join(told + more)
 
 
 @dataclass

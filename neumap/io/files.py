@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
@@ -33,22 +33,34 @@ def read_text(path: PathLike, what: str) -> str:
 
 
 def parse_lines(path: PathLike, what: str, columns: str, parse: Callable[[str], Parsed]) -> list[Parsed]:
+    """Parse all lines as :func:`parse_most_lines` does; :class:`~neumap.errors.DataError` tells the first problem."""
+    parsed, problems = parse_most_lines(path, what, columns, parse)
+    if problems:
+        raise DataError(f"{path}, {problems[0]}")
+    return parsed
+
+
+def parse_most_lines(
+    path: PathLike, what: str, columns: str, parse: Callable[[str], Parsed]
+) -> tuple[list[Parsed], list[str]]:
     """Parse the lines that are neither empty nor a ``#`` comment; ``parse`` raises ``ValueError`` with what is wrong.
 
-    Raises :class:`~neumap.errors.DataError` with the number of that line, for a file without such lines (which tells
-    the ``columns`` that are expected), and as :func:`read_text` does.
+    Returns what was parsed, and what is wrong with the other lines, with their numbers. Raises
+    :class:`~neumap.errors.DataError` for a file without lines (which tells the ``columns`` that are expected), and as
+    :func:`read_text` does.
     """
-    parsed = []
+    parsed: list[Parsed] = []
+    problems = []
     for number, line in enumerate(read_text(path, what).split("\n"), start=1):
         content = line.strip()
         if content and not content.startswith("#"):
             try:
                 parsed.append(parse(content))
             except ValueError as error:
-                raise DataError(f"{path}, line {number}: {error}") from None
-    if not parsed:
+                problems.append(f"line {number}: {error}")
+    if not parsed and not problems:
         raise DataError(f"{what} {path} is empty: expected lines of '{columns}'")
-    return parsed
+    return parsed, problems
 
 
 @contextmanager
@@ -58,6 +70,15 @@ def naming(what: str) -> Iterator[None]:
         yield
     except DataError as error:
         raise type(error)(f"{what}: {error}") from None
+
+
+@contextmanager
+def noting(notes: Iterable[str]) -> Iterator[None]:
+    """Begin the sentence of a :class:`~neumap.errors.DataError` (or its kin) with what was noted before it."""
+    try:
+        yield
+    except DataError as error:
+        raise type(error)("; ".join([*notes, str(error)])) from None
 
 
 def make_folder(path: Path) -> None:

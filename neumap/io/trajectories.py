@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from neumap.arrays import BoolArray, FloatArray, IntArray
-from neumap.geometry.se3 import interpolate, make_pose, matrix_from_quat, quat_from_matrix
+from neumap.errors import DataError
+from neumap.geometry.links import deviations, dropouts, same
+from neumap.geometry.se3 import interpolate, pose_error, poses_of, quat_from_matrix
 from neumap.geometry.transform_tree import Row
-from neumap.io.files import PathLike, parse_lines, write_atomically
+from neumap.io.files import PathLike, parse_most_lines, write_atomically
 from neumap.io.stamps import format_stamp, nearest, parse_stamp, stamp_of
 from neumap.records import Trajectory
 
@@ -21,17 +24,36 @@ COLUMNS = "timestamp tx ty tz qx qy qz qw"
 MAX_GAP_NS = 150_000_000
 # TOLERANCE_NS: a sample this near is taken even at the edge of a gap: it is less than a frame of a 30 Hz camera away
 TOLERANCE_NS = 20_000_000
+# GAP_PERIODS: two samples are so many times their usual distance apart where one between them is missing, and jitter
+GAP_PERIODS = 2.5
+# HELD_M: a sample holds for as long as motion at the usual speed takes for this way, metres; a turn counts as if seen
+# from a metre away
+HELD_M = 0.01
+# DOUBTED_M: interpolated poses that are usually off by more are told of, metres; turns as for HELD_M
+DOUBTED_M = 0.05
 QUATERNION_NORM_TOLERANCE = 1e-2
 
 
 def read_trajectory(path: PathLike) -> Trajectory:
     """Read the trajectory of a TUM file, sorted by stamp; of samples with the same stamp the first is kept.
 
-    Stamps are exact to the nanosecond and quaternions are normalized. Raises :class:`~neumap.errors.DataError` for a
-    file that is missing, empty or not text, and for a line that does not hold a stamp and a pose.
+    Stamps are exact to the nanosecond and quaternions are normalized. Lines that do not hold a stamp and a pose are
+    left out and counted. Raises :class:`~neumap.errors.DataError` for a file that is missing, empty or not text, or of
+    which most lines are like that.
     """
-    samples = parse_lines(path, "the trajectory", COLUMNS, _parse)
-    return trajectory_of([stamp for stamp, _ in samples], [row for _, row in samples])
+    samples, problems = parse_most_lines(path, "the trajectory", COLUMNS, _parse)
+    left_out = left_out_text(f"lines of {path}", len(samples) + len(problems), problems)
+    return trajectory_of([stamp for stamp, _ in samples], [row for _, row in samples], left_out)
+
+
+def left_out_text(what: str, total: int, problems: Sequence[str]) -> str:
+    """Say how many of ``total`` are left out because of ``problems``, and the first of these; empty where none is.
+
+    Raises :class:`~neumap.errors.DataError` where most are: then they are not what they are taken for.
+    """
+    if 2 * len(problems) > total:
+        raise DataError(f"{len(problems)} of {total} {what} hold no pose, the first is {problems[0]}")
+    return f"{len(problems)} of {total} {what} are left out, the first is {problems[0]}" if problems else ""
 
 
 def _parse(line: str) -> tuple[int, list[float]]:
@@ -64,17 +86,25 @@ def transforms_of(transforms: Iterable[Any]) -> Iterator[tuple[str, str, int, Se
 def check_row(row: Sequence[float]) -> None:
     """Raise ``ValueError`` where x y z qx qy qz qw are no pose: not finite, or a quaternion of another norm than 1."""
     if not all(map(math.isfinite, row)):
-        raise ValueError("a value is not finite: remove poses that are not known")
+        raise ValueError("a value is not finite")
     norm = math.hypot(*row[3:])
     if abs(norm - 1) > QUATERNION_NORM_TOLERANCE:
         raise ValueError(f"the quaternion's norm is {norm:.4g} instead of 1 (qx qy qz qw, in this order)")
 
 
-def trajectory_of(stamps_ns: Sequence[int], rows: Sequence[Sequence[float]]) -> Trajectory:
-    """Make a trajectory of poses x y z qx qy qz qw, sorted by stamp; of those with the same stamp the first is kept."""
+def trajectory_of(
+    stamps_ns: Sequence[int] | IntArray, rows: Sequence[Sequence[float]], left_out: str = ""
+) -> Trajectory:
+    """Make a trajectory of poses x y z qx qy qz qw, sorted by stamp; of those with the same stamp the first is kept.
+
+    Those of what motion capture lost are left out and counted, beside what was ``left_out`` before.
+    """
     times, first = np.unique(np.array(stamps_ns, dtype=np.int64), return_index=True)
-    table = np.array(rows, dtype=np.float64)[first]
-    return Trajectory(times, make_pose(matrix_from_quat(table[:, 3:]), table[:, :3]))
+    poses = poses_of(rows)[first]
+    lost = dropouts(times, poses)
+    zero = f"{lost.sum()} of {len(lost)} poses are left out: zero, far from those beside them, as of an object not seen"
+    told = "; ".join(filter(None, [left_out, zero if lost.any() else ""]))
+    return Trajectory(times[~lost], poses[~lost], told)
 
 
 def write_trajectory(path: PathLike, trajectory: Trajectory) -> None:
@@ -95,14 +125,58 @@ def write_trajectory(path: PathLike, trajectory: Trajectory) -> None:
     write_atomically(path, "".join(f"{line}\n" for line in [f"# {COLUMNS}", *lines]).encode())
 
 
+@dataclass(frozen=True)
+class Spacing:
+    """How far apart two samples may be to be interpolated, and how long one holds beyond the ends; nanoseconds.
+
+    ``doubt`` says that poses between samples are uncertain; empty where they are not.
+    """
+
+    gap_ns: int
+    hold_ns: int
+    doubt: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.gap_ns / 1e9:.2g} s"
+
+
+def spacing_of(samples: Trajectory, stamps_ns: IntArray, max_gap_s: float | None = None) -> Spacing:
+    """Return how far apart samples may be, by how far apart they usually are and how they move.
+
+    One in a row may be missing, and 0.15 s are never too far. What moves slowly, as a correction of odometry, holds for
+    up to its period; what moves fast for a moment. ``max_gap_s`` is obeyed instead where it is given, in seconds.
+    Doubted are poses at ``stamps_ns`` (N,) where most of these are between samples.
+    """
+    times, poses = samples.stamps_ns, samples.map_from_camera
+    gaps = np.diff(times)
+    period = int(np.median(gaps)) if len(gaps) else 0
+    gap_ns = max(MAX_GAP_NS, GAP_PERIODS * period) if max_gap_s is None else round(max_gap_s * 1e9)
+    way = _lengths(pose_error(poses[1:], poses[:-1])).sum()
+    held = HELD_M / way * float(times[-1] - times[0]) if way > 0 else np.inf
+    hold_ns = max(TOLERANCE_NS, int(min(held, period)))
+    # twice as far apart, they were off by four times as much
+    off = float(np.quantile(_lengths(deviations(times, poses)), 0.9)) / 4 if len(times) > 2 else 0.0
+    slow = (
+        f"comes at {1e9 / max(period, 1):.2g} Hz only: the poses between its samples may be off by {100 * off:.0f} cm"
+    )
+    between = len(stamps_ns) > 0 and np.median(nearest(times, stamps_ns)[1]) > TOLERANCE_NS
+    return Spacing(int(gap_ns), hold_ns, slow if between and off > DOUBTED_M else "")
+
+
+def _lengths(errors: FloatArray) -> FloatArray:
+    """Return metres (N,) of errors (N, 6) of poses, their turns seen from a metre away."""
+    return np.asarray(np.linalg.norm(errors.reshape(-1, 2, 3), axis=2).sum(axis=1))
+
+
 def poses_at(
     trajectory: Trajectory, stamps_ns: IntArray, max_gap_ns: int = MAX_GAP_NS, tolerance_ns: int = TOLERANCE_NS
 ) -> tuple[FloatArray, BoolArray]:
     """Return poses (N, 4, 4) at ``stamps_ns`` (N,) and whether each is known (N,); unknown ones are NaN.
 
     Between two samples positions are interpolated linearly and rotations along the shortest arc; beyond the ends the
-    end is held. A pose is known where the two samples around it are at most ``max_gap_ns`` apart or the nearest
-    sample is within ``tolerance_ns``. ``trajectory`` must be sorted by stamp, as :func:`read_trajectory` gives it.
+    end is held. A pose is known where the two samples around it are at most ``max_gap_ns`` apart or the same, or the
+    nearest sample is within ``tolerance_ns``. ``trajectory`` must be sorted by stamp, as :func:`read_trajectory` has
+    it.
     """
     stamps_ns = np.asarray(stamps_ns, dtype=np.int64).reshape(-1)
     out = np.full((len(stamps_ns), 4, 4), np.nan)
@@ -113,7 +187,8 @@ def poses_at(
     left, right = np.maximum(after - 1, 0), np.minimum(after, len(times) - 1)
     inside = (stamps_ns >= times[0]) & (stamps_ns <= times[-1])
     _, distance = nearest(times, stamps_ns)
-    valid = (inside & (times[right] - times[left] <= max_gap_ns)) | (distance <= tolerance_ns)
+    bridged = (times[right] - times[left] <= max_gap_ns) | same(poses[left], poses[right])
+    valid = (inside & bridged) | (distance <= tolerance_ns)
     left, right, wanted = left[valid], right[valid], stamps_ns[valid]
     gap = np.maximum(times[right] - times[left], 1)
     share = np.clip((wanted - times[left]) / gap, 0.0, 1.0)

@@ -11,7 +11,7 @@ import numpy as np
 from neumap.arrays import FloatArray, IntArray
 from neumap.errors import DataError
 from neumap.io.camera_info import find_camera_info, fit_to_image, read_camera_info
-from neumap.io.files import PathLike, parse_lines
+from neumap.io.files import PathLike, noting, parse_lines
 from neumap.io.images import read_depth, read_gray
 from neumap.io.stamps import parse_stamp, span
 from neumap.io.streams import depth_of_each, once_each, pose_of_each
@@ -42,8 +42,9 @@ def read_tum(folder: PathLike, depth: bool = True, poses: bool = True) -> Source
     _check_exist(folder, "rgb.txt", [name for _, name in images])
     stamps = np.array([stamp for stamp, _ in images], dtype=np.int64)
     known: Sequence[FloatArray | None] = [None] * len(images)
+    left_out: list[str] = []
     if poses:
-        known, pose_notes = _poses(folder, stamps)
+        known, pose_notes, left_out = _poses(folder, stamps)
         notes += pose_notes
     depth_names: list[str | None] = [None] * len(images)
     if depth and (folder / "depth.txt").exists():
@@ -64,7 +65,7 @@ def read_tum(folder: PathLike, depth: bool = True, poses: bool = True) -> Source
         for (stamp, name), pose, depth_name in zip(images, known, depth_names, strict=True)
         if pose is not None or not poses
     )
-    return Source(f"TUM RGB-D folder {folder}", frames, (*camera_notes, *notes))
+    return Source(f"TUM RGB-D folder {folder}", frames, (*camera_notes, *left_out, *notes), tuple(left_out))
 
 
 def read_image_list(path: PathLike) -> list[tuple[int, str]]:
@@ -91,7 +92,8 @@ def _check_exist(folder: Path, list_name: str, names: Sequence[str]) -> None:
         )
 
 
-def _poses(folder: Path, stamps: IntArray) -> tuple[Sequence[FloatArray | None], list[str]]:
+def _poses(folder: Path, stamps: IntArray) -> tuple[Sequence[FloatArray | None], list[str], list[str]]:
+    """Return the pose of each image, notes, and what of groundtruth.txt cannot be used."""
     path = folder / "groundtruth.txt"
     if not path.exists():
         raise DataError(
@@ -101,4 +103,6 @@ def _poses(folder: Path, stamps: IntArray) -> tuple[Sequence[FloatArray | None],
     poses, known = poses_at(trajectory, stamps)
     problem = f"its poses are {span(trajectory.stamps_ns)} (are they of the same recording and clock?)"
     gap = f"groundtruth.txt has gaps of more than {MAX_GAP_NS / 1e9:g} s there"
-    return pose_of_each(poses, known, stamps, str(path), problem, gap)
+    left_out = [trajectory.left_out] if trajectory.left_out else []
+    with noting(left_out):
+        return *pose_of_each(poses, known, stamps, str(path), problem, gap), left_out

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -34,24 +34,33 @@ class _Line(NamedTuple):
 
 
 def write_output_bag(
-    path: Path, bag: BagReader, out: Recorder, span_ns: tuple[int, int], link: tuple[str, str], node: str
+    path: Path,
+    bag: BagReader,
+    out: Recorder,
+    span_ns: tuple[int, int],
+    tf: Mapping[Topic, bool],
+    link: tuple[str, str],
+    node: str,
 ) -> None:
-    """Write a bag that replaces an older one. ``span_ns`` is the part of the recording that was played.
+    """Write a bag that replaces an older one. ``span_ns`` is the part of the recording that was played, ``tf`` are its
+    topics of transforms, which are static or not.
 
     The transform ``link`` (map, child) is the localizer's: where the recording has one too, it is left out.
     """
     frame_id, status_topic = link[0], f"/{node}/status"
+    static = {topic.name for topic, is_static in tf.items() if is_static}
+    tf_topic = next((topic.name for topic, is_static in tf.items() if not is_static), "/tf")
     said = heapq.merge(
         (_Line(t, "/pose", POSE_WITH_COVARIANCE, pose_message(fix, frame_id)) for t, fix in out.poses),
-        (_Line(t, "/tf", TF, transform_message(sent, frame_id)) for t, sent in out.transforms),
+        (_Line(t, tf_topic, TF, transform_message(sent, frame_id)) for t, sent in out.transforms),
         (_Line(t, status_topic, STATUS, status_message(status, frame_id)) for t, status in out.statuses),
         (_Line(t, "/diagnostics", DIAGNOSTICS, diagnostics_message(d, t, node)) for t, d in out.diagnoses),
         key=_time,
     )
     small = [topic for topic in bag.topics if topic.type not in LARGE and topic.type in typestore().types]
-    latched = {"/tf_static", "/pose", status_topic}
+    latched = {*static, "/pose", status_topic}
     with BagWriter(path, overwrite=True) as writer:
-        for line in heapq.merge(_recorded(bag, small, span_ns, link), said, key=_time):
+        for line in heapq.merge(_recorded(bag, small, span_ns, static, link), said, key=_time):
             writer.write(line.topic, line.type, line.time_ns, line.message, line.topic in latched)
 
 
@@ -60,13 +69,13 @@ def _time(line: _Line) -> int:
 
 
 def _recorded(
-    bag: BagReader, topics: Iterable[Topic], span_ns: tuple[int, int], link: tuple[str, str]
+    bag: BagReader, topics: Iterable[Topic], span_ns: tuple[int, int], static: Collection[str], link: tuple[str, str]
 ) -> Iterator[_Line]:
     """The part that was played; what is said once and for all counts though it was said before."""
     start_ns, end_ns = span_ns
     for message in bag.messages(topics):
         name, type_name = message.topic.name, message.topic.type
-        if start_ns <= message.time_ns <= end_ns or name == "/tf_static":
+        if start_ns <= message.time_ns <= end_ns or name in static:
             content: Any = bytes(message.data)
             if type_name == TF:
                 decoded = bag.decode(message)

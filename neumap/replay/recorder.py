@@ -39,6 +39,7 @@ class Recorder:
     statuses: list[tuple[int, LocalizerStatus]] = field(default_factory=list)
     diagnoses: list[tuple[int, Diagnosis]] = field(default_factory=list)
     log_lines: list[str] = field(default_factory=list)
+    images_searched: int = 0
 
     def pose(self, fix: Fix) -> None:
         self.poses.append((self.clock.now_ns(), fix))
@@ -54,7 +55,8 @@ class Recorder:
         self.diagnoses.append((self.clock.now_ns(), diagnosis))
 
     def inspected(self, inspected: Inspected) -> None:
-        """Nobody looks."""
+        """Count it; nobody looks."""
+        self.images_searched += 1
 
     def searched(self, stamp_ns: int, grid: VoxelGrid, voxels: Any) -> None:
         """Nobody looks."""
@@ -64,7 +66,9 @@ class Recorder:
         if level != "debug":
             self.log_lines.append(f"{_LEVELS.get(level, level.upper())} {text}")
 
-    def replay_log(self, start_ns: int, end_ns: int, first_image_ns: int | None) -> ReplayLog:
+    def replay_log(
+        self, start_ns: int, end_ns: int, first_image_ns: int | None, notes: tuple[str, ...] = ()
+    ) -> ReplayLog:
         """Return the records of a recording that was played from ``start_ns`` to ``end_ns``, for a report."""
         return ReplayLog(
             start_ns=start_ns,
@@ -89,4 +93,6 @@ class Recorder:
             published_ns=np.array([time_ns for time_ns, _ in self.poses], dtype=np.int64),
             transform_ns=np.array([time_ns for time_ns, _ in self.transforms], dtype=np.int64),
             map_from_odom=np.array([sent.map_from_child for _, sent in self.transforms]).reshape(-1, 4, 4),
+            searched=self.images_searched,
+            notes=notes,
         )

@@ -11,8 +11,8 @@ from typing import NamedTuple
 from neumap.errors import DataError
 from neumap.installation import need_extras
 from neumap.io.bags.poses import odometry_of, true_poses
-from neumap.io.bags.reader import BagReader, Topic
-from neumap.io.bags.topics import choose_camera_info, choose_image, look_at_images
+from neumap.io.bags.reader import BagReader, Message, Topic
+from neumap.io.bags.topics import choose_camera_info, choose_image, choose_transforms, look_at_images
 from neumap.io.files import make_folder, write_atomically
 from neumap.io.parameter_file import NODE, read_parameters
 from neumap.io.stamps import stamp_of
@@ -27,8 +27,6 @@ from neumap.tracking.requests import LoadAnswer, RelocalizeAnswer, RelocalizeReq
 # INFERENCE_S: what a small computer takes for an image, near enough, seconds; a fixed time makes every replay the same.
 INFERENCE_S = 0.1
 OUTPUT_BAG = "replay"
-# topics that are played beside images and camera_info, and what takes them
-PLAYED = {"/tf": "tf", "/tf_static": "tf_static", "/initialpose": "initial_pose"}
 
 
 class Call(NamedTuple):
@@ -52,6 +50,7 @@ class ReplaySettings:
     inference_s: float | None = INFERENCE_S
     image_topic: str | None = None
     camera_info_topic: str | None = None
+    tf_topic: str | None = None
     ground_truth: str | None = None
 
 
@@ -73,11 +72,12 @@ def replay(bag_path: Path, out: Path, settings: ReplaySettings, progress: Progre
         rig.start()
         events = [_event(rig, call, played.start_ns) for call in settings.calls]
         rig.play(_messages(bag, played, progress), events)
-        log = rig.out.replay_log(played.start_ns, rig.last_ns, played.first_image_ns)
+        notes = [*rig.transforms.notes, *([truth.left_out] if truth is not None and truth.left_out else [])]
+        log = rig.out.replay_log(played.start_ns, rig.last_ns, played.first_image_ns, tuple(notes))
         now = rig.settings
-        odometry = odometry_of(bag, now.odom_frame_id, now.base_frame_id)
+        odometry = odometry_of(bag, played.tf, now.odom_frame_id, now.base_frame_id)
         link = now.global_frame_id, now.odom_frame_id or now.base_frame_id
-        write_output_bag(out / OUTPUT_BAG, bag, rig.out, (played.start_ns, played.end_ns), link, NODE)
+        write_output_bag(out / OUTPUT_BAG, bag, rig.out, (played.start_ns, played.end_ns), played.tf, link, NODE)
     result = report(log, truth, odometry)
     write_trajectory(out / "poses.txt", log.poses)
     measured = (f"{time_ns * 1e-9:.3f} {1e3 * took_s:.1f}\n" for time_ns, took_s in rig.worker.measured)
@@ -95,9 +95,12 @@ def replay(bag_path: Path, out: Path, settings: ReplaySettings, progress: Progre
 
 @dataclass(frozen=True)
 class _Played:
-    """What of a bag is played: topics with what takes them, from ``start_ns`` to ``end_ns`` of recording time."""
+    """What of a bag is played: topics with what takes them, from ``start_ns`` to ``end_ns`` of recording time; of
+    these ``tf``, which are static or not.
+    """
 
     roles: dict[Topic, str]
+    tf: dict[Topic, bool]
     transport: str
     start_ns: int
     end_ns: int
@@ -115,9 +118,13 @@ def _choose_topics(bag: BagReader, settings: ReplaySettings) -> _Played:
     first_image = next(images, None)
     if first_image is None:
         raise DataError(f"no image on {image.name} is within the part of {bag.path} that is to be played")
-    roles = {topic: PLAYED[topic.name] for topic in bag.topics if topic.name in PLAYED}
+    tf = choose_transforms(bag, image, settings.tf_topic)
+    roles = {topic: "tf_static" if is_static else "tf" for topic, is_static in tf.items()}
+    claims = {f"{topic.name.rpartition('/')[0]}/initialpose" for topic in tf}
+    roles |= {topic: "initial_pose" for topic in bag.topics if topic.name in claims}
     return _Played(
         roles=roles | {image: "image", info: "camera_info"},
+        tf=tf,
         transport="compressed" if image.type == "sensor_msgs/msg/CompressedImage" else "raw",
         start_ns=start_ns,
         end_ns=end_ns,
@@ -126,14 +133,24 @@ def _choose_topics(bag: BagReader, settings: ReplaySettings) -> _Played:
 
 
 def _messages(bag: BagReader, played: _Played, progress: Progress) -> Iterator[Timed]:
-    """The messages to play. What is said once and for all is played even where it was said before the start."""
+    """The messages to play. What was said once and for all before the start is said at the start: static transforms
+    and the newest calibration.
+    """
     total = sum(topic.count for topic in played.roles)
+    calibration: Message | None = None
     for done, message in enumerate(bag.messages(played.roles), start=1):
         progress("replay", done, total)
-        early = message.time_ns < played.start_ns
-        if message.time_ns > played.end_ns or (early and message.topic.name != "/tf_static"):
-            continue
-        yield Timed(max(message.time_ns, played.start_ns), played.roles[message.topic], bag.decode(message))
+        role = played.roles[message.topic]
+        if message.time_ns < played.start_ns:
+            if role == "camera_info":
+                calibration = message
+            elif role == "tf_static":
+                yield Timed(played.start_ns, role, bag.decode(message))
+        elif message.time_ns <= played.end_ns:
+            if calibration is not None:
+                yield Timed(played.start_ns, "camera_info", bag.decode(calibration))
+                calibration = None
+            yield Timed(message.time_ns, role, bag.decode(message))
 
 
 def _event(rig: Rig, call: Call, start_ns: int) -> Event:

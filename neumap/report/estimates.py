@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -12,6 +11,7 @@ import numpy as np
 from neumap.geometry.se3 import quat_from_matrix
 from neumap.io.stamps import format_stamp
 from neumap.records import Frame, PoseEstimate, Trajectory
+from neumap.report.reasons import count_reasons
 
 
 def as_json_line(frame: Frame, estimate: PoseEstimate) -> str:
@@ -48,9 +48,8 @@ def summary_text(estimates: Sequence[PoseEstimate]) -> str:
     """Say how many were localized, why the others were not, and what it took."""
     count = sum(estimate.localized for estimate in estimates)
     lines = [f"localized {count} of {len(estimates)} images"]
-    # numbers differ from image to image, what follows the colon does not
-    reasons = Counter(e.reason.rpartition(": ")[2] for e in estimates if not e.localized)
-    lines += [f"lost {number}: {reason}" for reason, number in reasons.most_common()]
+    reasons = count_reasons(e.reason for e in estimates if not e.localized)
+    lines += [f"lost {number}: {reason}" for reason, number in reasons.items()]
     lines.append(f"time per image {times_text(estimates)}")
     return "\n".join(lines)
 

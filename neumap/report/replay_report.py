@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from neumap.arrays import FloatArray, IntArray
+from neumap.errors import DataError
 from neumap.geometry.se3 import pose_error
 from neumap.io.stamps import format_stamp
 from neumap.io.trajectories import poses_at
@@ -16,6 +16,8 @@ from neumap.records import Trajectory
 from neumap.report.evaluation import Evaluation, evaluate
 from neumap.report.evaluation import as_dict as evaluation_dict
 from neumap.report.evaluation import as_text as evaluation_text
+from neumap.report.reasons import count_reasons
+from neumap.tracking.transforms import NO_TRANSFORM
 
 STATES = ("UNINITIALIZED", "TRACKING", "DEGRADED", "LOST")
 # JUMP_M, JUMP_RAD: map -> odom moves by centimetres from image to image; more than this at once is a jump
@@ -41,7 +43,8 @@ class ReplayLog:
 
     Published poses of the base: ``poses`` with their stamps, ``covariances`` (N, 6, 6), ``published_ns`` (N,) when.
     Transforms of the map: ``transform_ns`` (K,) the times of publication, ``map_from_odom`` (K, 4, 4).
-    ``start_ns`` and ``end_ns`` are those of the messages played, ``first_image_ns`` the stamp of the first image.
+    ``start_ns`` and ``end_ns`` are those of the messages played, ``first_image_ns`` the stamp of the first image, and
+    ``searched`` counts the images that were searched for the map. ``notes`` are for the user.
     """
 
     start_ns: int
@@ -53,6 +56,8 @@ class ReplayLog:
     published_ns: IntArray
     transform_ns: IntArray
     map_from_odom: FloatArray
+    searched: int = 0
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -72,7 +77,7 @@ class Accuracy:
 @dataclass(frozen=True)
 class Report:
     """The numbers of one replay; seconds, Hz, shares from 0 to 1. ``first_fix_image`` counts processed images from 1;
-    None where there was no fix.
+    None where there was no fix, and ``why_not`` says why. ``reasons`` are those of images that did not give a fix.
     """
 
     duration_s: float
@@ -81,12 +86,14 @@ class Report:
     poses: int
     first_fix_s: float | None
     first_fix_image: int | None
+    why_not: str
     state_shares: dict[str, float]
     update_hz: float
     latency_s: tuple[float, float] | None
     jumps: int
     reasons: dict[str, int]
     accuracy: Accuracy | None
+    notes: tuple[str, ...]
 
 
 def report(log: ReplayLog, truth: Trajectory | None = None, odometry: Trajectory | None = None) -> Report:
@@ -98,6 +105,13 @@ def report(log: ReplayLog, truth: Trajectory | None = None, odometry: Trajectory
     latencies = [line.latency_s for line in images]
     first = int(log.published_ns[0]) if len(log.published_ns) else None
     span_s = (log.end_ns - log.start_ns) * 1e-9
+    accuracy, notes = None, log.notes
+    if truth is not None and len(log.poses):
+        try:
+            accuracy = _accuracy(log, truth, odometry)
+        except DataError as error:  # a truth that does not fit costs nothing but the comparison
+            notes = (*notes, str(error))
+    reasons = count_reasons(line.reason for line in images if line.state != "TRACKING")
     jumped_m, jumped_rad = _norms(pose_error(log.map_from_odom[1:], log.map_from_odom[:-1]))
     return Report(
         duration_s=span_s,
@@ -106,14 +120,24 @@ def report(log: ReplayLog, truth: Trajectory | None = None, odometry: Trajectory
         poses=len(log.poses),
         first_fix_s=None if first is None or log.first_image_ns is None else (first - log.first_image_ns) * 1e-9,
         first_fix_image=None if first is None else sum(line.time_ns < first for line in images) + 1,
+        why_not=_why_not(log, reasons) if first is None else "",
         state_shares=_state_shares(log),
         update_hz=len(log.poses) / span_s if span_s > 0 else 0.0,
         latency_s=(float(np.median(latencies)), float(np.max(latencies))) if latencies else None,
         jumps=int(((jumped_m > JUMP_M) | (jumped_rad > JUMP_RAD)).sum()),
-        # numbers differ from image to image, what follows the colon does not
-        reasons=dict(Counter(i.reason.rpartition(": ")[2] for i in images if i.state != "TRACKING").most_common()),
-        accuracy=None if truth is None or not len(log.poses) else _accuracy(log, truth, odometry),
+        reasons=reasons,
+        accuracy=accuracy,
+        notes=notes,
     )
+
+
+def _why_not(log: ReplayLog, reasons: dict[str, int]) -> str:
+    """Say why there was no fix: what most images gave as a reason, else what was said last."""
+    if not reasons:
+        return next((line.reason for line in reversed(log.statuses) if line.reason), "")
+    reason, count = next(iter(reasons.items()))
+    doubt = "; is it the right map?" if log.searched and not reason.startswith(NO_TRANSFORM) else ""
+    return f"{reason.strip()} ({count} of {sum(reasons.values())} images){doubt}"
 
 
 def _state_shares(log: ReplayLog) -> dict[str, float]:
@@ -166,7 +190,9 @@ def as_text(result: Report) -> str:
     """Write the numbers to read."""
     r = result
     first = (
-        "never" if r.first_fix_s is None else f"{r.first_fix_s:.2f} s after the first image (image {r.first_fix_image})"
+        f"never{': ' * bool(r.why_not)}{r.why_not}"
+        if r.first_fix_s is None
+        else f"{r.first_fix_s:.2f} s after the first image (image {r.first_fix_image})"
     )
     shares = ", ".join(f"{state} {share:.1%}" for state, share in r.state_shares.items() if share)
     lines = [
@@ -179,6 +205,7 @@ def as_text(result: Report) -> str:
     if r.latency_s is not None:
         lines.append(f"latency      median {1e3 * r.latency_s[0]:.0f} ms, max {1e3 * r.latency_s[1]:.0f} ms")
     lines += [f"not tracking {count} images: {reason}" for reason, count in list(r.reasons.items())[:5]]
+    lines += [f"note         {note}" for note in r.notes]
     if r.accuracy is not None:
         a = r.accuracy
         poses = evaluation_text(a.poses).splitlines()

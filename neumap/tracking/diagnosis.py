@@ -26,6 +26,7 @@ def diagnose(session: Session | None) -> Diagnosis:
         return Diagnosis(WARN, "not configured" if session is None else "not active")
     status = session.status()
     level = {State.TRACKING: OK, State.LOST: ERROR}.get(status.state, WARN)
+    disputed = session.disputed()
     values = (
         ("map", str(session.map.path)),
         ("map id", status.map_id),
@@ -34,4 +35,5 @@ def diagnose(session: Session | None) -> Diagnosis:
         ("images processed", str(status.images_processed)),
         ("images dropped", str(status.images_dropped)),
     )
-    return Diagnosis(level, f"{status.state.name}: {status.reason}" if status.reason else status.state.name, values)
+    said = ": ".join(filter(None, [status.state.name, status.reason]))
+    return Diagnosis(max(level, WARN) if disputed else level, "; ".join([said, *disputed]), values)

@@ -64,6 +64,9 @@ class Transforms(Protocol):
     def time_jumped_back(self) -> None:
         """Forget all that moves, and what is still waited for."""
 
+    def disputed(self) -> tuple[str, ...]:
+        """Name the links between map and camera that have several publishers, if any, for people."""
+
 
 class Worker(Protocol):
     """Does jobs one after the other, away from the thread of the session."""

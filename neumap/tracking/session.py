@@ -90,6 +90,10 @@ class Session:
         """Return the status as of now."""
         return self._status_of(self._clock.now_ns(), None, 0.0)
 
+    def disputed(self) -> tuple[str, ...]:
+        """Name the links of /tf that have several publishers."""
+        return self._transforms.disputed()
+
     # --- from the lifecycle ---------------------------------------------------------
 
     def activate(self) -> None:

@@ -5,8 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from neumap.arrays import FloatArray
-from neumap.geometry.transform_tree import LATEST, TransformError, TransformTree
+from neumap.geometry.links import to_and_fro
+from neumap.geometry.se3 import poses_of
+from neumap.geometry.transform_tree import (
+    LATEST,
+    Edge,
+    TransformError,
+    TransformTree,
+    frame_name,
+    skipped_text,
+)
 from neumap.tracking.ports import Cancellable, Clock, RobotPose
 
 # CACHE_NS: how long transforms are kept, nanoseconds. An image may wait for its search for seconds.
@@ -14,6 +25,9 @@ CACHE_NS = 30_000_000_000
 # POSTDATED_NS: transforms and images may be stamped so far ahead of the clock, nanoseconds. EKFs and AMCL date their
 # transforms ahead by tenths of a second.
 POSTDATED_NS = 500_000_000
+# LOOKED_AT: so many samples of a link are looked at for a second publisher: 10 s of 100 Hz
+LOOKED_AT = 1000
+NO_TRANSFORM = "no transform for the image"
 
 
 class LapGuard:
@@ -50,6 +64,17 @@ class _Waiting:
     timer: Cancellable | None = None
 
 
+def _dispute(child: str, edge: Edge) -> str:
+    """Say that the newest samples of a link have several publishers; empty where they do not."""
+    if edge.is_static:
+        return ""
+    parents = sorted(set(edge.parents[-LOOKED_AT:]))
+    if len(parents) > 1:
+        return f"the frame {child} has several parents in /tf ({', '.join(parents)})"
+    found = to_and_fro(np.array(edge.stamps[-LOOKED_AT:], dtype=np.int64), poses_of(edge.rows[-LOOKED_AT:]))
+    return f"the link {parents[0]} -> {child} of /tf {found}" if found else ""
+
+
 class TransformBuffer:
     """Keeps transforms and answers where base and camera were. Implements the port ``Transforms``."""
 
@@ -64,6 +89,29 @@ class TransformBuffer:
         self._guard = LapGuard()
         self._waiting: list[_Waiting] = []
         self._newest_ns = 0
+        self._camera_frame = ""
+        self._disputed: dict[str, str] = {}
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Say what the user should know: what was left out so far, and which links were in dispute."""
+        skipped = self.tree.skipped
+        left_out = f"{skipped.total()} transforms are left out, as tf2 does: {skipped_text(skipped)}"
+        return (*([left_out] if skipped else []), *self._disputed.values())
+
+    def disputed(self) -> tuple[str, ...]:
+        frame, told = self._camera_frame or self._base, dict[str, str]()
+        while frame not in told and (edge := self.tree.edges.get(frame)) is not None and edge.stamps:
+            told[frame] = _dispute(frame, edge)
+            self._note(frame, told[frame])
+            frame = edge.parents[-1]
+        return tuple(filter(None, told.values()))
+
+    def _note(self, child: str, dispute: str) -> None:
+        """Warn once of what is in dispute about a frame."""
+        if dispute and child not in self._disputed:
+            self._disputed[child] = dispute
+            self._warn(dispute)
 
     def add(
         self,
@@ -79,6 +127,9 @@ class TransformBuffer:
             if self._guard.is_stale(stamp_ns, self._clock.now_ns()):
                 return
             self._newest_ns = max(self._newest_ns, stamp_ns)
+        edge = self.tree.edges.get(frame_name(child))
+        if edge is not None and edge.stamps and edge.is_static is not static:
+            self._note(child, f"the frame {child} is on /tf and on /tf_static: the one that was sent last counts")
         problem = self.tree.add(parent, child, stamp_ns, xyz, quat_xyzw, static)
         if problem and self.tree.skipped[problem] == 1:
             self._warn(problem)
@@ -91,7 +142,7 @@ class TransformBuffer:
             base_from_camera = self.tree.lookup(self._base, camera_frame, stamp_ns)
             odom_from_base = self.tree.lookup(self._odom, self._base, stamp_ns) if self._odom else None
         except TransformError as error:
-            return f"no transform for the image: {error}"
+            return f"{NO_TRANSFORM}: {error}"
         return RobotPose(base_from_camera, odom_from_base)
 
     def odom_from_base(self) -> FloatArray | None:
@@ -103,6 +154,7 @@ class TransformBuffer:
     def when_known(
         self, stamp_ns: int, camera_frame: str, timeout_s: float, done: Callable[[RobotPose | str], None]
     ) -> None:
+        self._camera_frame = camera_frame
         found = self.at(stamp_ns, camera_frame)
         if isinstance(found, RobotPose) or timeout_s <= 0:
             done(found)

@@ -130,8 +130,8 @@ def test_poses_that_are_none(
     refused: Refused, recording: Path, tmp_path: Path, index: int, value: str, message: str
 ) -> None:
     column(recording / "groundtruth.txt", index, value)
-    said = refused("map", recording, "--out", tmp_path / "m.neumap")
-    assert "groundtruth.txt, line 2" in said
+    said = refused("map", recording, "--out", tmp_path / "m.neumap", "--strict")
+    assert "groundtruth.txt are left out, the first is line 2: " in said
     assert message in said
 
 

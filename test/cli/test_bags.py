@@ -8,6 +8,7 @@ from pathlib import Path
 from types import ModuleType
 
 import cv2
+import numpy as np
 import pytest
 
 from neumap.cli.main import main, make_parser
@@ -138,3 +139,45 @@ def test_the_parser_knows_all_options_of_bags() -> None:
     args = make_parser().parse_args(["map", "source", "--out", "m.neumap", "--image-topic", "image_raw"])
     assert args.image_topic == "/image_raw"
     assert set(BAG_OPTIONS) <= set(vars(args))
+
+
+def test_what_was_left_out_is_said_before_what_goes_wrong(
+    small_bags: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bag = small_bags.drive(tf_ms=[*range(-45, 300, 50), *range(600, 1100, 50)])
+    bag.add("/tf", small_bags.tf(small_bags.transform(small_bags.START, "map", "map", np.eye(4))))
+    arguments = ["map", str(bag.write(tmp_path / "bag")), "--out", str(tmp_path / "m.neumap")]
+    assert main(arguments) == 1
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith(("note", "neumap"))]
+    assert lines[0].startswith("note: 1 of 37 transforms are left out, as tf2 does: TF_SELF_TRANSFORM: Ignoring ")
+    assert lines[1].startswith(
+        "note: 3 of 10 images have no pose, the link odom -> base_link of /tf has no two samples"
+    )
+    assert lines[2].startswith("neumap: error: ")
+    assert len(lines) == 3
+    assert main([*arguments, "--strict"]) == 1
+    refusal = capsys.readouterr().err.splitlines()[-1]
+    assert refusal.startswith("neumap: error: 1 of 37 transforms are left out, as tf2 does: TF_SELF_TRANSFORM")
+    assert refusal.endswith(" (1): mend them, or leave out --strict")
+
+
+def test_a_link_that_two_publish_is_refused(
+    small_bags: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bag = small_bags.drive()
+    for ms in range(-40, 1100, 33):
+        pose = small_bags.odom_from_base(ms / 1e3)
+        pose[:3, 3] += [0.0, 0.2, 0.0]
+        bag.add(
+            "/tf", small_bags.tf(small_bags.transform(small_bags.START + ms * 1_000_000, "odom", "base_link", pose))
+        )
+    assert main(["map", str(bag.write(tmp_path / "bag")), "--out", str(tmp_path / "m.neumap")]) == 1
+    captured = capsys.readouterr()
+    (line,) = captured.err.splitlines()
+    assert line == (
+        "neumap: error: the link odom -> base_link of /tf goes to and fro by 20 cm, as if two published it, at 20 and "
+        "31 Hz: a bag does not tell who; take the poses of one of them from a topic of odometry or poses "
+        "(--pose-topic; there are /odom), or record again with the other one off"
+    )
+    assert captured.out == ""
+    assert not (tmp_path / "m.neumap").exists()

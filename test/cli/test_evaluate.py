@@ -50,6 +50,18 @@ def test_text(files: tuple[Path, Path]) -> None:
     assert "--images or --queries" in result.stdout
 
 
+def test_rows_that_hold_no_pose(files: tuple[Path, Path]) -> None:
+    truth = files[1]
+    truth.write_text(truth.read_text() + "0.15 nan nan nan 0 0 0 1\n")
+    told = f"1 of 5 lines of {truth} are left out, the first is line 6: a value is not finite"
+    result = neumap(*files)
+    assert (result.returncode, result.stderr) == (0, f"note: {told}\n")
+    assert "median 3.00 cm" in result.stdout
+    result = neumap(*files, "--strict")
+    assert (result.returncode, result.stdout) == (1, "")
+    assert result.stderr == f"neumap: error: {told}: mend them, or leave out --strict\n"
+
+
 @pytest.mark.parametrize("option", ["--images", "--queries"])
 def test_json_of_all_queries(files: tuple[Path, Path], option: str) -> None:
     value = files[0].with_name("rgb.txt") if option == "--images" else "4"

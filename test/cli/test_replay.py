@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 pytest.importorskip("rosbags")
@@ -16,11 +18,12 @@ pytest.importorskip("evo")
 from neumap.cli.main import main
 from neumap.io.bags.messages import typestore
 from neumap.io.bags.reader import BagReader
+from neumap.io.bags.writer import BagWriter
 from neumap.io.trajectories import read_trajectory, write_trajectory
 from neumap.io.tum import read_tum
 from neumap.maps.map_file import load_map
 from neumap.records import Trajectory
-from neumap.virtual.recording import IMAGE_TOPIC, TRUTH_TOPIC, record_query
+from neumap.virtual.recording import IMAGE_TOPIC, INFO_TOPIC, TRUTH_TOPIC, record_query
 from neumap.virtual.world import SMALL
 
 WRITTEN = {"replay", "poses.txt", "states.txt", "report.txt", "report.json", "log.txt", "times.txt", "replay.png"}
@@ -204,6 +207,141 @@ def test_an_older_output_is_replaced(replay: Callable[..., Path]) -> None:
     assert len(second) > len(first)
 
 
+# --- what is not at its usual place -----------------------------------------------------------
+
+
+@pytest.fixture
+def altered(bag: Path, tmp_path: Path) -> Callable[..., Path]:
+    """Writes the bag with other messages: ``change(time_ns, topic, message)`` gives these three, or None."""
+
+    def write(change: Callable[[int, str, Any], tuple[int, str, Any] | None]) -> Path:
+        kept = []
+        with BagReader(bag) as given:
+            for each in given.messages(given.topics):
+                changed = change(each.time_ns, each.topic.name, given.decode(each))
+                kept += [] if changed is None else [(*changed, each.topic.type)]
+        with BagWriter(tmp_path / "altered") as writer:
+            for time_ns, topic, message, kind in sorted(kept, key=lambda each: each[0]):
+                writer.write(topic, kind, time_ns, message, topic.endswith("tf_static"))
+        return tmp_path / "altered"
+
+    return write
+
+
+@pytest.fixture
+def unlocalized(
+    virtual_map: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[str, dict[str, Any]]]:
+    """Replays a bag in which nothing is localized: the report's line of the first fix, and report.json."""
+
+    def run(bag: Path, *arguments: object) -> tuple[str, dict[str, Any]]:
+        out = tmp_path / "out"
+        assert main(["replay", str(bag), "--map", str(virtual_map), "--out", str(out), *map(str, arguments)]) == 1
+        captured = capsys.readouterr()
+        numbers = report(out)
+        assert captured.err.splitlines()[-1] == f"neumap: error: nothing was localized: {numbers['why_not']}"
+        assert captured.out == (out / "report.txt").read_text() + f"written      {out}\n"
+        assert {path.name for path in out.iterdir()} == WRITTEN
+        return captured.out.splitlines()[1], numbers
+
+    return run
+
+
+def test_calibration_from_before_the_start(altered: Callable[..., Path], virtual_map: Path, tmp_path: Path) -> None:
+    infos = 0
+
+    def only_the_first(time_ns: int, topic: str, message: Any) -> tuple[int, str, Any] | None:
+        nonlocal infos
+        infos += topic == INFO_TOPIC
+        return None if topic == INFO_TOPIC and infos > 1 else (time_ns, topic, message)
+
+    bag, out = altered(only_the_first), tmp_path / "out"
+    arguments = ["--map", str(virtual_map), "--out", str(out), "--start", "0.35", "--duration", "0.5"]
+    assert main(["replay", str(bag), *arguments]) == 0
+    assert report(out)["poses"] >= 2
+    assert report(out)["accuracy"]["poses"]["translation_m"]["median"] < 0.02
+
+
+def test_transforms_in_a_namespace(
+    altered: Callable[..., Path], replay: Callable[..., Path], virtual_map: Path, tmp_path: Path
+) -> None:
+    there = read_trajectory(replay("--duration", "0.95") / "poses.txt")
+
+    def moved(time_ns: int, topic: str, message: Any) -> tuple[int, str, Any]:
+        return time_ns, f"/robot1{topic}" if topic in ("/tf", "/tf_static") else topic, message
+
+    out = tmp_path / "out"
+    arguments = ["--map", str(virtual_map), "--out", str(out), "--duration", "0.95"]
+    assert main(["replay", str(altered(moved)), *arguments]) == 0
+    poses = read_trajectory(out / "poses.txt")
+    assert (poses.map_from_camera == there.map_from_camera).all()
+    children = {
+        (topic, t.header.frame_id, t.child_frame_id)
+        for _, topic, data in messages(out)
+        if topic.endswith("/tf")
+        for t in typestore().deserialize_cdr(data, "tf2_msgs/msg/TFMessage").transforms
+    }
+    assert children == {("/robot1/tf", "map", "odom"), ("/robot1/tf", "odom", "base_link")}
+    assert len(list(messages(out, "/robot1/tf_static"))) == 1
+    assert report(out)["accuracy"]["transform_m"] is not None
+
+
+def test_what_tf2_skips_is_counted(altered: Callable[..., Path], virtual_map: Path, tmp_path: Path) -> None:
+    def broken(time_ns: int, topic: str, message: Any) -> tuple[int, str, Any]:
+        if topic == "/tf" and time_ns % 700_000_000 == 0:
+            message.transforms[0].transform.translation.x = float("nan")
+        return time_ns, topic, message
+
+    out = tmp_path / "out"
+    truth = tmp_path / "truth.txt"
+    truth.write_text("1 0 0 0 0 0 0 1\n2 nan 0 0 0 0 0 1\n")
+    arguments = ["--map", str(virtual_map), "--out", str(out), "--duration", "0.95", "--ground-truth", str(truth)]
+    assert main(["replay", str(altered(broken)), *arguments]) == 0
+    notes = [line for line in (out / "report.txt").read_text().splitlines() if line.startswith("note ")]
+    assert len(notes) == 3
+    assert re.match(r"note         \d transforms are left out, as tf2 does: TF_NAN_INPUT: .* \(\d\)$", notes[0])
+    assert notes[1] == f"note         1 of 2 lines of {truth} are left out, the first is line 2: a value is not finite"
+    # what does not fit costs the comparison only
+    assert re.match(
+        r"note         none of the \d+ estimated poses has a true pose at its time: they are from ", notes[2]
+    )
+    assert report(out)["accuracy"] is None
+
+
+def test_why_nothing_was_localized(altered: Callable[..., Path], unlocalized: Callable[..., Any], bag: Path) -> None:
+    # the lens is covered
+    line, numbers = unlocalized(bag, "--start", "1.5", "--duration", "2")
+    assert re.fullmatch(
+        r"first fix    never: only \d+( to \d+)? keypoints.* \(\d+ of \d+ images\); is it the right map\?", line
+    )
+    assert numbers["poses"] == 0
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        ("no calibration in time", r"no camera_info yet"),
+        ("unusable calibration", r"camera_info cannot be used: .*"),
+        ("another clock", r"the images are stamped -100 s from this clock: is use_sim_time right\?"),
+        ("no odometry", r"no transform for the image: .*odom.* \(\d+ of \d+ images\)"),
+    ],
+)
+def test_what_keeps_a_replay_from_localizing(
+    altered: Callable[..., Path], unlocalized: Callable[..., Any], fault: str, said: str
+) -> None:
+    def change(time_ns: int, topic: str, message: Any) -> tuple[int, str, Any] | None:
+        if fault == "no calibration in time" and topic == INFO_TOPIC:
+            time_ns += 10_000_000_000
+        if fault == "unusable calibration" and topic == INFO_TOPIC:
+            message.k = np.zeros(9)
+        if fault == "another clock":
+            time_ns += 100_000_000_000
+        return None if fault == "no odometry" and topic == "/tf" else (time_ns, topic, message)
+
+    line, _ = unlocalized(altered(change), "--duration", "0.95")
+    assert re.fullmatch(f"first fix    never: {said}", line), line
+
+
 # --- what cannot be ------------------------------------------------------------------------
 
 
@@ -231,8 +369,6 @@ def test_bad_bags(refused: Callable[..., str], virtual_world: Path, tmp_path: Pa
 
 
 def test_a_bag_without_images(refused: Callable[..., str], bag: Path, tmp_path: Path) -> None:
-    from neumap.io.bags.writer import BagWriter
-
     with BagReader(bag) as given, BagWriter(tmp_path / "blind") as writer:
         for message in given.messages([t for t in given.topics if t.name in ("/tf", "/odom")]):
             writer.write(message.topic.name, message.topic.type, message.time_ns, bytes(message.data))

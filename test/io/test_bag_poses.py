@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -43,7 +44,7 @@ def test_images_without_transforms_are_left_out(opened: Open) -> None:
     assert [(frame.stamp_ns - START) // MS for frame in source.frames] == [0, 100, 200, 600, 700, 800, 900]
     check_poses(source)
     (note,) = source.notes
-    assert "3 of 10 images have no pose, the link map -> odom of /tf has no two samples within 0.15 s" in note
+    assert "3 of 10 images have no pose, the link odom -> base_link of /tf has no two samples within 0.15 s" in note
 
 
 def test_images_of_another_clock(opened: Open) -> None:
@@ -142,6 +143,7 @@ def test_transforms_that_tf2_skips_are_left_out_and_counted(opened: Open) -> Non
     check_poses(source)
     assert len(source.frames) == 10
     (note,) = source.notes
+    assert source.left_out == (note,)
     assert note.startswith(f"3 of {count + 2} transforms are left out, as tf2 does: ")
     for reason in ("TF_NAN_INPUT", "TF_DENORMALIZED_QUATERNION", "TF_SELF_TRANSFORM"):
         assert reason in note
@@ -260,7 +262,14 @@ def test_a_topic_with_poses_that_are_none(opened: Open, value: float, text: str)
 
     bag = drive()
     bag.replace("/odom", broken)
-    with pytest.raises(DataError, match=rf"/odom, at 1700000000\.155\d* s: .*{text}"):
+    source = opened(bag, pose_topic="/odom")
+    check_poses(source, lambda t: odom_from_base(t) @ BASE_FROM_MAST @ MAST_FROM_CAMERA)
+    assert len(source.frames) == 10
+    (left_out,) = source.left_out
+    assert re.match(rf"1 of 23 poses on /odom are left out, the first is at 1700000000\.155\d* s: .*{text}", left_out)
+    assert left_out in source.notes
+    bag.replace("/odom", lambda i, m: broken(4, m) if i < 12 else m)
+    with pytest.raises(DataError, match=r"12 of 23 poses on /odom hold no pose, the first is at 1699999999\.955"):
         opened(bag, pose_topic="/odom")
 
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +12,7 @@ from hypothesis import strategies as st
 from neumap.arrays import FloatArray
 from neumap.errors import DataError
 from neumap.geometry.se3 import make_pose, pose_error, rotation_exp
-from neumap.io.trajectories import poses_at, read_trajectory, write_trajectory
+from neumap.io.trajectories import poses_at, read_trajectory, spacing_of, write_trajectory
 from neumap.records import Trajectory
 
 MS = 1_000_000
@@ -45,6 +47,7 @@ def test_reading_sorts_drops_duplicates_and_normalizes(tmp_path: Path) -> None:
     file.write_text("# comment\n\n2.0 4 5 6 0 0 0 1.005\n1e0 1 2 3 0 0 0.995 0\n2 9 9 9 0 0 0 1\n")
     read = read_trajectory(file)
     assert read.stamps_ns.tolist() == [1_000_000_000, 2_000_000_000]
+    assert read.left_out == ""
     np.testing.assert_allclose(read.map_from_camera[:, :3, 3], [[1, 2, 3], [4, 5, 6]])
     np.testing.assert_allclose(read.map_from_camera[:, :3, :3], [np.diag([-1, -1, 1]), np.eye(3)], atol=1e-15)
 
@@ -66,7 +69,12 @@ def test_reading_sorts_drops_duplicates_and_normalizes(tmp_path: Path) -> None:
 def test_bad_lines(tmp_path: Path, line: str, message: str) -> None:
     file = tmp_path / "poses.txt"
     file.write_text(f"# comment\n0 0 0 0 0 0 0 1\n{line}\n")
-    with pytest.raises(DataError, match=message):
+    read = read_trajectory(file)
+    assert read.stamps_ns.tolist() == [0]
+    assert re.match(f"1 of 2 lines of {file} are left out, the first is {message}", read.left_out)
+    # what is mostly so is something else
+    file.write_text(f"# comment\n0 0 0 0 0 0 0 1\n{line}\n{line}\n")
+    with pytest.raises(DataError, match=f"2 of 3 lines of {file} hold no pose, the first is {message}"):
         read_trajectory(file)
 
 
@@ -134,6 +142,38 @@ def test_what_is_known() -> None:
     assert np.isfinite(got[valid]).all()
     held, _ = poses_at(samples, np.array([-20 * MS, 1220 * MS]))
     np.testing.assert_allclose(held, samples.map_from_camera[[0, -1]], atol=1e-14)
+
+
+def test_between_samples_that_are_the_same_nothing_moved() -> None:
+    one = trajectory([0, 5000 * MS, 6000 * MS])
+    samples = Trajectory(one.stamps_ns, one.map_from_camera[[0, 0, 1]])
+    got, valid = poses_at(samples, np.array([2500 * MS, 5500 * MS]))
+    assert valid.tolist() == [True, False]
+    np.testing.assert_allclose(got[0], samples.map_from_camera[0], atol=1e-12)
+
+
+def along_x(stamps_ms: Sequence[float], speed: float, wave: float = 0.0) -> Trajectory:
+    """Slides at a speed in m/s and swings once a second by ``wave`` metres."""
+    t = np.array(stamps_ms) / 1e3
+    where = np.column_stack([speed * t + wave * np.sin(2 * np.pi * t), 0 * t, 0 * t])
+    return Trajectory(np.rint(t * 1e9).astype(np.int64), make_pose(np.eye(3) + 0 * where[:, :, None], where))
+
+
+def test_how_far_apart_samples_may_be() -> None:
+    images = np.arange(50, 9_000, 100) * MS
+    fast = spacing_of(along_x(range(0, 10_000, 20), 0.5), images)
+    assert (fast.gap_ns, fast.hold_ns, str(fast)) == (150 * MS, 20 * MS, "0.15 s")
+    slow = spacing_of(along_x(range(0, 10_000, 200), 0.02), images)
+    assert (slow.gap_ns, slow.hold_ns, str(slow)) == (500 * MS, 200 * MS, "0.5 s")
+    # what moves fast does not stay where it was for long
+    assert spacing_of(along_x(range(0, 10_000, 200), 0.5), images).hold_ns == 20 * MS
+    assert spacing_of(along_x(range(0, 10_000, 200), 0.5), images, 0.25).gap_ns == 250 * MS
+    assert fast.doubt == slow.doubt == ""
+    swinging = along_x(range(0, 10_000, 330), 0.5, 0.2)
+    doubt = spacing_of(swinging, images).doubt
+    assert re.fullmatch(r"comes at 3 Hz only: the poses between its samples may be off by \d+ cm", doubt)
+    assert spacing_of(swinging, swinging.stamps_ns + 10 * MS).doubt == ""
+    assert spacing_of(along_x([5], 0.5), images).gap_ns == 150 * MS
 
 
 def test_the_limits_can_be_given() -> None:

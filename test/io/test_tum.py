@@ -55,6 +55,20 @@ def test_frames_without_a_pose_are_left_out_with_a_note(make_tum: Make) -> None:
     assert "1 of 4 images have no pose" in source.notes[0]
 
 
+def test_rows_that_hold_no_pose_are_left_out_with_a_note(make_tum: Make) -> None:
+    folder = make_tum([1.0, 1.1, 1.2], pose_stamps=[0.95, 1.05, 1.15, 1.25])
+    lines = (folder / "groundtruth.txt").read_text().splitlines()
+    (folder / "groundtruth.txt").write_text("\n".join([*lines, "1.1 nan nan nan nan nan nan nan"]))
+    source = read_tum(folder)
+    assert len(source.frames) == 3
+    left_out = f"1 of 5 lines of {folder / 'groundtruth.txt'} are left out, the first is line 5: a value is not finite"
+    assert source.notes == source.left_out == (left_out,)
+    # what was left out is said before what is wrong
+    (folder / "groundtruth.txt").write_text("9 0 0 0 0 0 0 1\n9.1 0 0 0 0 0 0 1\n1 0 0 0 0 0 0 0\n")
+    with pytest.raises(DataError, match=r"^1 of 3 lines of .*: the quaternion's norm is 0 .*; no image has a pose in "):
+        read_tum(folder)
+
+
 def test_images_of_the_same_stamp(make_tum: Make) -> None:
     folder = make_tum()
     with (folder / "rgb.txt").open("a") as file:

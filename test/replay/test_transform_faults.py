@@ -13,6 +13,8 @@ import streams
 from outcomes import Outcome, same_poses
 from streams import IMAGE, TF, TF_STATIC, Drive, changed, dropped, frozen_odometry, late, late_tf, recorded, without
 
+from neumap.replay.rig import Rig
+
 Replayed = Callable[..., Outcome]
 
 NO_IMAGE = ("UNINITIALIZED", "no image on 'image' yet")
@@ -137,3 +139,20 @@ def test_images_without_frame(replayed: Replayed, drive: Drive) -> None:
     outcome = replayed(stream, camera_frame_id=streams.CAMERA_FRAME)
     outcome.tells(NO_IMAGE, ("TRACKING", ""))
     assert len(outcome.log.poses) == 4
+
+
+def test_two_publish_odometry(replayed: Replayed, drive: Drive) -> None:
+    """Wheels and a filter that do not agree: diagnostics and log say so."""
+    aside = np.eye(4)
+    aside[1, 3] = 0.3
+    stream = recorded(drive.part(0, 12))
+    second = streams.late_tf(streams.moved_odometry(stream, lambda pose: aside @ pose), 0.0)
+    second = streams.shifted([each for each in second if each.topic == TF], 0.02)
+    rigs: list[Rig] = []
+    outcome = replayed(streams.in_order([*stream, *second]), before=rigs.append)
+    told = "the link odom -> base_link of /tf goes to and fro by 31 cm, as if two published it, at 20 and 20 Hz"
+    assert outcome.logged(f"WARN {told}")
+    last = rigs[0].out.diagnoses[-1][1]
+    assert last.level >= 1
+    assert last.message.endswith(told)
+    assert not any("to and fro" in line for line in replayed(stream).log_lines)

@@ -98,7 +98,7 @@ def test_shares_where_states_lie_beyond_what_was_played() -> None:
 
 
 def test_reasons_are_those_of_images_without_what_differs_from_image_to_image() -> None:
-    assert report(LOG).reasons == {"blank": 2, "other": 1}
+    assert report(LOG).reasons == {"only 3 to 8 keypoints: blank": 2, "other": 1}
 
 
 def test_nothing_published() -> None:
@@ -109,6 +109,36 @@ def test_nothing_published() -> None:
     assert sum(result.state_shares.values()) == 0
     assert "never" in as_text(result)
     assert status_lines(silent) == "\n"
+
+
+def without_a_fix(*statuses: StatusLine, searched: int = 0) -> str:
+    log = replace(without_poses(LOG), statuses=statuses, searched=searched)
+    result = report(log)
+    line = as_text(result).splitlines()[1]
+    assert line == f"first fix    never: {result.why_not}"
+    assert json.loads(json.dumps(as_dict(result)))["why_not"] == result.why_not
+    return result.why_not
+
+
+def test_why_there_was_no_fix() -> None:
+    no_info = "no camera_info yet"
+    images = [status(float(i), "UNINITIALIZED", no_info, 0.1) for i in range(3)]
+    assert without_a_fix(*images) == f"{no_info} (3 of 3 images)"
+    clock = "the images are stamped +90 s from this clock: is use_sim_time right?"
+    assert without_a_fix(status(0, "UNINITIALIZED", "no image yet"), status(1, "UNINITIALIZED", clock)) == clock
+    unusable = "camera_info cannot be used: the focal length is 0: calibrate the camera"
+    assert without_a_fix(status(1, "UNINITIALIZED", unusable, 0.1)) == f"{unusable} (1 of 1 images)"
+    few = [status(float(i), "UNINITIALIZED", f"only {i} matches", 0.1) for i in range(4, 7)]
+    assert without_a_fix(*few, searched=3) == "only 4 to 6 matches (3 of 3 images); is it the right map?"
+    late = status(1, "UNINITIALIZED", "no transform for the image: a: b", 0.1)
+    assert without_a_fix(late, searched=1) == "no transform for the image: a: b (1 of 1 images)"
+    assert report(LOG).why_not == ""
+
+
+def test_notes_are_told() -> None:
+    assert "note         3 transforms are left out" in as_text(
+        report(replace(LOG, notes=("3 transforms are left out",)))
+    )
 
 
 def test_no_time_at_all() -> None:
@@ -193,7 +223,7 @@ def test_text_and_dictionary_say_the_same() -> None:
         "published    3 poses, 0.3 Hz",
         "states       UNINITIALIZED 30.0%, TRACKING 50.0%, DEGRADED 15.0%, LOST 5.0%",
         "latency      median 200 ms, max 900 ms",
-        "not tracking 2 images: blank",
+        "not tracking 2 images: only 3 to 8 keypoints: blank",
         "wrong        33.3% beyond 25 cm",
         "covariance   normalised error squared 305.7 on average",
         "map -> odom",

@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 from client import Client
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
-from geometry_msgs.msg import PoseWithCovarianceStamped
+from geometry_msgs.msg import PoseWithCovarianceStamped, TransformStamped
 from neumap_ros.msg import LocalizationStatus
 from node_process import ACTIVATE, CONFIGURE, DEACTIVATE, LATCHED, STATES, NodeProcess
 from player import SECOND, Player, Recording, nanoseconds
 from rclpy.qos import DurabilityPolicy, ReliabilityPolicy
 from sensor_msgs.msg import Image, PointCloud2
+from tf2_msgs.msg import TFMessage
 from visualization_msgs.msg import Marker, MarkerArray
 
 RELIABLE, BEST_EFFORT = ReliabilityPolicy.RELIABLE, ReliabilityPolicy.BEST_EFFORT
@@ -193,6 +194,26 @@ def test_diagnostics_while_lost(tracking: Player, node: NodeProcess, client: Cli
     assert client.until(lambda: heard)
     assert heard[-1].status[0].level == DiagnosticStatus.ERROR
     assert heard[-1].status[0].message.startswith("LOST: ")
+
+
+def test_diagnostics_where_another_node_publishes_the_same_transform(
+    tracking: Player, node: NodeProcess, client: Client
+) -> None:
+    heard = client.listen(DiagnosticArray, "/diagnostics")
+    tf = client.node.create_publisher(TFMessage, "/tf", 100)
+    assert client.until(tf.get_subscription_count)
+    for index in range(60):
+        # behind what the node itself sends, and at a moment of its own each
+        sent = TransformStamped(child_frame_id="odom")
+        sent.header.frame_id = "map"
+        sent.header.stamp = tracking.stamp(tracking.now_ns - SECOND + index * SECOND // 100)
+        sent.transform.translation.x = 0.5 * (index % 2)
+        sent.transform.rotation.w = 1.0
+        tf.publish(TFMessage(transforms=[sent]))
+    told = "; the link map -> odom of /tf goes to and fro by 50 cm, as if two published it, at "
+    assert client.until(lambda: heard and told in heard[-1].status[0].message), heard[-1]
+    assert heard[-1].status[0].level == DiagnosticStatus.WARN
+    client.node.destroy_publisher(tf)
 
 
 def test_what_is_made_only_for_those_who_listen(tracking: Player, node: NodeProcess, client: Client) -> None:

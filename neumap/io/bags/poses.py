@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from neumap.arrays import IntArray
 from neumap.errors import ConfigError, DataError
+from neumap.geometry.links import to_and_fro
+from neumap.geometry.se3 import poses_of
 from neumap.geometry.transform_tree import frame_name
 from neumap.io.bags.reader import BagReader, Topic
 from neumap.io.bags.topics import (
@@ -20,7 +25,15 @@ from neumap.io.bags.topics import (
 )
 from neumap.io.bags.transforms import Lookup, RecordedTransforms
 from neumap.io.stamps import format_stamp, stamp_of
-from neumap.io.trajectories import MAX_GAP_NS, check_row, poses_at, read_trajectory, row_of, trajectory_of
+from neumap.io.trajectories import (
+    check_row,
+    left_out_text,
+    poses_at,
+    read_trajectory,
+    row_of,
+    spacing_of,
+    trajectory_of,
+)
 from neumap.records import Trajectory
 
 # TRUTH_TYPES: of topics that may tell true poses of the base.
@@ -40,8 +53,9 @@ class Track:
 
 def camera_poses(
     bag: BagReader, transforms: RecordedTransforms, camera_frame: str, stamps_ns: IntArray, options: BagOptions
-) -> tuple[Lookup, tuple[str, ...]]:
-    """Return the poses of the camera's optical frame in the map at stamps (N,), and what the user should know.
+) -> tuple[Lookup, list[str], list[str]]:
+    """Return the poses of the camera's optical frame in the map at stamps (N,), what the user should know, and what of
+    a topic of poses is left out.
 
     By /tf where it connects the map's frame with the camera's; else by the one topic with poses in the map's frame;
     else by odometry. Raises :class:`~neumap.errors.DataError` where the bag does not tell the poses,
@@ -50,7 +64,7 @@ def camera_poses(
     map_frame = options.map_frame or MAP_FRAME
     topic = choose_pose(bag, map_frame, transforms.problem(map_frame, camera_frame), options.pose_topic)
     if topic is None or topic.type == TF:
-        return transforms.lookup(map_frame, camera_frame, stamps_ns), ()
+        return transforms.lookup(map_frame, camera_frame, stamps_ns), [], []
     track = read_track(bag, topic)
     if options.map_frame is not None and track.frame != options.map_frame:
         raise ConfigError(
@@ -68,19 +82,25 @@ def camera_poses(
         drift = ": odometry drifts, and so will the map" if topic.type == ODOMETRY else ""
         notes.append(f"their frame '{track.frame}' is taken for the map's{drift}")
     mounted = transforms.lookup(base, camera_frame, stamps_ns)
-    poses, known = poses_at(track.trajectory, stamps_ns)
-    gap = f"{topic.name} has no two messages within {MAX_GAP_NS / 1e9:g} s around them"
+    spacing = spacing_of(track.trajectory, stamps_ns, options.max_gap_s)
+    if spacing.doubt:
+        notes.append(f"{topic.name} {spacing.doubt}")
+    poses, known = poses_at(track.trajectory, stamps_ns, spacing.gap_ns, spacing.hold_ns)
+    gap = f"{topic.name} has no two messages within {spacing} around them"
     if known.sum() > mounted.known.sum():
         gap = mounted.gap
-    return Lookup(poses @ mounted.poses, known & mounted.known, gap), tuple(notes)
+    left_out = [track.trajectory.left_out] if track.trajectory.left_out else []
+    return Lookup(poses @ mounted.poses, known & mounted.known, gap), notes, left_out
 
 
 def read_track(bag: BagReader, topic: Topic) -> Track:
     """Read all that a topic of poses tells, by the stamps of the headers; of samples with the same the first is kept.
 
-    Raises :class:`~neumap.errors.DataError` where it tells poses of several frames, and for poses that are none.
+    Poses that are none are left out and counted. Raises :class:`~neumap.errors.DataError` where most are, where it
+    tells poses of several frames, and where two publish on it that disagree.
     """
-    frames, stamps, rows = set(), [], []
+    frames: set[tuple[str, str]] = set()
+    stamps, rows, problems = [], [], []
     for message in bag.messages([topic]):
         decoded = bag.decode(message)
         child = frame_name(decoded.child_frame_id) if topic.type in (ODOMETRY, TRANSFORM) else ""
@@ -90,15 +110,20 @@ def read_track(bag: BagReader, topic: Topic) -> Track:
         try:
             check_row(row)
         except ValueError as error:
-            raise DataError(f"{topic.name}, at {format_stamp(stamp)} s: {error}") from None
+            problems.append(f"at {format_stamp(stamp)} s: {error}")
+            continue
         frames.add((frame_name(decoded.header.frame_id), child))
         stamps.append(stamp)
         rows.append(row)
+    left_out = left_out_text(f"poses on {topic.name}", len(stamps) + len(problems), problems)
     if len(frames) > 1:
         names = ", ".join(sorted({" -> ".join(filter(None, pair)) for pair in frames}))
         raise DataError(f"{topic.name} tells poses of several frames ({names}): give another --pose-topic")
     ((frame, child),) = frames
-    return Track(trajectory_of(stamps, rows), frame, child)
+    order = np.argsort(stamps, kind="stable")
+    if found := to_and_fro(np.array(stamps, dtype=np.int64)[order], poses_of(rows)[order]):
+        raise DataError(f"{topic.name} {found}: give another --pose-topic, or record again with one of them off")
+    return Track(trajectory_of(stamps, rows, left_out), frame, child)
 
 
 def true_poses(bag: BagReader, given: str | None) -> Trajectory | None:
@@ -119,12 +144,15 @@ def true_poses(bag: BagReader, given: str | None) -> Trajectory | None:
     return read_trajectory(given)
 
 
-def odometry_of(bag: BagReader, odom: str, base: str) -> Trajectory | None:
-    """Read the poses of the frame ``base`` in the frame ``odom`` of /tf; None where it does not tell them."""
+def odometry_of(bag: BagReader, tf: Mapping[Topic, bool], odom: str, base: str) -> Trajectory | None:
+    """Read the poses of the frame ``base`` in the frame ``odom`` of the topics ``tf``, which are static or not; None
+    where they do not tell them.
+    """
     tree = RecordedTransforms()
-    for message in bag.messages([topic for topic in bag.topics if topic.name in ("/tf", "/tf_static")]):
-        tree.add(bag.decode(message).transforms, is_static=message.topic.name == "/tf_static")
-    if not odom or tree.problem(odom, base):
+    for message in bag.messages(tf):
+        tree.add(bag.decode(message).transforms, tf[message.topic])
+    try:
+        found = tree.lookup(odom, base, tree.stamps_ns)
+    except DataError:
         return None
-    found = tree.lookup(odom, base, tree.stamps_ns)
     return Trajectory(tree.stamps_ns[found.known], found.poses[found.known])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
@@ -21,13 +21,14 @@ from neumap.io.bags.topics import (
     choose_camera_info,
     choose_depth,
     choose_image,
+    choose_transforms,
     is_rectified,
     look_at_images,
-    with_messages,
+    pose_topics,
 )
 from neumap.io.bags.transforms import RecordedTransforms
 from neumap.io.camera_info import calibration_key, camera_of, fit_to_size
-from neumap.io.files import PathLike, naming
+from neumap.io.files import PathLike, naming, noting
 from neumap.io.image_messages import depth_of, gray_of
 from neumap.io.stamps import format_stamp, stamp_of
 from neumap.io.streams import depth_of_each, once_each, pose_of_each
@@ -72,14 +73,18 @@ def open_bag(path: PathLike, *, poses: bool, depth: bool = True, options: BagOpt
         depth_topic, topic_notes = choose_depth(bag, looks, look, options.depth_topic)
         notes += topic_notes
 
-    messages, transforms = _read_index(bag, image, info_topic, depth_topic, with_transforms=poses)
+    transforms = RecordedTransforms(options.max_gap_s, [topic.name for topic in pose_topics(bag)])
+    of_poses = next((topic.name for topic in bag.topics if topic.name == options.pose_topic and topic.type == TF), None)
+    tf = choose_transforms(bag, image, options.tf_topic or of_poses) if poses else {}
+    messages = _read_index(bag, image, info_topic, depth_topic, transforms, tf)
     images, image_notes = _usable(image, messages[image])
     notes += image_notes
     stamps = np.array([stamp_ns for stamp_ns, _ in images], dtype=np.int64)
     known: Sequence[FloatArray | None] = [None] * len(images)
+    left_out: list[str] = []
     if poses:
-        known, pose_notes = _poses(bag, transforms, options.camera_frame or look.frame, stamps, options)
-        notes += pose_notes
+        known, pose_notes, left_out = _poses(bag, transforms, options.camera_frame or look.frame, stamps, options)
+        notes += [*left_out, *pose_notes]
     depths: list[Position | None] = [None] * len(images)
     if depth_topic is not None:
         depths, depth_notes = depth_of_each(messages[depth_topic], stamps, f" on {depth_topic.name}")
@@ -99,29 +104,35 @@ def open_bag(path: PathLike, *, poses: bool, depth: bool = True, options: BagOpt
         for (stamp_ns, position), pose, measured in zip(images, known, depths, strict=True)
         if pose is not None or not poses
     )
-    return Source(f"bag {path}, {image.name}", frames, tuple(notes))
+    return Source(f"bag {path}, {image.name}", frames, tuple(notes), tuple(left_out))
 
 
 def _read_index(
-    bag: BagReader, image: Topic, info: Topic, depth: Topic | None, with_transforms: bool
-) -> tuple[dict[Topic, list[Stamped]], RecordedTransforms]:
-    """Find, in one pass over the bag, where its images and depths are, in their order, and the transforms."""
+    bag: BagReader,
+    image: Topic,
+    info: Topic,
+    depth: Topic | None,
+    transforms: RecordedTransforms,
+    tf: Mapping[Topic, bool],
+) -> dict[Topic, list[Stamped]]:
+    """Find, in one pass over the bag, where its images and depths are, in their order; take the transforms of ``tf``,
+    whose topics are static or not.
+    """
     found: dict[Topic, list[Stamped]] = {topic: [] for topic in (image, depth) if topic is not None}
-    transforms = RecordedTransforms()
-    tf = with_messages(bag.topics, [TF]) if with_transforms else []
     calibration = calibration_key(bag.first(info))
     for position, message in numbered(bag.messages([*found, info, *tf])):
         decoded = bag.decode(message)
         if message.topic in found:
             found[message.topic].append((stamp_of(decoded.header), position))
         elif message.topic in tf:
-            transforms.add(decoded.transforms, is_static=message.topic.name.endswith("tf_static"))
+            transforms.add(decoded.transforms, tf[message.topic], message.time_ns)
         elif calibration_key(decoded) != calibration:
             raise CalibrationError(
                 f"the calibration on {info.name} changes at {format_stamp(stamp_of(decoded.header))} s: "
                 "record every setting of the camera in a bag of its own"
             )
-    return found, transforms
+    transforms.heard(np.array([(at.time_ns, stamp_ns) for stamp_ns, at in found[image]], dtype=np.int64))
+    return found
 
 
 def _usable(topic: Topic, images: Sequence[Stamped]) -> tuple[list[Stamped], list[str]]:
@@ -137,12 +148,15 @@ def _usable(topic: Topic, images: Sequence[Stamped]) -> tuple[list[Stamped], lis
 
 def _poses(
     bag: BagReader, transforms: RecordedTransforms, camera_frame: str, stamps: IntArray, options: BagOptions
-) -> tuple[Sequence[FloatArray | None], list[str]]:
+) -> tuple[Sequence[FloatArray | None], list[str], list[str]]:
+    """Return the pose of each image, notes, and what of transforms and poses cannot be used."""
     if not camera_frame:
         raise DataError("the images do not name their frame (header.frame_id is empty): give --camera-frame")
-    found, notes = camera_poses(bag, transforms, camera_frame, stamps, options)
-    poses, more = pose_of_each(found.poses, found.known, stamps, f"the bag {bag.path}", found.gap, found.gap)
-    return poses, [*notes, *transforms.notes, *more]
+    found, notes, left_out = camera_poses(bag, transforms, camera_frame, stamps, options)
+    notes, left_out = [*notes, *transforms.notes], [*left_out, *transforms.left_out]
+    with noting([*left_out, *notes]):
+        poses, more = pose_of_each(found.poses, found.known, stamps, f"the bag {bag.path}", found.gap, found.gap)
+    return poses, [*notes, *more], left_out
 
 
 def _read(

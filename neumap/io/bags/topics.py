@@ -33,16 +33,19 @@ class BagOptions:
 
     Topics by their names. ``map_frame`` is the frame that poses are wanted in (else "map"), ``base_frame`` the one
     whose pose a pose topic tells (else that of its messages, else "base_link"), ``camera_frame`` the optical frame
-    (else that of the images).
+    (else that of the images). ``max_gap_s`` is how far apart two poses may be to be interpolated, seconds (else
+    as :func:`~neumap.io.trajectories.spacing_of` says).
     """
 
     image_topic: str | None = None
     camera_info_topic: str | None = None
     depth_topic: str | None = None
     pose_topic: str | None = None
+    tf_topic: str | None = None
     map_frame: str | None = None
     base_frame: str | None = None
     camera_frame: str | None = None
+    max_gap_s: float | None = None
 
 
 @dataclass(frozen=True)
@@ -125,6 +128,25 @@ def choose_depth(
     return _only(bag, candidates, "depth", "--depth-topic, or --no-depth"), ()
 
 
+def choose_transforms(bag: BagReader, image: Topic, name: str | None) -> dict[Topic, bool]:
+    """Choose the topics of transforms, and tell which are static: tf, or the one by ``name``, and tf_static.
+
+    A robot in the namespace /robot1 has its transforms on /robot1/tf and /robot1/tf_static. The nearest namespace that
+    is above the images', or above the topic by name, counts, else the only one. Raises as :func:`choose_image` does.
+    """
+    given = None if name is None else _given(bag, name, "--tf-topic", [TF])
+    beside = (given or image).name
+    chosen = {} if given is None else {given: False}
+    for last in ("tf_static",) if given else ("tf", "tf_static"):
+        named = {topic.name.removesuffix(last): topic for topic in bag.topics if topic.name.endswith(f"/{last}")}
+        named = {space: topic for space, topic in named.items() if topic.type == TF and topic.count}
+        above = [space for space in named if beside.startswith(space)]
+        candidates = [named[max(above, key=len)]] if above else list(named.values())
+        if candidates:
+            chosen[_only(bag, candidates, "transforms", "--tf-topic")] = last == "tf_static"
+    return chosen
+
+
 def choose_pose(bag: BagReader, map_frame: str, why_not_tf: str, name: str | None) -> Topic | None:
     """Choose the topic of poses where /tf does not tell them (``why_not_tf``): in the frame of the map, else odometry.
 
@@ -134,11 +156,7 @@ def choose_pose(bag: BagReader, map_frame: str, why_not_tf: str, name: str | Non
         return _given(bag, name, "--pose-topic", (*POSES, TF))
     if not why_not_tf:
         return None
-    candidates = [
-        topic
-        for topic in with_messages(bag.topics, POSES)
-        if topic.count > 1 and not _WISHES & set(topic.name.split("/"))
-    ]
+    candidates = pose_topics(bag)
     in_map = [topic for topic in candidates if _frame(bag, topic) == map_frame]
     chosen = in_map or [topic for topic in candidates if topic.type == ODOMETRY]
     none = (
@@ -146,6 +164,12 @@ def choose_pose(bag: BagReader, map_frame: str, why_not_tf: str, name: str | Non
         "(try --map-frame or --pose-topic)"
     )
     return _only(bag, chosen, "poses", "--pose-topic", none)
+
+
+def pose_topics(bag: BagReader) -> list[Topic]:
+    """Return the topics that tell where something was, not where it is to go."""
+    topics = (topic for topic in with_messages(bag.topics, POSES) if topic.count > 1)
+    return [topic for topic in topics if not _WISHES & set(topic.name.split("/"))]
 
 
 def is_rectified(image: Topic) -> bool:

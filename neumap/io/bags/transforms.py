@@ -10,16 +10,18 @@ import numpy as np
 
 from neumap.arrays import BoolArray, FloatArray, IntArray
 from neumap.errors import DataError
-from neumap.geometry.se3 import invert_pose
-from neumap.geometry.transform_tree import TransformTree
-from neumap.io.stamps import LIMIT_NS
-from neumap.io.trajectories import MAX_GAP_NS, poses_at, trajectory_of, transforms_of
+from neumap.geometry.links import same, to_and_fro
+from neumap.geometry.se3 import invert_pose, poses_of
+from neumap.geometry.transform_tree import TransformTree, frame_name, skipped_text
+from neumap.io.stamps import NS_PER_SECOND
+from neumap.io.trajectories import TOLERANCE_NS, Spacing, poses_at, spacing_of, trajectory_of, transforms_of
 from neumap.records import Trajectory
 
-# _SAME: samples of a link that never differ by more (metres, and entries of a rotation matrix) are one
-_SAME = 1e-6
-# _MOST_TOLD: so many reasons why transforms were left out are told, the most frequent ones.
-_MOST_TOLD = 3
+# _MOST_AHEAD_NS: further ahead than this a link is not post-dated but of another clock, nanoseconds.
+_MOST_AHEAD_NS = 10 * NS_PER_SECOND
+# _LATE_NS: images received later than this after their stamps, or before them, are by another clock, nanoseconds.
+# _DELAY_NS: images may have taken so long to the recorder: by another clock it cannot be told.
+_LATE_NS, _DELAY_NS = NS_PER_SECOND, 200_000_000
 
 
 @dataclass(frozen=True)
@@ -31,17 +33,36 @@ class Lookup:
     gap: str = ""
 
 
+@dataclass(frozen=True)
+class _Link:
+    """A link that may move: its samples, by the time that they are for, and how far apart these may be."""
+
+    samples: Trajectory
+    spacing: Spacing
+    notes: tuple[str, ...]
+
+
 class RecordedTransforms:
     """The transforms of a whole recording in one tree, asked under stricter rules than tf2's.
 
-    A recording that lacks what a robot would wait for is refused or left out with a reason: a frame has one parent, a
-    static link never changes, and between two samples of a link there is no gap unless it never moves.
+    A recording that lacks what a robot would wait for is refused or left out with a reason: a frame has one parent and
+    one publisher, a static link never changes, and two samples of a link are no further apart than is usual for it
+    (:func:`~neumap.io.trajectories.spacing_of`) unless nothing moved between them.
+
+    What is stamped ahead of the time at which it was sent, as AMCL does, is for that time: a recording has both.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, max_gap_s: float | None = None, instead: Sequence[str] = ()) -> None:
+        """``max_gap_s``: how far apart two samples of a link may be, seconds, else as is usual for each. ``instead``:
+        topics of poses that an error may advise.
+        """
         self._tree = TransformTree(cache_ns=None)
         self._count = 0
-        self._trajectories: dict[str, Trajectory] = {}
+        self._max_gap_s, self._instead = max_gap_s, instead
+        self._links: dict[str, _Link] = {}
+        self._received: dict[str, list[tuple[int, int]]] = {}
+        self._static: set[str] = set()
+        self._heard = np.zeros((0, 2), dtype=np.int64)
 
     @property
     def stamps_ns(self) -> IntArray:
@@ -50,21 +71,36 @@ class RecordedTransforms:
         return np.array(sorted({stamp for stamps in moving for stamp in stamps}), dtype=np.int64)
 
     @property
-    def notes(self) -> tuple[str, ...]:
-        """Say what the user should know: how many transforms were left out, and why."""
+    def left_out(self) -> tuple[str, ...]:
+        """Say how many transforms were left out, and why."""
         skipped = self._tree.skipped
-        if not skipped:
-            return ()
-        told = [f"{reason} ({count})" for reason, count in skipped.most_common(_MOST_TOLD)]
-        more = [f"{len(skipped) - _MOST_TOLD} other reasons"] if len(skipped) > _MOST_TOLD else []
-        left_out = sum(skipped.values())
-        return (f"{left_out} of {self._count} transforms are left out, as tf2 does: {'; '.join(told + more)}",)
+        many = f"{skipped.total()} of {self._count} transforms are left out, as tf2 does: {skipped_text(skipped)}"
+        links = ((self._name(child), link.samples.left_out) for child, link in self._links.items())
+        return (*([many] if skipped else []), *(f"of the link {name} of /tf {text}" for name, text in links if text))
 
-    def add(self, transforms: Sequence[Any], is_static: bool) -> None:
-        """Add the geometry_msgs/TransformStamped of a tf2_msgs/TFMessage of /tf or /tf_static."""
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Say what the user should know of the links that were looked up."""
+        return tuple(note for link in self._links.values() for note in link.notes)
+
+    def add(self, transforms: Sequence[Any], is_static: bool, received_ns: int | None = None) -> None:
+        """Add the geometry_msgs/TransformStamped of a tf2_msgs/TFMessage of /tf or /tf_static.
+
+        ``received_ns``: when the recorder got the message; None: at its stamps.
+        """
         self._count += len(transforms)
-        for each in transforms_of(transforms):
-            self._tree.add(*each, is_static)
+        for parent, child, stamp_ns, xyz, quat_xyzw in transforms_of(transforms):
+            if self._tree.add(parent, child, stamp_ns, xyz, quat_xyzw, is_static):
+                continue
+            if is_static:
+                self._static.add(frame_name(child))
+            else:
+                received = stamp_ns if received_ns is None else received_ns
+                self._received.setdefault(frame_name(child), []).append((stamp_ns, received))
+
+    def heard(self, times_ns: IntArray) -> None:
+        """Take when messages that are not post-dated, such as images, were received and stamped (N, 2), in order."""
+        self._heard = times_ns
 
     def problem(self, target: str, source: str) -> str:
         """Say why the pose of ``source`` in ``target`` cannot be known at any time; empty where it can."""
@@ -78,7 +114,7 @@ class RecordedTransforms:
         """Return the pose of the frame ``source`` in the frame ``target`` at stamps (N,), interpolated link by link.
 
         Raises :class:`~neumap.errors.DataError` for frames that are not connected, naming those that are known, for a
-        frame with several parents, and for a static link that changes.
+        frame with several parents, for a static link that changes and for a link that two publish.
         """
         known = np.ones(len(stamps_ns), dtype=np.bool_)
         gap, worst = "", 0
@@ -90,8 +126,8 @@ class RecordedTransforms:
                 pose = step @ pose
                 known &= step_known
                 if (missing := int((~step_known).sum())) and missing >= worst:
-                    worst, link = missing, f"the link {self._parent(child)} -> {child} of /tf"
-                    gap = f"{link} has no two samples within {MAX_GAP_NS / 1e9:g} s around them"
+                    worst, link = missing, f"the link {self._name(child)} of /tf"
+                    gap = f"{link} has no two samples within {self._links[child].spacing} around them"
             in_common.append(pose)
         poses = invert_pose(in_common[0]) @ in_common[1]
         return Lookup(np.where(known[:, None, None], poses, np.nan), known, gap)
@@ -104,7 +140,7 @@ class RecordedTransforms:
         if common is None:
             frames = self._tree.frames
             known = f"the frames are {', '.join(frames)}" if frames else "there are no transforms"
-            unconnected = f"/tf does not connect {target} with {source}: {'; '.join((known, *self.notes))}"
+            unconnected = f"/tf does not connect {target} with {source}: {'; '.join((known, *self.left_out))}"
             raise DataError(source_end or target_end or unconnected)
         return above_target[: above_target.index(common)], above_source[: above_source.index(common)]
 
@@ -124,26 +160,54 @@ class RecordedTransforms:
         (parent,) = self._tree.edges[child].told
         return parent
 
+    def _name(self, child: str) -> str:
+        return f"{self._parent(child)} -> {child}"
+
     def _poses(self, child: str, stamps_ns: IntArray) -> tuple[FloatArray, BoolArray]:
         """Return the poses (N, 4, 4) of a frame in its parent, and whether each is known (N,)."""
-        trajectory = self._samples(child)
-        poses = trajectory.map_from_camera
-        is_constant = bool(np.abs(poses - poses[:1]).max() < _SAME)
-        if not self._tree.edges[child].is_static:
-            # between equal samples nothing moved, however far apart they are
-            return poses_at(trajectory, stamps_ns, LIMIT_NS if is_constant else MAX_GAP_NS)
-        if not is_constant:
+        edge = self._tree.edges[child]
+        if not edge.is_static:
+            if child not in self._links:
+                self._links[child] = self._link(child, stamps_ns)
+            link = self._links[child]
+            return poses_at(link.samples, stamps_ns, link.spacing.gap_ns, link.spacing.hold_ns)
+        poses = poses_of(edge.rows)
+        if not same(poses, poses[:1]).all():
             raise DataError(
-                f"the link {self._parent(child)} -> {child} of /tf_static changes: the bag holds recordings of two "
-                "robots or of a calibration"
+                f"the link {self._name(child)} of /tf_static changes: the bag holds recordings of two robots or of a "
+                "calibration"
             )
         return np.broadcast_to(poses[:1], (len(stamps_ns), 4, 4)), np.ones(len(stamps_ns), dtype=np.bool_)
 
-    def _samples(self, child: str) -> Trajectory:
-        """Return the samples of a frame in its parent, of /tf the first of each stamp."""
-        if child not in self._trajectories:
-            edge = self._tree.edges[child]
-            # the stamps of static ones, all the same, would hide that they change
-            stamps = range(len(edge.rows)) if edge.is_static else edge.stamps
-            self._trajectories[child] = trajectory_of(stamps, edge.rows)
-        return self._trajectories[child]
+    def _link(self, child: str, stamps_ns: IntArray) -> _Link:
+        # in the order in which the tree has them
+        stamps, received = np.array(sorted(self._received[child], key=lambda each: each[0])).T
+        rows = self._tree.edges[child].rows
+        if found := to_and_fro(stamps, poses_of(rows)):
+            topics = "; there are " + ", ".join(self._instead) if self._instead else ""
+            raise DataError(
+                f"the link {self._name(child)} of /tf {found}: a bag does not tell who; take the poses of one of them "
+                f"from a topic of odometry or poses (--pose-topic{topics}), or record again with the other one off"
+            )
+        notes = []
+        if child in self._static:
+            notes.append(f"the link {self._name(child)} is on /tf and on /tf_static: /tf counts")
+        ahead_ns = self._ahead_ns(stamps, received)
+        if ahead_ns:
+            ahead = f"the link {self._name(child)} of /tf is stamped {ahead_ns / 1e9:.2f} s ahead"
+            notes.append(f"{ahead}: taken for when it was sent")
+        samples = trajectory_of(stamps - ahead_ns, rows)
+        spacing = spacing_of(samples, stamps_ns, self._max_gap_s)
+        if spacing.doubt:
+            notes.append(f"the link {self._name(child)} of /tf {spacing.doubt}")
+        return _Link(samples, spacing, tuple(notes))
+
+    def _ahead_ns(self, stamps_ns: IntArray, received_ns: IntArray) -> int:
+        """Return how far ahead of their sending samples (N,) are stamped; 0 where they are not."""
+        sent, least_ns = received_ns.astype(np.float64), TOLERANCE_NS
+        if len(self._heard) and np.median(np.abs(self._heard[:, 0] - self._heard[:, 1])) > _LATE_NS:
+            sent = np.interp(sent, self._heard[:, 0], self._heard[:, 1], left=np.nan, right=np.nan)
+            least_ns = _DELAY_NS
+        ahead = stamps_ns - sent
+        ahead_ns = float(np.median(ahead[np.isfinite(ahead)])) if np.isfinite(ahead).any() else 0.0
+        return round(ahead_ns) if least_ns < ahead_ns <= _MOST_AHEAD_NS else 0
