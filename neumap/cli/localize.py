@@ -35,6 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--report", type=Path, metavar="r.jsonl", help="a line of JSON for every image: status, covariance, times, ...")
     add("--images", type=Path, metavar="DIR", help="the images of a COLMAP model")
     add("--threads", type=options.threads, metavar="N", help="use at most this many threads")
+    options.add_lens_arguments(parser)
     options.add_bag_arguments(parser, options.IMAGE_OPTIONS)
 
 
@@ -43,6 +44,7 @@ def run(args: argparse.Namespace) -> int:
     from neumap.io.files import check_output, write_atomically
     from neumap.io.sources import open_source
     from neumap.io.trajectories import write_trajectory
+    from neumap.localization.lens import settled
     from neumap.localization.localizer import Localizer
     from neumap.maps.map_file import load_map
     from neumap.process import set_up
@@ -56,7 +58,9 @@ def run(args: argparse.Namespace) -> int:
     set_up(args.threads)
     localizer = Localizer(load_map(args.map))
     bag = BagOptions(**{name: getattr(args, name) for name in options.IMAGE_OPTIONS})
-    source = open_source(args.source, poses=False, depth=False, images=args.images, bag=bag)
+    told = options.told_of(args)
+    source = open_source(args.source, poses=False, depth=False, told=told, images=args.images, bag=bag)
+    source = settled(localizer, source)
     for note in source.notes:
         print(f"note: {note}", file=sys.stderr)
     with StageProgress() as progress:

@@ -52,6 +52,8 @@ class ReplaySettings:
     inference_s: float | None = INFERENCE_S
     image_topic: str | None = None
     camera_info_topic: str | None = None
+    rectified: bool | None = None
+    mask: Path | None = None
     ground_truth: str | None = None
 
 
@@ -67,7 +69,11 @@ def replay(bag_path: Path, out: Path, settings: ReplaySettings, progress: Progre
         played = _choose_topics(bag, settings)
         truth = true_poses(bag, settings.ground_truth)
         parameters |= {"map": str(settings.map), "image_transport": played.transport}
-        rig = Rig(parameters, played.start_ns, settings.inference_s, settings.rate)
+        if settings.rectified is not None:
+            parameters["rectified"] = "always" if settings.rectified else "never"
+        if settings.mask is not None:
+            parameters["mask"] = str(settings.mask)
+        rig = Rig(parameters, played.start_ns, settings.inference_s, settings.rate, played.image_topic)
         for name in unknown:
             rig.out.log("warning", f"{settings.params} has a parameter {name}, which the localizer does not")
         rig.start()
@@ -98,6 +104,7 @@ class _Played:
     """What of a bag is played: topics with what takes them, from ``start_ns`` to ``end_ns`` of recording time."""
 
     roles: dict[Topic, str]
+    image_topic: str
     transport: str
     start_ns: int
     end_ns: int
@@ -118,6 +125,7 @@ def _choose_topics(bag: BagReader, settings: ReplaySettings) -> _Played:
     roles = {topic: PLAYED[topic.name] for topic in bag.topics if topic.name in PLAYED}
     return _Played(
         roles=roles | {image: "image", info: "camera_info"},
+        image_topic=image.name,
         transport="compressed" if image.type == "sensor_msgs/msg/CompressedImage" else "raw",
         start_ns=start_ns,
         end_ns=end_ns,
