@@ -24,7 +24,8 @@ FISHEYE = "K of camera_info, for an equidistant lens without distortion"
 RECTIFIED = "P of camera_info, for rectified images"
 UNDISTORTED = "K of camera_info, for images that were undistorted"
 # MOST_KEPT: calibrations of a live camera that are kept; an image is searched seconds after its stamp at most.
-MOST_KEPT = 100
+# SETTLED: of so many that are the same, the next will be.
+MOST_KEPT, SETTLED = 100, 10
 
 
 @dataclass(frozen=True)
@@ -149,7 +150,8 @@ class Calibrations:
     def __init__(self, most: int | None = None) -> None:
         """Keep the newest ``most``; None: all."""
         self._most, self._stamps, self._said = most, list[int](), list[Calibration]()
-        self._paired = False
+        # the stamp of the last image, and whether camera_info comes with the stamps of images
+        self._asked_ns, self._paired = -1, False
 
     def add(self, stamp_ns: int, calibration: Calibration) -> None:
         """Take what one message said."""
@@ -159,22 +161,22 @@ class Calibrations:
         at = bisect.bisect_right(self._stamps, stamp_ns)
         self._stamps.insert(at, stamp_ns)
         self._said.insert(at, calibration)
+        self._paired |= stamp_ns == self._asked_ns
         if self._most is not None and len(self._said) > self._most:
             del self._stamps[0], self._said[0]
 
-    def __bool__(self) -> bool:
-        return bool(self._said)
-
-    def at(self, stamp_ns: int) -> Calibration:
-        """Return that of an image: of its stamp, else the last one before, else the first."""
+    def at(self, stamp_ns: int) -> Calibration | None:
+        """Return that of an image: of its stamp, else the last one before, else the first; None where there is none."""
         at = bisect.bisect_right(self._stamps, stamp_ns)
-        self._paired = at > 0 and self._stamps[at - 1] == stamp_ns
-        return self._said[max(at - 1, 0)]
+        self._asked_ns, self._paired = stamp_ns, at > 0 and self._stamps[at - 1] == stamp_ns
+        return self._said[max(at - 1, 0)] if self._said else None
 
     def awaits(self, stamp_ns: int) -> bool:
-        """Tell whether that of an image is still to come: they differ, and the last image had one of its own stamp."""
-        return self._paired and self._stamps[-1] < stamp_ns and len(set(self._said)) > 1
+        """Tell whether that of an image, still to come, may be another: the image before had one of its own stamp."""
+        may_change = len(self._said) < SETTLED or len(set(self._said)) > 1
+        return self._paired and self._stamps[-1] < stamp_ns and may_change
 
     def time_jumped_back(self) -> None:
         """Keep what was said last, for all times."""
-        self._stamps, self._said = [0][: len(self._said)], self._said[-1:]
+        self._stamps, self._said = [0] * len(self._said[-1:]), self._said[-1:]
+        self._asked_ns, self._paired = -1, False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 import numpy as np
@@ -34,11 +35,13 @@ def settled(source: Source, settings: MappingSettings, progress: Progress = lamb
     if not frames:
         return seen_through(source, "")
     tried = [frames[i] for i in _moving(np.array([frame.map_from_camera for frame in frames]))]
-    keyframes = extract(tried, settings, progress)
-    fits = {}
-    for lens in tried[0].lenses:
-        through = [frame.through(lens.origin) for frame in tried]
-        fits[lens.origin] = _fit(_seen_through(keyframes, tried, through))
+    fits = dict.fromkeys((lens.origin for lens in tried[0].lenses), 0.0)
+    # where images show too little in all ways, nothing tells; whether that will do for a map is for others to say
+    with suppress(MappingError):
+        keyframes = extract(tried, settings, progress)
+        for origin in fits:
+            with suppress(MappingError):
+                fits[origin] = _fit(_seen_through(keyframes, tried, [frame.through(origin) for frame in tried]))
     best = max(fits, key=fits.__getitem__)
     return seen_through(source, best if fits[best] > 0 else "")
 
@@ -81,18 +84,15 @@ def _seen_through(keyframes: Keyframes, frames: Sequence[Frame], through: Sequen
 def _fit(keyframes: Keyframes) -> float:
     """Tell how well images fit together, with the given poses and with adjusted ones: by how many observations of
     points, and how exactly. Adjusted poses make up for some of what is wrong with a lens, given ones have errors of
-    their own.
+    their own. Raises :class:`~neumap.errors.MappingError` where they share too little.
     """
 
     def quietly(*_: object) -> None:
         pass
 
-    try:
-        if not keyframes.depth_measured:
-            keyframes = with_triangulated_depth(keyframes, quietly)
-        found, adjusted = find_tracks(keyframes, quietly, 2)
-    except MappingError:
-        return 0.0
+    if not keyframes.depth_measured:
+        keyframes = with_triangulated_depth(keyframes, quietly)
+    found, adjusted = find_tracks(keyframes, quietly, 2)
     fits = 1.0
     for poses in (adjusted, keyframes.map_from_camera):
         _, error_px = refine_points(found, keyframes, poses)

@@ -265,9 +265,9 @@ class Session:
 
     def _lenses(self, image: _Image, settings: Settings) -> Callable[[tuple[int, int]], tuple[Intrinsics, ...]] | str:
         """What the camera of an image may be, by the size that it turns out to have; or why that is not known."""
-        if not self._calibrations:
-            return "no camera_info yet"
         calibration, mask, decided = self._calibrations.at(image.stamp_ns), self._mask, self._vote.decided
+        if calibration is None:
+            return "no camera_info yet"
         rectified = RECTIFIED.get(settings.rectified, image.rectified)
         try:
             lenses_of(calibration, None, rectified)

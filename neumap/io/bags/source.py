@@ -150,6 +150,8 @@ def _through(
     seen = []
     for each in images:
         calibration = calibrations.at(each[0])
+        if calibration is None:  # of a topic without messages, which none is that was chosen
+            continue
         if calibration not in known:
             try:
                 known[calibration] = lenses_of_calibration(calibration)
