@@ -152,6 +152,7 @@ class Calibrations:
         self._most, self._stamps, self._said = most, list[int](), list[Calibration]()
         # the stamp of the last image, and whether camera_info comes with the stamps of images
         self._asked_ns, self._paired = -1, False
+        self._awaited_ns: int | None = None
 
     def add(self, stamp_ns: int, calibration: Calibration) -> None:
         """Take what one message said."""
@@ -172,9 +173,14 @@ class Calibrations:
         return self._said[max(at - 1, 0)] if self._said else None
 
     def awaits(self, stamp_ns: int) -> bool:
-        """Tell whether that of an image, still to come, may be another: the image before had one of its own stamp."""
+        """Tell whether that of an image, still to come, may be another: the image before had one of its own stamp. None
+        is awaited once another image has come.
+        """
         may_change = len(self._said) < SETTLED or len(set(self._said)) > 1
-        return self._paired and self._stamps[-1] < stamp_ns and may_change
+        awaits = self._paired and self._stamps[-1] < stamp_ns and may_change
+        is_over = self._awaited_ns not in (None, stamp_ns)
+        self._awaited_ns = stamp_ns if awaits and not is_over else None
+        return awaits and not is_over
 
     def time_jumped_back(self) -> None:
         """Keep what was said last, for all times."""

@@ -161,6 +161,18 @@ def test_those_that_change_are_awaited() -> None:
     assert not known.awaits(41)
 
 
+def test_none_is_awaited_for_longer_than_an_image() -> None:
+    known = Calibrations(most=100)
+    for stamp, calibration in ((10, NEAR), (20, FAR)):
+        known.add(stamp, calibration)
+    assert known.at(20) == FAR
+    assert known.awaits(30)
+    assert known.awaits(30)
+    assert not known.awaits(40)
+    assert known.at(40) == FAR
+    assert not known.awaits(50)
+
+
 def test_those_that_stay_the_same_are_not_awaited() -> None:
     known = Calibrations(most=100)
     for stamp in range(10, 110, 10):
