@@ -61,10 +61,10 @@ def run(args: argparse.Namespace) -> int:
     told = options.told_of(args)
     source = open_source(args.source, poses=False, depth=False, told=told, images=args.images, bag=bag)
     source = settled(localizer, source)
-    for note in source.notes:
-        print(f"note: {note}", file=sys.stderr)
     with StageProgress() as progress:
         estimates = localize_each(localizer, source, partial(progress, "localize"))
+    for note in source.notes:
+        print(f"note: {note}", file=sys.stderr)
     trajectory = as_trajectory(source.frames, estimates)
     write_trajectory(args.out, trajectory)
     if args.report is not None:
