@@ -14,15 +14,16 @@ from enum import Enum
 import numpy as np
 import numpy.typing as npt
 
-from neumap.arrays import Float32Array, FloatArray, ImageArray
+from neumap.arrays import BoolArray, Float32Array, FloatArray, ImageArray
 
 
 @dataclass(frozen=True)
 class Camera:
-    """A calibrated camera, as sensor_msgs/CameraInfo describes it (K, D and distortion_model; R and P are unused).
+    """A calibrated camera.
 
-    ``matrix`` is 3x3 float64; ``distortion`` holds the coefficients of ``distortion_model`` in ROS' order
-    ("plumb_bob": 5, "rational_polynomial": 8, "equidistant": 4; all zero or empty: none).
+    ``matrix`` is 3x3 float64; ``distortion`` holds the coefficients of ``distortion_model`` in ROS' and OpenCV's order
+    ("plumb_bob" or "rational_polynomial": 5, 8, 12 or 14; "equidistant": 4; all zero or empty: none). ``mask`` (H, W)
+    of any size of the image's shape tells which pixels show the place; None: all.
     Make one with :func:`neumap.geometry.cameras.make_camera`, which checks the values.
     """
 
@@ -31,6 +32,19 @@ class Camera:
     matrix: FloatArray
     distortion_model: str = "plumb_bob"
     distortion: FloatArray = field(default_factory=lambda: np.zeros(5))
+    mask: BoolArray | None = None
+
+
+@dataclass(frozen=True)
+class Intrinsics:
+    """The ``camera`` of images, its ``origin`` in a calibration, and what else was taken into account for it."""
+
+    camera: Camera
+    origin: str
+    about: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return f"intrinsics: {'; '.join((self.origin, *self.about))}"
 
 
 @dataclass(frozen=True)
@@ -39,7 +53,8 @@ class Frame:
 
     ``read_image`` returns (H, W) uint8 grey. ``read_depth`` (None where there is no depth) returns (H, W) float32
     metres along the optical axis, registered to the image, 0 where unknown. ``map_from_camera`` is None where the
-    pose is not known (a query), ``frame_id`` names the camera's optical frame where the source does.
+    pose is not known (a query), ``frame_id`` names the camera's optical frame where the source does. ``lenses`` are
+    what the camera may be where its calibration leaves that open, the most likely, which is ``camera``, first.
     """
 
     name: str
@@ -49,6 +64,14 @@ class Frame:
     read_depth: Callable[[], Float32Array] | None = None
     map_from_camera: FloatArray | None = None
     frame_id: str = ""
+    lenses: tuple[Intrinsics, ...] = ()
+
+    def through(self, origin: str) -> Frame:
+        """Return the frame seen through that one of its lenses; through the most likely, if it has none such."""
+        if not self.lenses:
+            return self
+        lens = next((lens for lens in self.lenses if lens.origin == origin), self.lenses[0])
+        return replace(self, camera=lens.camera, lenses=(lens,))
 
 
 @dataclass(frozen=True)

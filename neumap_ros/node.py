@@ -27,6 +27,7 @@ from tf2_msgs.msg import TFMessage
 from neumap.arrays import ImageArray
 from neumap.errors import NeumapError
 from neumap.io.image_messages import gray_of
+from neumap.io.images import read_mask
 from neumap.io.live import LiveInputs, claim_of
 from neumap.process import set_up
 from neumap.tracking.diagnosis import diagnose
@@ -85,14 +86,16 @@ class LocalizerNode(LifecycleNode):
                 raise NeumapError(doubt)
             set_up(settings.threads or None)
             opened = open_warm_map(settings.map)
+            mask = read_mask(settings.mask) if settings.mask else None
         except NeumapError as error:
             self.get_logger().error(f"not configured: {error}")
             return FAILURE
         clock = RosClock(self)
         transforms = TransformBuffer(clock, settings.base_frame_id, settings.odom_frame_id, self.get_logger().warning)
         self._outputs = RosOutputs(self, settings.global_frame_id)
-        self._session = Session(opened, self._current_settings, clock, transforms, ThreadWorker(self), self._outputs)
-        self._subscribe(LiveInputs(self._session, transforms, gray_by_cv_bridge(CvBridge())), settings)
+        worker = ThreadWorker(self)
+        self._session = Session(opened, self._current_settings, clock, transforms, worker, self._outputs, mask)
+        self._subscribe(self._session, transforms, settings)
         self._serve()
         threshold = JumpThreshold(
             min_forward=None, min_backward=Duration(nanoseconds=-JUMP_BACK_NS), on_clock_change=True
@@ -192,9 +195,12 @@ class LocalizerNode(LifecycleNode):
 
     # --- topics and services -----------------------------------------------------
 
-    def _subscribe(self, inputs: LiveInputs, settings: Settings) -> None:
+    def _subscribe(self, session: Session, transforms: TransformBuffer, settings: Settings) -> None:
         compressed = settings.image_transport == "compressed"
         image = (CompressedImage, "image/compressed") if compressed else (Image, "image")
+        # as it is remapped
+        topic = self.resolve_topic_name(image[1])
+        inputs = LiveInputs(session, transforms, topic, gray_by_cv_bridge(CvBridge()))
         # rclpy handles what is ready at once in this order: an image comes after what it takes to use it
         self._subscriptions_made = [
             self.create_subscription(TFMessage, "/tf_static", inputs.tf_static, TF_STATIC),

@@ -42,6 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="poses whose position is less certain, as a standard deviation in metres, count as lost (default: none)",
     )
     add("--threads", type=options.threads, metavar="N", help="use at most this many threads")
+    options.add_lens_arguments(parser)
     options.add_bag_arguments(parser, options.IMAGE_OPTIONS)
 
 
@@ -50,6 +51,7 @@ def run(args: argparse.Namespace) -> int:
     from neumap.io.files import check_output, write_atomically
     from neumap.io.sources import open_source
     from neumap.io.trajectories import write_trajectory
+    from neumap.localization.lens import settled
     from neumap.localization.localizer import Localizer
     from neumap.maps.map_file import load_map
     from neumap.process import set_up
@@ -63,11 +65,13 @@ def run(args: argparse.Namespace) -> int:
     set_up(args.threads)
     localizer = Localizer(load_map(args.map))
     bag = BagOptions(**{name: getattr(args, name) for name in options.IMAGE_OPTIONS})
-    source = open_source(args.source, poses=False, depth=False, images=args.images, bag=bag)
-    for note in source.notes:
-        print(f"note: {note}", file=sys.stderr)
+    told = options.told_of(args)
+    source = open_source(args.source, poses=False, depth=False, told=told, images=args.images, bag=bag)
+    source = settled(localizer, source)
     with StageProgress() as progress:
         estimates = localize_each(localizer, source, partial(progress, "localize"), args.max_sigma)
+    for note in source.notes:
+        print(f"note: {note}", file=sys.stderr)
     trajectory = as_trajectory(source.frames, estimates)
     write_trajectory(args.out, trajectory)
     if args.report is not None:

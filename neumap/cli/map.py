@@ -66,6 +66,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         add("--every-deg", type=options.degrees, metavar="5", help="... or turned so far; either is enough"),
         add("--strict", action=flag, help="refuse what holds items that cannot be used instead of leaving them out"),
         add("--threads", type=options.threads, metavar="N", help="use at most this many threads"),
+        *options.add_lens_arguments(parser),
         *options.add_bag_arguments(parser, options.BAG_OPTIONS),
     ]
     parser.set_defaults(in_file=in_file, features=None)
@@ -78,6 +79,7 @@ def run(args: argparse.Namespace) -> int:
     from neumap.mapping.build import build_map
     from neumap.mapping.calibration import set_aside
     from neumap.mapping.extend import extend_map
+    from neumap.mapping.lens import settled
     from neumap.mapping.survey import MAX_FRAMES
     from neumap.maps.map_file import load_map, save_map
     from neumap.process import set_up
@@ -89,13 +91,15 @@ def run(args: argparse.Namespace) -> int:
     check_output(args.out, device=False)
     old = None if args.extend is None else load_map(args.extend)
     set_up(args.threads)
-    source = open_source(args.source, poses=True, depth=told.use_depth, images=args.images, bag=bag)
+    lenses = options.told_of(args)
+    source = open_source(args.source, poses=True, depth=told.use_depth, told=lenses, images=args.images, bag=bag)
     source = thin(source, args.every_m, args.every_deg)
     if args.strict and source.left_out:
         raise DataError(f"{'; '.join(source.left_out)}: mend them, or leave out --strict")
     for note in source.notes:
         print(f"note: {note}", file=sys.stderr)
     with StageProgress() as progress:
+        source = settled(source, told, progress)
         if old is None:
             neural_map = build_map(source.frames, told, progress)
         else:

@@ -7,9 +7,12 @@ import math
 import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from neumap.errors import ConfigError
+
+if TYPE_CHECKING:
+    from neumap.io.camera_info import Told
 
 Parser = Callable[[Any], Any]
 # BEST: the size of a file without a limit.
@@ -73,6 +76,7 @@ topic = checked(
     "the name of a topic such as /camera/image_raw",  # the leading slash may be left out
     lambda value: f"/{value.removeprefix('/')}" if re.fullmatch(r"/?[^\s/]+(/[^\s/]+)*", value) else None,
 )
+file = checked("the path of a file", Path)
 
 
 def parser_of(action: argparse.Action) -> Parser:
@@ -130,6 +134,36 @@ BAG_OPTIONS: dict[str, tuple[Parser, str, str]] = {
 }
 # IMAGE_OPTIONS: those that say what to localize.
 IMAGE_OPTIONS = ("image_topic", "camera_info_topic")
+
+
+# LENS_OPTIONS: what the user can say of images, as neumap.io.camera_info.Told calls it.
+LENS_OPTIONS = ("rectified", "mask")
+
+
+def add_lens_arguments(parser: argparse.ArgumentParser) -> list[argparse.Action]:
+    """Add the options of LENS_OPTIONS."""
+    return [
+        parser.add_argument(
+            "--rectified",
+            action=argparse.BooleanOptionalAction,
+            help="the images are rectified, with P of camera_info, or are not (default: as the name of their topic "
+            "says, else as they show)",
+        ),
+        parser.add_argument(
+            "--mask",
+            type=file,
+            metavar="FILE",
+            help="an image, white where images show the place, black where they show the robot itself",
+        ),
+    ]
+
+
+def told_of(args: argparse.Namespace) -> Told:
+    """Return what LENS_OPTIONS tell. Raises :class:`~neumap.errors.DataError` for a mask that is none."""
+    from neumap.io.camera_info import Told
+    from neumap.io.images import read_mask
+
+    return Told(args.rectified, None if args.mask is None else read_mask(args.mask))
 
 
 def add_bag_arguments(parser: argparse.ArgumentParser, names: Iterable[str]) -> list[argparse.Action]:

@@ -52,6 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="true poses of the base in the map: a topic (default: one with ground_truth in its name) or a TUM file",
     )
     add("--threads", type=options.threads, metavar="N", help="use at most this many threads")
+    options.add_lens_arguments(parser)
     options.add_bag_arguments(parser, (*options.IMAGE_OPTIONS, "tf_topic"))
 
 
@@ -84,6 +85,8 @@ def run(args: argparse.Namespace) -> int:
         image_topic=args.image_topic,
         camera_info_topic=args.camera_info_topic,
         tf_topic=args.tf_topic,
+        rectified=args.rectified,
+        mask=args.mask,
         ground_truth=args.ground_truth,
     )
     with StageProgress() as progress:

@@ -8,11 +8,19 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from neumap.arrays import FloatArray
+from neumap.arrays import BoolArray, FloatArray
 from neumap.errors import CalibrationError
 from neumap.records import Camera
 
-COEFFICIENTS = {"plumb_bob": 5, "rational_polynomial": 8, "equidistant": 4}
+# COEFFICIENTS: how many a lens model may have; where there are fewer, zeros follow. The first two are one model of
+# OpenCV's, whose last ones are the thin prism and the tilt of the sensor.
+COEFFICIENTS = {"plumb_bob": (5, 8, 12, 14), "rational_polynomial": (8, 12, 14), "equidistant": (4,)}
+# SYNONYMS: other names of lens models, in lower case, as drivers and other software write them.
+SYNONYMS = {
+    "fisheye": "equidistant",
+    "opencv_fisheye": "equidistant",
+    "kannala_brandt4": "equidistant",
+} | dict.fromkeys(("", "radtan", "brown_conrady", "opencv"), "plumb_bob")
 
 
 def make_camera(
@@ -25,7 +33,7 @@ def make_camera(
     """Make a checked :class:`~neumap.records.Camera`.
 
     Raises :class:`~neumap.errors.CalibrationError` for a size, focal length or coefficient that cannot be, or a
-    lens model other than plumb_bob, rational_polynomial and equidistant.
+    lens model other than plumb_bob, rational_polynomial and equidistant (or another name of them).
     """
     k: FloatArray = np.array(matrix, dtype=np.float64).reshape(-1)
     d = np.array(distortion, dtype=np.float64).reshape(-1)
@@ -41,12 +49,15 @@ def make_camera(
     # OpenCV's lens models ignore every other entry, so a skew would silently be lost
     if k[[0, 1, 2, 2, 2], [1, 0, 0, 1, 2]].tolist() != [0, 0, 0, 0, 1]:
         raise CalibrationError("the camera matrix is not of the form fx 0 cx 0 fy cy 0 0 1")
-    model = distortion_model or "plumb_bob"
+    model = SYNONYMS.get(distortion_model.lower(), distortion_model.lower())
     if model not in COEFFICIENTS:
         raise CalibrationError(f"unknown lens model '{model}'; known are {', '.join(sorted(COEFFICIENTS))}")
-    count = COEFFICIENTS[model]
-    if d.size > count and np.any(d[count:]):
-        raise CalibrationError(f"lens model {model} takes {count} coefficients, the calibration has {d.size}")
+    used = int(np.max(np.flatnonzero(d), initial=-1)) + 1
+    if used > COEFFICIENTS[model][-1]:
+        raise CalibrationError(
+            f"lens model {model} takes {COEFFICIENTS[model][-1]} coefficients, the calibration has {d.size}"
+        )
+    count = next(each for each in COEFFICIENTS[model] if each >= used)
     d = np.pad(d[:count], (0, max(0, count - d.size)))
     k.flags.writeable = False
     d.flags.writeable = False
@@ -63,26 +74,60 @@ def scaled_to(camera: Camera, width: int, height: int) -> Camera:
         return camera
     if width <= 0 or height <= 0:
         raise CalibrationError(f"an image of {width}x{height} pixels has no calibration")
-    # sides off by less than a pixel each: |w + dw - (h + dh) * W / H| with |dw|, |dh| < 1, times H
-    if abs(width * camera.height - height * camera.width) > camera.width + camera.height:
+    if not _is_of_shape(camera, width, height):
         raise CalibrationError(
             f"the image is {width}x{height}, the calibration is for {camera.width}x{camera.height}, another shape: "
             "give the calibration of this image size"
         )
-    sx, sy = width / camera.width, height / camera.height
-    k = camera.matrix.copy()
-    # pixel centres are at integers: the image's corner is at (-0.5, -0.5)
-    k[0] = [k[0, 0] * sx, 0.0, (k[0, 2] + 0.5) * sx - 0.5]
-    k[1] = [0.0, k[1, 1] * sy, (k[1, 2] + 0.5) * sy - 0.5]
-    k.flags.writeable = False
+    k = resized(camera.matrix, width / camera.width, height / camera.height)
     return replace(camera, width=width, height=height, matrix=k)
+
+
+def _is_of_shape(camera: Camera, width: int, height: int) -> bool:
+    # sides off by less than a pixel each: |w + dw - (h + dh) * W / H| with |dw|, |dh| < 1, times H
+    return abs(width * camera.height - height * camera.width) <= camera.width + camera.height
+
+
+def resized(matrix: FloatArray, x: float, y: float) -> FloatArray:
+    """Return the matrix (3, 3) of images resized by ``x`` and ``y``; pixel centres are at integers."""
+    k = np.array([[x, 1, x], [1, y, y], [1, 1, 1]]) * matrix
+    # the image's corner is at (-0.5, -0.5)
+    k[:2, 2] += 0.5 * np.array([x, y]) - 0.5
+    k.flags.writeable = False
+    return k
+
+
+def masked(camera: Camera, mask: BoolArray | None) -> Camera:
+    """Return the camera that sees only where ``mask`` is true; None: everywhere.
+
+    Raises :class:`~neumap.errors.CalibrationError` for a mask of another shape than the images.
+    """
+    if mask is None:
+        return camera
+    height, width = mask.shape
+    if not _is_of_shape(camera, width, height):
+        raise CalibrationError(
+            f"the mask is {width}x{height}, the images are {camera.width}x{camera.height}, another shape: "
+            "make the mask of one of the images"
+        )
+    return replace(camera, mask=mask)
 
 
 def normalize(camera: Camera, pixels: npt.NDArray[np.floating]) -> FloatArray:
     """Return undistorted normalized coordinates (N, 2) (x/z, y/z in the optical frame) of pixels (N, 2).
 
-    NaN where the lens model has no inverse (outside its valid field of view).
+    NaN where the lens model has no inverse (outside its valid field of view) and where the camera's mask is false.
     """
+    rays = _rays(camera, pixels)
+    if camera.mask is not None:
+        scale = np.divide(camera.mask.shape[::-1], (camera.width, camera.height))
+        column, row = np.floor((np.asarray(pixels).reshape(-1, 2) + 0.5) * scale).astype(np.int64).T
+        height, width = camera.mask.shape
+        rays[~camera.mask[np.clip(row, 0, height - 1), np.clip(column, 0, width - 1)]] = np.nan
+    return rays
+
+
+def _rays(camera: Camera, pixels: npt.NDArray[np.floating]) -> FloatArray:
     pixels = np.ascontiguousarray(pixels, dtype=np.float64).reshape(-1, 1, 2)
     if len(pixels) == 0:
         return np.zeros((0, 2))

@@ -3,27 +3,50 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import yaml
 
+from neumap.arrays import BoolArray
 from neumap.errors import CalibrationError
-from neumap.geometry.cameras import make_camera, scaled_to
+from neumap.geometry.cameras import scaled_to
+from neumap.geometry.intrinsics import Calibration, lenses_of
 from neumap.io.files import PathLike, naming, read_text
 from neumap.io.images import read_gray
-from neumap.records import Camera
+from neumap.records import Camera, Intrinsics
 
 CAMERA_INFO = "camera_info.yaml"
 _HINT = "give one as ROS' camera_calibration writes it"
 
 
+@dataclass(frozen=True)
+class Told:
+    """What the user says of images: whether they are ``rectified`` (None: see what their names say, and what they
+    show), and the ``mask`` (H, W) of what of them shows the place (None: all).
+    """
+
+    rectified: bool | None = None
+    mask: BoolArray | None = None
+
+
+UNTOLD = Told()
+
+
 def read_camera_info(path: PathLike) -> Camera:
-    """Read the camera of a ``camera_info.yaml``.
+    """Read the camera of a ``camera_info.yaml``: that of images as the lens makes them.
 
     Raises :class:`~neumap.errors.DataError` (or its kin) naming the file and the key that is missing or wrong.
     """
+    calibration = read_calibration(path)
+    with naming(str(path)):
+        return lenses_of(calibration, rectified=False)[0].camera
+
+
+def read_calibration(path: PathLike) -> Calibration:
+    """Read what a ``camera_info.yaml`` says. Raises as :func:`read_camera_info` does, but not for wrong numbers."""
     try:
         content = yaml.safe_load(read_text(path, "the calibration"))
     except (yaml.YAMLError, RecursionError):
@@ -33,12 +56,13 @@ def read_camera_info(path: PathLike) -> Camera:
     if not isinstance(content, Mapping):
         raise CalibrationError(f"the calibration {path} is not a list of 'key: value': {_HINT}")
     with naming(str(path)):
-        return make_camera(
+        return Calibration(
             _size(content, "image_width"),
             _size(content, "image_height"),
             _values(content, "camera_matrix"),
-            str(_value(content, "distortion_model")),
             _values(content, "distortion_coefficients"),
+            str(_value(content, "distortion_model")),
+            _values(content, "projection_matrix") if content.get("projection_matrix") else (),
         )
 
 
@@ -55,14 +79,14 @@ def _size(content: Mapping[Any, Any], key: str) -> int:
     return int(value)
 
 
-def _values(content: Mapping[Any, Any], key: str) -> list[float]:
+def _values(content: Mapping[Any, Any], key: str) -> tuple[float, ...]:
     table = _value(content, key)
     values = table.get("data") if isinstance(table, Mapping) else table
     if not isinstance(values, list):
         raise CalibrationError(f"'{key}' has no list of numbers 'data'")
     try:
         # YAML 1.1 reads 1e-05, which has no point, as a string
-        return [float(value) for value in values]
+        return tuple(float(value) for value in values)
     except (TypeError, ValueError):
         raise CalibrationError(f"the 'data' of '{key}' are not all numbers") from None
 
@@ -80,51 +104,47 @@ def find_camera_info(folder: Path, levels: int = 1) -> Path:
     raise CalibrationError(f"no {CAMERA_INFO} in {folder} or {above}: {_HINT}")
 
 
-def camera_of(info: Any, rectified: bool = False) -> Camera:
-    """Read the camera of a sensor_msgs/CameraInfo: of its region of interest, before binning.
+def calibration_of(info: Any) -> Calibration:
+    """Read what a sensor_msgs/CameraInfo says of lens and image; not its header.
 
-    ``rectified`` images have the intrinsics of P and no distortion (image_proc). Raises
-    :class:`~neumap.errors.CalibrationError` for a calibration that cannot be used.
-    """
-    k = np.array(info.k, dtype=np.float64)
-    model, distortion = info.distortion_model, np.array(info.d, dtype=np.float64)
-    p = np.array(info.p, dtype=np.float64).reshape(3, 4)
-    if rectified and np.any(distortion):
-        if not p[0, 0] > 0:
-            raise CalibrationError("the images are rectified, but the calibration has no P: rectify them again")
-        k, model, distortion = p[:, :3].reshape(-1), "plumb_bob", np.zeros(0)
-    width, height, region = int(info.width), int(info.height), info.roi
-    # all zero is the whole image
-    if region.width and region.height:
-        width, height = int(region.width), int(region.height)
-        k = k - np.array([0, 0, region.x_offset, 0, 0, region.y_offset, 0, 0, 0], dtype=np.float64)
-    return make_camera(width, height, k, model, distortion)
-
-
-def calibration_key(info: Any) -> tuple[Any, ...]:
-    """Return all that a sensor_msgs/CameraInfo says of lens and image, to be compared or hashed; not its header.
-
-    Messages themselves are of no use for that: before 2025 their arrays were equal where any number in them was
+    Messages themselves cannot be compared: before 2025 their arrays were equal where any number in them was
     (rosidl_python issue 223).
     """
+    k, d, p = (tuple(np.asarray(values, dtype=np.float64).ravel().tolist()) for values in (info.k, info.d, info.p))
     region = info.roi
-    numbers = (np.asarray(values, dtype=np.float64).tobytes() for values in (info.k, info.d, info.p))
-    sizes = (info.width, info.height, info.binning_x, info.binning_y)
-    return *sizes, region.x_offset, region.y_offset, region.width, region.height, info.distortion_model, *numbers
+    return Calibration(
+        int(info.width),
+        int(info.height),
+        k,
+        d,
+        info.distortion_model,
+        p,
+        region=(int(region.x_offset), int(region.y_offset), int(region.width), int(region.height)),
+        binning=(int(info.binning_x), int(info.binning_y)),
+    )
 
 
-def fit_to_size(camera: Camera, width: int, height: int) -> tuple[Camera, tuple[str, ...]]:
-    """Scale the camera to images of this size in pixels, with a note for the user where that changed it.
+def fit_to_image(camera: Camera, image: Path) -> tuple[Camera, tuple[str, ...]]:
+    """Scale the camera to an image file, with a note for the user where that changed it.
 
-    Raises :class:`~neumap.errors.CalibrationError` where their shape is another than the calibration's.
+    Raises :class:`~neumap.errors.CalibrationError`, which names the file, where its shape is another.
     """
-    fitted = scaled_to(camera, width, height)
+    height, width = read_gray(image).shape
+    with naming(str(image)):
+        fitted = scaled_to(camera, width, height)
     note = f"the images are {width}x{height}, the calibration is for {camera.width}x{camera.height}: scaled to fit"
     return fitted, () if fitted is camera else (note,)
 
 
-def fit_to_image(camera: Camera, image: Path) -> tuple[Camera, tuple[str, ...]]:
-    """Scale the camera to an image file, as :func:`fit_to_size` does; errors name the file."""
+def lenses_of_image(folder: Path, image: Path, told: Told, levels: int = 1) -> tuple[Intrinsics, ...]:
+    """Return the intrinsics that the images of a folder may have, by its ``camera_info.yaml`` and one of them.
+
+    Raises :class:`~neumap.errors.DataError` (or its kin) where there is no calibration, or none that fits the image.
+    """
+    path = find_camera_info(folder, levels)
+    calibration = read_calibration(path)
+    with naming(str(path)):
+        lenses_of(calibration, None, told.rectified)
     height, width = read_gray(image).shape
     with naming(str(image)):
-        return fit_to_size(camera, width, height)
+        return lenses_of(calibration, (width, height), told.rectified, told.mask)

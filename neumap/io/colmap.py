@@ -9,10 +9,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from neumap.errors import CalibrationError, DataError, MissingDependencyError
-from neumap.geometry.cameras import make_camera
+from neumap.errors import CalibrationError, ConfigError, DataError, MissingDependencyError
+from neumap.geometry.cameras import make_camera, masked
 from neumap.geometry.se3 import make_pose
-from neumap.io.camera_info import fit_to_image
+from neumap.io.camera_info import UNTOLD, Told, fit_to_image
 from neumap.io.files import PathLike
 from neumap.io.images import read_gray
 from neumap.io.stamps import stamps_from_names
@@ -52,7 +52,9 @@ def find_model(folder: Path) -> Path | None:
     return None
 
 
-def read_colmap(model_folder: PathLike, image_folder: PathLike | None = None, poses: bool = True) -> Source:
+def read_colmap(
+    model_folder: PathLike, image_folder: PathLike | None = None, poses: bool = True, told: Told = UNTOLD
+) -> Source:
     """Read the registered images of a COLMAP model, sorted by stamp, with their poses if ``poses``.
 
     Each frame has the camera that COLMAP gave it. The images are searched in ``image_folder``, else in ``images/`` in
@@ -60,8 +62,11 @@ def read_colmap(model_folder: PathLike, image_folder: PathLike | None = None, po
     no depth, and the scale is the model's: a note says so.
 
     Raises :class:`~neumap.errors.DataError` (or its kin) for a model or images that are missing or damaged, for fewer
-    than two images with a pose and for a lens model that ROS does not have.
+    than two images with a pose and for a lens model that ROS does not have; and
+    :class:`~neumap.errors.ConfigError` where it is ``told`` whether the images are rectified, which the model knows.
     """
+    if told.rectified is not None:
+        raise ConfigError("a COLMAP model tells by itself whether its images are rectified: leave that option out")
     folder = Path(model_folder)
     model = find_model(folder)
     if model is None:
@@ -80,7 +85,8 @@ def read_colmap(model_folder: PathLike, image_folder: PathLike | None = None, po
     for image, name, stamp in zip(images, names, stamps, strict=True):
         if image.camera_id not in cameras:
             camera = camera_from_colmap(reconstruction.cameras[image.camera_id])
-            cameras[image.camera_id], camera_notes = fit_to_image(camera, directory / name)
+            fitted, camera_notes = fit_to_image(camera, directory / name)
+            cameras[image.camera_id] = masked(fitted, told.mask)
             notes += [note for note in camera_notes if note not in notes]
         camera = cameras[image.camera_id]
         read_image = partial(read_gray, directory / name, (camera.width, camera.height))

@@ -61,9 +61,25 @@ _GRAY: dict[str, _Layout] = {
 }
 # _DEPTH: bytes of a sample, and metres of a unit.
 _DEPTH = {"16UC1": (2, 1e-3), "mono16": (2, 1e-3), "32FC1": (4, 1.0)}
+# _TRANSPORTS: ends of the names of topics that hold the images of the topic before them.
+_TRANSPORTS = frozenset({"compressed", "compressedDepth"})
+# _RECTIFIED: words of a topic's name that say so, or of that above it: image_proc's image_rect, image_rect_color ...
+_RECTIFIED = frozenset({"rect", "rectified", "undistorted", "undist", "undistort"})
 _PNG = b"\x89PNG\r\n\x1a\n"
 # _DEPTH_HEADER: compressed_depth_image_transport puts its format and two parameters of inverse depth before the PNG.
 _DEPTH_HEADER = struct.Struct("<iff")
+
+
+def base_topic(topic: str) -> str:
+    """Return the name of the topic whose images a topic holds, whatever their transport."""
+    name, _, last = topic.rpartition("/")
+    return name if last in _TRANSPORTS else topic
+
+
+def named_rectified(topic: str) -> bool | None:
+    """Tell whether the images of a topic are undistorted, by its name; None where that does not say."""
+    *_, above, own = f"/{base_topic(topic)}".rsplit("/", 2)
+    return True if _RECTIFIED & {*above.split("_"), *own.split("_")} else None
 
 
 def is_depth_encoding(encoding: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,14 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from neumap.arrays import Float32Array, ImageArray
+from neumap.arrays import BoolArray, Float32Array, ImageArray
 from neumap.errors import DataError
 from neumap.io.files import PathLike
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".pgm", ".ppm", ".webp"})
+
+# MASK_SHARE: of a mask's pixels that must be nearly black or nearly white; edges may be soft.
+MASK_SHARE = 0.9
 
 
 def is_image(path: Path) -> bool:
@@ -45,6 +49,22 @@ def read_depth(path: PathLike, units_per_metre: float = 5000.0, size: tuple[int,
             f"{units_per_metre:g} units to the metre"
         )
     return np.asarray(depth / np.float32(units_per_metre), dtype=np.float32)
+
+
+def read_mask(path: PathLike) -> BoolArray:
+    """Read an image file that is white where images show the place and black where they do not, as (H, W) bool.
+
+    Raises :class:`~neumap.errors.DataError` where it cannot be read, or is not such an image.
+    """
+    gray = read_gray(os.path.expanduser(path))
+    if np.mean((gray < 64) | (gray > 191)) < MASK_SHARE:
+        raise DataError(
+            f"the mask {path} is not black and white: paint white what images show of the place, else black"
+        )
+    mask = gray > 127
+    if not mask.any():
+        raise DataError(f"the mask {path} is all black: paint white (255) what images show of the place")
+    return mask
 
 
 def decode(data: npt.NDArray[np.uint8], flags: int, what: str) -> npt.NDArray[Any]:

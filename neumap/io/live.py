@@ -9,9 +9,8 @@ from collections.abc import Callable
 from typing import Any
 
 from neumap.arrays import ImageArray
-from neumap.errors import CalibrationError
-from neumap.io.camera_info import calibration_key, camera_of
-from neumap.io.image_messages import gray_of
+from neumap.io.camera_info import calibration_of
+from neumap.io.image_messages import gray_of, named_rectified
 from neumap.io.stamps import stamp_of
 from neumap.io.trajectories import row_of, transforms_of
 from neumap.tracking.requests import PoseClaim
@@ -23,26 +22,26 @@ class LiveInputs:
     """Hands messages to a session; each method is the callback of a topic."""
 
     def __init__(
-        self, session: Session, transforms: TransformBuffer, read_gray: Callable[[Any], ImageArray] = gray_of
+        self,
+        session: Session,
+        transforms: TransformBuffer,
+        image_topic: str,
+        read_gray: Callable[[Any], ImageArray] = gray_of,
     ) -> None:
-        """Feed ``session`` and ``transforms``. ``read_gray`` decodes the pixels of an image message, on the worker."""
+        """Feed ``session`` and ``transforms``. The name of ``image_topic`` may tell that images are rectified;
+        ``read_gray`` decodes the pixels of an image message, on the worker.
+        """
         self._session, self._transforms, self._read_gray = session, transforms, read_gray
-        self._calibration: object = None
+        self._rectified = named_rectified(image_topic)
 
     def image(self, message: Any) -> None:
         """Take a sensor_msgs/Image or CompressedImage."""
-        self._session.see(stamp_of(message.header), message.header.frame_id, lambda: self._read_gray(message))
+        header = message.header
+        self._session.see(stamp_of(header), header.frame_id, lambda: self._read_gray(message), self._rectified)
 
     def camera_info(self, message: Any) -> None:
-        """Take a sensor_msgs/CameraInfo; the same calibration again is nothing new."""
-        calibration = calibration_key(message)
-        if calibration == self._calibration:
-            return
-        self._calibration = calibration
-        try:
-            self._session.calibrate(camera_of(message))
-        except CalibrationError as error:
-            self._session.calibrate(str(error))
+        """Take a sensor_msgs/CameraInfo."""
+        self._session.calibrate(stamp_of(message.header), calibration_of(message))
 
     def tf(self, message: Any, is_static: bool = False) -> None:
         """Take a tf2_msgs/TFMessage of /tf."""

@@ -19,7 +19,7 @@ from neumap.geometry.se3 import pose_error
 from neumap.io.bags.reader import is_bag
 from neumap.io.bags.source import open_bag
 from neumap.io.bags.topics import BagOptions
-from neumap.io.camera_info import find_camera_info, fit_to_image, read_camera_info
+from neumap.io.camera_info import UNTOLD, Told, lenses_of_image
 from neumap.io.colmap import find_model, read_colmap
 from neumap.io.files import PathLike
 from neumap.io.images import is_image, read_gray
@@ -36,35 +36,37 @@ def image_files(path: Path) -> list[Path]:
     return sorted(filter(is_image, path.iterdir() if path.is_dir() else [path]))
 
 
-def read_images(path: PathLike) -> Source:
+def read_images(path: PathLike, told: Told = UNTOLD) -> Source:
     """Read one image file, or the images of a folder, as frames without poses.
 
-    ``camera_info.yaml`` lies beside them or up to two folders above; it is scaled to the first image. The stamps are as
-    of :func:`~neumap.io.stamps.stamps_from_names`. Raises :class:`~neumap.errors.DataError` (or its kin) where there is
-    no image, or no calibration that fits.
+    ``camera_info.yaml`` lies beside them or up to two folders above; it is fitted to the first image and what was
+    ``told`` of them. The stamps are as of :func:`~neumap.io.stamps.stamps_from_names`. Raises
+    :class:`~neumap.errors.DataError` (or its kin) where there is no image, or no calibration that fits.
     """
     files = image_files(Path(path))
     if not files:
         raise DataError(f"the folder {path} holds no image")
     stamps, stamp_notes = stamps_from_names([file.name for file in files])
-    camera, notes = fit_to_image(read_camera_info(find_camera_info(files[0].parent, CALIBRATION_LEVELS)), files[0])
+    lenses = lenses_of_image(files[0].parent, files[0], told, CALIBRATION_LEVELS)
+    camera = lenses[0].camera
     size = (camera.width, camera.height)
     pairs = sorted(zip(stamps, files, strict=True))
-    frames = [Frame(file.name, stamp, camera, partial(read_gray, file, size)) for stamp, file in pairs]
+    frames = [Frame(file.name, stamp, camera, partial(read_gray, file, size), lenses=lenses) for stamp, file in pairs]
     kind = "image" if files == [Path(path)] else "folder of images"
-    return Source(f"{kind} {path}", tuple(frames), (*notes, *stamp_notes))
+    return Source(f"{kind} {path}", tuple(frames), tuple(stamp_notes))
 
 
 class Kind(NamedTuple):
     """A kind of source: as the user is told of it, whether a path that exists is one, and its reader.
 
-    The reader is told the path, whether poses and depth are wanted, and the value of ``option``, the one of
-    :func:`open_source` that only this kind understands; ``misplaced`` is said where it was given with another kind.
+    The reader is told the path, whether poses and depth are wanted, what was told of the images, and the value of
+    ``option``, the one of :func:`open_source` that only this kind understands; ``misplaced`` is said where it was given
+    with another kind.
     """
 
     name: str
     recognise: Callable[[Path], bool]
-    read: Callable[[Path, bool, bool, Any], Source]
+    read: Callable[[Path, bool, bool, Told, Any], Source]
     option: str = ""
     misplaced: str = ""
     has_poses: bool = True
@@ -72,37 +74,48 @@ class Kind(NamedTuple):
 
 # KINDS: the first that recognises a path takes it.
 KINDS = (
-    Kind("a TUM RGB-D folder (with rgb.txt)", is_tum, lambda path, poses, depth, _: read_tum(path, depth, poses)),
+    Kind(
+        "a TUM RGB-D folder (with rgb.txt)",
+        is_tum,
+        lambda path, poses, depth, told, _: read_tum(path, depth, poses, told),
+    ),
     Kind(
         "a COLMAP model (cameras and images, .bin or .txt)",
         lambda path: find_model(path) is not None,
-        lambda path, poses, depth, images: read_colmap(path, images, poses),
+        lambda path, poses, depth, told, images: read_colmap(path, images, poses, told),
         option="images",
         misplaced="an image folder was given, but {} is not a COLMAP model: leave that option out",
     ),
     Kind(
         "a rosbag2 (its folder, .mcap or .db3)",
         is_bag,
-        lambda path, poses, depth, bag: open_bag(path, poses=poses, depth=depth, options=bag),
+        lambda path, poses, depth, told, bag: open_bag(path, poses=poses, depth=depth, told=told, options=bag),
         option="bag",
         misplaced="topics or frames of a bag were given, but {} is not a rosbag2: leave these options out",
     ),
     Kind(
         "a folder of images or an image",
         lambda path: bool(image_files(path)),
-        lambda path, *_: read_images(path),
+        lambda path, poses, depth, told, _: read_images(path, told),
         has_poses=False,
     ),
 )
 
 
 def open_source(
-    path: PathLike, *, poses: bool, depth: bool = True, images: PathLike | None = None, bag: BagOptions | None = None
+    path: PathLike,
+    *,
+    poses: bool,
+    depth: bool = True,
+    told: Told = UNTOLD,
+    images: PathLike | None = None,
+    bag: BagOptions | None = None,
 ) -> Source:
     """Open the frames of a TUM RGB-D folder, a COLMAP model or a rosbag2 or, without ``poses``, of images.
 
     With ``poses`` every frame has one; without, none has, and ground truth is not looked at. ``depth`` allows depth
-    images; ``images`` is the image folder of a COLMAP model; ``bag`` names topics and frames of a rosbag2.
+    images; ``told`` is what the user says of the images; ``images`` is the image folder of a COLMAP model; ``bag``
+    names topics and frames of a rosbag2.
 
     Raises :class:`~neumap.errors.DataError` (or its kin) that says what is missing or, for a path that is none of
     these, what is understood; :class:`~neumap.errors.ConfigError` for ``images`` or ``bag`` with another kind.
@@ -121,7 +134,7 @@ def open_source(
         raise DataError(f"{path} is no source of images: {_understood(path, poses)}")
     if poses and not found[0].has_poses:
         raise DataError(f"{path} holds images without poses: a map needs {_listed()}")
-    return found[0].read(path, poses, depth, given.get(found[0].option))
+    return found[0].read(path, poses, depth, told, given.get(found[0].option))
 
 
 def _understood(path: Path, poses: bool) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 
 from neumap.arrays import FloatArray, IntArray
 from neumap.errors import DataError
-from neumap.io.camera_info import find_camera_info, fit_to_image, read_camera_info
+from neumap.io.camera_info import UNTOLD, Told, lenses_of_image
 from neumap.io.files import PathLike, noting, parse_lines
 from neumap.io.images import read_depth, read_gray
 from neumap.io.stamps import parse_stamp, span
@@ -27,12 +27,12 @@ def is_tum(path: Path) -> bool:
     return (path / "rgb.txt").exists()
 
 
-def read_tum(folder: PathLike, depth: bool = True, poses: bool = True) -> Source:
+def read_tum(folder: PathLike, depth: bool = True, poses: bool = True, told: Told = UNTOLD) -> Source:
     """Read the frames of a TUM RGB-D folder, sorted by stamp; ``camera_info.yaml`` is in it or in its parent.
 
     With ``poses`` each frame gets its pose from ``groundtruth.txt`` (the camera's optical frame in the map) and frames
     without one are left out; with ``depth`` it gets the depth image within 20 ms, where ``depth.txt`` has one. Notes
-    tell what was left out. A camera calibrated at another resolution is scaled to the first image.
+    tell what was left out. The camera is fitted to the first image and what was ``told`` of the images.
 
     Raises :class:`~neumap.errors.DataError` (or its kin) for what is missing, empty, unreadable or does not fit, and
     for fewer than two frames with a pose. An image that turns out damaged or of another size raises when it is read.
@@ -51,7 +51,8 @@ def read_tum(folder: PathLike, depth: bool = True, poses: bool = True) -> Source
         depth_names, depth_notes = depth_of_each(read_image_list(folder / "depth.txt"), stamps)
         _check_exist(folder, "depth.txt", list(filter(None, depth_names)))
         notes += depth_notes
-    camera, camera_notes = fit_to_image(read_camera_info(find_camera_info(folder)), folder / images[0][1])
+    lenses = lenses_of_image(folder, folder / images[0][1], told)
+    camera = lenses[0].camera
     size = (camera.width, camera.height)
     frames = tuple(
         Frame(
@@ -61,11 +62,12 @@ def read_tum(folder: PathLike, depth: bool = True, poses: bool = True) -> Source
             read_image=partial(read_gray, folder / name, size),
             read_depth=None if depth_name is None else partial(read_depth, folder / depth_name, size=size),
             map_from_camera=pose,
+            lenses=lenses,
         )
         for (stamp, name), pose, depth_name in zip(images, known, depth_names, strict=True)
         if pose is not None or not poses
     )
-    return Source(f"TUM RGB-D folder {folder}", frames, (*camera_notes, *left_out, *notes), tuple(left_out))
+    return Source(f"TUM RGB-D folder {folder}", frames, (*left_out, *notes), tuple(left_out))
 
 
 def read_image_list(path: PathLike) -> list[tuple[int, str]]:

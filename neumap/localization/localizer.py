@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 from typing import NamedTuple
 
 import cv2
@@ -94,17 +95,26 @@ class Localizer:
         """Extract and embed what a quick look at an image shows, before it is searched for; the rest when it is needed:
         the image must stay as it is until then. Raises what :meth:`localize` raises.
         """
+        return self.looks(image, [camera])[0]
+
+    def looks(self, image: ImageArray, cameras_: Sequence[Camera]) -> list[Query]:
+        """Look at an image, once, that one of several cameras took; as :meth:`look` does."""
         with stage("features"):
             gray = as_gray(image)
-            camera = cameras.scaled_to(camera, gray.shape[1], gray.shape[0])
             quick = self._extract.quick(gray)
 
-        def longer() -> Query | None:
+        @cache
+        def whole() -> Features:
             with stage("features"):
-                features = self._extract.whole(gray, quick)
-            return None if features is quick else self._seen(features, camera)
+                return self._extract.whole(gray, quick)
 
-        return replace(self._seen(quick, camera), more=longer)
+        def query(camera: Camera) -> Query:
+            def longer() -> Query | None:
+                return None if whole() is quick else self._seen(whole(), camera)
+
+            return replace(self._seen(quick, camera), more=longer)
+
+        return [query(cameras.scaled_to(camera, gray.shape[1], gray.shape[0])) for camera in cameras_]
 
     def _seen(self, features: Features, camera: Camera) -> Query:
         """Make the query of features; without those that the camera's lens cannot have seen."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from threading import local
 from typing import NamedTuple, TypeVar
 
@@ -198,7 +198,7 @@ def field_of_view(frame: Frame) -> FloatArray:
     """Return left, top, right and bottom edge (4,) of an image, normalized coordinates, at the middle of each side."""
     c = frame.camera
     middle = np.array([[0, c.height / 2], [c.width / 2, 0], [c.width, c.height / 2], [c.width / 2, c.height]])
-    edges = cameras.normalize(c, middle)
+    edges = cameras.normalize(replace(c, mask=None), middle)
     pinhole = (middle - c.matrix[:2, 2]) / c.matrix[[0, 1], [0, 1]]
     edges = np.where(np.isfinite(edges), edges, pinhole)
     return np.array([edges[0, 0], edges[1, 1], edges[2, 0], edges[3, 1]])

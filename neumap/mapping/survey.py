@@ -64,7 +64,7 @@ def survey(frames: Sequence[Frame], settings: MappingSettings, progress: Progres
     frames = [frames[i] for i in evenly(len(frames), MAX_FRAMES)]
     aside = set_aside(len(frames))
     mapped = [frame for i, frame in enumerate(frames) if i not in set(aside.tolist())]
-    keyframes = _extract(mapped, settings, progress)
+    keyframes = extract(mapped, settings, progress)
     if not keyframes.depth_measured:
         keyframes = with_triangulated_depth(keyframes, progress)
     measured = keyframes.depth_measured or len(keyframes) < FEW_FRAMES
@@ -74,7 +74,8 @@ def survey(frames: Sequence[Frame], settings: MappingSettings, progress: Progres
     return Survey(keyframes, adjusted, found, candidates, drift, tuple(frames[i] for i in aside))
 
 
-def _extract(frames: Sequence[Frame], settings: MappingSettings, progress: Progress) -> Keyframes:
+def extract(frames: Sequence[Frame], settings: MappingSettings, progress: Progress) -> Keyframes:
+    """Extract the features of posed frames, as :func:`~neumap.mapping.keyframes.extract_keyframes` does."""
     # images are worked on in parallel; threads inside of each would only get in the way
     threads = cv2.getNumThreads()
     cv2.setNumThreads(1)

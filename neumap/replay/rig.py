@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from neumap.errors import ConfigError
+from neumap.io.images import read_mask
 from neumap.io.live import LiveInputs
 from neumap.replay.clock import VirtualClock
 from neumap.replay.recorder import Recorder
@@ -40,12 +41,17 @@ class Rig:
     """Plays to one session. ``settings`` may be changed at any time with :meth:`set`.
 
     A job of the worker takes ``inference_s`` seconds, as of :class:`~neumap.replay.worker.ModelledWorker`. Raises
-    :class:`~neumap.errors.ConfigError` for parameters that cannot be, and :class:`~neumap.errors.MapFileError` for a
-    map that cannot be used.
+    :class:`~neumap.errors.ConfigError` for parameters that cannot be, and :class:`~neumap.errors.DataError` (or its
+    kin) for a map or a mask that cannot be used.
     """
 
     def __init__(
-        self, parameters: Mapping[str, Any], start_ns: int, inference_s: float | None = 0.1, rate: float = 1.0
+        self,
+        parameters: Mapping[str, Any],
+        start_ns: int,
+        inference_s: float | None = 0.1,
+        rate: float = 1.0,
+        image_topic: str = "image",
     ) -> None:
         for name, value in parameters.items():
             doubt = SPECS[name].doubt(value) if name in SPECS else f"there is no parameter {name}"
@@ -63,9 +69,15 @@ class Rig:
             warn=lambda text: self.out.log("warning", text),
         )
         self.session = Session(
-            open_map(self.settings.map), lambda: self.settings, self.clock, self.transforms, self.worker, self.out
+            open_map(self.settings.map),
+            lambda: self.settings,
+            self.clock,
+            self.transforms,
+            self.worker,
+            self.out,
+            read_mask(self.settings.mask) if self.settings.mask else None,
         )
-        self._inputs = LiveInputs(self.session, self.transforms)
+        self._inputs = LiveInputs(self.session, self.transforms, image_topic)
         self.last_ns = start_ns
         self._diagnose()
 

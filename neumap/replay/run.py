@@ -51,6 +51,8 @@ class ReplaySettings:
     image_topic: str | None = None
     camera_info_topic: str | None = None
     tf_topic: str | None = None
+    rectified: bool | None = None
+    mask: Path | None = None
     ground_truth: str | None = None
 
 
@@ -66,7 +68,11 @@ def replay(bag_path: Path, out: Path, settings: ReplaySettings, progress: Progre
         played = _choose_topics(bag, settings)
         truth = true_poses(bag, settings.ground_truth)
         parameters |= {"map": str(settings.map), "image_transport": played.transport}
-        rig = Rig(parameters, played.start_ns, settings.inference_s, settings.rate)
+        if settings.rectified is not None:
+            parameters["rectified"] = "always" if settings.rectified else "never"
+        if settings.mask is not None:
+            parameters["mask"] = str(settings.mask)
+        rig = Rig(parameters, played.start_ns, settings.inference_s, settings.rate, played.image_topic)
         for name in unknown:
             rig.out.log("warning", f"{settings.params} has a parameter {name}, which the localizer does not")
         rig.start()
@@ -101,6 +107,7 @@ class _Played:
 
     roles: dict[Topic, str]
     tf: dict[Topic, bool]
+    image_topic: str
     transport: str
     start_ns: int
     end_ns: int
@@ -125,6 +132,7 @@ def _choose_topics(bag: BagReader, settings: ReplaySettings) -> _Played:
     return _Played(
         roles=roles | {image: "image", info: "camera_info"},
         tf=tf,
+        image_topic=image.name,
         transport="compressed" if image.type == "sensor_msgs/msg/CompressedImage" else "raw",
         start_ns=start_ns,
         end_ns=end_ns,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,11 +12,12 @@ import numpy as np
 
 from neumap.arrays import ImageArray, IntArray
 from neumap.errors import MapFileError
+from neumap.localization.lens import fit
 from neumap.localization.localizer import Localizer
-from neumap.localization.query import Near, Scope
+from neumap.localization.query import Near, Query, Scope
 from neumap.maps.map_file import load_map
 from neumap.maps.neural_map import NeuralMap
-from neumap.records import Alternative, Camera, Frame, PoseEstimate
+from neumap.records import Alternative, Camera, Frame, Intrinsics, PoseEstimate
 from neumap.tracking.ports import Transforms
 from neumap.tracking.settings import Settings
 from neumap.tracking.tracker import Fix, State, Track, claimed_near, predict
@@ -116,15 +118,30 @@ def where_to_search(
 
 
 @dataclass(frozen=True)
+class Shot:
+    """A live image that nobody has looked at yet: its pixels (H, W) are decoded by the worker. ``lenses`` tells what
+    its camera may be, when its width and height are known.
+    """
+
+    stamp_ns: int
+    frame_id: str
+    read_image: Callable[[], ImageArray]
+    lenses: Callable[[tuple[int, int]], tuple[Intrinsics, ...]]
+
+
+@dataclass(frozen=True)
 class Finding:
-    """What one image gave: its pixels (H, W), the estimate, and other places that it might show, where somebody asks.
+    """What one image gave: the frame with its pixels (H, W), the estimate, and other places that it might show, where
+    somebody asks. ``through`` are the estimates through each lens that it may have been taken through, by origin.
 
     An image that looks like several places is not localized in the whole map; then it may be ``by_claim``, in that one
     of them where somebody claims that the camera is, or ``by_track``.
     """
 
+    frame: Frame
     pixels: ImageArray
     estimate: PoseEstimate
+    through: Mapping[str, PoseEstimate]
     by_claim: PoseEstimate | None = None
     by_track: PoseEstimate | None = None
     alternatives: tuple[Alternative, ...] = ()
@@ -135,26 +152,35 @@ class Finding:
         return self.by_claim or self.by_track or self.estimate
 
 
-def inspect(opened: OpenMap, frame: Frame, where: Where) -> Finding:
-    """Search the map for a frame.
+def inspect(opened: OpenMap, shot: Shot, where: Where) -> Finding:
+    """Search the map for an image.
 
     Raises :class:`~neumap.errors.DataError` for an image that is damaged or does not fit its calibration.
     """
     localizer = opened.localizer
-    pixels = frame.read_image()
-    query = localizer.look(pixels, frame.camera)
+    pixels = shot.read_image()
+    lenses = shot.lenses((pixels.shape[1], pixels.shape[0]))
+    queries = localizer.looks(pixels, [lens.camera for lens in lenses])
 
-    def locate(within: Near | None, near: Near | None = None) -> PoseEstimate:
-        return localizer.locate(query, Scope(voxels_near(opened.map, within), near)).certain(where.max_sigma_m)
+    def locate(query: Query, within: Near | None, near: Near | None = None) -> PoseEstimate:
+        return localizer.locate(query, Scope(voxels_near(opened.map, within), near))
 
-    finding = Finding(pixels, locate(where.first))
+    estimates = [locate(query, where.first) for query in queries]
+    # the first, if none fits
+    best = max(range(len(lenses)), key=lambda i: fit(estimates[i]))
+    query, lens = queries[best], lenses[best]
+    frame = Frame(
+        str(shot.stamp_ns), shot.stamp_ns, lens.camera, lambda: pixels, frame_id=shot.frame_id, lenses=(lens,)
+    )
+    through = {lens.origin: estimate for lens, estimate in zip(lenses, estimates, strict=True)}
+    finding = Finding(frame, pixels, estimates[best].certain(where.max_sigma_m), through)
     in_doubt = where.asks and not finding.estimate.localized
     if in_doubt and where.claimed is not None:
         seen_from_there = replace(where.claimed, radius_m=where.claimed.radius_m + SIGHT_M)
-        found = locate(seen_from_there, where.claimed)
+        found = locate(query, seen_from_there, where.claimed).certain(where.max_sigma_m)
         finding = replace(finding, by_claim=found if found.localized else None)
     if in_doubt and where.tracked is not None:
-        found = locate(where.tracked)
+        found = locate(query, where.tracked).certain(where.max_sigma_m)
         finding = replace(finding, by_track=found if found.localized else None)
     if where.asks:
         known = [] if finding.best.map_from_camera is None else [finding.best.map_from_camera]

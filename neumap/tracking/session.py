@@ -11,10 +11,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 
-from neumap.arrays import ImageArray
-from neumap.errors import DataError, NeumapError
-from neumap.records import Camera, Frame, PoseEstimate
-from neumap.tracking.inspection import Finding, OpenMap, inspect, open_map, voxels_near, where_to_search
+from neumap.arrays import BoolArray, ImageArray
+from neumap.errors import CalibrationError, DataError, NeumapError
+from neumap.geometry.intrinsics import MOST_KEPT, Calibration, Calibrations, lenses_of
+from neumap.localization.lens import Vote
+from neumap.records import Intrinsics, PoseEstimate
+from neumap.tracking.inspection import Finding, OpenMap, Shot, inspect, open_map, voxels_near, where_to_search
 from neumap.tracking.ports import Clock, Inspected, LocalizerStatus, Outputs, RobotPose, Transforms, Worker
 from neumap.tracking.relocalization import Relocalization, Seen
 from neumap.tracking.requests import LoadAnswer, PoseClaim, RelocalizeAnswer, RelocalizeRequest, planar_claim
@@ -38,6 +40,8 @@ RATE_SLACK = 0.8
 OTHER_CLOCK_S = 10.0
 # WARN_EVERY_S: dropped images are told about so often, seconds.
 WARN_EVERY_S = 5.0
+# RECTIFIED: what the parameter of that name tells.
+RECTIFIED = {"always": True, "never": False}
 # MAX_TIMEOUT_S: the longest a request may wait, seconds.
 MAX_TIMEOUT_S = 600.0
 DEACTIVATED = "the localizer was deactivated"
@@ -45,15 +49,19 @@ DEACTIVATED = "the localizer was deactivated"
 
 @dataclass(frozen=True)
 class _Image:
-    """A live image that nobody has looked at yet: its pixels are decoded by the worker."""
+    """A live image whose calibration is not looked up yet."""
 
     stamp_ns: int
     frame_id: str
     read_image: Callable[[], ImageArray]
+    rectified: bool | None
 
 
 class Session:
-    """One localizer between configure and cleanup. ``settings`` is asked anew each time, for parameters may change."""
+    """One localizer between configure and cleanup. ``settings`` is asked anew each time, for parameters may change.
+
+    ``mask`` (H, W) tells what of the images shows the place; None: all.
+    """
 
     def __init__(
         self,
@@ -63,12 +71,16 @@ class Session:
         transforms: Transforms,
         worker: Worker,
         outputs: Outputs,
+        mask: BoolArray | None = None,
     ) -> None:
+        self._mask = mask
         self.map, self._settings = opened, settings
         self._clock, self._transforms, self._worker, self._outputs = clock, transforms, worker, outputs
         self._requests = Relocalization(clock)
         self.active = False
-        self._camera: Camera | str = "no camera_info yet"
+        self._calibrations, self._vote = Calibrations(MOST_KEPT), Vote()
+        # what was said of camera_info, once each
+        self._said: set[str] = set()
         self._loading: Callable[[LoadAnswer], None] | None = None
         self._guard = LapGuard()
         self._warned_ns: int | None = None
@@ -122,23 +134,24 @@ class Session:
 
     # --- events ------------------------------------------------------------------------
 
-    def calibrate(self, camera: Camera | str) -> None:
-        """Take the camera's calibration, or why there is none."""
-        if isinstance(camera, str):
-            camera = f"camera_info cannot be used: {camera}"
-            self._outputs.log("warning", camera)
-        self._camera = camera
+    def calibrate(self, stamp_ns: int, calibration: Calibration) -> None:
+        """Take the camera's calibration, which is that of the image with its stamp if there is one."""
+        self._calibrations.add(stamp_ns, calibration)
+        self._next_image()
 
-    def see(self, stamp_ns: int, frame_id: str, read_image: Callable[[], ImageArray]) -> None:
+    def see(
+        self, stamp_ns: int, frame_id: str, read_image: Callable[[], ImageArray], rectified: bool | None = None
+    ) -> None:
         """Take an image; ``read_image`` returns its grey pixels (H, W), and is called on the worker.
 
-        ``frame_id`` is that of the camera's optical frame, as the image's header has it.
+        ``frame_id`` is that of the camera's optical frame, as the image's header has it; ``rectified`` tells what the
+        name of the topic says, None: nothing.
         """
         if not self.active:
             return
         if self._newest is not None:
             self.images_dropped += 1
-        self._newest = _Image(stamp_ns, frame_id, read_image)
+        self._newest = _Image(stamp_ns, frame_id, read_image, rectified)
         self._next_image()
 
     def claim(self, claimed: PoseClaim) -> None:
@@ -205,6 +218,7 @@ class Session:
         if self._intake.newest_ns is not None:
             self._guard.begin(self._intake.newest_ns)
         self._transforms.time_jumped_back()
+        self._calibrations.time_jumped_back()
         self._warned_ns = None
         # they wait for images after stamps that are yet to come, and their priors lie in another odometry
         self._requests.abandon("time jumped back", self.map_id)
@@ -226,7 +240,7 @@ class Session:
     def _next_image(self) -> None:
         """Take on the newest image, if none is in work."""
         image = self._newest
-        if self._intake.busy or image is None:
+        if self._intake.busy or image is None or self._calibrations.awaits(image.stamp_ns):
             return
         self._newest = None
         now_ns, settings = self._clock.now_ns(), self._settings()
@@ -240,17 +254,42 @@ class Session:
         if too_early and not self._requests.pending:
             return
         self._intake = replace(self._intake, taken_ns=image.stamp_ns)
-        if isinstance(self._camera, str):
-            self._conclude(Seen(image.stamp_ns, None, self._camera), None)
+        lenses = self._lenses(image, settings)
+        if isinstance(lenses, str):
+            self._conclude(Seen(image.stamp_ns, None, lenses), None)
             return
         self._intake = replace(self._intake, since_ns=now_ns)
         frame_id = (settings.camera_frame_id or image.frame_id).lstrip("/")
-        frame = Frame(str(image.stamp_ns), image.stamp_ns, self._camera, image.read_image, frame_id=frame_id)
+        shot = Shot(image.stamp_ns, frame_id, image.read_image, lenses)
         asked = self._requests.pending or self.track.prior is not None
         prior = self._requests.prior or self.track.prior
         where = where_to_search(self.track, prior, asked, frame_id, now_ns, self._transforms, settings)
         self._outputs.searched(image.stamp_ns, self.map.map.grid, voxels_near(self.map.map, where.first))
-        self._worker.submit(partial(inspect, self.map, frame, where), partial(self._found, self._generation, frame))
+        self._worker.submit(partial(inspect, self.map, shot, where), partial(self._found, self._generation, shot))
+
+    def _lenses(self, image: _Image, settings: Settings) -> Callable[[tuple[int, int]], tuple[Intrinsics, ...]] | str:
+        """What the camera of an image may be, by the size that it turns out to have; or why that is not known."""
+        calibration, mask, decided = self._calibrations.at(image.stamp_ns), self._mask, self._vote.decided
+        if calibration is None:
+            return "no camera_info yet"
+        rectified = RECTIFIED.get(settings.rectified, image.rectified)
+        try:
+            lenses_of(calibration, None, rectified)
+        except CalibrationError as error:
+            unusable = f"camera_info cannot be used: {error}"
+            self._say("warning", unusable)
+            return unusable
+
+        def lenses(size: tuple[int, int]) -> tuple[Intrinsics, ...]:
+            found = lenses_of(calibration, size, rectified, mask)
+            return tuple(lens for lens in found if lens.origin == decided) or found
+
+        return lenses
+
+    def _say(self, level: str, text: str) -> None:
+        if text not in self._said:
+            self._said.add(text)
+            self._outputs.log(level, text)
 
     def _refusal(self, stamp_ns: int, now_ns: int) -> str:
         """Why an image of this stamp is not looked at; empty if it is."""
@@ -271,7 +310,7 @@ class Session:
         if self.track.image_ns is None:
             self._set_track(replace(self.track, reason=refusal))
 
-    def _found(self, generation: int, frame: Frame, finding: Finding | Exception, cost_s: float) -> None:
+    def _found(self, generation: int, shot: Shot, finding: Finding | Exception, cost_s: float) -> None:
         """The worker is done with an image, which cost it ``cost_s`` seconds."""
         if generation != self._generation:
             return
@@ -280,8 +319,13 @@ class Session:
         if isinstance(finding, Exception):
             if not isinstance(finding, NeumapError):
                 self._outputs.log("error", f"localizing an image failed: {finding!r}")
-            self._conclude(Seen(frame.stamp_ns, None, str(finding) or repr(finding)), None)
+            self._conclude(Seen(shot.stamp_ns, None, str(finding) or repr(finding)), None)
             return
+        frame = finding.frame
+        if len(finding.through) > 1 and not self._vote.decided:
+            self._vote = self._vote.counted(finding.through)
+        if len(finding.through) == 1 or frame.lenses[0].origin == self._vote.decided:
+            self._say("info", str(frame.lenses[0]))
         self._outputs.inspected(Inspected(frame, finding.pixels, finding.best))
         if not finding.best.localized:
             self._conclude(Seen(frame.stamp_ns, None, finding.estimate.reason), finding)

@@ -108,6 +108,14 @@ class Settings:
         fixed=True,
         group="Images",
     )
+    rectified: str = _parameter(
+        "auto",
+        "whether the images are rectified, with P of camera_info; auto: by their topic's name, else as they show",
+        choices=("auto", "always", "never"),
+    )
+    mask: str = _parameter(
+        "", "path of an image whose black covers what shows the robot itself; empty: there is none", fixed=True
+    )
     max_image_rate: float = _parameter(
         5.0, "images searched per second, up to a quarter more; 0: no limit", "Hz", 0.0, 100.0
     )

@@ -117,6 +117,31 @@ def test_images_of_another_size(refused: Refused, recording: Path, virtual_map: 
         assert "320x240" in message
 
 
+def test_masks_that_are_none(refused: Refused, recording: Path, virtual_map: Path, tmp_path: Path) -> None:
+    mask, out = tmp_path / "mask.png", tmp_path / "out"
+    commands = (("map", recording, "--out", out), ("localize", virtual_map, recording, "--out", out))
+
+    def said(path: Path = mask) -> list[str]:
+        return [refused(*command, "--mask", path) for command in commands]
+
+    assert all(f"the image {mask} does not exist" in message for message in said())
+    mask.write_text("white")
+    assert all(f"the image {mask} cannot be decoded" in message for message in said())
+    assert all("is not black and white: paint white" in message for message in said(images(recording)[0]))
+    cv2.imwrite(str(mask), np.ones((240, 320), np.uint8))
+    assert all(f"the mask {mask} is all black: paint white (255)" in message for message in said())
+    cv2.imwrite(str(mask), np.full((100, 320), 255, np.uint8))
+    assert all("the mask is 320x100, the images are 320x240, another shape" in message for message in said())
+
+
+def test_rectified_images_without_their_calibration(refused: Refused, recording: Path, tmp_path: Path) -> None:
+    info = recording / "camera_info.yaml"
+    edit(info, "data: [0.0, 0.0, 0.0, 0.0, 0.0]", "data: [0.1, 0.0, 0.0, 0.0, 0.0]")
+    edit(info, "projection_matrix", "other_matrix")
+    message = refused("map", recording, "--rectified", "--out", tmp_path / "m.neumap")
+    assert f"{info}: the images are rectified, but the calibration has no P" in message
+
+
 def test_poses_of_another_time(refused: Refused, recording: Path, tmp_path: Path) -> None:
     edit(recording / "groundtruth.txt", "17000000", "18000000")
     assert "no image has a pose" in refused("map", recording, "--out", tmp_path / "m.neumap")
@@ -142,8 +167,8 @@ def test_calibrations_that_cannot_be_used(refused: Refused, recording: Path, vir
     edit(info, "[262.0,", "[0.0,")
     assert "focal length" in refused("map", recording, "--out", out)
     assert "focal length" in refused("localize", virtual_map, recording, "--out", out)
-    info.write_text(whole.replace("plumb_bob", "magic"))
-    assert "magic" in refused("map", recording, "--out", out)
+    info.write_text(whole.replace("plumb_bob", "magic").replace("[0.0, 0.0, 0.0, 0.0, 0.0]", "[0.1]"))
+    assert "unknown lens model 'magic'" in refused("map", recording, "--out", out)
     info.write_text("camera_matrix: [")
     assert "not plain YAML" in refused("map", recording, "--out", out)
     info.unlink()

@@ -33,6 +33,7 @@ def test_from_map_to_evaluation(virtual_map: Path, virtual_world: Path, tmp_path
     assert result.stdout.startswith("localized 12 of 12 images\n")
     assert "ms (median): features " in result.stdout
     assert result.stderr.startswith("localize: done")
+    assert result.stderr.endswith("note: intrinsics: K of camera_info, which has no distortion\n")
     truth = query / "groundtruth.txt"
     result = neumap("evaluate", poses, truth, "--images", query / "rgb.txt", "--json")
     assert result.returncode == 0, result.stderr

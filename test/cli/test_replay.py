@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 
@@ -169,6 +170,17 @@ def test_parameters_of_a_file(replay: Callable[..., Path], tmp_path: Path) -> No
     assert report(folder)["images_processed"] == 3
     children = {t.child_frame_id for t in transforms(folder)}
     assert "odom" not in children
+
+
+def test_what_is_told_of_the_images(replay: Callable[..., Path], tmp_path: Path) -> None:
+    mask = tmp_path / "mask.png"
+    cv2.imwrite(str(mask), np.full((300, 300), 255, np.uint8))
+    folder = replay("--duration", "0.95", "--rectified", "--mask", mask)
+    assert "the mask is 300x300, the images are 320x240" in (folder / "states.txt").read_text()
+    cv2.imwrite(str(mask), np.full((120, 160), 255, np.uint8))
+    folder = replay("--duration", "0.95", "--rectified", "--mask", mask)
+    assert "intrinsics: P of camera_info, for rectified images" in (folder / "log.txt").read_text()
+    assert report(folder)["poses"] > 2
 
 
 def transforms(folder: Path) -> list[Any]:

@@ -24,6 +24,13 @@ CAMERAS = {
     "rational_polynomial": make_camera(
         640, 480, K, "rational_polynomial", [4.2, 1.9, 0.0004, -0.0002, 0.06, 4.5, 3.2, 0.4]
     ),
+    "thin prism and tilt": make_camera(
+        640,
+        480,
+        K,
+        "rational_polynomial",
+        [0.1, -0.05, 0.001, -0.002, 0.01, 0.05, 0.02, 0.0, 0.004, -0.002, 0.003, 0.001, 0.02, -0.03],
+    ),
     "equidistant": make_camera(
         640, 480, [285.0, 0, 320, 0, 286.0, 240, 0, 0, 1], "equidistant", [-0.006, 0.04, -0.04, 0.008]
     ),
@@ -183,7 +190,7 @@ def test_a_cropped_image_is_refused(size: tuple[int, int]) -> None:
         ({"matrix": [*K[:8], 0.0]}, "fx 0 cx 0 fy cy 0 0 1"),
         ({"matrix": np.reshape(K, (3, 3)).T}, "fx 0 cx 0 fy cy 0 0 1"),
         ({"distortion_model": "double_sphere"}, "double_sphere"),
-        ({"distortion": [*PLUMB_BOB, 0.1]}, "takes 5 coefficients, the calibration has 6"),
+        ({"distortion": [*PLUMB_BOB, *([0.1] * 10)]}, "takes 14 coefficients, the calibration has 15"),
         ({"distortion_model": "equidistant", "distortion": PLUMB_BOB}, "takes 4 coefficients, the calibration has 5"),
     ],
 )

@@ -92,7 +92,7 @@ def test_calibration_of_another_resolution(make_tum: Make, camera_info: Callable
     (folder / "camera_info.yaml").write_text(camera_info(64, 48))
     source = read_tum(folder)
     assert source.frames[0].camera.matrix[0, 0] == 15
-    assert "scaled" in source.notes[0]
+    assert "scaled to fit" in source.frames[0].lenses[0].about[0]
     (folder / "camera_info.yaml").write_text(camera_info(64, 64))
     with pytest.raises(CalibrationError, match=r"1\.000000\.png: the image is 32x24"):
         read_tum(folder)

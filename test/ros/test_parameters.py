@@ -7,6 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 import pytest
 import yaml
 from ament_index_python.packages import get_package_share_directory
@@ -238,7 +240,9 @@ def written(path: Path, values: dict[str, Any]) -> tuple[str, str]:
 
 
 def test_a_file_with_all_of_them(start: Start, table: Any, world: World, tmp_path: Path) -> None:
-    values = {spec.name: other(spec) for spec in table} | {"map": str(world.map)}
+    mask = tmp_path / "mask.png"
+    cv2.imwrite(str(mask), np.full((3, 4), 255, np.uint8))
+    values = {spec.name: other(spec) for spec in table} | {"map": str(world.map), "mask": str(mask)}
     node = start(*written(tmp_path / "params.yaml", values))
     assert node.get(*values) == values
     node.activate()

@@ -183,7 +183,7 @@ def test_a_finished_training_is_only_read(scenes: list[TrainingScene], trained: 
     [
         replace(SETTINGS, steps=60),
         replace(SETTINGS, seed=1),
-        replace(SETTINGS, latent_bytes=6),
+        replace(SETTINGS, landmarks=300),
         replace(SETTINGS, augmentation=Augmentation(turns=False)),
     ],
 )

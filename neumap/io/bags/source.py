@@ -10,6 +10,7 @@ import numpy as np
 
 from neumap.arrays import Float32Array, FloatArray, ImageArray, IntArray
 from neumap.errors import CalibrationError, DataError
+from neumap.geometry.intrinsics import Calibration, Calibrations, lenses_of
 from neumap.geometry.transform_tree import frame_name
 from neumap.io.bags.poses import camera_poses
 from neumap.io.bags.reader import BagReader, Topic
@@ -22,28 +23,30 @@ from neumap.io.bags.topics import (
     choose_depth,
     choose_image,
     choose_transforms,
-    is_rectified,
     look_at_images,
     pose_topics,
 )
 from neumap.io.bags.transforms import RecordedTransforms
-from neumap.io.camera_info import calibration_key, camera_of, fit_to_size
+from neumap.io.camera_info import UNTOLD, Told, calibration_of
 from neumap.io.files import PathLike, naming, noting
-from neumap.io.image_messages import depth_of, gray_of
+from neumap.io.image_messages import depth_of, gray_of, named_rectified
 from neumap.io.stamps import format_stamp, stamp_of
 from neumap.io.streams import depth_of_each, once_each, pose_of_each
-from neumap.records import Frame, Source
+from neumap.records import Frame, Intrinsics, Source
 
 Pixels = TypeVar("Pixels", ImageArray, Float32Array)
 # an image of the bag: the stamp of its header in nanoseconds, and where its message is
 Stamped = tuple[int, Position]
 
 
-def open_bag(path: PathLike, *, poses: bool, depth: bool = True, options: BagOptions | None = None) -> Source:
+def open_bag(
+    path: PathLike, *, poses: bool, depth: bool = True, told: Told = UNTOLD, options: BagOptions | None = None
+) -> Source:
     """Open the images of a rosbag2 recording, sorted by the stamps of their headers; read when asked for.
 
     With ``poses`` each frame gets the pose of the camera's optical frame in the map and frames without one are left
-    out; with ``depth`` it gets the registered depth image within 20 ms, where there is one. Notes tell what was chosen
+    out; with ``depth`` it gets the registered depth image within 20 ms, where there is one. Its camera is as of the
+    camera_info of its stamp, else the last before, and what was ``told`` of the images. Notes tell what was chosen
     and left out. The recording stays open as long as its frames are in use; they may be read from several threads.
 
     Raises :class:`~neumap.errors.DataError` (or its kin) for a recording that is damaged or lacks what is needed and
@@ -65,9 +68,6 @@ def open_bag(path: PathLike, *, poses: bool, depth: bool = True, options: BagOpt
     if (info_frame := frame_name(info.header.frame_id)) != look.frame:
         calibrated = f"their calibration on {info_topic.name} is of '{info_frame}'"
         notes.append(f"the images are of the frame '{look.frame}', {calibrated}")
-    with naming(f"the calibration of {image.name}"):
-        camera, camera_notes = fit_to_size(camera_of(info, is_rectified(image)), *size)
-    notes += camera_notes
     depth_topic = None
     if depth:
         depth_topic, topic_notes = choose_depth(bag, looks, look, options.depth_topic)
@@ -76,16 +76,20 @@ def open_bag(path: PathLike, *, poses: bool, depth: bool = True, options: BagOpt
     transforms = RecordedTransforms(options.max_gap_s, [topic.name for topic in pose_topics(bag)])
     of_poses = next((topic.name for topic in bag.topics if topic.name == options.pose_topic and topic.type == TF), None)
     tf = choose_transforms(bag, image, options.tf_topic or of_poses) if poses else {}
-    messages = _read_index(bag, image, info_topic, depth_topic, transforms, tf)
+    messages, calibrations = _read_index(bag, image, info_topic, depth_topic, transforms, tf)
     images, image_notes = _usable(image, messages[image])
     notes += image_notes
-    stamps = np.array([stamp_ns for stamp_ns, _ in images], dtype=np.int64)
-    known: Sequence[FloatArray | None] = [None] * len(images)
+    rectified = named_rectified(image.name) if told.rectified is None else told.rectified
+    with naming(f"the calibration of {image.name}"):
+        seen, lens_notes = _through(images, calibrations, lambda each: lenses_of(each, size, rectified, told.mask))
+    notes += lens_notes
+    stamps = np.array([stamp_ns for (stamp_ns, _), _ in seen], dtype=np.int64)
+    known: Sequence[FloatArray | None] = [None] * len(seen)
     left_out: list[str] = []
     if poses:
         known, pose_notes, left_out = _poses(bag, transforms, options.camera_frame or look.frame, stamps, options)
         notes += [*left_out, *pose_notes]
-    depths: list[Position | None] = [None] * len(images)
+    depths: list[Position | None] = [None] * len(seen)
     if depth_topic is not None:
         depths, depth_notes = depth_of_each(messages[depth_topic], stamps, f" on {depth_topic.name}")
         notes += depth_notes
@@ -95,13 +99,14 @@ def open_bag(path: PathLike, *, poses: bool, depth: bool = True, options: BagOpt
         Frame(
             name=format_stamp(stamp_ns),
             stamp_ns=stamp_ns,
-            camera=camera,
+            camera=lenses[0].camera,
             read_image=partial(_read, bag, store, position, size, gray_of),
             read_depth=None if measured is None else partial(_read, bag, store, measured, size, depth_of),
             map_from_camera=pose,
             frame_id=look.frame,
+            lenses=lenses,
         )
-        for (stamp_ns, position), pose, measured in zip(images, known, depths, strict=True)
+        for ((stamp_ns, position), lenses), pose, measured in zip(seen, known, depths, strict=True)
         if pose is not None or not poses
     )
     return Source(f"bag {path}, {image.name}", frames, tuple(notes), tuple(left_out))
@@ -114,25 +119,22 @@ def _read_index(
     depth: Topic | None,
     transforms: RecordedTransforms,
     tf: Mapping[Topic, bool],
-) -> dict[Topic, list[Stamped]]:
-    """Find, in one pass over the bag, where its images and depths are, in their order; take the transforms of ``tf``,
-    whose topics are static or not.
+) -> tuple[dict[Topic, list[Stamped]], Calibrations]:
+    """Find, in one pass over the bag, where its images and depths are, in their order, and calibrations; take the
+    transforms of ``tf``, whose topics are static or not.
     """
     found: dict[Topic, list[Stamped]] = {topic: [] for topic in (image, depth) if topic is not None}
-    calibration = calibration_key(bag.first(info))
+    calibrations = Calibrations()
     for position, message in numbered(bag.messages([*found, info, *tf])):
         decoded = bag.decode(message)
         if message.topic in found:
             found[message.topic].append((stamp_of(decoded.header), position))
         elif message.topic in tf:
             transforms.add(decoded.transforms, tf[message.topic], message.time_ns)
-        elif calibration_key(decoded) != calibration:
-            raise CalibrationError(
-                f"the calibration on {info.name} changes at {format_stamp(stamp_of(decoded.header))} s: "
-                "record every setting of the camera in a bag of its own"
-            )
+        else:
+            calibrations.add(stamp_of(decoded.header), calibration_of(decoded))
     transforms.heard(np.array([(at.time_ns, stamp_ns) for stamp_ns, at in found[image]], dtype=np.int64))
-    return found
+    return found, calibrations
 
 
 def _usable(topic: Topic, images: Sequence[Stamped]) -> tuple[list[Stamped], list[str]]:
@@ -144,6 +146,40 @@ def _usable(topic: Topic, images: Sequence[Stamped]) -> tuple[list[Stamped], lis
     notes = [f"{without} of {len(images)} images have no stamp: left out"] if without else []
     usable, more = once_each(stamped)
     return usable, notes + more
+
+
+def _through(
+    images: Sequence[Stamped],
+    calibrations: Calibrations,
+    lenses_of_calibration: Callable[[Calibration], tuple[Intrinsics, ...]],
+) -> tuple[list[tuple[Stamped, tuple[Intrinsics, ...]]], list[str]]:
+    """Return each image with what its camera may be, without those whose calibration cannot be used.
+
+    Raises :class:`~neumap.errors.CalibrationError` where that is all of them.
+    """
+    known: dict[Calibration, tuple[Intrinsics, ...] | CalibrationError] = {}
+    seen = []
+    for each in images:
+        calibration = calibrations.at(each[0])
+        if calibration is None:  # of a topic without messages, which none is that was chosen
+            continue
+        if calibration not in known:
+            try:
+                known[calibration] = lenses_of_calibration(calibration)
+            except CalibrationError as error:
+                known[calibration] = error
+        lenses = known[calibration]
+        if not isinstance(lenses, CalibrationError):
+            seen.append((each, lenses))
+    errors = [each for each in known.values() if isinstance(each, CalibrationError)]
+    if not seen:
+        raise errors[0]
+    notes = []
+    if errors:
+        notes.append(
+            f"{len(images) - len(seen)} of {len(images)} images have no usable calibration: left out: {errors[0]}"
+        )
+    return seen, notes
 
 
 def _poses(

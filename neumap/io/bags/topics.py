@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from neumap.errors import ConfigError, DataError
 from neumap.geometry.transform_tree import frame_name
 from neumap.io.bags.reader import BagReader, Topic
-from neumap.io.image_messages import is_depth_encoding
+from neumap.io.image_messages import base_topic, is_depth_encoding
 
 IMAGE = "sensor_msgs/msg/Image"
 COMPRESSED_IMAGE = "sensor_msgs/msg/CompressedImage"
@@ -24,7 +24,6 @@ POSES = (ODOMETRY, TRANSFORM, POSE, POSE_WITH_COVARIANCE)
 
 # _WISHES: poses that a person or a planner asks for, not those that were
 _WISHES = frozenset({"initialpose", "goal_pose", "goal", "move_base_simple"})
-_TRANSPORTS = frozenset({"compressed", "compressedDepth"})
 
 
 @dataclass(frozen=True)
@@ -172,19 +171,9 @@ def pose_topics(bag: BagReader) -> list[Topic]:
     return [topic for topic in topics if not _WISHES & set(topic.name.split("/"))]
 
 
-def is_rectified(image: Topic) -> bool:
-    """Tell whether the images are undistorted, by the names of image_proc: image_rect, image_rect_color ..."""
-    return "rect" in _base(image).rpartition("/")[2].split("_")
-
-
 def _info_name(image: Topic) -> str:
     """Return where the calibration of an image topic is by convention: beside it, whatever its transport."""
-    return f"{_base(image).rpartition('/')[0]}/camera_info"
-
-
-def _base(image: Topic) -> str:
-    name, _, last = image.name.rpartition("/")
-    return name if last in _TRANSPORTS else image.name
+    return f"{base_topic(image.name).rpartition('/')[0]}/camera_info"
 
 
 def _frame(bag: BagReader, topic: Topic) -> str:
@@ -194,7 +183,7 @@ def _frame(bag: BagReader, topic: Topic) -> str:
 def _without_copies(topics: list[Topic]) -> list[Topic]:
     """Leave out the compressed copies of images that are there as they were."""
     raw = {topic.name for topic in topics if topic.type == IMAGE}
-    return [topic for topic in topics if topic.name in raw or _base(topic) not in raw]
+    return [topic for topic in topics if topic.name in raw or base_topic(topic.name) not in raw]
 
 
 def _given(bag: BagReader, name: str, option: str, types: Sequence[str]) -> Topic:

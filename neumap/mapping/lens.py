@@ -1,0 +1,101 @@
+"""Which of the lenses that a calibration leaves open mapping images were taken through: what fits their poses tells."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
+
+import numpy as np
+
+from neumap.arrays import FloatArray, IntArray
+from neumap.errors import MappingError
+from neumap.geometry import cameras, se3
+from neumap.localization.lens import seen_through, undecided
+from neumap.mapping.keyframes import Keyframes, field_of_view, focal
+from neumap.mapping.settings import MappingSettings
+from neumap.mapping.survey import extract, find_tracks
+from neumap.mapping.tracks import refine_points
+from neumap.mapping.triangulation import with_triangulated_depth
+from neumap.progress import Progress
+from neumap.records import Frame, Source
+
+# TRIED: images that are looked at, each MOVED_M or MOVED_RAD from the one before: enough to tell a lens, and that
+# still see the same things.
+TRIED, MOVED_M, MOVED_RAD = 16, 0.1, np.deg2rad(5.0)
+# UNSURE_PX, FAR_PX: within the one keypoints are exact; beyond the other all is equally wrong.
+UNSURE_PX, FAR_PX = 0.3, 10.0
+
+
+def settled(source: Source, settings: MappingSettings, progress: Progress = lambda *_: None) -> Source:
+    """Return the source with the one lens that its images were taken through, told by some of them where its
+    calibration leaves that open, and a note that tells which. Its frames have poses.
+    """
+    frames = undecided(source)
+    if not frames:
+        return seen_through(source, "")
+    tried = [frames[i] for i in _moving(np.array([frame.map_from_camera for frame in frames]))]
+    fits = dict.fromkeys((lens.origin for lens in tried[0].lenses), 0.0)
+    # where images show too little in all ways, nothing tells; whether that will do for a map is for others to say
+    with suppress(MappingError):
+        keyframes = extract(tried, settings, progress)
+        for origin in fits:
+            with suppress(MappingError):
+                fits[origin] = _fit(_seen_through(keyframes, tried, [frame.through(origin) for frame in tried]))
+    best = max(fits, key=fits.__getitem__)
+    return seen_through(source, best if fits[best] > 0 else "")
+
+
+def _moving(poses: FloatArray) -> list[int]:
+    """Return the first images that are apart, by their poses (N, 4, 4)."""
+    kept: list[int] = []
+    for index, pose in enumerate(poses):
+        motion = se3.pose_error(pose, poses[kept[-1]]) if kept else np.full(6, np.inf)
+        if np.linalg.norm(motion[:3]) >= MOVED_M or np.linalg.norm(motion[3:]) >= MOVED_RAD:
+            kept.append(index)
+    return kept[:TRIED]
+
+
+def _seen_through(keyframes: Keyframes, frames: Sequence[Frame], through: Sequence[Frame]) -> Keyframes:
+    """Return what ``frames`` show as it is ``through`` other cameras, one for each."""
+    rays3 = keyframes.rays3()
+    rays = np.concatenate(
+        [
+            cameras.normalize(to.camera, cameras.project(frame.camera, rays3[keyframes.slice(i)]))
+            for i, (frame, to) in enumerate(zip(frames, through, strict=True))
+        ]
+    )
+    seen = np.flatnonzero(np.isfinite(rays).all(axis=1))
+    counts: IntArray = np.bincount(keyframes.image[seen], minlength=len(keyframes))
+    each = {
+        name: getattr(keyframes, name)[seen]
+        for name in ("image", "depth", "size", "angle", "descriptors", "coarse", "quick")
+    }
+    return replace(
+        keyframes,
+        focal_px=np.array([focal(frame) for frame in through]),
+        view=field_of_view(through[0]),
+        rays=rays[seen],
+        offsets=np.concatenate([[0], np.cumsum(counts)]),
+        **each,
+    )
+
+
+def _fit(keyframes: Keyframes) -> float:
+    """Tell how well images fit together, with the given poses and with adjusted ones: by how many observations of
+    points, and how exactly. Adjusted poses make up for some of what is wrong with a lens, given ones have errors of
+    their own. Raises :class:`~neumap.errors.MappingError` where they share too little.
+    """
+
+    def quietly(*_: object) -> None:
+        pass
+
+    if not keyframes.depth_measured:
+        keyframes = with_triangulated_depth(keyframes, quietly)
+    found, adjusted = find_tracks(keyframes, quietly, 2)
+    fits = 1.0
+    for poses in (adjusted, keyframes.map_from_camera):
+        _, error_px = refine_points(found, keyframes, poses)
+        mean = np.mean(np.minimum(error_px, FAR_PX) ** 2)
+        fits *= float(len(error_px) / (mean + UNSURE_PX**2))
+    return fits
