@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import weakref
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -9,6 +10,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import quote_from_bytes
 
 from neumap.errors import DataError, NeumapError
 from neumap.io.bags.messages import rosbags, typestore
@@ -56,7 +58,7 @@ class BagReader(AbstractContextManager["BagReader"]):
     def __init__(self, path: PathLike) -> None:
         self.path = Path(path)
         with self._explained():
-            self._reader = rosbags("rosbag2").Reader(_storage(self.path))
+            self._reader = _reader_of(_storage(self.path))
             self._reader.open()
         self.close = weakref.finalize(self, self._reader.close)
         counts: Counter[tuple[str, str]] = Counter()
@@ -120,6 +122,24 @@ class BagReader(AbstractContextManager["BagReader"]):
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _reader_of(path: Path) -> Any:
+    """Make the reader of rosbags. It puts the path of an SQLite file into a URI as it is, so it is given one that is
+    escaped: else ``%20``, ``#`` and ``?`` in it would lead to another file.
+    """
+    rosbag2 = rosbags("rosbag2")
+
+    def sqlite(file: Path) -> Any:
+        return rosbag2.reader.Sqlite3Reader(Path(quote_from_bytes(os.fsencode(file))))
+
+    reader = rosbag2.Reader(path)
+    if isinstance(reader.storage, rosbag2.reader.Sqlite3Reader):
+        reader.storage = sqlite(path)
+    elif path.is_dir():
+        # of this reader only
+        reader.storage.STORAGE_PLUGINS = {**reader.storage.STORAGE_PLUGINS, "sqlite3": sqlite}
+    return reader
 
 
 def _storage(path: Path) -> Path:
