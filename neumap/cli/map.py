@@ -42,6 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="OLD.neumap",
         help="add what SOURCE shows to this map, in whose frame its poses must be; it decides how landmarks are stored",
     )
+    add("--apart", action="store_true", help="what --extend adds is beside or above that map: as of neumap merge")
     add("--images", type=Path, metavar="DIR", help="the images of a COLMAP model")
     add(
         "--config",
@@ -93,7 +94,7 @@ def run(args: argparse.Namespace) -> int:
         if old is None:
             neural_map = build_map(source.frames, told, progress)
         else:
-            neural_map = extend_map(old, source.frames, told.use_depth, told.seed, progress)
+            neural_map = extend_map(old, source.frames, told.use_depth, told.seed, progress, args.apart)
     neural_map = save_map(args.out, neural_map)
     aside = len(set_aside(min(len(source.frames), MAX_FRAMES)))
     used = neural_map.mapping_images - (0 if old is None else old.mapping_images) + aside
