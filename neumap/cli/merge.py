@@ -23,12 +23,14 @@ def run(args: argparse.Namespace) -> int:
     from neumap.io.files import check_output
     from neumap.mapping.merge import merge_all
     from neumap.maps.map_file import load_map, save_map
+    from neumap.process import set_up
     from neumap.report.map_summary import expected_text, report_text, size_text
 
     started = time.perf_counter()
     if len(args.maps) < 2:
         raise ConfigError("give two maps at least to merge")
     check_output(args.out, device=False)
+    set_up()
     maps = [load_map(path) for path in args.maps]
     merged = save_map(args.out, merge_all(maps, args.apart, [str(path) for path in args.maps]))
     twice = sum(len(one.landmarks) for one in maps) - len(merged.landmarks)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -11,12 +10,14 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from neumap.arrays import BoolArray, Float32Array, FloatArray, IntArray
 from neumap.errors import MappingError
 from neumap.features import extractor_class, make_extractor
 from neumap.features.extractor import Features, FeatureSettings, Similarities
 from neumap.geometry import cameras
+from neumap.process import usable_cores
 from neumap.records import Frame
 
 Result = TypeVar("Result")
@@ -162,7 +163,8 @@ def extract_keyframes(
         )
 
     seen = []
-    for each in ordered_map(one, frames, max(1, os.cpu_count() or 1)):
+    # as many as torch was told to take: the one limit of the process
+    for each in ordered_map(one, frames, min(torch.get_num_threads(), usable_cores())):
         seen.append(each)
         progress(1)
     counts = np.array([len(each.rays) for each in seen], dtype=np.int64)

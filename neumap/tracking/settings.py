@@ -111,7 +111,7 @@ class Settings:
     max_image_rate: float = _parameter(
         5.0, "images searched per second, up to a quarter more; 0: no limit", "Hz", 0.0, 100.0
     )
-    threads: int = _parameter(0, "threads for one image; 0: one for each core", "", 0, 256, fixed=True)
+    threads: int = _parameter(0, "threads for one image; 0: one for each core that it may use", "", 0, 256, fixed=True)
 
     tf_broadcast: bool = _parameter(
         True, "publish map -> odom (or map -> base); false where an EKF does it", group="Transforms"
