@@ -81,11 +81,11 @@ KINDS = (
         misplaced="an image folder was given, but {} is not a COLMAP model: leave that option out",
     ),
     Kind(
-        "a rosbag2 (its folder, .mcap or .db3)",
+        "a rosbag (its folder, .mcap, .db3 or, of ROS 1, .bag)",
         is_bag,
         lambda path, poses, depth, bag: open_bag(path, poses=poses, depth=depth, options=bag),
         option="bag",
-        misplaced="topics or frames of a bag were given, but {} is not a rosbag2: leave these options out",
+        misplaced="topics or frames of a bag were given, but {} is not a rosbag: leave these options out",
     ),
     Kind(
         "a folder of images or an image",

@@ -1,4 +1,4 @@
-"""rosbag2 recordings as sources of images."""
+"""Recordings of ROS as sources of images."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ Stamped = tuple[int, Position]
 
 
 def open_bag(path: PathLike, *, poses: bool, depth: bool = True, options: BagOptions | None = None) -> Source:
-    """Open the images of a rosbag2 recording, sorted by the stamps of their headers; read when asked for.
+    """Open the images of a recording of ROS, sorted by the stamps of their headers; read when asked for.
 
     With ``poses`` each frame gets the pose of the camera's optical frame in the map and frames without one are left
     out; with ``depth`` it gets the registered depth image within 20 ms, where there is one. Notes tell what was chosen
