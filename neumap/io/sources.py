@@ -23,6 +23,7 @@ from neumap.io.camera_info import find_camera_info, fit_to_image, read_camera_in
 from neumap.io.colmap import find_model, read_colmap
 from neumap.io.files import PathLike
 from neumap.io.images import is_image, read_gray
+from neumap.io.nerfstudio import is_nerfstudio, read_nerfstudio
 from neumap.io.stamps import stamps_from_names
 from neumap.io.tum import is_tum, read_tum
 from neumap.records import Frame, Source
@@ -74,6 +75,11 @@ class Kind(NamedTuple):
 KINDS = (
     Kind("a TUM RGB-D folder (with rgb.txt)", is_tum, lambda path, poses, depth, _: read_tum(path, depth, poses)),
     Kind(
+        "a nerfstudio folder (with transforms.json)",
+        is_nerfstudio,
+        lambda path, poses, *_: read_nerfstudio(path, poses),
+    ),
+    Kind(
         "a COLMAP model (cameras and images, .bin or .txt)",
         lambda path: find_model(path) is not None,
         lambda path, poses, depth, images: read_colmap(path, images, poses),
@@ -99,7 +105,7 @@ KINDS = (
 def open_source(
     path: PathLike, *, poses: bool, depth: bool = True, images: PathLike | None = None, bag: BagOptions | None = None
 ) -> Source:
-    """Open the frames of a TUM RGB-D folder, a COLMAP model or a rosbag2 or, without ``poses``, of images.
+    """Open the frames of a TUM RGB-D or nerfstudio folder, a COLMAP model or a rosbag or, without ``poses``, of images.
 
     With ``poses`` every frame has one; without, none has, and ground truth is not looked at. ``depth`` allows depth
     images; ``images`` is the image folder of a COLMAP model; ``bag`` names topics and frames of a rosbag2.
