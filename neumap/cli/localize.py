@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "source",
         type=Path,
         metavar="SOURCE",
-        help="TUM RGB-D or nerfstudio folder, COLMAP model, rosbag (folder, .mcap, .db3 or .bag), folder of images or image",
+        help="TUM or nerfstudio folder, COLMAP model, rosbag (folder, .mcap, .db3 or .bag), folder of images or image",
     )
     add("--out", type=Path, required=True, metavar="poses.txt", help="TUM trajectory of the images localized")
     add("--report", type=Path, metavar="r.jsonl", help="a line of JSON for every image: status, covariance, times, ...")

@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "source",
         type=Path,
         metavar="SOURCE",
-        help="TUM RGB-D folder with groundtruth.txt, COLMAP model, nerfstudio folder, or rosbag (folder, .mcap, .db3 or .bag)",
+        help="TUM RGB-D folder with groundtruth.txt, COLMAP model, nerfstudio folder, or rosbag (folder or file)",
     )
     add("--out", type=Path, required=True, metavar="M.neumap", help="the map file to write")
     add(
