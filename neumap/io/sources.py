@@ -26,6 +26,7 @@ from neumap.io.images import is_image, read_gray
 from neumap.io.nerfstudio import is_nerfstudio, read_nerfstudio
 from neumap.io.stamps import stamps_from_names
 from neumap.io.tum import is_tum, read_tum
+from neumap.maps.map_file import is_map
 from neumap.records import Frame, Source
 
 # CALIBRATION_LEVELS: the images of a TUM folder lie in rgb/, its calibration in its parent.
@@ -123,6 +124,10 @@ def open_source(
             found = [each for each in found if each is kind]
             if not found:
                 raise ConfigError(kind.misplaced.format(path))
+    if not found and is_map(path):
+        raise DataError(
+            f"{path} is a map, not a source of images: give the recording there, and the map where one is due"
+        )
     if not found:
         raise DataError(f"{path} is no source of images: {_understood(path, poses)}")
     if poses and not found[0].has_poses:

@@ -85,6 +85,25 @@ def test_sources_that_are_none(refused: Refused, tmp_path: Path) -> None:
     assert "notes.txt is no source of images" in refused("map", tmp_path / "notes.txt", "--out", out)
 
 
+def test_swapped_arguments(refused: Refused, recording: Path, virtual_map: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    a_map = f"{virtual_map} is a map, not a source of images: give a recording there, and the map where one is due"
+    no_map = "give a .neumap file there, and images where a source of them is asked for"
+    renamed = shutil.copy(virtual_map, tmp_path / "renamed")
+    for given in (virtual_map, renamed):
+        assert a_map.replace(str(virtual_map), str(given)) in refused("map", given, "--out", out)
+        assert a_map.replace(str(virtual_map), str(given)) in refused("localize", virtual_map, given, "--out", out)
+    assert f"{recording} is not a file, and so no map: {no_map}" in refused(
+        "localize", recording, virtual_map, "--out", out
+    )
+    assert f"rgb.txt is not a map: {no_map}" in refused("localize", recording / "rgb.txt", virtual_map, "--out", out)
+    assert f"{recording} is not a file, and so no map" in refused("map", recording, "--extend", recording, "--out", out)
+    assert f"{recording} is not a file, and so no map" in refused("info", recording)
+    out.mkdir()
+    said = refused("replay", virtual_map, "--map", recording, "--out", out)
+    assert f"{virtual_map} is no recording of ROS: give a folder of rosbag2, or an .mcap, .db3 or .bag file" in said
+
+
 def test_images_without_poses_are_not_mapped(refused: Refused, recording: Path, tmp_path: Path) -> None:
     out = tmp_path / "m.neumap"
     assert "holds images without poses" in refused("map", recording / "rgb", "--out", out)
@@ -246,7 +265,7 @@ def test_a_full_disk(virtual_map: Path, recording: Path, tmp_path: Path, neumap:
         ("quick: perhaps", "quick: 'perhaps' is neither true nor false"),
         ("seed: -1", "seed: '-1' is not a seed"),
         ("seed: true", "seed: 'True' is not a seed"),
-        ("frame_id: /map", "frame_id: '/map' is not a frame name"),
+        ("frame_id: a map", "frame_id: 'a map' is not a frame name"),
         ("features: {keypoints: 3}", "features: unknown option 'keypoints'; the options are max_keypoints,"),
         ("features: {extractor: orb}", "features: extractor: 'orb' is none of rootsift"),
         ("features: {max_keypoints: 1.5}", "max_keypoints: '1.5' is not a number of keypoints"),

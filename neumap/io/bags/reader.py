@@ -178,6 +178,8 @@ def _reader_of(path: Path) -> Any:
 
 def _storage(path: Path) -> Path:
     """Return what rosbags is to open: the path itself, or the one storage file of a folder without metadata."""
+    if path.is_file() and not _is_storage(path):
+        raise DataError(f"{path} is no recording of ROS: give a folder of rosbag2, or an .mcap, .db3 or .bag file")
     if not path.is_dir() or (path / "metadata.yaml").is_file():
         return path
     files = _storage_files(path)
