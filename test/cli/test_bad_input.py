@@ -87,7 +87,7 @@ def test_sources_that_are_none(refused: Refused, tmp_path: Path) -> None:
 
 def test_swapped_arguments(refused: Refused, recording: Path, virtual_map: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    a_map = f"{virtual_map} is a map, not a source of images: give a recording there, and the map where one is due"
+    a_map = f"{virtual_map} is a map, not a source of images: give the recording there, and the map where one is due"
     no_map = "give a .neumap file there, and images where a source of them is asked for"
     renamed = shutil.copy(virtual_map, tmp_path / "renamed")
     for given in (virtual_map, renamed):
