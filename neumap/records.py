@@ -53,11 +53,15 @@ class Frame:
 
 @dataclass(frozen=True)
 class Source:
-    """An ordered set of frames with what the user should know about how it was read."""
+    """An ordered set of frames with what the user should know about how it was read.
+
+    ``left_out`` are those of the ``notes`` that count what could not be used: messages, rows.
+    """
 
     description: str
     frames: tuple[Frame, ...]
     notes: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
 
     @property
     def has_depth(self) -> bool:
@@ -109,6 +113,12 @@ class PoseEstimate:
     @property
     def localized(self) -> bool:
         return self.status is Status.LOCALIZED
+
+
+def lost(reason: str) -> PoseEstimate:
+    """Return the answer to an image that was not searched for."""
+    nothing = np.zeros((0, 2), np.float32), np.zeros((0, 3), np.float32)
+    return PoseEstimate(Status.LOST, reason, None, None, 0, float("nan"), *nothing, {})
 
 
 @dataclass(frozen=True)

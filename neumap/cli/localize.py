@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from neumap.cli import options
 from neumap.cli.progress import StageProgress
-from neumap.errors import ConfigError
+from neumap.errors import ConfigError, DataError, UnreadableError
 
 if TYPE_CHECKING:
     from neumap.localization.localizer import Localizer
@@ -34,12 +34,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--out", type=Path, required=True, metavar="poses.txt", help="TUM trajectory of the images localized")
     add("--report", type=Path, metavar="r.jsonl", help="a line of JSON for every image: status, covariance, times, ...")
     add("--images", type=Path, metavar="DIR", help="the images of a COLMAP model")
+    add("--strict", action="store_true", help="refuse images that cannot be read instead of leaving them out")
     add("--threads", type=options.threads, metavar="N", help="use at most this many threads")
     options.add_bag_arguments(parser, options.IMAGE_OPTIONS)
 
 
 def run(args: argparse.Namespace) -> int:
     from neumap.io.bags.topics import BagOptions
+    from neumap.io.damage import Damage
     from neumap.io.files import check_output, write_atomically
     from neumap.io.sources import open_source
     from neumap.io.trajectories import write_trajectory
@@ -59,8 +61,13 @@ def run(args: argparse.Namespace) -> int:
     source = open_source(args.source, poses=False, depth=False, images=args.images, bag=bag)
     for note in source.notes:
         print(f"note: {note}", file=sys.stderr)
+    if args.strict and source.left_out:
+        raise DataError(f"{'; '.join(source.left_out)}: mend them, or leave out --strict")
+    damage = Damage(source)
     with StageProgress() as progress:
-        estimates = localize_each(localizer, source, partial(progress, "localize"))
+        estimates = localize_each(localizer, source if args.strict else damage.source, partial(progress, "localize"))
+    for note in damage.notes:
+        print(f"note: {note}", file=sys.stderr)
     trajectory = as_trajectory(source.frames, estimates)
     write_trajectory(args.out, trajectory)
     if args.report is not None:
@@ -73,9 +80,16 @@ def run(args: argparse.Namespace) -> int:
 
 
 def localize_each(localizer: Localizer, source: Source, progress: Callable[[int, int], object]) -> list[PoseEstimate]:
-    """Localize each frame on its own, telling ``progress`` how many of how many are done."""
+    """Localize each frame on its own, telling ``progress`` how many of how many are done; none is where one is
+    unreadable.
+    """
+    from neumap.records import lost
+
     estimates = []
     for done, frame in enumerate(source.frames, start=1):
-        estimates.append(localizer.localize(frame.read_image(), frame.camera))
+        try:
+            estimates.append(localizer.localize(frame.read_image(), frame.camera))
+        except UnreadableError as error:
+            estimates.append(lost(str(error)))
         progress(done, len(source.frames))
     return estimates

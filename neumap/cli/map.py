@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from neumap.cli import options
 from neumap.cli.progress import StageProgress
-from neumap.errors import ConfigError
+from neumap.errors import ConfigError, DataError
 from neumap.maps import DECODERS
 
 if TYPE_CHECKING:
@@ -64,6 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         add("--frame-id", type=options.frame_id, metavar="map", help="the map's frame (default: map or --map-frame)"),
         add("--every-m", type=options.metres, metavar="0.1", help="take an image only where it moved so far"),
         add("--every-deg", type=options.degrees, metavar="5", help="... or turned so far; either is enough"),
+        add("--strict", action=flag, help="refuse what holds items that cannot be used instead of leaving them out"),
         add("--threads", type=options.threads, metavar="N", help="use at most this many threads"),
         *options.add_bag_arguments(parser, options.BAG_OPTIONS),
     ]
@@ -72,6 +73,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from neumap.io.bags.topics import BagOptions
+    from neumap.io.damage import Damage
     from neumap.io.files import check_output
     from neumap.io.sources import open_source, thin
     from neumap.mapping.build import build_map
@@ -90,11 +92,15 @@ def run(args: argparse.Namespace) -> int:
     set_up(args.threads)
     source = open_source(args.source, poses=True, depth=told.use_depth, images=args.images, bag=bag)
     source = thin(source, args.every_m, args.every_deg)
+    if args.strict and source.left_out:
+        raise DataError(f"{'; '.join(source.left_out)}: mend them, or leave out --strict")
+    damage = Damage(source)
+    frames = source.frames if args.strict else damage.source.frames
     with StageProgress() as progress:
         if old is None:
-            neural_map = build_map(source.frames, told, progress)
+            neural_map = build_map(frames, told, progress)
         else:
-            neural_map = extend_map(old, source.frames, told.use_depth, told.seed, progress, args.apart)
+            neural_map = extend_map(old, frames, told.use_depth, told.seed, progress, args.apart)
     neural_map = save_map(args.out, neural_map)
     aside = len(set_aside(min(len(source.frames), MAX_FRAMES)))
     used = neural_map.mapping_images - (0 if old is None else old.mapping_images) + aside
@@ -102,7 +108,7 @@ def run(args: argparse.Namespace) -> int:
     rows = [
         ("map", f"{args.out}, {size_text(args.out.stat().st_size)}, id {neural_map.map_id}"),
         ("made of", f"{source.description}: {used} of {len(source.frames)} frames, {aside} of them set aside"),
-        *(("", note) for note in source.notes),
+        *(("", note) for note in (*source.notes, *damage.notes)),
         *extended,
         ("holds", f"{len(neural_map.landmarks)} landmarks, decoder {neural_map.decoder}"),
         ("time", f"{time.perf_counter() - started:.1f} s"),

@@ -15,7 +15,7 @@ from neumap.geometry.cameras import make_camera
 from neumap.geometry.se3 import make_pose
 from neumap.io.camera_info import fit_to_image
 from neumap.io.files import PathLike
-from neumap.io.images import read_gray
+from neumap.io.images import first_readable, read_gray
 from neumap.io.stamps import stamps_from_names
 from neumap.records import Camera, Frame, Source
 
@@ -119,10 +119,13 @@ def read_colmap(model_folder: PathLike, image_folder: PathLike | None = None, po
         notes.append(f"of {len(models)} models the one with the most images is taken, {model} with {len(images)}")
     frames = []
     stamps, stamp_notes = stamps_from_names(names)
+    of_camera: dict[int, list[Path]] = {}
+    for image, name in zip(images, names, strict=True):
+        of_camera.setdefault(image.camera_id, []).append(directory / name)
     for image, name, stamp in zip(images, names, stamps, strict=True):
         if image.camera_id not in cameras:
             camera = camera_from_colmap(reconstruction.cameras[image.camera_id])
-            cameras[image.camera_id], camera_notes = fit_to_image(camera, directory / name)
+            cameras[image.camera_id], camera_notes = fit_to_image(camera, first_readable(of_camera[image.camera_id]))
             notes += [note for note in camera_notes if note not in notes]
         camera = cameras[image.camera_id]
         read_image = partial(read_gray, directory / name, (camera.width, camera.height))

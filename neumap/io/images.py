@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,16 @@ def read_depth(path: PathLike, units_per_metre: float = 5000.0, size: tuple[int,
             f"{units_per_metre:g} units to the metre"
         )
     return np.asarray(depth / np.float32(units_per_metre), dtype=np.float32)
+
+
+def first_readable(paths: Iterable[Path]) -> Path:
+    """Return the first image file that can be read; of damaged ones only the first, for whoever reads it to say so."""
+    some = list(paths)
+    for path in some:
+        with suppress(DataError):
+            read_gray(path)
+            return path
+    return some[0]
 
 
 def decode(data: npt.NDArray[np.uint8], flags: int, what: str) -> npt.NDArray[Any]:

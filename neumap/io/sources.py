@@ -22,7 +22,7 @@ from neumap.io.bags.topics import BagOptions
 from neumap.io.camera_info import find_camera_info, fit_to_image, read_camera_info
 from neumap.io.colmap import find_model, read_colmap
 from neumap.io.files import PathLike
-from neumap.io.images import is_image, read_gray
+from neumap.io.images import first_readable, is_image, read_gray
 from neumap.io.nerfstudio import is_nerfstudio, read_nerfstudio
 from neumap.io.stamps import stamps_from_names
 from neumap.io.tum import is_tum, read_tum
@@ -49,7 +49,9 @@ def read_images(path: PathLike) -> Source:
     if not files:
         raise DataError(f"the folder {path} holds no image")
     stamps, stamp_notes = stamps_from_names([file.name for file in files])
-    camera, notes = fit_to_image(read_camera_info(find_camera_info(files[0].parent, CALIBRATION_LEVELS)), files[0])
+    camera, notes = fit_to_image(
+        read_camera_info(find_camera_info(files[0].parent, CALIBRATION_LEVELS)), first_readable(files)
+    )
     size = (camera.width, camera.height)
     pairs = sorted(zip(stamps, files, strict=True))
     frames = [Frame(file.name, stamp, camera, partial(read_gray, file, size)) for stamp, file in pairs]

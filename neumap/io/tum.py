@@ -12,7 +12,7 @@ from neumap.arrays import FloatArray, IntArray
 from neumap.errors import DataError
 from neumap.io.camera_info import find_camera_info, fit_to_image, read_camera_info
 from neumap.io.files import PathLike, parse_lines
-from neumap.io.images import read_depth, read_gray
+from neumap.io.images import first_readable, read_depth, read_gray
 from neumap.io.stamps import parse_stamp, span
 from neumap.io.streams import depth_of_each, once_each, pose_of_each
 from neumap.io.trajectories import MAX_GAP_NS, poses_at, read_trajectory
@@ -50,7 +50,9 @@ def read_tum(folder: PathLike, depth: bool = True, poses: bool = True) -> Source
         depth_names, depth_notes = depth_of_each(read_image_list(folder / "depth.txt"), stamps)
         _check_exist(folder, "depth.txt", list(filter(None, depth_names)))
         notes += depth_notes
-    camera, camera_notes = fit_to_image(read_camera_info(find_camera_info(folder)), folder / images[0][1])
+    camera, camera_notes = fit_to_image(
+        read_camera_info(find_camera_info(folder)), first_readable(folder / name for _, name in images)
+    )
     size = (camera.width, camera.height)
     frames = tuple(
         Frame(

@@ -73,6 +73,8 @@ def replay(bag_path: Path, out: Path, settings: ReplaySettings, progress: Progre
         rig.start()
         events = [_event(rig, call, played.start_ns) for call in settings.calls]
         rig.play(_messages(bag, played, progress), events)
+        for note in bag.left_out:
+            rig.out.log("warning", note)
         log = rig.out.replay_log(played.start_ns, rig.last_ns, played.first_image_ns)
         now = rig.settings
         odometry = odometry_of(bag, now.odom_frame_id, now.base_frame_id)
@@ -133,7 +135,8 @@ def _messages(bag: BagReader, played: _Played, progress: Progress) -> Iterator[T
         early = message.time_ns < played.start_ns
         if message.time_ns > played.end_ns or (early and message.topic.name != "/tf_static"):
             continue
-        yield Timed(max(message.time_ns, played.start_ns), played.roles[message.topic], bag.decode(message))
+        if (decoded := bag.try_to_decode(message)) is not None:
+            yield Timed(max(message.time_ns, played.start_ns), played.roles[message.topic], decoded)
 
 
 def _event(rig: Rig, call: Call, start_ns: int) -> Event:

@@ -117,17 +117,24 @@ def test_an_unreadable_image_is_named(
 ) -> None:
     damaged = images(recording)[1]
     damaged.write_bytes(damaged.read_bytes()[:200] if content is None else content)
-    assert f"the image {damaged} cannot be decoded" in refused("map", recording, "--out", tmp_path / "m.neumap")
+    out = tmp_path / "m.neumap"
+    assert f"the image {damaged} cannot be decoded" in refused("map", recording, "--out", out, "--strict")
     for source in (recording, recording / "rgb"):
         arguments = ["localize", virtual_map, source, "--out", tmp_path / "p.txt", "--report", tmp_path / "r.jsonl"]
-        assert f"the image {damaged} cannot be decoded" in refused(*arguments)
+        assert f"the image {damaged} cannot be decoded" in refused(*arguments, "--strict")
+    # most of them are
+    for path in images(recording)[1:]:
+        path.write_bytes(b"not an image")
+    assert "cannot be decoded" in refused("map", recording, "--out", out)
+    assert "cannot be decoded" in refused(*arguments)
 
 
 def test_images_of_another_size(refused: Refused, recording: Path, virtual_map: Path, tmp_path: Path) -> None:
     out = tmp_path / "m.neumap"
     other = images(recording)[1]
     cv2.imwrite(str(other), np.full((120, 160), 90, np.uint8))
-    assert f"{other} is 160x120, the others of its camera are 320x240" in refused("map", recording, "--out", out)
+    said = refused("map", recording, "--out", out, "--strict")
+    assert f"{other} is 160x120, the others of its camera are 320x240" in said
     for path in images(recording):
         cv2.imwrite(str(path), np.full((240, 240), 90, np.uint8))
     for arguments in (("map", recording, "--out", out), ("localize", virtual_map, recording / "rgb", "--out", out)):

@@ -82,7 +82,8 @@ def read_track(bag: BagReader, topic: Topic) -> Track:
     """
     frames, stamps, rows = set(), [], []
     for message in bag.messages([topic]):
-        decoded = bag.decode(message)
+        if (decoded := bag.try_to_decode(message)) is None:
+            continue
         child = frame_name(decoded.child_frame_id) if topic.type in (ODOMETRY, TRANSFORM) else ""
         pose = decoded.transform if topic.type == TRANSFORM else decoded.pose
         row = row_of(pose.pose if topic.type in (ODOMETRY, POSE_WITH_COVARIANCE) else pose)
@@ -94,6 +95,8 @@ def read_track(bag: BagReader, topic: Topic) -> Track:
         frames.add((frame_name(decoded.header.frame_id), child))
         stamps.append(stamp)
         rows.append(row)
+    if not frames:
+        raise DataError(f"no message on {topic.name} can be decoded")
     if len(frames) > 1:
         names = ", ".join(sorted({" -> ".join(filter(None, pair)) for pair in frames}))
         raise DataError(f"{topic.name} tells poses of several frames ({names}): give another --pose-topic")
@@ -123,7 +126,8 @@ def odometry_of(bag: BagReader, odom: str, base: str) -> Trajectory | None:
     """Read the poses of the frame ``base`` in the frame ``odom`` of /tf; None where it does not tell them."""
     tree = RecordedTransforms()
     for message in bag.messages([topic for topic in bag.topics if topic.name in ("/tf", "/tf_static")]):
-        tree.add(bag.decode(message).transforms, is_static=message.topic.name == "/tf_static")
+        if (decoded := bag.try_to_decode(message)) is not None:
+            tree.add(decoded.transforms, is_static=message.topic.name == "/tf_static")
     if not odom or tree.problem(odom, base):
         return None
     found = tree.lookup(odom, base, tree.stamps_ns)

@@ -79,6 +79,7 @@ class BagReader(AbstractContextManager["BagReader"]):
             self._reader = _reader_of(storage)
             self._reader.open()
         self.close = weakref.finalize(self, self._reader.close)
+        self._damaged: set[tuple[str, int, bytes]] = set()
         counts: Counter[tuple[str, str]] = Counter()
         for connection in self._reader.connections:
             counts[self._key(connection)] += connection.msgcount
@@ -112,13 +113,35 @@ class BagReader(AbstractContextManager["BagReader"]):
             )
 
     def first(self, topic: Topic) -> Any:
-        """Decode the first message of a topic; None where it has none."""
-        return next((self.decode(message) for message in self.messages([topic])), None)
+        """Decode the first message of a topic that can be decoded; None where it has none."""
+        first = None
+        for message in self.messages([topic]):
+            first = first or message
+            if (decoded := self.try_to_decode(message)) is not None:
+                return decoded
+        return None if first is None else self.decode(first)
 
     def decode(self, message: Message) -> Any:
         """Decode a message to an object with the fields of its type; arrays may be read-only views of its bytes."""
         with self._explained(f"a message on {message.topic.name} cannot be decoded"):
             return typestore().deserialize_cdr(message.data, message.topic.type)
+
+    def try_to_decode(self, message: Message) -> Any:
+        """Decode a message; None where that cannot be, and it is to be left out: :attr:`left_out` counts it."""
+        try:
+            return self.decode(message)
+        except DataError:
+            # whoever reads the bag again counts it once
+            self._damaged.add((message.topic.name, message.time_ns, bytes(message.data)))
+            return None
+
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """Say on which topics how many messages could not be decoded so far."""
+        counts = Counter(name for name, *_ in self._damaged)
+        return tuple(
+            f"{count} messages on {name} cannot be decoded, and are left out" for name, count in sorted(counts.items())
+        )
 
     def _key(self, connection: Any) -> tuple[str, str]:
         """Return topic and type of a connection of rosbags; a type that only ROS 1 has is called otherwise."""

@@ -53,10 +53,7 @@ def open_bag(path: PathLike, *, poses: bool, depth: bool = True, options: BagOpt
     bag = BagReader(path)
     looks = look_at_images(bag)
     image = choose_image(bag, looks, options.image_topic)
-    first = bag.first(image)
-    with naming(f"the first image on {image.name} of the bag {path}"):
-        height, width = gray_of(first).shape
-    size = width, height
+    first, size = _first_image(bag, image)
     look = Look(frame_name(first.header.frame_id), False, size)
     info_topic = choose_camera_info(bag, image, look.frame, options.camera_info_topic)
     info = bag.first(info_topic)
@@ -73,6 +70,7 @@ def open_bag(path: PathLike, *, poses: bool, depth: bool = True, options: BagOpt
         notes += topic_notes
 
     messages, transforms = _read_index(bag, image, info_topic, depth_topic, with_transforms=poses)
+    notes += bag.left_out
     images, image_notes = _usable(image, messages[image])
     notes += image_notes
     stamps = np.array([stamp_ns for stamp_ns, _ in images], dtype=np.int64)
@@ -81,7 +79,7 @@ def open_bag(path: PathLike, *, poses: bool, depth: bool = True, options: BagOpt
         known, pose_notes = _poses(bag, transforms, options.camera_frame or look.frame, stamps, options)
         notes += pose_notes
     depths: list[Position | None] = [None] * len(images)
-    if depth_topic is not None:
+    if depth_topic is not None and messages[depth_topic]:
         depths, depth_notes = depth_of_each(messages[depth_topic], stamps, f" on {depth_topic.name}")
         notes += depth_notes
 
@@ -99,7 +97,25 @@ def open_bag(path: PathLike, *, poses: bool, depth: bool = True, options: BagOpt
         for (stamp_ns, position), pose, measured in zip(images, known, depths, strict=True)
         if pose is not None or not poses
     )
-    return Source(f"bag {path}, {image.name}", frames, tuple(notes))
+    return Source(f"bag {path}, {image.name}", frames, tuple(notes), bag.left_out)
+
+
+def _first_image(bag: BagReader, image: Topic) -> tuple[Any, tuple[int, int]]:
+    """Return the first image that is not damaged, and its width and height."""
+    images = filter(None, map(bag.try_to_decode, bag.messages([image])))
+    first = bag.first(image)
+    good = next((each for each in images if _is_readable(each)), first)
+    with naming(f"the first image on {image.name} of the bag {bag.path}"):
+        height, width = gray_of(good).shape
+    return good, (width, height)
+
+
+def _is_readable(image: Any) -> bool:
+    try:
+        gray_of(image)
+    except DataError:
+        return False
+    return True
 
 
 def _read_index(
@@ -111,7 +127,9 @@ def _read_index(
     tf = with_messages(bag.topics, [TF]) if with_transforms else []
     calibration = calibration_key(bag.first(info))
     for position, message in numbered(bag.messages([*found, info, *tf])):
-        decoded = bag.decode(message)
+        decoded = bag.try_to_decode(message)
+        if decoded is None:
+            continue
         if message.topic in found:
             found[message.topic].append((stamp_of(decoded.header), position))
         elif message.topic in tf:
