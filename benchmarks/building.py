@@ -198,7 +198,7 @@ def main() -> None:
     for count in args.rooms:
         groups = [[room] for room in rooms] if count == 1 else [rooms[:count]]
         started = time.perf_counter()
-        maps = [merge_all([room.neural_map for room in group]) for group in groups]
+        maps = [merge_all([room.neural_map for room in group], apart=True) for group in groups]
         seconds = (time.perf_counter() - started) / len(maps)
         voxels = np.mean([len(one.grid) for one in maps])
         size = np.mean([len(to_bytes(one)) for one in maps]) / 1000

@@ -12,6 +12,10 @@ class DataError(NeumapError):
     """A source of images, poses or calibration is missing, empty, unreadable or contradicts itself."""
 
 
+class UnreadableError(DataError):
+    """One image of many cannot be read: whoever works on many leaves it out."""
+
+
 class CalibrationError(DataError):
     """A camera calibration cannot be used: zero focal length, unknown lens model, another image size."""
 

@@ -20,7 +20,6 @@ from neumap.errors import MissingDependencyError
 _NEEDED = {
     "cv2": "OpenCV is not here: pip install 'neumap[opencv]' or apt install python3-opencv",
     "numpy": "NumPy is not here: pip install numpy or apt install python3-numpy",
-    "poselib": "PoseLib is not here: pip install poselib",
     "safetensors": "safetensors is not here: pip install safetensors",
     "scipy": "SciPy is not here: pip install scipy or apt install python3-scipy",
     "torch": "PyTorch is not here: pip install torch",

@@ -163,6 +163,12 @@ class PoseEstimate:
         )
 
 
+def lost(reason: str) -> PoseEstimate:
+    """Return the answer to an image that was not searched for."""
+    nothing = np.zeros((0, 2), np.float32), np.zeros((0, 3), np.float32)
+    return PoseEstimate(Status.LOST, reason, None, None, 0, float("nan"), *nothing, {})
+
+
 @dataclass(frozen=True)
 class Alternative:
     """A pose that an image might have been taken from, though too little speaks for it to be believed; pose, covariance

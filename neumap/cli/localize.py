@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from neumap.cli import options
 from neumap.cli.progress import StageProgress
-from neumap.errors import ConfigError
+from neumap.errors import ConfigError, DataError, UnreadableError
 
 if TYPE_CHECKING:
     from neumap.localization.localizer import Localizer
@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "source",
         type=Path,
         metavar="SOURCE",
-        help="TUM RGB-D folder, COLMAP model, rosbag2 (folder, .mcap or .db3), folder of images or image",
+        help="TUM or nerfstudio folder, COLMAP model, rosbag (folder, .mcap, .db3 or .bag), folder of images or image",
     )
     add("--out", type=Path, required=True, metavar="poses.txt", help="TUM trajectory of the images localized")
     add("--report", type=Path, metavar="r.jsonl", help="a line of JSON for every image: status, covariance, times, ...")
@@ -41,6 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="M",
         help="poses whose position is less certain, as a standard deviation in metres, count as lost (default: none)",
     )
+    add("--strict", action="store_true", help="refuse images that cannot be read instead of leaving them out")
     add("--threads", type=options.threads, metavar="N", help="use at most this many threads")
     options.add_lens_arguments(parser)
     options.add_bag_arguments(parser, options.IMAGE_OPTIONS)
@@ -48,6 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from neumap.io.bags.topics import BagOptions
+    from neumap.io.damage import Damage
     from neumap.io.files import check_output, write_atomically
     from neumap.io.sources import open_source
     from neumap.io.trajectories import write_trajectory
@@ -67,10 +69,13 @@ def run(args: argparse.Namespace) -> int:
     bag = BagOptions(**{name: getattr(args, name) for name in options.IMAGE_OPTIONS})
     told = options.told_of(args)
     source = open_source(args.source, poses=False, depth=False, told=told, images=args.images, bag=bag)
-    source = settled(localizer, source)
+    if args.strict and source.left_out:
+        raise DataError(f"{'; '.join(source.left_out)}: mend them, or leave out --strict")
+    damage = Damage(source)
+    source = settled(localizer, source if args.strict else damage.source)
     with StageProgress() as progress:
         estimates = localize_each(localizer, source, partial(progress, "localize"), args.max_sigma)
-    for note in source.notes:
+    for note in (*source.notes, *damage.notes):
         print(f"note: {note}", file=sys.stderr)
     trajectory = as_trajectory(source.frames, estimates)
     write_trajectory(args.out, trajectory)
@@ -87,10 +92,15 @@ def localize_each(
     localizer: Localizer, source: Source, progress: Callable[[int, int], object], max_sigma_m: float = float("inf")
 ) -> list[PoseEstimate]:
     """Localize each frame on its own, telling ``progress`` how many of how many are done; poses less certain than
-    ``max_sigma_m`` metres are lost.
+    ``max_sigma_m`` metres are lost, as are images that cannot be read.
     """
+    from neumap.records import lost
+
     estimates = []
     for done, frame in enumerate(source.frames, start=1):
-        estimates.append(localizer.localize(frame.read_image(), frame.camera).certain(max_sigma_m))
+        try:
+            estimates.append(localizer.localize(frame.read_image(), frame.camera).certain(max_sigma_m))
+        except UnreadableError as error:
+            estimates.append(lost(str(error)))
         progress(done, len(source.frames))
     return estimates

@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "source",
         type=Path,
         metavar="SOURCE",
-        help="TUM RGB-D folder with groundtruth.txt, COLMAP model, or rosbag2 (folder, .mcap or .db3)",
+        help="TUM RGB-D folder with groundtruth.txt, COLMAP model, nerfstudio folder, or rosbag (folder or file)",
     )
     add("--out", type=Path, required=True, metavar="M.neumap", help="the map file to write")
     add(
@@ -43,6 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="OLD.neumap",
         help="add what SOURCE shows to this map, in whose frame its poses must be; it decides how landmarks are stored",
     )
+    add("--apart", action="store_true", help="what --extend adds is beside or above that map: as of neumap merge")
     add("--images", type=Path, metavar="DIR", help="the images of a COLMAP model")
     add(
         "--config",
@@ -74,6 +75,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from neumap.io.bags.topics import BagOptions
+    from neumap.io.damage import Damage
     from neumap.io.files import check_output
     from neumap.io.sources import open_source, thin
     from neumap.mapping.build import build_map
@@ -98,12 +100,13 @@ def run(args: argparse.Namespace) -> int:
         raise DataError(f"{'; '.join(source.left_out)}: mend them, or leave out --strict")
     for note in source.notes:
         print(f"note: {note}", file=sys.stderr)
+    damage = Damage(source)
     with StageProgress() as progress:
-        source = settled(source, told, progress)
+        source = settled(source if args.strict else damage.source, told, progress)
         if old is None:
             neural_map = build_map(source.frames, told, progress)
         else:
-            neural_map = extend_map(old, source.frames, told.use_depth, told.seed, progress)
+            neural_map = extend_map(old, source.frames, told.use_depth, told.seed, progress, args.apart)
     neural_map = save_map(args.out, neural_map)
     aside = len(set_aside(min(len(source.frames), MAX_FRAMES)))
     used = neural_map.mapping_images - (0 if old is None else old.mapping_images) + aside
@@ -111,7 +114,7 @@ def run(args: argparse.Namespace) -> int:
     rows = [
         ("map", f"{args.out}, {size_text(args.out.stat().st_size)}, id {neural_map.map_id}"),
         ("made of", f"{source.description}: {used} of {len(source.frames)} frames, {aside} of them set aside"),
-        *(("", note) for note in source.notes),
+        *(("", note) for note in (*source.notes, *damage.notes)),
         *extended,
         ("holds", f"{len(neural_map.landmarks)} landmarks, decoder {neural_map.decoder}"),
         ("time", f"{time.perf_counter() - started:.1f} s"),

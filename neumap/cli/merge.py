@@ -9,11 +9,13 @@ import time
 from pathlib import Path
 
 HELP = "make one map of several that are in one frame"
+APART_HELP = "they are side by side or above each other: do not ask for landmarks in common where they share space"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("maps", type=Path, nargs="+", metavar="M.neumap", help="the maps, two at least")
     parser.add_argument("--out", type=Path, required=True, metavar="ALL.neumap", help="the map file to write")
+    parser.add_argument("--apart", action="store_true", help=APART_HELP)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -21,14 +23,16 @@ def run(args: argparse.Namespace) -> int:
     from neumap.io.files import check_output
     from neumap.mapping.merge import merge_all
     from neumap.maps.map_file import load_map, save_map
+    from neumap.process import set_up
     from neumap.report.map_summary import expected_text, report_text, size_text
 
     started = time.perf_counter()
     if len(args.maps) < 2:
         raise ConfigError("give two maps at least to merge")
     check_output(args.out, device=False)
+    set_up()
     maps = [load_map(path) for path in args.maps]
-    merged = save_map(args.out, merge_all(maps))
+    merged = save_map(args.out, merge_all(maps, args.apart, [str(path) for path in args.maps]))
     twice = sum(len(one.landmarks) for one in maps) - len(merged.landmarks)
     rows = [
         ("map", f"{args.out}, {size_text(args.out.stat().st_size)}, id {merged.map_id}"),

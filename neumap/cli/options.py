@@ -69,8 +69,8 @@ degrees = number("an angle in degrees above 0 and up to 180", lambda value: 0 < 
 seconds = number("a number of seconds, 0 or more", lambda value: 0 <= value < math.inf)
 positive = number("a number above 0", lambda value: 0 < value < math.inf)
 frame_id = checked(
-    "a frame name such as map (no spaces, no leading slash)",
-    lambda value: value if re.fullmatch(r"[^\s/][^\s]*", value) else None,
+    "a frame name such as map (without spaces)",  # tf2 knows no leading slash, as people of ROS 1 write it
+    lambda value: value.removeprefix("/") if re.fullmatch(r"/?[^\s/][^\s]*", value) else None,
 )
 topic = checked(
     "the name of a topic such as /camera/image_raw",  # the leading slash may be left out

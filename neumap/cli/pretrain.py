@@ -64,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
     from neumap.installation import need_extras
     from neumap.io.files import check_output
     from neumap.model.decoder import load_decoder, save_decoder
-    from neumap.process import set_up
+    from neumap.process import set_up, usable_cores
     from neumap.training.places import describe, training_scenes
     from neumap.training.pretraining import PretrainSettings, pretrain
 
@@ -90,7 +90,7 @@ def run(args: argparse.Namespace) -> int:
     seeds = range(first, first + (args.places or places))
     curves = args.work / "curves.jsonl"
     load = partial(training_scenes, args.work / "places", seeds, args.recording, extractor=args.extractor)
-    workers = args.threads or os.cpu_count() or 1
+    workers = min(args.threads or usable_cores(), usable_cores())
     with StageProgress() as progress, _processes(args.device) as rank:
         if rank == 0:
             load(workers, progress)

@@ -21,7 +21,7 @@ CALLS = ("relocalize", "reinitialize", "load_map")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("bag", type=Path, metavar="BAG", help="rosbag2: folder, .mcap or .db3")
+    add("bag", type=Path, metavar="BAG", help="rosbag: folder, .mcap, .db3 or .bag")
     add("--map", type=Path, required=True, metavar="M.neumap", help="the map to localize in")
     add("--out", type=Path, required=True, metavar="DIR", help="the folder to write to")
     add("--params", type=Path, metavar="FILE.yaml", help="a parameter file, as for the node")

@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 from scipy.spatial import cKDTree
 
-from neumap.arrays import BoolArray, Float32Array, ImageArray
+from neumap.arrays import BoolArray, Float32Array, FloatArray, ImageArray
 from neumap.features.extractor import Features, FeatureSettings, Similarities
 
 # SIZE: numbers of a SIFT descriptor. COARSE_WINDOW: how many times wider the window of the coarse descriptor is.
@@ -28,6 +28,9 @@ SIZE, COARSE_WINDOW, COARSE_FACTOR = 128, 4.0, 6.0
 # mapping images of hololens left out, in 1.4 times the time. LEAST_REDUCTION: where sides are reduced by less, the
 # quick look is at the full image. QUICK_SHARE: of all keypoints, what a quick look may take.
 QUICK_PIXELS, LEAST_REDUCTION, QUICK_SHARE = 76_800, 1.2, 2 / 3
+# MOST_PIXELS: larger images are reduced to it: OpenCV's pyramid takes 205 bytes for each pixel, and 2000 keypoints are
+# chosen by their contrast, few of which are small.
+MOST_PIXELS = 2_000_000
 # SAME_SHARE, SAME_LOG_SIZE, SAME_RAD: a keypoint of the full image was found in the reduced one if it is this near to
 # one of its NEIGHBOURS there, as a share of its diameter, in the logarithm of its size, and in its direction. They
 # are not tuned: at worst a keypoint is described twice, or one of two neighbours not at all.
@@ -79,7 +82,9 @@ class RootSift:
         quick = self.quick(gray) if quick is None else quick
         if _reduction(gray) == 1:
             return quick
-        return quick.followed_by(self._look(gray, gray, self._max_keypoints - len(quick), quick))
+        factor = float((gray.size / MOST_PIXELS) ** 0.5)
+        reduced = gray if factor <= 1 else _reduced(gray, factor)
+        return quick.followed_by(self._look(gray, reduced, self._max_keypoints - len(quick), quick))
 
     def _look(self, gray: ImageArray, reduced: ImageArray, most: int, known: Features | None = None) -> Features:
         """Return the strongest features of an image, ``reduced`` or not, without those ``known``."""
@@ -89,7 +94,7 @@ class RootSift:
         # OpenCV keeps every keypoint that ties with the last
         order = np.argsort([-k.response for k in keypoints], kind="stable")
         if known is not None:
-            order = order[~_known(keypoints, known)[order]]
+            order = order[~_known(_placed(keypoints, gray, reduced), known)[order]]
         order = order[:most]
         if not len(order):
             return _no_features()
@@ -99,13 +104,12 @@ class RootSift:
         self, gray: ImageArray, reduced: ImageArray, keypoints: Sequence[cv2.KeyPoint], sift: Float32Array
     ) -> Features:
         """Return keypoints of a ``reduced`` image as features of the full one."""
-        table = np.array([(*k.pt, k.size, k.angle, k.response) for k in keypoints], dtype=np.float32)
-        scale = np.divide(gray.shape[::-1], reduced.shape[::-1])
+        table = _placed(keypoints, gray, reduced).astype(np.float32)
         return Features(
-            pixels=((table[:, :2] + (0.5 - DOUBLING_SHIFT_PX)) * scale - 0.5).astype(np.float32),
-            size=table[:, 2] * np.float32(scale.mean()),
-            angle=np.deg2rad(table[:, 3]),
-            response=table[:, 4].copy(),
+            pixels=table[:, :2].copy(),
+            size=table[:, 2].copy(),
+            angle=table[:, 3].copy(),
+            response=np.array([k.response for k in keypoints], dtype=np.float32),
             descriptors=root_sift(sift),
             coarse=root_sift(self._coarse(reduced, keypoints)),
         )
@@ -149,12 +153,20 @@ def _no_features() -> Features:
     return Features(np.zeros((0, 2), np.float32), line, line, line, wide, wide)
 
 
-def _known(keypoints: Sequence[cv2.KeyPoint], quick: Features) -> BoolArray:
-    """Tell which keypoints of the full image (K,) a ``quick`` look at it found."""
-    if not len(quick):
-        return np.zeros(len(keypoints), dtype=bool)
+def _placed(keypoints: Sequence[cv2.KeyPoint], gray: ImageArray, reduced: ImageArray) -> FloatArray:
+    """Return x, y and size in pixels of the full image and angle in radians (K, 4) of keypoints of a reduced one."""
     table = np.array([(*k.pt, k.size, np.deg2rad(k.angle)) for k in keypoints])
-    distance, near = cKDTree(quick.pixels).query(table[:, :2] - DOUBLING_SHIFT_PX, k=range(1, NEIGHBOURS + 1))
+    scale = np.divide(gray.shape[::-1], reduced.shape[::-1])
+    table[:, :2] = (table[:, :2] + (0.5 - DOUBLING_SHIFT_PX)) * scale - 0.5
+    table[:, 2] *= scale.mean()
+    return table
+
+
+def _known(table: FloatArray, quick: Features) -> BoolArray:
+    """Tell which keypoints (K, 4), as of :func:`_placed`, a ``quick`` look at the image found."""
+    if not len(quick):
+        return np.zeros(len(table), dtype=bool)
+    distance, near = cKDTree(quick.pixels).query(table[:, :2], k=range(1, NEIGHBOURS + 1))
     near = np.minimum(near, len(quick) - 1)
     turn = np.angle(np.exp(1j * (quick.angle[near] - table[:, 3:])))
     ratio = np.log(quick.size[near] / table[:, 2:3])

@@ -7,6 +7,7 @@ import struct
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from neumap.errors import CalibrationError, ConfigError, DataError, MissingDependencyError
@@ -14,7 +15,7 @@ from neumap.geometry.cameras import make_camera, masked
 from neumap.geometry.se3 import make_pose
 from neumap.io.camera_info import UNTOLD, Told, fit_to_image
 from neumap.io.files import PathLike
-from neumap.io.images import read_gray
+from neumap.io.images import first_readable, read_gray
 from neumap.io.stamps import stamps_from_names
 from neumap.records import Camera, Frame, Source
 
@@ -29,6 +30,8 @@ LENSES = {
     "SIMPLE_RADIAL_FISHEYE": "equidistant",
     "RADIAL_FISHEYE": "equidistant",
     "OPENCV_FISHEYE": "equidistant",
+    "SIMPLE_FISHEYE": "equidistant",
+    "FISHEYE": "equidistant",
 }
 # _RECORDS: of a list in a binary model, the bytes of an entry before the length of its own list, whether its name (of
 # any length, with a zero at its end) follows them, and the bytes of an item of that list.
@@ -44,12 +47,46 @@ SCALE_NOTE = (
 
 
 def find_model(folder: Path) -> Path | None:
-    """Find the COLMAP model in a folder: itself, ``sparse/0`` or ``sparse`` in it; None where there is none."""
-    for candidate in (folder, folder / "sparse" / "0", folder / "sparse"):
-        for suffix in (".bin", ".txt"):
-            if all((candidate / f"{name}{suffix}").is_file() for name in ("cameras", "images")):
-                return candidate
-    return None
+    """Find the COLMAP model in a folder: the first of :func:`find_models`, None where there is none."""
+    return next(iter(find_models(folder)), None)
+
+
+def find_models(folder: Path) -> list[Path]:
+    """Find the COLMAP models of a folder, that of most images first: the folder itself, or those in its ``sparse``, in
+    itself if that is ``sparse``, or in the ``colmap/sparse`` of nerfstudio, where COLMAP numbers them.
+    """
+    for parent in (None, folder / "sparse", folder, folder / "colmap" / "sparse"):
+        within = sorted(parent.glob("[0-9]*")) if parent is not None else []
+        found = [place for place in (parent or folder, *within) if _suffix(place)]
+        if found:
+            return sorted(found, key=_image_count, reverse=True)
+    return []
+
+
+def _suffix(model: Path) -> str:
+    """Return how the files of a model end; empty where the folder holds none."""
+    files = ((suffix, [model / f"{name}{suffix}" for name in ("cameras", "images")]) for suffix in (".bin", ".txt"))
+    return next((suffix for suffix, needed in files if all(file.is_file() for file in needed)), "")
+
+
+def _image_count(model: Path) -> int:
+    if _suffix(model) == ".txt":
+        return len(_names_in_text(model))
+    with (model / "images.bin").open("rb") as file:
+        return int.from_bytes(file.read(8), "little")
+
+
+def _names_in_text(model: Path) -> dict[int, str]:
+    """Return the names of the images in ``images.txt`` by their numbers; COLMAP itself ends them at the first space."""
+    names, lines = {}, iter((model / "images.txt").read_text(errors="replace").splitlines())
+    for line in lines:
+        if line.strip() and not line.startswith("#"):
+            number, *fields = line.split(maxsplit=9)
+            if len(fields) == 9 and number.isdecimal():
+                names[int(number)] = fields[8].strip()
+            # its keypoints, which may be none
+            next(lines, None)
+    return names
 
 
 def read_colmap(
@@ -68,24 +105,32 @@ def read_colmap(
     if told.rectified is not None:
         raise ConfigError("a COLMAP model tells by itself whether its images are rectified: leave that option out")
     folder = Path(model_folder)
-    model = find_model(folder)
-    if model is None:
+    models = find_models(folder)
+    if not models:
         raise DataError(f"no COLMAP model (cameras and images, .bin or .txt) in {folder}, its sparse/0 or its sparse")
+    model = models[0]
     reconstruction = _load(model)
-    images = sorted((reconstruction.images[i] for i in reconstruction.reg_image_ids()), key=lambda image: image.name)
+    name_of = _names_in_text(model) if _suffix(model) == ".txt" else {}
+    found = {i: name_of.get(i, str(reconstruction.images[i].name)) for i in reconstruction.reg_image_ids()}
+    images = [reconstruction.images[i] for i in sorted(found, key=lambda i: found[i])]
     if len(images) < (2 if poses else 1):
         raise DataError(f"the COLMAP model {model} has {len(images)} registered image(s): at least two are needed")
-    names = [str(image.name) for image in images]
+    names = sorted(found.values())
     directory = _image_directory(folder, model, None if image_folder is None else Path(image_folder), names)
 
     cameras: dict[int, Camera] = {}
     notes = [SCALE_NOTE]
+    if len(models) > 1:
+        notes.append(f"of {len(models)} models the one with the most images is taken, {model} with {len(images)}")
     frames = []
     stamps, stamp_notes = stamps_from_names(names)
+    of_camera: dict[int, list[Path]] = {}
+    for image, name in zip(images, names, strict=True):
+        of_camera.setdefault(image.camera_id, []).append(directory / name)
     for image, name, stamp in zip(images, names, stamps, strict=True):
         if image.camera_id not in cameras:
             camera = camera_from_colmap(reconstruction.cameras[image.camera_id])
-            fitted, camera_notes = fit_to_image(camera, directory / name)
+            fitted, camera_notes = fit_to_image(camera, first_readable(of_camera[image.camera_id]))
             cameras[image.camera_id] = masked(fitted, told.mask)
             notes += [note for note in camera_notes if note not in notes]
         camera = cameras[image.camera_id]
@@ -120,11 +165,16 @@ def _load(model: Path) -> Any:
         import pycolmap
     except ImportError:
         raise MissingDependencyError("reading a COLMAP model needs pycolmap: pip install 'neumap[colmap]'") from None
-    damaged = DataError(f"the COLMAP model {model} is damaged or incomplete: export it again")
+    damaged = DataError(
+        f"the COLMAP model {model} is damaged or incomplete, or newer than pycolmap {pycolmap.__version__}: "
+        "export it again, or update pycolmap"
+    )
     if any((model / name).is_file() and _is_cut_off(model / name) for name in _RECORDS):
         raise damaged
     try:
-        reconstruction = pycolmap.Reconstruction(model)
+        reconstruction = _reconstruction(model)
+    except OSError:
+        raise
     except Exception:  # whatever COLMAP's C++ threw: ValueError, IndexError, MemoryError ...
         raise damaged from None
     if (model / "cameras.bin").is_file():
@@ -133,6 +183,21 @@ def _load(model: Path) -> Any:
         if (model / "cameras.bin").stat().st_size < expected:
             raise damaged
     return reconstruction
+
+
+def _reconstruction(model: Path) -> Any:
+    """Read a model with pycolmap, which wants points, though there is no use for them here."""
+    import pycolmap
+
+    points = f"points3D{_suffix(model)}"
+    if (model / points).is_file():
+        return pycolmap.Reconstruction(model)
+    with TemporaryDirectory() as folder:
+        for file in model.iterdir():
+            (Path(folder) / file.name).symlink_to(file.resolve())
+        # none, as their number in eight bytes or as no line
+        (Path(folder) / points).write_bytes(bytes(8) if points.endswith(".bin") else b"")
+        return pycolmap.Reconstruction(folder)
 
 
 def _is_cut_off(path: Path) -> bool:
@@ -158,7 +223,7 @@ def _is_cut_off(path: Path) -> bool:
 def _image_directory(folder: Path, model: Path, given: Path | None, names: Sequence[str]) -> Path:
     if given is not None and not given.is_dir():
         raise DataError(f"the image folder {given} does not exist")
-    bases = [folder, *[model.resolve(), *model.resolve().parents][:3]]
+    bases = [folder, *[model.resolve(), *model.resolve().parents][:4]]
     candidates = [*(base / "images" for base in bases), *bases] if given is None else [given]
     best = max(candidates, key=lambda candidate: sum((candidate / name).is_file() for name in names))
     missing = [name for name in names if not (best / name).is_file()]

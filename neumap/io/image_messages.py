@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from neumap.arrays import Float32Array, ImageArray
 from neumap.errors import DataError
+from neumap.io import rvl
 from neumap.io.images import decode
 
 Bytes = bytes | memoryview | npt.NDArray[np.uint8]
@@ -120,7 +121,7 @@ def depth_of(message: Any) -> Float32Array:
     """Decode a sensor_msgs Image or CompressedImage of depth to (H, W) float32 metres, 0 where unknown.
 
     16-bit samples are millimetres, 32-bit floats metres. Of compressed ones PNG of 16-bit millimetres is read, and
-    what compressed_depth_image_transport makes of 16UC1 and 32FC1 as PNG. Raises
+    what compressed_depth_image_transport makes of 16UC1 and 32FC1 as PNG or RVL. Raises
     :class:`~neumap.errors.DataError` for anything else and for data that are too short or damaged.
     """
     if not hasattr(message, "encoding"):
@@ -135,11 +136,14 @@ def depth_of(message: Any) -> Float32Array:
 def _depth_of_compressed(format_: str, data: Bytes) -> Float32Array:
     content = np.frombuffer(data, np.uint8)
     offset = _DEPTH_HEADER.size
-    if content[offset : offset + len(_PNG)].tobytes() != _PNG:
+    if is_rvl := format_.endswith("rvl"):
+        samples = rvl.decode(content[offset:])
+    elif content[offset : offset + len(_PNG)].tobytes() != _PNG:
         offset = 0
         if content[: len(_PNG)].tobytes() != _PNG:
-            raise DataError(f"compressed depth of format '{format_}' cannot be read: only PNG is known")
-    samples = _decode(content[offset:], cv2.IMREAD_UNCHANGED)
+            raise DataError(f"compressed depth of format '{format_}' cannot be read: only PNG and RVL are known")
+    if not is_rvl:
+        samples = _decode(content[offset:], cv2.IMREAD_UNCHANGED)
     if samples.dtype != np.uint16 or samples.ndim != 2:
         raise DataError(f"compressed depth of format '{format_}' does not hold one channel of 16 bits")
     if not offset or not format_.startswith("32FC1"):

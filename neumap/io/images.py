@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -65,6 +66,16 @@ def read_mask(path: PathLike) -> BoolArray:
     if not mask.any():
         raise DataError(f"the mask {path} is all black: paint white (255) what images show of the place")
     return mask
+
+
+def first_readable(paths: Iterable[Path]) -> Path:
+    """Return the first image file that can be read; of damaged ones only the first, for whoever reads it to say so."""
+    some = list(paths)
+    for path in some:
+        with suppress(DataError):
+            read_gray(path)
+            return path
+    return some[0]
 
 
 def decode(data: npt.NDArray[np.uint8], flags: int, what: str) -> npt.NDArray[Any]:

@@ -22,9 +22,11 @@ from neumap.io.bags.topics import BagOptions
 from neumap.io.camera_info import UNTOLD, Told, lenses_of_image
 from neumap.io.colmap import find_model, read_colmap
 from neumap.io.files import PathLike
-from neumap.io.images import is_image, read_gray
+from neumap.io.images import first_readable, is_image, read_gray
+from neumap.io.nerfstudio import is_nerfstudio, read_nerfstudio
 from neumap.io.stamps import stamps_from_names
 from neumap.io.tum import is_tum, read_tum
+from neumap.maps.map_file import is_map
 from neumap.records import Frame, Source
 
 # CALIBRATION_LEVELS: the images of a TUM folder lie in rgb/, its calibration in its parent.
@@ -47,7 +49,7 @@ def read_images(path: PathLike, told: Told = UNTOLD) -> Source:
     if not files:
         raise DataError(f"the folder {path} holds no image")
     stamps, stamp_notes = stamps_from_names([file.name for file in files])
-    lenses = lenses_of_image(files[0].parent, files[0], told, CALIBRATION_LEVELS)
+    lenses = lenses_of_image(files[0].parent, first_readable(files), told, CALIBRATION_LEVELS)
     camera = lenses[0].camera
     size = (camera.width, camera.height)
     pairs = sorted(zip(stamps, files, strict=True))
@@ -80,6 +82,11 @@ KINDS = (
         lambda path, poses, depth, told, _: read_tum(path, depth, poses, told),
     ),
     Kind(
+        "a nerfstudio folder (with transforms.json)",
+        is_nerfstudio,
+        lambda path, poses, *_: read_nerfstudio(path, poses),
+    ),
+    Kind(
         "a COLMAP model (cameras and images, .bin or .txt)",
         lambda path: find_model(path) is not None,
         lambda path, poses, depth, told, images: read_colmap(path, images, poses, told),
@@ -87,11 +94,11 @@ KINDS = (
         misplaced="an image folder was given, but {} is not a COLMAP model: leave that option out",
     ),
     Kind(
-        "a rosbag2 (its folder, .mcap or .db3)",
+        "a rosbag (its folder, .mcap, .db3 or, of ROS 1, .bag)",
         is_bag,
         lambda path, poses, depth, told, bag: open_bag(path, poses=poses, depth=depth, told=told, options=bag),
         option="bag",
-        misplaced="topics or frames of a bag were given, but {} is not a rosbag2: leave these options out",
+        misplaced="topics or frames of a bag were given, but {} is not a rosbag: leave these options out",
     ),
     Kind(
         "a folder of images or an image",
@@ -111,7 +118,7 @@ def open_source(
     images: PathLike | None = None,
     bag: BagOptions | None = None,
 ) -> Source:
-    """Open the frames of a TUM RGB-D folder, a COLMAP model or a rosbag2 or, without ``poses``, of images.
+    """Open the frames of a TUM RGB-D or nerfstudio folder, a COLMAP model or a rosbag or, without ``poses``, of images.
 
     With ``poses`` every frame has one; without, none has, and ground truth is not looked at. ``depth`` allows depth
     images; ``told`` is what the user says of the images; ``images`` is the image folder of a COLMAP model; ``bag``
@@ -130,6 +137,10 @@ def open_source(
             found = [each for each in found if each is kind]
             if not found:
                 raise ConfigError(kind.misplaced.format(path))
+    if not found and is_map(path):
+        raise DataError(
+            f"{path} is a map, not a source of images: give the recording there, and the map where one is due"
+        )
     if not found:
         raise DataError(f"{path} is no source of images: {_understood(path, poses)}")
     if poses and not found[0].has_poses:

@@ -12,7 +12,7 @@ from neumap.arrays import FloatArray, IntArray
 from neumap.errors import DataError
 from neumap.io.camera_info import UNTOLD, Told, lenses_of_image
 from neumap.io.files import PathLike, noting, parse_lines
-from neumap.io.images import read_depth, read_gray
+from neumap.io.images import first_readable, read_depth, read_gray
 from neumap.io.stamps import parse_stamp, span
 from neumap.io.streams import depth_of_each, once_each, pose_of_each
 from neumap.io.trajectories import MAX_GAP_NS, poses_at, read_trajectory
@@ -51,7 +51,7 @@ def read_tum(folder: PathLike, depth: bool = True, poses: bool = True, told: Tol
         depth_names, depth_notes = depth_of_each(read_image_list(folder / "depth.txt"), stamps)
         _check_exist(folder, "depth.txt", list(filter(None, depth_names)))
         notes += depth_notes
-    lenses = lenses_of_image(folder, folder / images[0][1], told)
+    lenses = lenses_of_image(folder, first_readable(folder / name for _, name in images), told)
     camera = lenses[0].camera
     size = (camera.width, camera.height)
     frames = tuple(

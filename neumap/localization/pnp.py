@@ -1,15 +1,23 @@
-"""From matches of keypoints and map points to a camera pose with a covariance."""
+"""From matches of keypoints and map points to a camera pose with a covariance.
+
+PoseLib does it where it is installed; there are no wheels of it for ARM, and there OpenCV's USAC serves.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
 
+import cv2
 import numpy as np
-import poselib
 
 from neumap.arrays import BoolArray, FloatArray
 from neumap.geometry import se3
+
+try:
+    import poselib
+except ImportError:
+    poselib = None
 
 # CAUCHY_PX: from which reprojection error on a match counts less for a refined pose (Cauchy's scale).
 CAUCHY_PX = 1.5
@@ -35,11 +43,17 @@ def ransac_pose(
 ) -> tuple[FloatArray, BoolArray] | None:
     """Return ``camera_from_map`` (4, 4) and the inliers (M,) of matches ordered by confidence, best first.
 
-    LO-RANSAC from PoseLib on undistorted rays (M, 2) and map points (M, 3).
-    None where too few matches are given or no pose fits.
+    LO-RANSAC on undistorted rays (M, 2) and map points (M, 3). None where too few matches are given or no pose fits.
     """
     if len(rays) < FEWEST_MATCHES:
         return None
+    found = (_ransac_by_opencv if poselib is None else _ransac_by_poselib)(rays, points, focal_px, settings)
+    return found if found is not None and found[1].sum() >= FEWEST_MATCHES else None
+
+
+def _ransac_by_poselib(
+    rays: FloatArray, points: FloatArray, focal_px: float, settings: RansacSettings
+) -> tuple[FloatArray, BoolArray] | None:
     options = {
         "max_reproj_error": settings.max_error_px,
         "max_iterations": settings.max_iterations,
@@ -53,9 +67,38 @@ def ransac_pose(
         rays * focal_px, points, _camera(focal_px), options, {"loss_type": "CAUCHY"}
     )
     inliers = np.asarray(info["inliers"], dtype=bool)
-    if inliers.shape != (len(rays),) or inliers.sum() < FEWEST_MATCHES:
+    return (_matrix(found), inliers) if inliers.shape == (len(rays),) else None
+
+
+def _ransac_by_opencv(
+    rays: FloatArray, points: FloatArray, focal_px: float, settings: RansacSettings
+) -> tuple[FloatArray, BoolArray] | None:
+    params = cv2.UsacParams()
+    params.threshold, params.maxIterations, params.confidence = settings.max_error_px, settings.max_iterations, 0.9999
+    params.sampler = cv2.SAMPLING_PROSAC if settings.by_confidence else cv2.SAMPLING_UNIFORM
+    params.score, params.loMethod = cv2.SCORE_METHOD_MSAC, cv2.LOCAL_OPTIM_INNER_AND_ITER_LO
+    params.loIterations, params.loSampleSize = 10, 14
+    params.isParallel, params.randomGeneratorState = False, settings.seed
+    matrix = np.diag([focal_px, focal_px, 1.0])
+    try:
+        ok, _, turn, shift, _ = cv2.solvePnPRansac(points, rays * focal_px, matrix, None, params=params)
+    except cv2.error:  # points that are all in one place, say
         return None
-    return _matrix(found), inliers
+    if not ok or not (np.isfinite(turn).all() and np.isfinite(shift).all()):
+        return None
+    turn, shift = (np.asarray(each, dtype=np.float64)[:, 0] for each in (turn, shift))
+    pose = se3.make_pose(se3.rotation_exp(turn), shift)
+    # refined on what agrees, twice: that may be more then
+    for _ in range(2):
+        inliers = _within(pose, rays, points, focal_px, settings.max_error_px)
+        if inliers.sum() < FEWEST_MATCHES:
+            return None
+        pose = refine_pose(pose, rays[inliers], points[inliers], focal_px, iterations=10)
+    return pose, _within(pose, rays, points, focal_px, settings.max_error_px)
+
+
+def _within(pose: FloatArray, rays: FloatArray, points: FloatArray, focal_px: float, most_px: float) -> BoolArray:
+    return np.asarray(np.linalg.norm(residuals_px(pose, rays, points, focal_px), axis=1) < most_px)
 
 
 def residuals_px(camera_from_map: FloatArray, rays: FloatArray, points: FloatArray, focal_px: float) -> FloatArray:
@@ -73,15 +116,71 @@ def refine_pose(
     """Return the pose ``camera_from_map`` (4, 4) with the least Cauchy loss of reprojection errors, from one that is
     near it.
 
-    Levenberg-Marquardt from PoseLib on undistorted rays (N, 2) and map points (N, 3), N of 3 or more. The loss makes a
+    Levenberg-Marquardt on undistorted rays (N, 2) and map points (N, 3), N of 3 or more. The loss makes a
     step about half as long as the one before: ten are within millimetres for most poses, fifty converge but for those
     that their points hardly determine.
     """
+    if poselib is None:
+        return _refined(camera_from_map, rays, points, focal_px, iterations)
     start = poselib.CameraPose()
     start.R, start.t = camera_from_map[:3, :3], camera_from_map[:3, 3]
     options = {"loss_type": "CAUCHY", "loss_scale": CAUCHY_PX, "max_iterations": iterations}
     found, _ = poselib.refine_absolute_pose(rays * focal_px, points, start, _camera(focal_px), options)
     return _matrix(found)
+
+
+def _refined(
+    camera_from_map: FloatArray, rays: FloatArray, points: FloatArray, focal_px: float, iterations: int
+) -> FloatArray:
+    """Refine as :func:`refine_pose`, by Newton steps where the loss curves upwards, damped where they lead nowhere."""
+    pose, damping = camera_from_map, 1e-4
+    loss, gradient, hessian = _cauchy(pose, rays, points, focal_px)
+    for _ in range(iterations):
+        damped = hessian + damping * np.diag(np.diag(hessian) + 1e-9)
+        step: FloatArray = np.linalg.solve(damped, -gradient).astype(np.float64)
+        moved = se3.make_pose(se3.rotation_exp(step[3:]), step[:3]) @ pose
+        there = _cauchy(moved, rays, points, focal_px)
+        if there[0] >= loss:
+            damping *= 10
+        else:
+            pose, damping = moved, max(damping / 10, 1e-9)
+            loss, gradient, hessian = there
+        if damping > 1e6 or np.abs(step).max() < 1e-10:
+            break
+    return pose
+
+
+def _cauchy(
+    pose: FloatArray, rays: FloatArray, points: FloatArray, focal_px: float
+) -> tuple[float, FloatArray, FloatArray]:
+    """Return Cauchy's loss of a pose, its gradient (6,) and Hessian (6, 6), which is never negative."""
+    error, ju, jv, front = _linearized(pose, rays, points, focal_px)
+    squared = (error**2).sum(axis=0)
+    weight = front / (1 + squared / CAUCHY_PX**2)
+    # the part of each Hessian along the error, down to none (Triggs et al., "Bundle adjustment", 4.3)
+    along = np.sqrt(np.minimum(2 * weight**2 / CAUCHY_PX**2, weight / np.maximum(squared, 1e-12)))
+    radial = along * (ju * error[0] + jv * error[1])
+    hessian = (ju * weight) @ ju.T + (jv * weight) @ jv.T - radial @ radial.T
+    gradient = (ju * weight) @ error[0] + (jv * weight) @ error[1]
+    # what is behind the camera is as wrong as can be
+    loss = 0.5 * CAUCHY_PX**2 * (np.log1p(squared / CAUCHY_PX**2)[front].sum() + 20.0 * (~front).sum())
+    return float(loss), gradient, hessian
+
+
+def _linearized(
+    camera_from_map: FloatArray, rays: FloatArray, points: FloatArray, focal_px: float
+) -> tuple[FloatArray, FloatArray, FloatArray, BoolArray]:
+    """Return errors (2, N) in pixels, their derivatives (6, N) each by a motion of the camera as of
+    :func:`pose_information`, and which points are in front (N,).
+    """
+    x, y, z = camera_from_map[:3, :3] @ points.T + camera_from_map[:3, 3:]
+    inverse = 1 / np.maximum(z, BEHIND_M)
+    x, y = x * inverse, y * inverse
+    error = np.stack([x - rays[:, 0], y - rays[:, 1]]) * focal_px
+    zero = np.zeros_like(x)
+    ju = np.stack([inverse, zero, -x * inverse, -x * y, 1 + x * x, -y]) * focal_px
+    jv = np.stack([zero, inverse, -y * inverse, -1 - y * y, x * y, x]) * focal_px
+    return error, ju, jv, z > BEHIND_M
 
 
 def pose_information(camera_from_map: FloatArray, rays: FloatArray, points: FloatArray, focal_px: float) -> FloatArray:
@@ -90,14 +189,8 @@ def pose_information(camera_from_map: FloatArray, rays: FloatArray, points: Floa
     It is of translation, then rotation, as a small motion of the *camera frame* on the left
     (``exp(d) @ camera_from_map``), for errors of one pixel, weighted as the Cauchy loss weights them.
     """
-    x, y, z = camera_from_map[:3, :3] @ points.T + camera_from_map[:3, 3:]
-    inverse = 1 / np.maximum(z, BEHIND_M)
-    x, y = x * inverse, y * inverse
-    du, dv = (x - rays[:, 0]) * focal_px, (y - rays[:, 1]) * focal_px
-    weight = (z > BEHIND_M) / (1 + (du**2 + dv**2) / CAUCHY_PX**2)
-    zero = np.zeros_like(x)
-    ju = np.stack([inverse, zero, -x * inverse, -x * y, 1 + x * x, -y]) * focal_px
-    jv = np.stack([zero, inverse, -y * inverse, -1 - y * y, x * y, x]) * focal_px
+    error, ju, jv, front = _linearized(camera_from_map, rays, points, focal_px)
+    weight = front / (1 + (error**2).sum(axis=0) / CAUCHY_PX**2)
     return np.asarray((ju * weight) @ ju.T + (jv * weight) @ jv.T)
 
 

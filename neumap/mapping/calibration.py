@@ -9,6 +9,7 @@ from itertools import product
 import numpy as np
 
 from neumap.arrays import FloatArray, IntArray
+from neumap.errors import UnreadableError
 from neumap.geometry import se3
 from neumap.localization.localizer import Localizer
 from neumap.localization.verdict import Verdict, judge
@@ -61,15 +62,21 @@ def calibrate(
     if not frames:
         return neural_map
     localizer = Localizer(neural_map)
-    truth = np.array([frame.map_from_camera for frame in frames])
-    found, parts = [], []
-    for i, (frame, true) in enumerate(zip(frames, truth, strict=True)):
+    found, parts, poses = [], [], []
+    for i, frame in enumerate(frames):
+        progress("calibrate", i + 1, len(frames))
+        try:
+            image = frame.read_image()
+        except UnreadableError:
+            continue
+        true = np.asarray(frame.map_from_camera)
+        poses.append(true)
         # what is settled by a quick look is decided with the calibration that the map begins with
-        found.append(localizer.solve(localizer.look(frame.read_image(), frame.camera)).found)
+        found.append(localizer.solve(localizer.look(image, frame.camera)).found)
         if found[-1] is not None and not localizer.doubt(found[-1]):
             pose, unit, drift_sigma = localizer.corrected(found[-1])
             parts.append(Parts(deviations_between(pose[None], true[None])[0], unit, drift_sigma))
-        progress("calibrate", i + 1, len(frames))
+    truth = np.array(poses).reshape(-1, 4, 4)
     calibration = fit_calibration(parts, neural_map.calibration)
     if least is not None:
         calibration = more_cautious(calibration, least)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from neumap.mapping.build import FEWEST_VIEWPOINTS, compose
 from neumap.mapping.calibration import calibrate
 from neumap.mapping.encoding import encode, form_of
-from neumap.mapping.merge import merge_maps
+from neumap.mapping.merge import merge_all
 from neumap.mapping.selection import by_usefulness
 from neumap.mapping.settings import MappingSettings
 from neumap.mapping.survey import Survey, survey
@@ -26,12 +26,14 @@ def extend_map(
     use_depth: bool = True,
     seed: int = 0,
     progress: Progress = lambda *_: None,
+    apart: bool = False,
 ) -> NeuralMap:
     """Make a map of ``neural_map`` and what posed ``frames`` show, whose poses are in its frame, with landmarks in its
     own form.
 
     The accuracy to expect is that of the frames set aside, in the whole map; that of ``neural_map`` where they are too
-    few. Raises what :func:`~neumap.mapping.build.build_map` and :func:`~neumap.mapping.merge.merge_maps` raise.
+    few. ``apart`` is as of :func:`~neumap.mapping.merge.merge_maps`. Raises what that raises, and
+    :func:`~neumap.mapping.build.build_map`.
     """
     settings = MappingSettings(
         decoder=neural_map.decoder,
@@ -41,7 +43,8 @@ def extend_map(
         features=neural_map.features,
     )
     place = survey(frames, settings, progress)
-    merged = merge_maps(neural_map, _map_like(neural_map, place, settings, progress))
+    added = _map_like(neural_map, place, settings, progress)
+    merged = merge_all([neural_map, added], apart, ["the map that is extended", "what is added to it"])
     return calibrate(merged, place.aside, progress, least=neural_map.calibration)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -11,12 +10,14 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from neumap.arrays import BoolArray, Float32Array, FloatArray, IntArray
-from neumap.errors import MappingError
+from neumap.errors import MappingError, UnreadableError
 from neumap.features import extractor_class, make_extractor
 from neumap.features.extractor import Features, FeatureSettings, Similarities
 from neumap.geometry import cameras
+from neumap.process import usable_cores
 from neumap.records import Frame
 
 Result = TypeVar("Result")
@@ -130,18 +131,20 @@ def extract_keyframes(
 ) -> Keyframes:
     """Extract features (and depths) of posed frames.
 
-    ``progress`` is called with 1 after each image. Raises :class:`~neumap.errors.MappingError` where fewer than
-    two images have features, and what the frames' readers raise.
+    ``progress`` is called with 1 after each image; those that are unreadable are left out. Raises
+    :class:`~neumap.errors.MappingError` where fewer than two images have features, and what the frames' readers raise.
     """
-    posed = [frame.map_from_camera for frame in frames]
-    if any(pose is None for pose in posed):
+    if any(frame.map_from_camera is None for frame in frames):
         raise MappingError("a frame without a pose cannot be mapped")
     per_thread = local()
 
-    def one(frame: Frame) -> _Seen:
+    def one(frame: Frame) -> _Seen | None:
         if not hasattr(per_thread, "extractor"):
             per_thread.extractor = make_extractor(settings)
-        image = frame.read_image()
+        try:
+            image = frame.read_image()
+        except UnreadableError:
+            return None
         first: Features = per_thread.extractor.quick(image)
         features: Features = per_thread.extractor.whole(image, first)
         quick = np.arange(len(features)) < len(first)
@@ -161,10 +164,13 @@ def extract_keyframes(
             quick=quick,
         )
 
-    seen = []
-    for each in ordered_map(one, frames, max(1, os.cpu_count() or 1)):
-        seen.append(each)
+    tried = []
+    # as many as torch was told to take: the one limit of the process
+    for each in ordered_map(one, frames, min(torch.get_num_threads(), usable_cores())):
+        tried.append(each)
         progress(1)
+    frames = [frame for frame, each in zip(frames, tried, strict=True) if each is not None]
+    seen = [each for each in tried if each is not None]
     counts = np.array([len(each.rays) for each in seen], dtype=np.int64)
     if (counts >= FEWEST_KEYPOINTS).sum() < 2:
         raise MappingError(
@@ -172,7 +178,7 @@ def extract_keyframes(
         )
     depth = np.concatenate([each.depth for each in seen]).astype(np.float64)
     return Keyframes(
-        map_from_camera=np.array(posed, dtype=np.float64),
+        map_from_camera=np.array([frame.map_from_camera for frame in frames], dtype=np.float64),
         focal_px=np.array([focal(frame) for frame in frames]),
         offsets=np.concatenate([[0], np.cumsum(counts)]),
         image=np.repeat(np.arange(len(frames)), counts),

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from neumap.arrays import FloatArray, IntArray
-from neumap.errors import MappingError
+from neumap.errors import DataError, MappingError
 from neumap.geometry import cameras, se3
 from neumap.localization.lens import seen_through, undecided
 from neumap.mapping.keyframes import Keyframes, field_of_view, focal
@@ -34,7 +34,10 @@ def settled(source: Source, settings: MappingSettings, progress: Progress = lamb
     frames = undecided(source)
     if not frames:
         return seen_through(source, "")
-    tried = [frames[i] for i in _moving(np.array([frame.map_from_camera for frame in frames]))]
+    moving = _moving(np.array([frame.map_from_camera for frame in frames]))
+    tried = [frame for frame in (frames[i] for i in moving) if _is_readable(frame)]
+    if not tried:
+        return seen_through(source, "")
     fits = dict.fromkeys((lens.origin for lens in tried[0].lenses), 0.0)
     # where images show too little in all ways, nothing tells; whether that will do for a map is for others to say
     with suppress(MappingError):
@@ -44,6 +47,14 @@ def settled(source: Source, settings: MappingSettings, progress: Progress = lamb
                 fits[origin] = _fit(_seen_through(keyframes, tried, [frame.through(origin) for frame in tried]))
     best = max(fits, key=fits.__getitem__)
     return seen_through(source, best if fits[best] > 0 else "")
+
+
+def _is_readable(frame: Frame) -> bool:
+    try:
+        frame.read_image()
+    except DataError:
+        return False
+    return True
 
 
 def _moving(poses: FloatArray) -> list[int]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from functools import reduce
+from itertools import combinations
 
 import numpy as np
 from scipy.spatial import cKDTree
@@ -33,27 +34,39 @@ from neumap.model.codebooks import Codes
 # TWINS: of the other map's landmarks within TWIN_RADIUS_M, how many a landmark is compared with; TWIN_SIMILARITY: from
 # which dot product of what their codes stand for on they are one.
 TWINS, TWIN_SIMILARITY = 8, 0.9
+# SHARED_CELL_M: edge of a cube, metres; the space that two maps share is the cubes that hold landmarks of both.
+# FEWEST_SHARED: where either has fewer landmarks there, they only touch. MOST_SHARED: so many of each are looked at.
+SHARED_CELL_M, FEWEST_SHARED, MOST_SHARED = 0.5, 100, 4000
+# SAME_PLACE_M: two recordings of one place drift apart by less. SAME_SHARE, CHANCES: maps are of one place where of the
+# landmarks that look most alike more than this share, and this many times what chance brings, are that near. Halves of
+# recordings have 8 to 95 %; unrelated rooms 1 %, or some eight times the chance, since both have walls and floors.
+SAME_PLACE_M, SAME_SHARE, CHANCES = 0.1, 0.03, 10
 
 
-def merge_maps(first: NeuralMap, second: NeuralMap) -> NeuralMap:
+def merge_maps(first: NeuralMap, second: NeuralMap, apart: bool = False) -> NeuralMap:
     """Make one map of what both hold. Where a landmark is in both, that of ``first`` is kept.
 
-    Raises :class:`~neumap.errors.ConfigError` where the maps are not of one frame or not made alike.
+    Raises :class:`~neumap.errors.ConfigError` where the maps are not of one frame or not made alike and, unless they
+    are said to be ``apart``, where they have nothing in common in the space they share.
     """
-    return merge_all([first, second])
+    return merge_all([first, second], apart)
 
 
-def merge_all(maps: Sequence[NeuralMap]) -> NeuralMap:
+def merge_all(maps: Sequence[NeuralMap], apart: bool = False, names: Sequence[str] = ()) -> NeuralMap:
     """Make one map of all ``maps``, of which there is at least one; otherwise as :func:`merge_maps`.
 
-    Of many maps this is faster than one after the other, and their drift fields are thinned alike.
+    Of many maps this is faster than one after the other, and their drift fields are thinned alike. ``names`` of the
+    maps are for errors.
     """
     first = maps[0]
     for other in maps[1:]:
         check_alike(first, other)
     if len(maps) == 1:
         return first
-    held = reduce(_with, [_held_by(one) for one in maps])
+    parts = [_held_by(one) for one in maps]
+    if not apart:
+        _check_shared_space(parts, names or [f"map {number}" for number in range(1, len(maps) + 1)])
+    held = reduce(_with, parts)
     # each map's most useful landmarks first
     order = np.argsort(held.rank, kind="stable")
     grid, codes = lay_out(
@@ -127,6 +140,45 @@ def _held_by(neural_map: NeuralMap) -> _Held:
         looks=joint_descriptors(*landmark_descriptors(neural_map)),
         rank=within / np.repeat(np.maximum(counts, 1), counts),
     )
+
+
+def _check_shared_space(parts: Sequence[_Held], names: Sequence[str]) -> None:
+    """Raise :class:`~neumap.errors.ConfigError` where two maps share space and neither they nor others between them
+    share landmarks.
+    """
+    group, strangers = list(range(len(parts))), []
+    for one, other in combinations(range(len(parts)), 2):
+        same = _share_landmarks(parts[one], parts[other])
+        if same:
+            group = [group[one] if each == group[other] else each for each in group]
+        elif same is False:
+            strangers.append((one, other))
+    for one, other in strangers:
+        if group[one] != group[other]:
+            raise ConfigError(
+                f"{names[one]} and {names[other]} share space but no landmarks there, as if of two places or frames: "
+                "map both in one frame, or give --apart if they are side by side or above each other"
+            )
+
+
+def _share_landmarks(one: _Held, other: _Held) -> bool | None:
+    """Tell whether two maps hold the same landmarks in the space they share; None where that is too little to tell."""
+    cells = np.floor(np.concatenate([one.points, other.points]) / SHARED_CELL_M).astype(np.int64)
+    cell = np.unique(cells, axis=0, return_inverse=True)[1].reshape(-1)
+    cell_of_one, cell_of_other = cell[: len(one.points)], cell[len(one.points) :]
+    common = np.random.default_rng(0).permutation(np.intersect1d(cell_of_one, cell_of_other))
+    held = [np.bincount(each, minlength=len(cells))[common] for each in (cell_of_one, cell_of_other)]
+    if not len(common) or min(each.sum() for each in held) < FEWEST_SHARED:
+        return None
+    common = common[: 1 + np.searchsorted(np.cumsum(np.maximum(*held)), MOST_SHARED)]
+    a, b = one.select(np.isin(cell_of_one, common)), other.select(np.isin(cell_of_other, common))
+    alike = a.looks @ b.looks.T
+    best, back = alike.argmax(axis=1), alike.argmax(axis=0)
+    mutual = np.flatnonzero(back[best] == np.arange(len(best)))
+    first, second = a.points[mutual], b.points[best[mutual]]
+    near = (np.linalg.norm(first - second, axis=1) < SAME_PLACE_M).mean()
+    chance = cKDTree(first).count_neighbors(cKDTree(second), SAME_PLACE_M) / len(mutual) ** 2
+    return bool(near > SAME_SHARE + CHANCES * chance)
 
 
 def _with(held: _Held, added: _Held) -> _Held:

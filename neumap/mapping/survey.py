@@ -12,7 +12,7 @@ import torch
 
 from neumap.arrays import FloatArray
 from neumap.errors import MappingError
-from neumap.mapping import bundle, correspondences, tracks
+from neumap.mapping import bundle, correspondences, suspects, tracks
 from neumap.mapping.calibration import set_aside
 from neumap.mapping.keyframes import Keyframes, extract_keyframes
 from neumap.mapping.selection import Candidates, choose_by_coverage, make_candidates
@@ -65,6 +65,7 @@ def survey(frames: Sequence[Frame], settings: MappingSettings, progress: Progres
     aside = set_aside(len(frames))
     mapped = [frame for i, frame in enumerate(frames) if i not in set(aside.tolist())]
     keyframes = extract(mapped, settings, progress)
+    suspects.check(keyframes)
     if not keyframes.depth_measured:
         keyframes = with_triangulated_depth(keyframes, progress)
     measured = keyframes.depth_measured or len(keyframes) < FEW_FRAMES

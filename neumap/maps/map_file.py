@@ -35,6 +35,8 @@ from neumap.model.weights import EXTRACTOR_KEY, shipped_weights
 
 # FORMAT: what the header calls the format; VERSION: the only one read; HEADER_KEY: where safetensors keeps the header.
 FORMAT, VERSION, HEADER_KEY = "neumap", 4, "neumap"
+# SUFFIX: how map files are called by convention. SWAPPED: what is said where another thing is given for a map.
+SUFFIX, SWAPPED = ".neumap", "give a .neumap file there, and images where a source of them is asked for"
 # TINY, ABSURD: numbers beyond these are no map's, and would overflow what is computed from them.
 TINY, ABSURD = 1e-9, 1e9
 # VIEWPOINT_LIMIT: viewpoints of a drift field; all of them are looked at for every query.
@@ -156,6 +158,16 @@ def _id_in(content: bytes) -> str:
     return str(header["map_id"])
 
 
+def is_map(path: str | os.PathLike[str]) -> bool:
+    """Tell whether a path is that of a map, whole or not, by how the file begins."""
+    path, start = Path(path), f'{{"__metadata__":{{"{HEADER_KEY}":'.encode()
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        # after the length of the header
+        return file.read(8 + len(start))[8:] == start
+
+
 def load_map(path: str | os.PathLike[str]) -> NeuralMap:
     """Read and check a map. Raises :class:`~neumap.errors.MapFileError` that says what is wrong with the file."""
     path = Path(path)
@@ -163,12 +175,14 @@ def load_map(path: str | os.PathLike[str]) -> NeuralMap:
         if not path.exists():
             raise MapFileError(f"there is no map file {path}")
         if not path.is_file():
-            raise MapFileError(f"{path} is not a file: give the .neumap file itself")
+            raise MapFileError(f"{path} is not a file, and so no map: {SWAPPED}")
         with safe_open(path, framework="np") as file:
             metadata = file.metadata() or {}
             header = _header(path, metadata)
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
     except SafetensorError as error:
+        if path.suffix != SUFFIX and not is_map(path):
+            raise MapFileError(f"{path} is not a map: {SWAPPED}") from error
         raise MapFileError(f"{path} is not a map, or a truncated one ({error})") from error
     except (OSError, TypeError, ValueError, AttributeError) as error:
         # AttributeError: safetensors knows types of numbers that numpy does not have

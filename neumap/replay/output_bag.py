@@ -78,7 +78,8 @@ def _recorded(
         if start_ns <= message.time_ns <= end_ns or name in static:
             content: Any = bytes(message.data)
             if type_name == TF:
-                decoded = bag.decode(message)
+                if (decoded := bag.try_to_decode(message)) is None:
+                    continue
                 kept = [t for t in decoded.transforms if (t.header.frame_id, t.child_frame_id) != link]
                 if len(kept) < len(decoded.transforms):
                     decoded.transforms = kept

@@ -78,6 +78,8 @@ def replay(bag_path: Path, out: Path, settings: ReplaySettings, progress: Progre
         rig.start()
         events = [_event(rig, call, played.start_ns) for call in settings.calls]
         rig.play(_messages(bag, played, progress), events)
+        for note in bag.left_out:
+            rig.out.log("warning", note)
         notes = [*rig.transforms.notes, *([truth.left_out] if truth is not None and truth.left_out else [])]
         log = rig.out.replay_log(played.start_ns, rig.last_ns, played.first_image_ns, tuple(notes))
         now = rig.settings
@@ -149,16 +151,20 @@ def _messages(bag: BagReader, played: _Played, progress: Progress) -> Iterator[T
     for done, message in enumerate(bag.messages(played.roles), start=1):
         progress("replay", done, total)
         role = played.roles[message.topic]
-        if message.time_ns < played.start_ns:
-            if role == "camera_info":
-                calibration = message
-            elif role == "tf_static":
-                yield Timed(played.start_ns, role, bag.decode(message))
-        elif message.time_ns <= played.end_ns:
-            if calibration is not None:
-                yield Timed(played.start_ns, "camera_info", bag.decode(calibration))
-                calibration = None
-            yield Timed(message.time_ns, role, bag.decode(message))
+        if message.time_ns < played.start_ns and role == "camera_info":
+            calibration = message
+        if message.time_ns > played.end_ns or (message.time_ns < played.start_ns and role != "tf_static"):
+            continue
+        if calibration is not None and message.time_ns >= played.start_ns:
+            yield from _decoded(bag, calibration, played.start_ns, "camera_info")
+            calibration = None
+        yield from _decoded(bag, message, max(message.time_ns, played.start_ns), role)
+
+
+def _decoded(bag: BagReader, message: Message, time_ns: int, role: str) -> Iterator[Timed]:
+    """The message as it is played, if it is not damaged."""
+    if (decoded := bag.try_to_decode(message)) is not None:
+        yield Timed(time_ns, role, decoded)
 
 
 def _event(rig: Rig, call: Call, start_ns: int) -> Event:

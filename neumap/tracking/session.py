@@ -15,8 +15,9 @@ from neumap.arrays import BoolArray, ImageArray
 from neumap.errors import CalibrationError, DataError, NeumapError
 from neumap.geometry.intrinsics import MOST_KEPT, Calibration, Calibrations, lenses_of
 from neumap.localization.lens import Vote
-from neumap.records import Intrinsics, PoseEstimate
+from neumap.records import Frame, Intrinsics, PoseEstimate
 from neumap.tracking.inspection import Finding, OpenMap, Shot, inspect, open_map, voxels_near, where_to_search
+from neumap.tracking.mounting import doubt
 from neumap.tracking.ports import Clock, Inspected, LocalizerStatus, Outputs, RobotPose, Transforms, Worker
 from neumap.tracking.relocalization import Relocalization, Seen
 from neumap.tracking.requests import LoadAnswer, PoseClaim, RelocalizeAnswer, RelocalizeRequest, planar_claim
@@ -333,13 +334,16 @@ class Session:
             unnamed = "the images have no frame_id: set the parameter camera_frame_id"
             self._conclude(Seen(frame.stamp_ns, None, unnamed), finding)
         else:
-            located = partial(self._located, generation, frame.stamp_ns, finding)
+            located = partial(self._located, generation, frame, finding)
             self._transforms.when_known(frame.stamp_ns, frame.frame_id, self._settings().transform_timeout, located)
 
-    def _located(self, generation: int, stamp_ns: int, finding: Finding, robot: RobotPose | str) -> None:
+    def _located(self, generation: int, frame: Frame, finding: Finding, robot: RobotPose | str) -> None:
         """The transforms at the image's stamp are known, or will not be."""
         if generation != self._generation:
             return
+        stamp_ns, pose = frame.stamp_ns, finding.best.map_from_camera
+        if not isinstance(robot, str) and pose is not None:
+            robot = doubt(pose, robot.base_from_camera, frame.frame_id) or robot
         if isinstance(robot, str):
             self._conclude(Seen(stamp_ns, None, robot), finding)
             return

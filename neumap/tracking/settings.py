@@ -122,7 +122,7 @@ class Settings:
     max_sigma_m: float = _parameter(
         0.3, "a pose from an image is taken for none if its position is less certain", "m", 0.001, 1000.0
     )
-    threads: int = _parameter(0, "threads for one image; 0: one for each core", "", 0, 256, fixed=True)
+    threads: int = _parameter(0, "threads for one image; 0: one for each core that it may use", "", 0, 256, fixed=True)
 
     tf_broadcast: bool = _parameter(
         True, "publish map -> odom (or map -> base); false where an EKF does it", group="Transforms"

@@ -85,6 +85,25 @@ def test_sources_that_are_none(refused: Refused, tmp_path: Path) -> None:
     assert "notes.txt is no source of images" in refused("map", tmp_path / "notes.txt", "--out", out)
 
 
+def test_swapped_arguments(refused: Refused, recording: Path, virtual_map: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    a_map = f"{virtual_map} is a map, not a source of images: give the recording there, and the map where one is due"
+    no_map = "give a .neumap file there, and images where a source of them is asked for"
+    renamed = shutil.copy(virtual_map, tmp_path / "renamed")
+    for given in (virtual_map, renamed):
+        assert a_map.replace(str(virtual_map), str(given)) in refused("map", given, "--out", out)
+        assert a_map.replace(str(virtual_map), str(given)) in refused("localize", virtual_map, given, "--out", out)
+    assert f"{recording} is not a file, and so no map: {no_map}" in refused(
+        "localize", recording, virtual_map, "--out", out
+    )
+    assert f"rgb.txt is not a map: {no_map}" in refused("localize", recording / "rgb.txt", virtual_map, "--out", out)
+    assert f"{recording} is not a file, and so no map" in refused("map", recording, "--extend", recording, "--out", out)
+    assert f"{recording} is not a file, and so no map" in refused("info", recording)
+    out.mkdir()
+    said = refused("replay", virtual_map, "--map", recording, "--out", out)
+    assert f"{virtual_map} is no recording of ROS: give a folder of rosbag2, or an .mcap, .db3 or .bag file" in said
+
+
 def test_images_without_poses_are_not_mapped(refused: Refused, recording: Path, tmp_path: Path) -> None:
     out = tmp_path / "m.neumap"
     assert "holds images without poses" in refused("map", recording / "rgb", "--out", out)
@@ -98,17 +117,24 @@ def test_an_unreadable_image_is_named(
 ) -> None:
     damaged = images(recording)[1]
     damaged.write_bytes(damaged.read_bytes()[:200] if content is None else content)
-    assert f"the image {damaged} cannot be decoded" in refused("map", recording, "--out", tmp_path / "m.neumap")
+    out = tmp_path / "m.neumap"
+    assert f"the image {damaged} cannot be decoded" in refused("map", recording, "--out", out, "--strict")
     for source in (recording, recording / "rgb"):
         arguments = ["localize", virtual_map, source, "--out", tmp_path / "p.txt", "--report", tmp_path / "r.jsonl"]
-        assert f"the image {damaged} cannot be decoded" in refused(*arguments)
+        assert f"the image {damaged} cannot be decoded" in refused(*arguments, "--strict")
+    # most of them are
+    for path in images(recording)[1:]:
+        path.write_bytes(b"not an image")
+    assert "cannot be decoded" in refused("map", recording, "--out", out)
+    assert "cannot be decoded" in refused(*arguments)
 
 
 def test_images_of_another_size(refused: Refused, recording: Path, virtual_map: Path, tmp_path: Path) -> None:
     out = tmp_path / "m.neumap"
     other = images(recording)[1]
     cv2.imwrite(str(other), np.full((120, 160), 90, np.uint8))
-    assert f"{other} is 160x120, the others of its camera are 320x240" in refused("map", recording, "--out", out)
+    said = refused("map", recording, "--out", out, "--strict")
+    assert f"{other} is 160x120, the others of its camera are 320x240" in said
     for path in images(recording):
         cv2.imwrite(str(path), np.full((240, 240), 90, np.uint8))
     for arguments in (("map", recording, "--out", out), ("localize", virtual_map, recording / "rgb", "--out", out)):
@@ -271,7 +297,7 @@ def test_a_full_disk(virtual_map: Path, recording: Path, tmp_path: Path, neumap:
         ("quick: perhaps", "quick: 'perhaps' is neither true nor false"),
         ("seed: -1", "seed: '-1' is not a seed"),
         ("seed: true", "seed: 'True' is not a seed"),
-        ("frame_id: /map", "frame_id: '/map' is not a frame name"),
+        ("frame_id: a map", "frame_id: 'a map' is not a frame name"),
         ("features: {keypoints: 3}", "features: unknown option 'keypoints'; the options are max_keypoints,"),
         ("features: {extractor: orb}", "features: extractor: 'orb' is none of rootsift"),
         ("features: {max_keypoints: 1.5}", "max_keypoints: '1.5' is not a number of keypoints"),

@@ -115,7 +115,7 @@ def test_errors_are_one_line(
     assert "/tf does not connect map with camera_optical_frame" in refused("map", room["mapping"], *named)
     assert "--pose-topic: the bag" in refused("map", room["mapping"], *named, "--pose-topic", "/odom")
     assert "does not tell where the camera was" in refused("map", room["query"], *named)
-    assert "is not a rosbag2: leave these options out" in refused("map", virtual_world / "mapping", *named)
+    assert "is not a rosbag: leave these options out" in refused("map", virtual_world / "mapping", *named)
 
 
 @pytest.mark.parametrize(

@@ -172,7 +172,7 @@ def test_the_best_size_has_no_limit(tmp_path: Path) -> None:
         assert verb.settings_of(args).size_bytes == size
 
 
-@pytest.mark.parametrize("value", ["--size=much", "--seed=-1", "--frame-id=/map", "--threads=0", "--decoder=vlad"])
+@pytest.mark.parametrize("value", ["--size=much", "--seed=-1", "--frame-id=a map", "--threads=0", "--decoder=vlad"])
 def test_wrong_values_are_wrong_usage(value: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stop:
         make_parser().parse_args(["map", "source", "--out", "m.neumap", value])

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from neumap.cli.main import main
 from neumap.io.trajectories import read_trajectory
 from neumap.maps.map_file import load_map
 from neumap.report.evaluation import evaluate
+from neumap.virtual.world import SMALL, write_world
 
 
 def folder_of(world: Path, folder: Path, first: int, last: int) -> Path:
@@ -96,6 +98,32 @@ def test_merging_maps(
     assert merged.mapping_images == sum(part.mapping_images for part in parts)
     assert len(merged.landmarks) < sum(len(part.landmarks) for part in parts)
     assert within_5cm(out, halves[1], tmp_path / "second.txt") > 0.9
+
+
+@pytest.fixture(scope="module")
+def other_map(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The map of another room, whose frame is said to be the same."""
+    folder = tmp_path_factory.mktemp("other")
+    write_world(folder, replace(SMALL, mapping_frames=20, query_frames=2, other_room_frames=1), seed=5)
+    out = folder / "other.neumap"
+    source = str(folder / "mapping")
+    assert main(["map", source, "--out", str(out), "--size", "60KB", "--frame-id", "cellar"]) == 0
+    return out
+
+
+def test_two_rooms_in_one_space(
+    first_map: Path, other_map: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, mapping = tmp_path / "all.neumap", other_map.parent / "mapping"
+    said = "share space but no landmarks there, as if of two places or frames: map both in one frame, or give --apart"
+    assert main(["merge", str(first_map), str(other_map), "--out", str(out)]) == 1
+    assert f"{first_map} and {other_map} {said}" in capsys.readouterr().err
+    assert main(["map", str(mapping), "--extend", str(first_map), "--out", str(out)]) == 1
+    assert f"the map that is extended and what is added to it {said}" in capsys.readouterr().err.splitlines()[-1]
+    assert not out.exists()
+    assert main(["merge", str(first_map), str(other_map), "--out", str(out), "--apart"]) == 0
+    landmarks = [len(load_map(path).landmarks) for path in (first_map, other_map, out)]
+    assert landmarks[2] >= 0.95 * sum(landmarks[:2])
 
 
 def test_maps_that_do_not_go_together(

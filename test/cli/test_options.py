@@ -35,6 +35,14 @@ def test_seeds_are_what_numpy_takes() -> None:
         options.seed("4294967296")
 
 
+def test_frames_have_no_leading_slash() -> None:
+    assert options.frame_id("/map") == options.frame_id("map") == "map"
+    assert options.frame_id("robot1/map") == options.frame_id("/robot1/map") == "robot1/map"
+    for name in ("", "/", "//map", "a b", None, 3):
+        with pytest.raises(argparse.ArgumentTypeError, match=r"is not a frame name such as map \(without spaces\)"):
+            options.frame_id(name)
+
+
 def test_topics_have_full_names() -> None:
     assert options.topic("/camera/image_raw") == options.topic("camera/image_raw") == "/camera/image_raw"
     for name in ("", "/", "a//b", "a b", "/a/", None, 3):

@@ -15,6 +15,7 @@ from small_bags import (
     COLOR,
     DEPTH,
     HEIGHT,
+    INFO,
     MS,
     START,
     WIDTH,
@@ -28,10 +29,13 @@ from small_bags import (
     png,
 )
 
-from neumap.errors import ConfigError, DataError
+from neumap.errors import ConfigError, DataError, UnreadableError
+from neumap.io.bags.messages import typestore
 from neumap.io.bags.reader import BagReader
 from neumap.io.bags.source import open_bag
 from neumap.io.bags.store import KEPT_BYTES, MessageStore, numbered
+from neumap.io.bags.writer import BagWriter
+from neumap.io.damage import Damage
 from neumap.io.tum import read_tum
 from neumap.records import Source
 
@@ -254,7 +258,7 @@ def test_a_damaged_image_is_named(opened: Open) -> None:
     bag.replace(topic, lambda i, m: compressed(START + 100 * i * MS, png(np.zeros((4, 4), np.uint8))) if i else m)
     with pytest.raises(DataError, match="is 4x4, the images are 32x24"):
         opened(bag).frames[1].read_image()
-    bag.replace(topic, lambda i, m: compressed(START, b"") if not i else m)
+    bag.replace(topic, lambda i, m: compressed(START + 100 * i * MS, b""))
     with pytest.raises(DataError, match=f"the first image on {topic} of the bag .*cannot be decoded"):
         opened(bag)
 
@@ -295,3 +299,41 @@ def test_a_recorded_scene_is_the_same_as_a_bag(scenes: Path, tmp_path: Path) -> 
         assert theirs.read_depth is not None
         # the bag's depth is in whole millimetres
         assert np.abs(ours.read_depth() - theirs.read_depth()).max() < 6e-4
+
+
+def test_a_message_that_cannot_be_decoded_is_left_out(tmp_path: Path) -> None:
+    """The last of some topics is cut off, and the first image is none."""
+    bag = drive(is_compressed=True, depth=True)
+    cut = {topic: max(time for time, name, *_ in bag.messages if name == topic) for topic in (INFO, "/tf", DEPTH)}
+    path, store = tmp_path / "bag", typestore()
+    with BagWriter(path) as out:
+        for time_ns, topic, type_, message in sorted(bag.messages, key=lambda entry: entry[0]):
+            data = bytes(store.serialize_cdr(message, type_))
+            if cut.get(topic) == time_ns:
+                data = data[: len(data) // 2]
+            out.write(topic, type_, time_ns, data)
+    source = open_bag(path, poses=True)
+    assert source.left_out == (
+        "1 messages on /camera/aligned_depth/image_raw cannot be decoded, and are left out",
+        "1 messages on /camera/color/camera_info cannot be decoded, and are left out",
+        "2 messages on /tf cannot be decoded, and are left out",
+    )
+    assert set(source.left_out) <= set(source.notes)
+    check_poses(source)
+    assert len(source.frames) == 10
+    assert source.frames[-1].read_depth is None
+
+
+def test_the_first_image_may_be_damaged(opened: Open) -> None:
+    bag = drive(is_compressed=True)
+
+    def change(index: int, message: Any) -> Any:
+        return compressed(START, b"no image") if index == 0 else message
+
+    bag.replace(f"{COLOR}/compressed", change)
+    damage = Damage(opened(bag))
+    with pytest.raises(UnreadableError, match="cannot be decoded"):
+        damage.source.frames[0].read_image()
+    np.testing.assert_array_equal(damage.source.frames[3].read_image(), picture(3))
+    (note,) = damage.notes
+    assert note.startswith("1 of 10 images cannot be read, and are left out: the image on /camera/color/image_raw/comp")

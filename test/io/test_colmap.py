@@ -26,6 +26,8 @@ PARAMS = {
     "SIMPLE_RADIAL_FISHEYE": [30, 16, 12, 0.1],
     "RADIAL_FISHEYE": [30, 16, 12, 0.1, -0.05],
     "OPENCV_FISHEYE": [30, 31, 16, 12, 0.1, -0.05, 0.02, 0.01],
+    "SIMPLE_FISHEYE": [30, 16, 12],
+    "FISHEYE": [30, 31, 16, 12],
 }
 
 
@@ -165,6 +167,83 @@ def test_cut_off_files(make_model: Callable[..., Path], file: str) -> None:
         path.write_bytes(whole[:size])
         with pytest.raises(DataError, match="is damaged or incomplete"):
             read_colmap(path.parent)
+
+
+@pytest.mark.parametrize("text", [False, True])
+def test_names_with_spaces(make_model: Callable[..., Path], text: bool) -> None:
+    source = read_colmap(make_model(("left side/an image 1.png", "b.png", "IMG 2 (1).png"), text=text))
+    assert [frame.name for frame in source.frames] == ["IMG 2 (1).png", "b.png", "left side/an image 1.png"]
+    for frame, index in zip(source.frames, (2, 1, 0), strict=True):
+        assert frame.map_from_camera is not None
+        np.testing.assert_allclose(frame.map_from_camera, pose(index), atol=1e-12)
+        assert frame.read_image().shape == (24, 32)
+
+
+@pytest.mark.parametrize("text", [False, True])
+@pytest.mark.parametrize("left_out", [["points3D"], ["points3D", "rigs", "frames"]])
+def test_files_that_are_not_needed(make_model: Callable[..., Path], text: bool, left_out: list[str]) -> None:
+    folder = make_model(text=text)
+    for name in left_out:
+        (folder / "sparse/0" / f"{name}{'.txt' if text else '.bin'}").unlink()
+    source = read_colmap(folder)
+    assert source.notes == (SCALE_NOTE,)
+    for index, frame in enumerate(source.frames):
+        assert frame.map_from_camera is not None
+        np.testing.assert_allclose(frame.map_from_camera, pose(index), atol=1e-12)
+
+
+@pytest.mark.parametrize("text", [False, True])
+@pytest.mark.parametrize("given", ["", "sparse"])
+def test_of_several_models_the_largest_is_taken(make_model: Callable[..., Path], given: str, text: bool) -> None:
+    make_model(("1.png", "2.png"), where="sparse/0", text=text)
+    make_model(tuple(f"{number}.png" for number in range(3, 10)), where="sparse/1", text=text)
+    folder = make_model(("11.png", "12.png", "13.png"), where="sparse/10", text=text)
+    source = read_colmap(folder / given)
+    assert [frame.name for frame in source.frames] == [f"{number}.png" for number in range(3, 10)]
+    said = f"of 3 models the one with the most images is taken, {folder / 'sparse/1'} with 7"
+    assert source.notes == (SCALE_NOTE, said)
+    assert len(read_colmap(folder / "sparse/0").frames) == 2
+
+
+@pytest.mark.parametrize("given", ["", "colmap/sparse/0", "colmap/sparse"])
+def test_the_layout_of_nerfstudio(make_model: Callable[..., Path], given: str) -> None:
+    folder = make_model(where="colmap/sparse/0")
+    assert len(read_colmap(folder / given).frames) == 3
+
+
+def test_cameras_of_a_rig(tmp_path: Path, write_image: Callable[..., Path]) -> None:
+    """Two cameras that are mounted together, as COLMAP has had them since 3.12."""
+    reconstruction, rig = pycolmap.Reconstruction(), pycolmap.Rig(rig_id=1)
+    second_from_rig = pycolmap.Rigid3d(pycolmap.Rotation3d([0.0, np.sin(0.3), 0.0, np.cos(0.3)]), [-0.5, 0.0, 0.1])
+    sensors = [pycolmap.sensor_t(pycolmap.SensorType.CAMERA, number) for number in (1, 2)]
+    for number in (1, 2):
+        reconstruction.add_camera(make_colmap_camera("OPENCV", number))
+    rig.add_ref_sensor(sensors[0])
+    rig.add_sensor(sensors[1], second_from_rig)
+    reconstruction.add_rig(rig)
+    expected = {}
+    for index in range(3):
+        rig_from_map = invert_pose(pose(index))
+        rigid = pycolmap.Rigid3d(pycolmap.Rotation3d(quat_from_matrix(rig_from_map[:3, :3])), rig_from_map[:3, 3])
+        frame = pycolmap.Frame(frame_id=index + 1, rig_id=1, rig_from_world=rigid)
+        for number in (1, 2):
+            frame.add_data_id(pycolmap.data_t(sensors[number - 1], 2 * index + number))
+        reconstruction.add_frame(frame)
+        for number in (1, 2):
+            name = f"{number}/{index}.png"
+            write_image(tmp_path / "images" / name)
+            image = pycolmap.Image(name=name, camera_id=number, image_id=2 * index + number)
+            image.frame_id = index + 1
+            reconstruction.add_image(image)
+            mounted = np.eye(4) if number == 1 else np.vstack([second_from_rig.matrix(), [0, 0, 0, 1]])
+            expected[name] = pose(index) @ invert_pose(mounted)
+    (tmp_path / "sparse").mkdir()
+    reconstruction.write_binary(tmp_path / "sparse")
+    source = read_colmap(tmp_path)
+    assert {frame.name for frame in source.frames} == set(expected)
+    for each in source.frames:
+        assert each.map_from_camera is not None
+        np.testing.assert_allclose(each.map_from_camera, expected[each.name], atol=1e-9)
 
 
 def test_text_that_is_no_model(make_model: Callable[..., Path]) -> None:

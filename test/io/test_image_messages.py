@@ -290,8 +290,8 @@ def test_compressed_depth_of_floats() -> None:
 
 
 def test_compressed_depth_that_is_none() -> None:
-    with pytest.raises(DataError, match="'16UC1; compressedDepth rvl' cannot be read: only PNG"):
-        depth_of(compressed(bytes(12) + b"something", "16UC1; compressedDepth rvl"))
+    with pytest.raises(DataError, match="'16UC1; compressedDepth zfp' cannot be read: only PNG and RVL are known"):
+        depth_of(compressed(bytes(12) + b"something", "16UC1; compressedDepth zfp"))
     with pytest.raises(DataError, match="only PNG"):
         depth_of(compressed(b"", ""))
     with pytest.raises(DataError, match="not hold one channel of 16 bits"):

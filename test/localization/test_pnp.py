@@ -8,7 +8,18 @@ from synthetic_scene import FOCAL_PX, turned, wall_points
 
 from neumap.arrays import FloatArray
 from neumap.geometry import se3
+from neumap.localization import pnp
 from neumap.localization.pnp import CAUCHY_PX, RansacSettings, pose_information, ransac_pose, refine_pose, residuals_px
+
+
+@pytest.fixture(params=["poselib", "opencv"], autouse=True)
+def solver(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With PoseLib and, as on ARM, without."""
+    if request.param == "opencv":
+        monkeypatch.setattr(pnp, "poselib", None)
+    elif pnp.poselib is None:
+        pytest.skip("PoseLib is not installed")
+
 
 TRUTH = turned(np.array([0.3, -1.2, 0.5]), np.array([0.4, -0.2, 1.1]))
 

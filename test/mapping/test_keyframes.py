@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import threading
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from synthetic_scene import CAMERA, texture, turned
@@ -153,6 +155,30 @@ def test_keyframes_are_the_features_of_the_images_in_order(images: list[ImageArr
     assert keyframes.offsets[-1] == len(keyframes.image)
     np.testing.assert_array_equal(keyframes.rays3()[:, 2], 1)
     np.testing.assert_array_equal(keyframes.focal_px, 500)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_no_more_threads_than_torch_may_take(
+    images: list[ImageArray], threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("neumap.mapping.keyframes.usable_cores", lambda: 2)
+    used = set()
+
+    def noted(each: Frame) -> Frame:
+        def read() -> ImageArray:
+            used.add(threading.get_ident())
+            time.sleep(0.02)
+            return each.read_image()
+
+        return replace(each, read_image=read)
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        extract_keyframes([noted(frame(i, images[i % 3])) for i in range(8)], SETTINGS, use_depth=False)
+    finally:
+        torch.set_num_threads(before)
+    assert len(used) == threads
 
 
 def test_depth_can_be_left_unread(images: list[ImageArray]) -> None:

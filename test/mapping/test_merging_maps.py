@@ -67,11 +67,51 @@ def test_a_map_merged_with_itself_is_itself() -> None:
     assert merge_all([neural_map]) is neural_map
 
 
+def test_places_that_share_space_must_share_landmarks() -> None:
+    one, other = (make_scene(np.random.default_rng(seed), 900) for seed in (6, 7))
+    maps = [make_map(one), make_map(other)]
+    for pair in (maps, maps[::-1]):
+        with pytest.raises(ConfigError) as refused:
+            merge_maps(*pair)
+    assert str(refused.value) == (
+        "map 1 and map 2 share space but no landmarks there, as if of two places or frames: map both in one frame, or "
+        "give --apart if they are side by side or above each other"
+    )
+    both = Scene(*(np.concatenate([getattr(s, n) for s in (one, other)]) for n in ("points", "fine", "coarse")))
+    assert_holds(merge_maps(*maps, apart=True), both)
+
+
+def test_a_recording_between_two_others_joins_them() -> None:
+    """By day and by night nothing looks alike; at dusk some looks like either."""
+    scene = make_scene(np.random.default_rng(6), 1800)
+    day, dusk, night = part(scene, 0, 900), part(scene, 600, 1200), part(scene, 900, 1800)
+    with pytest.raises(ConfigError, match="night share space but no landmarks"):
+        merge_all([make_map(day), make_map(night)], names=["day", "night"])
+    assert_holds(merge_all([make_map(day), make_map(night), make_map(dusk)]), scene)
+    stranger = make_map(make_scene(np.random.default_rng(7), 900))
+    with pytest.raises(ConfigError, match="map 1 and map 4 share"):
+        merge_all([make_map(day), make_map(night), make_map(dusk), stranger])
+
+
+def test_rooms_that_only_touch_share_no_space() -> None:
+    one, other = (make_scene(np.random.default_rng(seed), 900) for seed in (6, 7))
+    wall_m = 0.6
+    beside = moved(other, np.array([6.0 + wall_m, 0, 0]))
+    merged = merge_maps(make_map(one), make_map(beside))
+    assert len(merged.landmarks) >= 0.95 * 1800
+
+
+def test_drift_between_two_recordings_is_no_reason_to_refuse() -> None:
+    scene = make_scene(np.random.default_rng(6), 900)
+    drifted = moved(part(scene, 300, 900), np.array([0.05, -0.05, 0.03]))
+    merge_maps(make_map(part(scene, 0, 600)), make_map(drifted))
+
+
 def test_the_most_useful_of_each_map_come_first() -> None:
     scene = make_scene(np.random.default_rng(4), 400)
     middle = Scene(scene.points * 0.2, scene.fine, scene.coarse)
     first, second = make_map(part(middle, 0, 200)), make_map(part(middle, 200, 400))
-    merged = merge_maps(first, second)
+    merged = merge_maps(first, second, apart=True)
     assert len(merged.grid) == 1
     of_first = (merged.landmarks.descriptors[:, None] == first.landmarks.descriptors).all(axis=2).any(axis=1)
     assert 90 <= of_first[:200].sum() <= 110

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,10 +12,26 @@ pytest.importorskip("rosbags")
 
 import streams
 from outcomes import Outcome, same_poses
-from streams import IMAGE, TF, TF_STATIC, Drive, changed, dropped, frozen_odometry, late, late_tf, recorded, without
+from streams import (
+    CAMERA_FRAME,
+    IMAGE,
+    TF,
+    TF_STATIC,
+    Drive,
+    changed,
+    dropped,
+    frozen_odometry,
+    late,
+    late_tf,
+    recorded,
+    without,
+)
 
+from neumap.geometry.se3 import make_pose
+from neumap.io.stamps import stamp_of
 from neumap.replay.rig import Rig
 
+OPTICAL_FROM_BODY = make_pose(np.array([[0.0, -1.0, 0.0], [0.0, 0.0, -1.0], [1.0, 0.0, 0.0]]), np.zeros(3))
 Replayed = Callable[..., Outcome]
 
 NO_IMAGE = ("UNINITIALIZED", "no image on 'image' yet")
@@ -29,6 +46,24 @@ def test_missing(replayed: Replayed, drive: Drive, topic: str, frame: str) -> No
     outcome.tells(NO_IMAGE, ("UNINITIALIZED", f'no transform for the image: .*"?{frame}"?'))
     assert len(outcome.log.poses) == len(outcome.log.transform_ns) == 0
     assert outcome.processed >= 2
+
+
+def test_images_of_a_body_frame(replayed: Replayed, drive: Drive) -> None:
+    """The camera's frame has x forward and z up, as its link has it."""
+
+    def of_the_link(content: Any) -> Any:
+        pose = streams.transform_of(content.transforms[0].transform) @ OPTICAL_FROM_BODY
+        return streams.transform_message(stamp_of(content.transforms[0].header), "base_link", CAMERA_FRAME, pose)
+
+    outcome = replayed(changed(recorded(drive.part(0, 5)), TF_STATIC, of_the_link))
+    outcome.tells(
+        NO_IMAGE,
+        (
+            "UNINITIALIZED",
+            f"the robot would lie on its side: the images' frame '{CAMERA_FRAME}' has x forward, as body frames",
+        ),
+    )
+    assert len(outcome.log.poses) == len(outcome.log.transform_ns) == 0
 
 
 def test_missing_at_first(replayed: Replayed, drive: Drive) -> None:

@@ -102,7 +102,8 @@ def read_track(bag: BagReader, topic: Topic) -> Track:
     frames: set[tuple[str, str]] = set()
     stamps, rows, problems = [], [], []
     for message in bag.messages([topic]):
-        decoded = bag.decode(message)
+        if (decoded := bag.try_to_decode(message)) is None:
+            continue
         child = frame_name(decoded.child_frame_id) if topic.type in (ODOMETRY, TRANSFORM) else ""
         pose = decoded.transform if topic.type == TRANSFORM else decoded.pose
         row = row_of(pose.pose if topic.type in (ODOMETRY, POSE_WITH_COVARIANCE) else pose)
@@ -116,6 +117,8 @@ def read_track(bag: BagReader, topic: Topic) -> Track:
         stamps.append(stamp)
         rows.append(row)
     left_out = left_out_text(f"poses on {topic.name}", len(stamps) + len(problems), problems)
+    if not frames:
+        raise DataError(f"no message on {topic.name} can be decoded")
     if len(frames) > 1:
         names = ", ".join(sorted({" -> ".join(filter(None, pair)) for pair in frames}))
         raise DataError(f"{topic.name} tells poses of several frames ({names}): give another --pose-topic")
@@ -150,7 +153,8 @@ def odometry_of(bag: BagReader, tf: Mapping[Topic, bool], odom: str, base: str) 
     """
     tree = RecordedTransforms()
     for message in bag.messages(tf):
-        tree.add(bag.decode(message).transforms, tf[message.topic])
+        if (decoded := bag.try_to_decode(message)) is not None:
+            tree.add(decoded.transforms, tf[message.topic])
     try:
         found = tree.lookup(odom, base, tree.stamps_ns)
     except DataError:

@@ -1,22 +1,40 @@
-"""A rosbag2 recording as topics and messages."""
+"""A recording of ROS as topics and messages: rosbag2 and, with its messages as ROS 2 has them, a bag of ROS 1."""
 
 from __future__ import annotations
 
+import os
+import struct
 import weakref
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
+from urllib.parse import quote_from_bytes
 
 from neumap.errors import DataError, NeumapError
 from neumap.io.bags.messages import rosbags, typestore
 from neumap.io.files import PathLike
 
-SUFFIXES = frozenset({".mcap", ".db3"})
-# _ZSTD: what compressed data begin with, and CDR never.
-_ZSTD = b"\x28\xb5\x2f\xfd"
+ROS2_SUFFIXES, ROS1_SUFFIX = frozenset({".mcap", ".db3"}), ".bag"
+# _PACKED: how rosbag2 calls a file that it compressed, which only metadata.yaml tells how to read.
+_PACKED = (".mcap.zstd", ".db3.zstd")
+# _ZSTD: what compressed data begin with, and CDR never. _MCAP: what MCAP files begin and end with.
+_ZSTD, _MCAP = b"\x28\xb5\x2f\xfd", b"\x89MCAP0\r\n"
+# _CHANNEL, _FOOTER: what kind of record of an MCAP file.
+_CHANNEL, _FOOTER = 0x04, 0x02
+# _OF_ROS1: types of ROS 1 whose fields ROS 2 has in the same order, and their names there.
+_OF_ROS1 = {
+    f"{package}/msg/{name}": f"{package}/msg/{name}"
+    for package, names in {
+        "sensor_msgs": ("Image", "CompressedImage", "CameraInfo"),
+        "geometry_msgs": ("PoseStamped", "PoseWithCovarianceStamped", "TransformStamped"),
+        "nav_msgs": ("Odometry",),
+        "tf2_msgs": ("TFMessage",),
+    }.items()
+    for name in names
+} | {"tf/msg/tfMessage": "tf2_msgs/msg/TFMessage"}
 
 
 @dataclass(frozen=True)
@@ -37,17 +55,17 @@ class Message(NamedTuple):
 
 
 def is_bag(path: Path) -> bool:
-    """Tell whether the path is a rosbag2 recording: a storage file, or a folder with one or ``metadata.yaml``."""
+    """Tell whether the path is a recording of ROS: a storage file, or a folder with one or ``metadata.yaml``."""
     if not path.is_dir():
-        return path.suffix.lower() in SUFFIXES
+        return _is_storage(path)
     return (path / "metadata.yaml").is_file() or bool(_storage_files(path))
 
 
 class BagReader(AbstractContextManager["BagReader"]):
     """An open recording; closed at the latest when it is no longer used.
 
-    Takes a folder with ``metadata.yaml``, a folder with one ``.mcap`` or ``.db3`` file, or such a file. ``topics`` are
-    sorted by name. One iteration at a time: a second one disturbs the first.
+    Takes a folder with ``metadata.yaml``, a folder with one ``.mcap``, ``.db3`` or ``.bag`` file, or such a file.
+    ``topics`` are sorted by name. One iteration at a time: a second one disturbs the first.
 
     Raises, also from its methods, :class:`~neumap.errors.DataError` for a recording that is missing, damaged,
     cut off or of an unknown format, and :class:`~neumap.errors.MissingDependencyError` without rosbags.
@@ -56,18 +74,21 @@ class BagReader(AbstractContextManager["BagReader"]):
     def __init__(self, path: PathLike) -> None:
         self.path = Path(path)
         with self._explained():
-            self._reader = rosbags("rosbag2").Reader(_storage(self.path))
+            storage = _storage(self.path)
+            self._is_ros1 = storage.suffix.lower() == ROS1_SUFFIX
+            self._reader = _reader_of(storage)
             self._reader.open()
         self.close = weakref.finalize(self, self._reader.close)
+        self._damaged: set[tuple[str, int, bytes]] = set()
         counts: Counter[tuple[str, str]] = Counter()
         for connection in self._reader.connections:
-            counts[connection.topic, connection.msgtype] += connection.msgcount
+            counts[self._key(connection)] += connection.msgcount
         self.topics = tuple(Topic(*name_and_type, count) for name_and_type, count in sorted(counts.items()))
 
     def messages(self, topics: Iterable[Topic], start_ns: int | None = None) -> Iterator[Message]:
         """Yield the messages of some topics, received at ``start_ns`` or later, in the order of their receiving."""
         topic_of = {(topic.name, topic.type): topic for topic in topics}
-        connections = [c for c in self._reader.connections if (c.topic, c.msgtype) in topic_of]
+        connections = [c for c in self._reader.connections if self._key(c) in topic_of]
         # no connections would mean all of them
         if not connections:
             return
@@ -77,10 +98,11 @@ class BagReader(AbstractContextManager["BagReader"]):
             # not around the yield: an iteration that is given up would end in the handler and leave a cycle behind
             with self._explained():
                 each = next(found, None)
-            if each is None:
-                break
-            connection, time_ns, data = each
-            topic = topic_of[connection.topic, connection.msgtype]
+                if each is None:
+                    break
+                connection, time_ns, data = each
+                topic = topic_of[self._key(connection)]
+                data = self._as_cdr(topic, data)
             seen.add(topic)
             yield Message(topic, time_ns, data)
         missing = [topic for topic in topic_of.values() if topic.count and topic not in seen]
@@ -91,15 +113,48 @@ class BagReader(AbstractContextManager["BagReader"]):
             )
 
     def first(self, topic: Topic) -> Any:
-        """Decode the first message of a topic; None where it has none."""
-        return next((self.decode(message) for message in self.messages([topic])), None)
+        """Decode the first message of a topic that can be decoded; None where it has none."""
+        first = None
+        for message in self.messages([topic]):
+            first = first or message
+            if (decoded := self.try_to_decode(message)) is not None:
+                return decoded
+        return None if first is None else self.decode(first)
 
     def decode(self, message: Message) -> Any:
         """Decode a message to an object with the fields of its type; arrays may be read-only views of its bytes."""
-        if message.data[: len(_ZSTD)] == _ZSTD:
-            raise DataError(f"the messages of {self.path} are compressed: give the folder with its metadata.yaml")
         with self._explained(f"a message on {message.topic.name} cannot be decoded"):
             return typestore().deserialize_cdr(message.data, message.topic.type)
+
+    def try_to_decode(self, message: Message) -> Any:
+        """Decode a message; None where that cannot be, and it is to be left out: :attr:`left_out` counts it."""
+        try:
+            return self.decode(message)
+        except DataError:
+            # whoever reads the bag again counts it once
+            self._damaged.add((message.topic.name, message.time_ns, bytes(message.data)))
+            return None
+
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """Say on which topics how many messages could not be decoded so far."""
+        counts = Counter(name for name, *_ in self._damaged)
+        return tuple(
+            f"{count} messages on {name} cannot be decoded, and are left out" for name, count in sorted(counts.items())
+        )
+
+    def _key(self, connection: Any) -> tuple[str, str]:
+        """Return topic and type of a connection of rosbags; a type that only ROS 1 has is called otherwise."""
+        type_ = connection.msgtype
+        return connection.topic, _OF_ROS1.get(type_, f"{type_} of ROS 1") if self._is_ros1 else type_
+
+    def _as_cdr(self, topic: Topic, data: bytes) -> bytes:
+        """Return a message of any recording as ROS 2 writes it; compressed ones come from files without metadata."""
+        if data[: len(_ZSTD)] == _ZSTD:
+            data = rosbags("rosbag2.reader").zstd.decompress(data)
+        if self._is_ros1 and topic.type in _OF_ROS1:
+            data = bytes(typestore().ros1_to_cdr(data, topic.type))
+        return data
 
     @contextmanager
     def _explained(self, what: str = "") -> Iterator[None]:
@@ -113,17 +168,41 @@ class BagReader(AbstractContextManager["BagReader"]):
             raise DataError(f"the bag {self.path} cannot be read: {error.strerror or error}") from None
         except Exception as error:  # whatever damaged bytes led rosbags, SQLite and the decompressors to
             text = " ".join(str(error).split()).rstrip(".") or type(error).__name__
-            raise DataError(
-                f"the bag {self.path} is damaged or was cut off: {what or text} "
-                "(try `ros2 bag reindex`, or `mcap recover` for MCAP)"
-            ) from None
+            if "not supported" in text:
+                raise DataError(f"the bag {self.path} cannot be read: {text}") from None
+            mend = "`rosbag reindex`" if self._is_ros1 else "`ros2 bag reindex`, or `mcap recover` for MCAP"
+            raise DataError(f"the bag {self.path} is damaged or was cut off: {what or text} (try {mend})") from None
 
     def __exit__(self, *_: object) -> None:
         self.close()
 
 
+def _reader_of(path: Path) -> Any:
+    """Make the reader of rosbags. It puts the path of an SQLite file into a URI as it is, so it is given one that is
+    escaped: else ``%20``, ``#`` and ``?`` in it would lead to another file.
+    """
+    if path.suffix.lower() == ROS1_SUFFIX:
+        return rosbags("rosbag1").Reader(path)
+    if foreign := _foreign(path):
+        raise DataError(f"{path} is {foreign}")
+    rosbag2 = rosbags("rosbag2")
+
+    def sqlite(file: Path) -> Any:
+        return rosbag2.reader.Sqlite3Reader(Path(quote_from_bytes(os.fsencode(file))))
+
+    reader = rosbag2.Reader(path)
+    if isinstance(reader.storage, rosbag2.reader.Sqlite3Reader):
+        reader.storage = sqlite(path)
+    elif path.is_dir():
+        # of this reader only
+        reader.storage.STORAGE_PLUGINS = {**reader.storage.STORAGE_PLUGINS, "sqlite3": sqlite}
+    return reader
+
+
 def _storage(path: Path) -> Path:
     """Return what rosbags is to open: the path itself, or the one storage file of a folder without metadata."""
+    if path.is_file() and not _is_storage(path):
+        raise DataError(f"{path} is no recording of ROS: give a folder of rosbag2, or an .mcap, .db3 or .bag file")
     if not path.is_dir() or (path / "metadata.yaml").is_file():
         return path
     files = _storage_files(path)
@@ -136,4 +215,55 @@ def _storage(path: Path) -> Path:
 
 
 def _storage_files(folder: Path) -> list[Path]:
-    return sorted(file for file in folder.iterdir() if file.suffix.lower() in SUFFIXES)
+    return sorted(file for file in folder.iterdir() if _is_storage(file))
+
+
+def _is_storage(file: Path) -> bool:
+    return file.suffix.lower() in ROS2_SUFFIXES | {ROS1_SUFFIX} or file.name.lower().endswith(_PACKED)
+
+
+def _foreign(path: Path) -> str:
+    """Say what a file is, and what to do, that is no storage of ROS 2 though its name is that of one; else nothing."""
+    if path.is_dir():
+        return ""
+    with path.open("rb") as file:
+        start = file.read(len(_MCAP))
+        if start.startswith(_ZSTD):
+            return "a compressed file of a bag: give the folder with its metadata.yaml, or unpack it with `zstd -d`"
+        if start != _MCAP:
+            return ""
+        try:
+            # the header: a byte, eight of its length, and the profile as a string
+            file.seek(len(_MCAP) + 9)
+            profile = _string(file)
+            encodings = set() if profile == "ros2" else _encodings(file)
+        except (struct.error, OSError):
+            # cut off: whoever reads it says so
+            return ""
+    if profile == "ros2":
+        return ""
+    if profile == "ros1" or "ros1" in encodings:
+        return "an MCAP file of ROS 1: give the .bag that it was made of, or convert that with `rosbags-convert`"
+    held = " and ".join(sorted(encodings)) or "nothing known"
+    return f"an MCAP file whose messages are not ROS 2's but {held}: record with `ros2 bag record`"
+
+
+def _encodings(file: BinaryIO) -> set[str]:
+    """Return how the messages of an MCAP file are encoded, as the channels of its summary tell."""
+    file.seek(-len(_MCAP) - 20, os.SEEK_END)
+    (at,) = struct.unpack("<Q", file.read(8))
+    found = set()
+    while at:
+        file.seek(at)
+        kind, length = struct.unpack("<BQ", file.read(9))
+        if kind == _CHANNEL:
+            file.seek(4, os.SEEK_CUR)
+            _string(file)
+            found.add(_string(file))
+        at = 0 if kind == _FOOTER else at + 9 + length
+    return found
+
+
+def _string(file: BinaryIO) -> str:
+    (length,) = struct.unpack("<I", file.read(4))
+    return file.read(length).decode(errors="replace")

@@ -1,4 +1,4 @@
-"""rosbag2 recordings as sources of images."""
+"""Recordings of ROS as sources of images."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ Stamped = tuple[int, Position]
 def open_bag(
     path: PathLike, *, poses: bool, depth: bool = True, told: Told = UNTOLD, options: BagOptions | None = None
 ) -> Source:
-    """Open the images of a rosbag2 recording, sorted by the stamps of their headers; read when asked for.
+    """Open the images of a recording of ROS, sorted by the stamps of their headers; read when asked for.
 
     With ``poses`` each frame gets the pose of the camera's optical frame in the map and frames without one are left
     out; with ``depth`` it gets the registered depth image within 20 ms, where there is one. Its camera is as of the
@@ -57,10 +57,7 @@ def open_bag(
     bag = BagReader(path)
     looks = look_at_images(bag)
     image = choose_image(bag, looks, options.image_topic)
-    first = bag.first(image)
-    with naming(f"the first image on {image.name} of the bag {path}"):
-        height, width = gray_of(first).shape
-    size = width, height
+    first, size = _first_image(bag, image)
     look = Look(frame_name(first.header.frame_id), False, size)
     info_topic = choose_camera_info(bag, image, look.frame, options.camera_info_topic)
     info = bag.first(info_topic)
@@ -88,9 +85,11 @@ def open_bag(
     left_out: list[str] = []
     if poses:
         known, pose_notes, left_out = _poses(bag, transforms, options.camera_frame or look.frame, stamps, options)
-        notes += [*left_out, *pose_notes]
+        notes += pose_notes
+    left_out = [*bag.left_out, *left_out]
+    notes = [*left_out, *notes]
     depths: list[Position | None] = [None] * len(seen)
-    if depth_topic is not None:
+    if depth_topic is not None and messages[depth_topic]:
         depths, depth_notes = depth_of_each(messages[depth_topic], stamps, f" on {depth_topic.name}")
         notes += depth_notes
 
@@ -112,6 +111,24 @@ def open_bag(
     return Source(f"bag {path}, {image.name}", frames, tuple(notes), tuple(left_out))
 
 
+def _first_image(bag: BagReader, image: Topic) -> tuple[Any, tuple[int, int]]:
+    """Return the first image that is not damaged, and its width and height."""
+    images = filter(None, map(bag.try_to_decode, bag.messages([image])))
+    first = bag.first(image)
+    good = next((each for each in images if _is_readable(each)), first)
+    with naming(f"the first image on {image.name} of the bag {bag.path}"):
+        height, width = gray_of(good).shape
+    return good, (width, height)
+
+
+def _is_readable(image: Any) -> bool:
+    try:
+        gray_of(image)
+    except DataError:
+        return False
+    return True
+
+
 def _read_index(
     bag: BagReader,
     image: Topic,
@@ -126,7 +143,9 @@ def _read_index(
     found: dict[Topic, list[Stamped]] = {topic: [] for topic in (image, depth) if topic is not None}
     calibrations = Calibrations()
     for position, message in numbered(bag.messages([*found, info, *tf])):
-        decoded = bag.decode(message)
+        decoded = bag.try_to_decode(message)
+        if decoded is None:
+            continue
         if message.topic in found:
             found[message.topic].append((stamp_of(decoded.header), position))
         elif message.topic in tf:

@@ -10,7 +10,7 @@ from typing import Any
 
 from neumap.errors import DataError
 from neumap.io.bags.messages import rosbags, typestore
-from neumap.io.bags.reader import SUFFIXES
+from neumap.io.bags.reader import ROS2_SUFFIXES
 from neumap.io.files import PathLike, check_may_create
 
 
@@ -109,5 +109,5 @@ def _latched() -> list[Any]:
 
 def _is_only_a_bag(path: Path) -> bool:
     return path.is_dir() and all(
-        file.is_file() and (file.name == "metadata.yaml" or file.suffix in SUFFIXES) for file in path.iterdir()
+        file.is_file() and (file.name == "metadata.yaml" or file.suffix in ROS2_SUFFIXES) for file in path.iterdir()
     )
