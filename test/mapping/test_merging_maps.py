@@ -172,7 +172,7 @@ def test_joined_drift_knows_both_places_and_is_as_careful_as_either() -> None:
 
 
 def test_the_more_cautious_calibration() -> None:
-    one, other = Calibration(pixel_sigma=4.0, inflation=1.0), Calibration(floor_m=0.01, min_inliers=20)
+    one, other = Calibration(4.0, 0.002, 0.001, 1.0, 13), Calibration(1.0, 0.01, 0.003, 1.5, 20)
     assert more_cautious(one, other) == Calibration(4.0, 0.01, 0.003, 1.5, 20)
 
 

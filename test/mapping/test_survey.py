@@ -30,7 +30,7 @@ def test_points_whose_depth_was_not_measured_need_another_view(
         asked.append(min_views)
         raise MappingError("enough")
 
-    monkeypatch.setattr(module, "_extract", lambda *_: replace(keyframes, depth_measured=measured))
+    monkeypatch.setattr(module, "extract", lambda *_: replace(keyframes, depth_measured=measured))
     monkeypatch.setattr(module, "with_triangulated_depth", lambda found, _: found)
     monkeypatch.setattr(module, "find_tracks", find_tracks)
     frames: list[Any] = [None] * images
