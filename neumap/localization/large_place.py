@@ -37,7 +37,7 @@ COMPARED, WORTH = 4, 0.4
 CONVINCING, HEARD = 0.8, 12
 # CHOSEN_FROM_MANY: how many times the inliers of any other a pose needs that is chosen from many voxels: among many
 # prints there is more often one that an image of another place shows as well.
-CHOSEN_FROM_MANY = 1.55
+CHOSEN_FROM_MANY = 1.35
 # SHOWN: landmarks found again from which on a voxel belongs to what the image shows.
 SHOWN = 4
 

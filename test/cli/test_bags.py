@@ -120,7 +120,7 @@ def test_errors_are_one_line(
 
 @pytest.mark.parametrize(
     "value",
-    ["--image-topic=a b", "--image-topic=/", "--every-m=0", "--every-m=nan", "--every-deg=200", "--map-frame=/map"],
+    ["--image-topic=a b", "--image-topic=/", "--every-m=0", "--every-m=nan", "--every-deg=200", "--map-frame=a b"],
 )
 def test_wrong_values_are_wrong_usage(value: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stop:
