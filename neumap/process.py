@@ -18,6 +18,8 @@ M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 # LARGEST_KEPT: bytes of the largest block that glibc takes from its heap at all. MOST_KEPT: bytes of free memory that
 # it keeps at the end of the heap; the pyramid of a large image fits.
 LARGEST_KEPT, MOST_KEPT = 32 << 20, 256 << 20
+# TORCH_THREADS: what torch takes by itself, which heeds OMP_NUM_THREADS.
+TORCH_THREADS = torch.get_num_threads()
 
 
 def set_up(threads: int | None = None) -> None:
@@ -26,8 +28,7 @@ def set_up(threads: int | None = None) -> None:
 
     For programs to call, not for libraries: it is the whole process that works differently.
     """
-    most = usable_cores() if threads is None else min(threads, usable_cores())
-    torch.set_num_threads(most if threads is not None else min(most, torch.get_num_threads()))
+    torch.set_num_threads(min(threads or TORCH_THREADS, usable_cores()))
     cv2.setNumThreads(torch.get_num_threads())
     _limit_openblas(torch.get_num_threads())
     keep_freed_memory()

@@ -50,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from neumap.io.bags.topics import BagOptions
     from neumap.io.damage import Damage
-    from neumap.io.files import check_output, write_atomically
+    from neumap.io.files import check_output, noting, write_atomically
     from neumap.io.sources import open_source
     from neumap.io.trajectories import write_trajectory
     from neumap.localization.lens import settled
@@ -73,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
         raise DataError(f"{'; '.join(source.left_out)}: mend them, or leave out --strict")
     damage = Damage(source)
     source = settled(localizer, source if args.strict else damage.source)
-    with StageProgress() as progress:
+    with StageProgress() as progress, noting(source.left_out):
         estimates = localize_each(localizer, source, partial(progress, "localize"), args.max_sigma)
     for note in (*source.notes, *damage.notes):
         print(f"note: {note}", file=sys.stderr)

@@ -133,6 +133,8 @@ def settings_of(args: argparse.Namespace) -> MappingSettings:
         for name, value in options.read_config(args.config, known).items():
             if getattr(args, name) is None:
                 setattr(args, name, value)
+    if args.apart and args.extend is None:
+        raise ConfigError("'--apart' says where what --extend adds is: leave it out, or give --extend")
     refused = [] if args.extend is None else [name for name in OF_OLD_MAP if getattr(args, name) is not None]
     if refused:
         option = refused[0].replace("_", "-")

@@ -38,6 +38,7 @@ UNTOLD = Told()
 def read_camera_info(path: PathLike) -> Camera:
     """Read the camera of a ``camera_info.yaml``: that of images as the lens makes them.
 
+    Without distortion it is a pinhole, whatever the lens model is called, as image_geometry has it.
     Raises :class:`~neumap.errors.DataError` (or its kin) naming the file and the key that is missing or wrong.
     """
     calibration = read_calibration(path)

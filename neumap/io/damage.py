@@ -25,40 +25,49 @@ class Damage:
         Where an image cannot be read they raise :class:`~neumap.errors.UnreadableError`, for it to be left out, or
         what they raised before, where that is so for more than half of all. Depth that cannot be read is unknown.
         """
-        self._images: dict[str, str] = {}
-        self._depths: dict[str, str] = {}
-        self._count = len(source.frames)
-        self.source = replace(source, frames=tuple(map(self._noting, source.frames)))
+        self._images = _Wrong("images", len(source.frames))
+        self._depths = _Wrong("depth images", sum(frame.read_depth is not None for frame in source.frames))
+        self.source = replace(source, frames=tuple(map(self._noting, enumerate(source.frames))))
 
     @property
     def notes(self) -> tuple[str, ...]:
         """Say how many images and depths could not be read so far, and what is wrong with the first."""
-        found = (("images", self._images), ("depth images", self._depths))
-        return tuple(
-            f"{len(wrong)} of {self._count} {what} cannot be read, and are left out: {next(iter(wrong.values()))}"
-            for what, wrong in found
-            if wrong
-        )
+        return tuple(wrong.text for wrong in (self._images, self._depths) if wrong.found)
 
-    def _noting(self, frame: Frame) -> Frame:
-        depth = None if frame.read_depth is None else partial(self._depth, frame, frame.read_depth)
-        return replace(frame, read_image=partial(self._image, frame, frame.read_image), read_depth=depth)
+    def _noting(self, numbered: tuple[int, Frame]) -> Frame:
+        number, frame = numbered
+        depth = None if frame.read_depth is None else partial(self._depth, number, frame, frame.read_depth)
+        return replace(frame, read_image=partial(self._image, number, frame.read_image), read_depth=depth)
 
-    def _image(self, frame: Frame, read: Callable[[], ImageArray]) -> ImageArray:
+    def _image(self, number: int, read: Callable[[], ImageArray]) -> ImageArray:
         try:
             return read()
         except DataError as error:
-            self._note(self._images, frame, error)
+            self._images.note(number, error)
             raise UnreadableError(str(error)) from None
 
-    def _depth(self, frame: Frame, read: Callable[[], Float32Array]) -> Float32Array:
+    def _depth(self, number: int, frame: Frame, read: Callable[[], Float32Array]) -> Float32Array:
         try:
             return read()
         except DataError as error:
-            self._note(self._depths, frame, error)
+            self._depths.note(number, error)
             return np.zeros((frame.camera.height, frame.camera.width), np.float32)
 
-    def _note(self, wrong: dict[str, str], frame: Frame, error: DataError) -> None:
-        wrong[frame.name] = str(error)
-        if 2 * len(wrong) > self._count:
+
+class _Wrong:
+    """Which of ``count`` images cannot be read, and why."""
+
+    def __init__(self, what: str, count: int) -> None:
+        self.found: dict[int, str] = {}
+        self._what, self._count = what, count
+
+    @property
+    def text(self) -> str:
+        first = next(iter(self.found.values()))
+        return f"{len(self.found)} of {self._count} {self._what} cannot be read, and are left out: {first}"
+
+    def note(self, number: int, error: DataError) -> None:
+        """Count one of them, however often it is read; raise its error where that is more than half."""
+        self.found[number] = str(error)
+        if 2 * len(self.found) > self._count:
             raise error

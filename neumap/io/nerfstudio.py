@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 
 from neumap.arrays import FloatArray
-from neumap.errors import CalibrationError, DataError
-from neumap.geometry.cameras import make_camera
+from neumap.errors import CalibrationError, ConfigError, DataError
+from neumap.geometry.cameras import make_camera, masked
 from neumap.geometry.se3 import make_pose
+from neumap.io.camera_info import UNTOLD, Told
 from neumap.io.colmap import find_model
 from neumap.io.files import PathLike, naming, read_text
-from neumap.io.images import read_gray
+from neumap.io.images import first_readable, read_gray
 from neumap.io.stamps import stamps_from_names
 from neumap.records import Camera, Frame, Source
 
@@ -37,12 +38,15 @@ def is_nerfstudio(path: Path) -> bool:
     return (path / FILE).is_file() and find_model(path) is None
 
 
-def read_nerfstudio(folder: PathLike, poses: bool = True) -> Source:
+def read_nerfstudio(folder: PathLike, poses: bool = True, told: Told = UNTOLD) -> Source:
     """Read the images that ``transforms.json`` of a folder lists, sorted by stamp, with their poses if ``poses``.
 
     Stamps are as of :func:`~neumap.io.stamps.stamps_from_names`. Raises :class:`~neumap.errors.DataError` (or its kin)
-    for what is missing or wrong in the file, and for fewer than two images.
+    for what is missing or wrong in the file, and for fewer than two images; and
+    :class:`~neumap.errors.ConfigError` where it is ``told`` whether the images are rectified, which the file knows.
     """
+    if told.rectified is not None:
+        raise ConfigError(f"{FILE} tells by itself whether its images are rectified: leave that option out")
     folder = Path(folder)
     path = folder / FILE
     try:
@@ -57,13 +61,16 @@ def read_nerfstudio(folder: PathLike, poses: bool = True) -> Source:
     if missing:
         raise DataError(f"{len(missing)} of the {len(files)} images that {path} lists are missing, as {missing[0]}")
     stamps, notes = stamps_from_names([file.name for file in files])
+    if not all({"w", "h"} <= {**content, **frame}.keys() for frame in listed):
+        content["h"], content["w"] = read_gray(first_readable(files)).shape
     frames = []
     for frame, file, stamp in zip(listed, files, stamps, strict=True):
         with naming(f"{path}, {file.name}"):
-            camera = _camera({**content, **frame}, file)
+            camera = masked(_camera({**content, **frame}), told.mask)
             pose = _pose(frame.get("transform_matrix")) if poses else None
         read_image = partial(read_gray, file, (camera.width, camera.height))
-        frames.append(Frame(file.name, stamp, camera, read_image, map_from_camera=pose))
+        name = str(frame["file_path"]).removeprefix("./")
+        frames.append(Frame(name, stamp, camera, read_image, map_from_camera=pose))
     frames.sort(key=lambda frame: frame.stamp_ns)
     return Source(f"nerfstudio folder {folder}", tuple(frames), (NOTE, *notes))
 
@@ -74,10 +81,7 @@ def _image(folder: Path, name: str) -> Path:
     return file if file.suffix else file.with_suffix(".png")
 
 
-def _camera(values: Mapping[str, Any], file: Path) -> Camera:
-    if "w" not in values or "h" not in values:
-        height, width = read_gray(file).shape
-        values = {"w": width, "h": height, **values}
+def _camera(values: Mapping[str, Any]) -> Camera:
     model = str(values.get("camera_model", "OPENCV"))
     if model not in LENSES:
         raise CalibrationError(f"the camera model {model} has no ROS counterpart: use one of {', '.join(LENSES)}")
@@ -103,7 +107,8 @@ def _pose(matrix: Any) -> FloatArray:
     except (TypeError, ValueError, IndexError):
         raise DataError("its transform_matrix is no matrix of 4 x 4 numbers") from None
     rotation = pose[:, :3]
-    if not np.isfinite(pose).all() or np.abs(rotation @ rotation.T - np.eye(3)).max() > _ROTATION_TOLERANCE:
+    rigid = np.isfinite(pose).all() and np.abs(rotation @ rotation.T - np.eye(3)).max() <= _ROTATION_TOLERANCE
+    if not rigid or np.linalg.det(rotation) < 0:
         raise DataError("its transform_matrix is no rigid transform: export it without scaling")
     u, _, vt = np.linalg.svd(rotation)
     return np.asarray(make_pose(u @ vt, pose[:, 3]) @ _OPTICAL_FROM_GL)

@@ -84,7 +84,7 @@ KINDS = (
     Kind(
         "a nerfstudio folder (with transforms.json)",
         is_nerfstudio,
-        lambda path, poses, *_: read_nerfstudio(path, poses),
+        lambda path, poses, _depth, told, _bag: read_nerfstudio(path, poses, told),
     ),
     Kind(
         "a COLMAP model (cameras and images, .bin or .txt)",

@@ -41,7 +41,7 @@ def settled(source: Source, settings: MappingSettings, progress: Progress = lamb
     fits = dict.fromkeys((lens.origin for lens in tried[0].lenses), 0.0)
     # where images show too little in all ways, nothing tells; whether that will do for a map is for others to say
     with suppress(MappingError):
-        keyframes = extract(tried, settings, progress)
+        keyframes = extract(tried, settings, lambda _, done, total: progress("lens", done, total))
         for origin in fits:
             with suppress(MappingError):
                 fits[origin] = _fit(_seen_through(keyframes, tried, [frame.through(origin) for frame in tried]))

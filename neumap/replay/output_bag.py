@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from neumap.geometry.transform_tree import frame_name
 from neumap.io.bags.messages import STATUS, typestore
 from neumap.io.bags.reader import BagReader, Topic
 from neumap.io.bags.topics import POSE_WITH_COVARIANCE, TF
@@ -80,7 +81,11 @@ def _recorded(
             if type_name == TF:
                 if (decoded := bag.try_to_decode(message)) is None:
                     continue
-                kept = [t for t in decoded.transforms if (t.header.frame_id, t.child_frame_id) != link]
+                kept = [
+                    t
+                    for t in decoded.transforms
+                    if (frame_name(t.header.frame_id), frame_name(t.child_frame_id)) != link
+                ]
                 if len(kept) < len(decoded.transforms):
                     decoded.transforms = kept
                     content = decoded

@@ -6,12 +6,12 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from neumap.errors import DataError
 from neumap.installation import need_extras
 from neumap.io.bags.poses import odometry_of, true_poses
-from neumap.io.bags.reader import BagReader, Message, Topic
+from neumap.io.bags.reader import BagReader, Topic
 from neumap.io.bags.topics import choose_camera_info, choose_image, choose_transforms, look_at_images
 from neumap.io.files import make_folder, write_atomically
 from neumap.io.parameter_file import NODE, read_parameters
@@ -80,7 +80,11 @@ def replay(bag_path: Path, out: Path, settings: ReplaySettings, progress: Progre
         rig.play(_messages(bag, played, progress), events)
         for note in bag.left_out:
             rig.out.log("warning", note)
-        notes = [*rig.transforms.notes, *([truth.left_out] if truth is not None and truth.left_out else [])]
+        notes = [
+            *bag.left_out,
+            *rig.transforms.notes,
+            *([truth.left_out] if truth is not None and truth.left_out else []),
+        ]
         log = rig.out.replay_log(played.start_ns, rig.last_ns, played.first_image_ns, tuple(notes))
         now = rig.settings
         odometry = odometry_of(bag, played.tf, now.odom_frame_id, now.base_frame_id)
@@ -124,13 +128,16 @@ def _choose_topics(bag: BagReader, settings: ReplaySettings) -> _Played:
     start_ns = first + round(settings.start_s * 1e9)
     end_ns = 2**63 - 1 if settings.duration_s is None else start_ns + round(settings.duration_s * 1e9)
     images = (message for message in bag.messages([image], start_ns) if message.time_ns <= end_ns)
-    first_image = next(images, None)
+    first_image = next(filter(None, map(bag.try_to_decode, images)), None)
     if first_image is None:
         raise DataError(f"no image on {image.name} is within the part of {bag.path} that is to be played")
     tf = choose_transforms(bag, image, settings.tf_topic)
     roles = {topic: "tf_static" if is_static else "tf" for topic, is_static in tf.items()}
-    claims = {f"{topic.name.rpartition('/')[0]}/initialpose" for topic in tf}
-    roles |= {topic: "initial_pose" for topic in bag.topics if topic.name in claims}
+    # beside the transforms, or where a robot without a namespace has it
+    spaces = {topic.name.rpartition("/")[0] for topic in tf}
+    claims = [topic for topic in bag.topics if topic.name.rpartition("/")[2] == "initialpose"]
+    beside = [topic for topic in claims if topic.name.rpartition("/")[0] in spaces]
+    roles |= dict.fromkeys(beside or [topic for topic in claims if topic.name == "/initialpose"], "initial_pose")
     return _Played(
         roles=roles | {image: "image", info: "camera_info"},
         tf=tf,
@@ -138,7 +145,7 @@ def _choose_topics(bag: BagReader, settings: ReplaySettings) -> _Played:
         transport="compressed" if image.type == "sensor_msgs/msg/CompressedImage" else "raw",
         start_ns=start_ns,
         end_ns=end_ns,
-        first_image_ns=stamp_of(bag.decode(first_image).header),
+        first_image_ns=stamp_of(first_image.header),
     )
 
 
@@ -147,24 +154,22 @@ def _messages(bag: BagReader, played: _Played, progress: Progress) -> Iterator[T
     and the newest calibration.
     """
     total = sum(topic.count for topic in played.roles)
-    calibration: Message | None = None
+    calibration: Any = None
     for done, message in enumerate(bag.messages(played.roles), start=1):
         progress("replay", done, total)
         role = played.roles[message.topic]
-        if message.time_ns < played.start_ns and role == "camera_info":
-            calibration = message
-        if message.time_ns > played.end_ns or (message.time_ns < played.start_ns and role != "tf_static"):
+        early = message.time_ns < played.start_ns
+        if message.time_ns > played.end_ns or (early and role not in ("tf_static", "camera_info")):
             continue
-        if calibration is not None and message.time_ns >= played.start_ns:
-            yield from _decoded(bag, calibration, played.start_ns, "camera_info")
+        if (decoded := bag.try_to_decode(message)) is None:
+            continue
+        if early and role == "camera_info":
+            calibration = decoded
+            continue
+        if calibration is not None and not early:
+            yield Timed(played.start_ns, "camera_info", calibration)
             calibration = None
-        yield from _decoded(bag, message, max(message.time_ns, played.start_ns), role)
-
-
-def _decoded(bag: BagReader, message: Message, time_ns: int, role: str) -> Iterator[Timed]:
-    """The message as it is played, if it is not damaged."""
-    if (decoded := bag.try_to_decode(message)) is not None:
-        yield Timed(time_ns, role, decoded)
+        yield Timed(max(message.time_ns, played.start_ns), role, decoded)
 
 
 def _event(rig: Rig, call: Call, start_ns: int) -> Event:

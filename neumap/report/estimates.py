@@ -56,9 +56,10 @@ def summary_text(estimates: Sequence[PoseEstimate]) -> str:
 
 def times_text(estimates: Sequence[PoseEstimate]) -> str:
     """Say the median time of an image and of each stage."""
-    if not estimates:
+    # images that cannot be read take none
+    times = [estimate.times_ms for estimate in estimates if estimate.times_ms]
+    if not times:
         return "unknown"
-    times = [estimate.times_ms for estimate in estimates]
     total = np.median([sum(each.values()) for each in times])
     stages = (f"{stage} {np.median([each[stage] for each in times]):.0f}" for stage in times[0])
     return f"{total:.0f} ms (median): {', '.join(stages)}"

@@ -55,6 +55,8 @@ def test_localizing(
     assert main(arguments) == 0
     captured = capsys.readouterr()
     assert "note: 2 of 12 images cannot be read, and are left out: the image" in captured.err
+    assert "time per image" in captured.out
+    assert "features " in captured.out
     assert len(read_trajectory(out)) == 10
     lines = [json.loads(line) for line in report.read_text().splitlines()]
     assert [line["status"] for line in lines].count("LOST") == 2

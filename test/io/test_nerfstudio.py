@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from neumap.errors import CalibrationError, DataError
+from neumap.errors import CalibrationError, ConfigError, DataError
 from neumap.geometry.se3 import make_pose, rotation_exp
+from neumap.io.camera_info import Told
 from neumap.io.nerfstudio import NOTE
 from neumap.io.sources import open_source
 
@@ -47,6 +48,20 @@ def test_frames(make: Callable[..., Path], suffix: str) -> None:
         np.testing.assert_allclose(frame.camera.distortion, [0.1, 0, 0, 0.02, 0])
         assert frame.read_image().shape == (24, 32)
     assert [frame.map_from_camera for frame in open_source(make(), poses=False).frames] == [None] * 3
+
+
+def test_what_is_told_of_the_images(make: Callable[..., Path]) -> None:
+    mask = np.ones((24, 32), bool)
+    mask[12:] = False
+    source = open_source(make(), poses=True, told=Told(mask=mask))
+    assert all(frame.camera.mask is mask for frame in source.frames)
+    with pytest.raises(ConfigError, match=r"transforms\.json tells by itself whether its images are rectified"):
+        open_source(make(), poses=True, told=Told(rectified=True))
+
+
+def test_mirrored_poses_are_refused(make: Callable[..., Path]) -> None:
+    with pytest.raises(DataError, match="no rigid transform: export it without scaling"):
+        open_source(make(transform_matrix=np.diag([1.0, 1.0, -1.0, 1.0]).tolist()), poses=True)
 
 
 def test_cameras_of_their_own_and_by_their_angle(make: Callable[..., Path]) -> None:

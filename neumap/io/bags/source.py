@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from neumap.arrays import Float32Array, FloatArray, ImageArray, IntArray
-from neumap.errors import CalibrationError, DataError
+from neumap.errors import CalibrationError, ConfigError, DataError
 from neumap.geometry.intrinsics import Calibration, Calibrations, lenses_of
 from neumap.geometry.transform_tree import frame_name
 from neumap.io.bags.poses import camera_poses
@@ -72,6 +72,8 @@ def open_bag(
 
     transforms = RecordedTransforms(options.max_gap_s, [topic.name for topic in pose_topics(bag)])
     of_poses = next((topic.name for topic in bag.topics if topic.name == options.pose_topic and topic.type == TF), None)
+    if of_poses and options.tf_topic not in (None, of_poses):
+        raise ConfigError("--pose-topic and --tf-topic name two topics of transforms: give one of them")
     tf = choose_transforms(bag, image, options.tf_topic or of_poses) if poses else {}
     messages, calibrations = _read_index(bag, image, info_topic, depth_topic, transforms, tf)
     images, image_notes = _usable(image, messages[image])
@@ -152,6 +154,8 @@ def _read_index(
             transforms.add(decoded.transforms, tf[message.topic], message.time_ns)
         else:
             calibrations.add(stamp_of(decoded.header), calibration_of(decoded))
+    if 2 * len(found[image]) < image.count:
+        raise DataError(f"more than half of the {image.count} images on {image.name} cannot be decoded")
     transforms.heard(np.array([(at.time_ns, stamp_ns) for stamp_ns, at in found[image]], dtype=np.int64))
     return found, calibrations
 
