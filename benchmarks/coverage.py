@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Whether covariances are true, in virtual places of several kinds, and which calibration a map begins with.
 
-    python benchmarks/coverage.py [--kinds courtyard ...] [--poses 300] [--calibrated] [--threads N] [--json FILE]
+    python benchmarks/coverage.py [--kinds courtyard ...] [--poses POSES] [--calibrated] [--threads N] [--json FILE]
 
-Places are mapped until so many poses were found in each kind. A covariance is true where nine in ten errors are inside
+Places of each kind are mapped until POSES poses were found. A covariance is true where nine in ten errors are inside
 of its 90 % ellipsoid. Maps have the calibration that those of too few images begin with, unless --calibrated. The last
 lines fit one to each kind and to all together: Calibration in neumap/maps/neural_map.py is of the last one.
 """
@@ -56,8 +56,8 @@ CHI2_99 = 16.812
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of place: one of the grounds or a room, mapped by so many images, with depth up to some metres (0: none)
-    and so many bytes.
+    """A kind of place: ``ground`` is courtyard, hall or room; ``images`` map it, with depth up to ``depth_reach_m`` (0:
+    none), to ``size_bytes``.
     """
 
     ground: str
@@ -93,7 +93,7 @@ KINDS = {
 
 
 def within_reach(frame: Frame, reach_m: float) -> Frame:
-    """The frame with the depth that reaches so far."""
+    """The frame with depth up to ``reach_m`` metres."""
     read = frame.read_depth
     if read is None or not reach_m:
         return replace(frame, read_depth=None)
