@@ -9,7 +9,7 @@ is, all trained on the same examples but for the one without tracks. All are jud
 in, not even the encoder that ships: keypoints that show a landmark of the map, and poses by RANSAC on the answers.
 
 The encoders are left in WORK for ``ablations.py --decoders``, which measures them in recorded scenes. On one core
-rendering takes 12 s a place the first time, some 25 minutes by default; the encoders take 10 minutes, the heads 15.
+rendering takes 12 s a place the first time, some 25 minutes by default; the encoders take 10 minutes more.
 """
 
 from __future__ import annotations

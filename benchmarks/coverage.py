@@ -5,7 +5,8 @@
 
 Places of each kind are mapped until POSES poses were found. A covariance is true where nine in ten errors are inside
 of its 90 % ellipsoid. Maps have the calibration that those of too few images begin with, unless --calibrated. The last
-lines fit one to each kind and to all together: Calibration in neumap/maps/neural_map.py is of the last one.
+lines fit one to each kind and to all together: Calibration in neumap/maps/neural_map.py is
+more cautious than the last one, since real cameras and poses have errors that rendered ones have not.
 """
 
 from __future__ import annotations

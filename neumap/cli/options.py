@@ -130,7 +130,7 @@ BAG_OPTIONS: dict[str, tuple[Parser, str, str]] = {
     "map_frame": (frame_id, "map", "the frame of the bag that the map is made in (default: map)"),
     "base_frame": (frame_id, "base_link", "whose poses the pose topic tells (default: as its messages say)"),
     "camera_frame": (frame_id, "FRAME", "the camera's optical frame (default: that of the images)"),
-    "max_gap_s": (seconds, "0.5", "interpolate between poses so far apart (default: 2.5 times what is usual, or 0.15)"),
+    "max_gap_s": (seconds, "0.5", "the longest gap to interpolate over, s (default: 2.5 usual periods, or 0.15)"),
 }
 # IMAGE_OPTIONS: those that say what to localize.
 IMAGE_OPTIONS = ("image_topic", "camera_info_topic")

@@ -24,7 +24,7 @@ FISHEYE = "K of camera_info, for an equidistant lens without distortion"
 RECTIFIED = "P of camera_info, for rectified images"
 UNDISTORTED = "K of camera_info, for images that were undistorted"
 # MOST_KEPT: calibrations of a live camera that are kept; an image is searched seconds after its stamp at most.
-# SETTLED: of so many that are the same, the next will be.
+# SETTLED: after this many equal calibrations an image does not wait for its own.
 MOST_KEPT, SETTLED = 100, 10
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from neumap.arrays import FloatArray, IntArray
 from neumap.errors import DataError, MappingError
 from neumap.geometry import cameras, se3
-from neumap.localization.lens import seen_through, undecided
+from neumap.localization.lens import UNSURE_PX, seen_through, undecided
 from neumap.mapping.keyframes import Keyframes, field_of_view, focal
 from neumap.mapping.settings import MappingSettings
 from neumap.mapping.survey import extract, find_tracks
@@ -23,8 +23,8 @@ from neumap.records import Frame, Source
 # TRIED: images that are looked at, each MOVED_M or MOVED_RAD from the one before: enough to tell a lens, and that
 # still see the same things.
 TRIED, MOVED_M, MOVED_RAD = 16, 0.1, np.deg2rad(5.0)
-# UNSURE_PX, FAR_PX: within the one keypoints are exact; beyond the other all is equally wrong.
-UNSURE_PX, FAR_PX = 0.3, 10.0
+# FAR_PX: an observation further from its point is as wrong as one this far.
+FAR_PX = 10.0
 
 
 def settled(source: Source, settings: MappingSettings, progress: Progress = lambda *_: None) -> Source:

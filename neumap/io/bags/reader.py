@@ -79,7 +79,7 @@ class BagReader(AbstractContextManager["BagReader"]):
             self._reader = _reader_of(storage)
             self._reader.open()
         self.close = weakref.finalize(self, self._reader.close)
-        self._damaged: set[tuple[str, int, bytes]] = set()
+        self._damaged: set[tuple[str, int, int]] = set()
         counts: Counter[tuple[str, str]] = Counter()
         for connection in self._reader.connections:
             counts[self._key(connection)] += connection.msgcount
@@ -132,7 +132,7 @@ class BagReader(AbstractContextManager["BagReader"]):
             return self.decode(message)
         except DataError:
             # whoever reads the bag again counts it once
-            self._damaged.add((message.topic.name, message.time_ns, bytes(message.data)))
+            self._damaged.add((message.topic.name, message.time_ns, hash(bytes(message.data))))
             return None
 
     @property
