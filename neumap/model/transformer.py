@@ -2,7 +2,7 @@
 
 Tokens are the keypoints of one image. The memory of each is the codes of the map most like it. In a block a token reads
 its codes by how probable they are; the codes, as this token sees them, take in how well they go with what the surest
-other tokens show; the tokens attend to each other; and the choice is made anew. It starts as that of the similarities.
+other tokens show; the tokens attend to the surest; and the choice is made anew. It starts as that of the similarities.
 
 Only similarities, distances in space and angles between rays come in, so that neither the map's axes nor its origin
 matter, nor the camera's lens. It is the part of NeuMap's (CVPR 2023) blocks, whose codes have no place in space:
@@ -34,15 +34,15 @@ from neumap.model.encoder import EMBEDDING
 # CANDIDATES: codes that a token chooses among. BLOCKS: of the transformer. TOKEN, CODE: numbers of a token and of a
 # code between them. HEADS: of the attention among tokens. KERNELS: learned functions of angle and distance that tokens
 # vote by. VOTERS: the surest tokens, which vote.
-CANDIDATES, BLOCKS, TOKEN, CODE, HEADS, KERNELS, VOTERS = 16, 3, 64, 32, 4, 8, 128
+CANDIDATES, BLOCKS, TOKEN, CODE, HEADS, KERNELS, VOTERS = 16, 3, 64, 32, 4, 8, 64
 # SAME_PLACE_M: codes this near to each other are one place, and no evidence against each other.
 SAME_PLACE_M = 0.15
 # NEIGHBOUR_RAD: the angle within which keypoints are neighbours: of the size of furniture, for a usual lens.
 NEIGHBOUR_RAD = 0.15
 # TINY_M, TINY_RAD: added to distances before their logarithm, in metres and radians: about their noise.
 TINY_M, TINY_RAD = 0.02, 0.004
-# VOTED_AT_ONCE: tokens whose votes are counted together, so that they stay in a processor's cache.
-VOTED_AT_ONCE = 64
+# AT_ONCE: tokens whose codes are voted on together, so that the votes stay in a processor's cache.
+AT_ONCE = 64
 # LIKE: what products of numbers of two unit vectors of EMBEDDING numbers are multiplied by, to be about one.
 LIKE = EMBEDDING**0.5
 
@@ -121,7 +121,7 @@ class Rivals:
 
 
 class Block(nn.Module):
-    """Codes take in votes and rivals, tokens read codes, tokens attend to tokens, and both are asked for the choice."""
+    """Codes take in votes and rivals, tokens read codes and the surest tokens, and both are asked for the choice."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -157,13 +157,26 @@ class Block(nn.Module):
         here = (near @ each[..., None])[..., 0]
         chosen = torch.stack([each, none.expand_as(each), here, rivals.others(each)], dim=-1)
         asked = self.ask(self.norm_token(tokens))[:, None].expand(-1, codes.shape[1], -1)
-        votes = self.votes(points, angles, shown, lead)
+        sure, who = lead.topk(min(VOTERS, len(lead)))
+        speakers = Speakers(who, sure, shown[who], angles[:, who])
+        votes = self.votes(points, speakers)
         codes = codes + self.update(torch.cat([self.norm_code(codes), asked, votes, chosen], dim=-1))
         message = (each[..., None] * codes).sum(dim=1)
         tokens = tokens + self.read(torch.cat([self.norm_token(tokens), message, none, lead[:, None]], dim=1))
-        tokens = self.attend(tokens, angles, shown, lead)
+        tokens = self.attend(tokens, shown, speakers)
         tokens = tokens + self.feed_forward(tokens)
         return tokens, codes, torch.cat([self.code_logit(codes)[..., 0], self.none_logit(tokens)], dim=1)
+
+
+class Speakers(NamedTuple):
+    """The M surest tokens, which vote and are attended to: ``who`` (M,) they are, how ``sure`` (M,), the points
+    ``shown`` (M, 3) by them and the ``angles`` (N, M) from all tokens to them.
+    """
+
+    who: Tensor
+    sure: Tensor
+    shown: Tensor
+    angles: Tensor
 
 
 class Votes(nn.Module):
@@ -179,27 +192,23 @@ class Votes(nn.Module):
         nn.init.normal_(self.kernel.weight, std=0.7)
         nn.init.normal_(self.kernel.bias)
 
-    def forward(self, points: Tensor, angles: Tensor, shown: Tensor, lead: Tensor) -> Tensor:
-        """Return votes (N, K, 1 + 2 H) on codes at ``points`` (N, K, 3), of tokens that show the points ``shown``
-        (N, 3) with a ``lead`` (N,). ``angles`` (N, N) are those between tokens.
-        """
-        weight, voter = lead.topk(min(VOTERS, len(lead)))
-        chosen, to_voter = shown[voter], angles[:, voter]
+    def forward(self, points: Tensor, speakers: Speakers) -> Tensor:
+        """Return votes (N, K, 1 + 2 H) of the speakers on codes at ``points`` (N, K, 3)."""
         whose = torch.arange(len(points), device=points.device)
         # in pieces that fit into a processor's cache the same takes less time
-        size = len(points) if torch.is_grad_enabled() else VOTED_AT_ONCE
-        parts = zip(torch.split(points, size), torch.split(to_voter, size), torch.split(whose, size), strict=True)
-        return torch.cat([self._on(*part, chosen, voter, weight) for part in parts])
+        size = len(points) if torch.is_grad_enabled() else AT_ONCE
+        parts = zip(
+            torch.split(points, size), torch.split(speakers.angles, size), torch.split(whose, size), strict=True
+        )
+        return torch.cat([self._on(*part, speakers) for part in parts])
 
-    def _on(
-        self, points: Tensor, angles: Tensor, whose: Tensor, chosen: Tensor, voter: Tensor, weight: Tensor
-    ) -> Tensor:
-        """Vote on the codes of the tokens ``whose`` (N,), at ``angles`` (N, M) to the voters."""
-        apart_m = distances(points.flatten(0, 1), chosen).view(*points.shape[:2], -1)
+    def _on(self, points: Tensor, angles: Tensor, whose: Tensor, speakers: Speakers) -> Tensor:
+        """Vote on the codes of the tokens ``whose`` (N,), at ``angles`` (N, M) to the speakers."""
+        apart_m = distances(points.flatten(0, 1), speakers.shown).view(*points.shape[:2], -1)
         log_m, log_rad = _logarithms(apart_m, angles)
         # two keypoints cannot show one landmark
         same = ((apart_m < TINY_M) & (angles > TINY_M)[:, None]).to(apart_m.dtype)
-        everywhere = weight * (whose[:, None] != voter)
+        everywhere = speakers.sure * (whose[:, None] != speakers.who)
         near = everywhere * torch.exp(-((angles / NEIGHBOUR_RAD) ** 2))
         found = []
         # kernel by kernel, for what is written and read again is then a fraction
@@ -214,8 +223,8 @@ class Votes(nn.Module):
 
 
 class SelfAttention(nn.Module):
-    """Attention among the tokens of an image, biased by the angle between them, the distance of what they show, and how
-    sure the other one is of that.
+    """Attention of all tokens of an image to the surest, biased by the angle between them, the distance of what they
+    show, and how sure the other one is of that.
     """
 
     def __init__(self) -> None:
@@ -226,13 +235,14 @@ class SelfAttention(nn.Module):
         self.out = nn.Linear(TOKEN, TOKEN)
         _zero(self.out)
 
-    def forward(self, tokens: Tensor, angles: Tensor, shown: Tensor, lead: Tensor) -> Tensor:
-        """Return tokens (N, 64) that have read the others."""
-        apart_m = distances(shown, shown)
-        pairs = torch.stack([*_logarithms(apart_m, angles), lead.expand_as(apart_m)])
+    def forward(self, tokens: Tensor, shown: Tensor, speakers: Speakers) -> Tensor:
+        """Return tokens (N, 64), which show the points ``shown`` (N, 3), that have read the speakers."""
+        apart_m = distances(shown, speakers.shown)
+        pairs = torch.stack([*_logarithms(apart_m, speakers.angles), speakers.sure.expand_as(apart_m)])
         hidden = torch.addmm(self.pair.bias[:, None], self.pair.weight, pairs.flatten(1)).relu()
         bias = torch.addmm(self.bias.bias[:, None], self.bias.weight, hidden).view(HEADS, *apart_m.shape)
         query, key, value = self.query_key_value(self.norm(tokens)).view(len(tokens), 3, HEADS, -1).permute(1, 2, 0, 3)
+        key, value = key[:, speakers.who], value[:, speakers.who]
         seen = functional.scaled_dot_product_attention(query, key, value, attn_mask=bias)
         read: Tensor = self.out(seen.transpose(0, 1).flatten(1))
         return tokens + read
