@@ -28,7 +28,6 @@ from benchmarks.scoring import markdown
 from neumap.arrays import FloatArray
 from neumap.cli import options
 from neumap.errors import MappingError
-from neumap.geometry import se3
 from neumap.localization.localizer import Localizer
 from neumap.localization.verdict import pose_covariance
 from neumap.mapping.build import map_of
@@ -108,13 +107,10 @@ def within_reach(frame: Frame, reach_m: float) -> Frame:
 
 @dataclass(frozen=True)
 class Found:
-    """A pose that was found: its error (6,) and covariance (6, 6) in the camera frame, what the latter is made of, and
-    the median distance in metres of what was seen.
-    """
+    """A pose that was found: its covariance (6, 6) in the camera frame, and its error with what that is made of."""
 
     covariance: FloatArray
     parts: Parts
-    distance_m: float
 
     @property
     def squared(self) -> float:
@@ -137,11 +133,9 @@ def found_in(kind: Kind, seed: int, calibrated: bool) -> Iterator[Found | None]:
         corrected = localizer.corrected(found)
         turn = np.kron(np.eye(2), corrected.map_from_camera[:3, :3])
         error = deviations_between(corrected.map_from_camera[None], frame.map_from_camera[None])[0]
-        seen = se3.transform_points(found.camera_from_map, found.points)
         yield Found(
             turn.T @ pose_covariance(corrected, neural_map.calibration) @ turn,
-            Parts(error, corrected.unit, corrected.drift_sigma),
-            float(np.median(np.linalg.norm(seen, axis=1))),
+            Parts(error, corrected.unit, corrected.drift_sigma, corrected.distance_m),
         )
 
 
@@ -149,7 +143,7 @@ def row(name: str, asked: int, found: Sequence[Found]) -> tuple[str, ...]:
     errors = np.array([np.linalg.norm(one.parts.error[:3]) for one in found])
     sigma = np.array([np.sqrt(np.trace(one.covariance[:3, :3])) for one in found])
     squared = np.array([one.squared for one in found])
-    share = errors / np.array([one.distance_m for one in found])
+    share = errors / np.array([one.parts.distance_m for one in found])
     return (
         name,
         f"{len(found)} of {asked}",
@@ -186,7 +180,7 @@ def main() -> None:
         rows.append(row(name, asked, found))
         if args.json:
             content = {
-                kind: [(one.parts.error.tolist(), one.covariance.tolist(), one.distance_m) for one in each]
+                kind: [(one.parts.error.tolist(), one.covariance.tolist(), one.parts.distance_m) for one in each]
                 for kind, each in everything.items()
             }
             args.json.write_text(json.dumps(content), encoding="utf-8")

@@ -190,8 +190,13 @@ def pose_information(camera_from_map: FloatArray, rays: FloatArray, points: Floa
     (``exp(d) @ camera_from_map``), for errors of one pixel, weighted as the Cauchy loss weights them.
     """
     error, ju, jv, front = _linearized(camera_from_map, rays, points, focal_px)
-    weight = front / (1 + (error**2).sum(axis=0) / CAUCHY_PX**2)
+    weight = front * cauchy_weights(np.linalg.norm(error, axis=0))
     return np.asarray((ju * weight) @ ju.T + (jv * weight) @ jv.T)
+
+
+def cauchy_weights(error_px: FloatArray) -> FloatArray:
+    """Return what reprojection errors (N,) count for in a pose of :func:`refine_pose`, from 0 to 1."""
+    return np.asarray(1 / (1 + (error_px / CAUCHY_PX) ** 2))
 
 
 def _camera(focal_px: float) -> dict[str, Any]:

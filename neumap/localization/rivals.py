@@ -22,8 +22,9 @@ RIVALRY = 16.0
 # speaks for the better pose.
 RIVAL_M, RIVAL_RAD, RIVAL_SHARE = 0.15, 0.1, 0.85
 # ONE_POSE: poses whose difference, squared in units of what both are uncertain by, is less than this are one, however
-# far apart: 99 % of chi-square with 6 degrees of freedom. What is far away is seen from 0.2 m beside as well.
-ONE_POSE = 16.812
+# far apart: 99 % of chi-square with 6 degrees of freedom, twice, since reprojection errors tell half of the variance.
+# What is far away is seen from 0.2 m beside as well.
+ONE_POSE = 33.6
 
 
 def apart(one: FloatArray, other: FloatArray) -> bool:

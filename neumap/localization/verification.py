@@ -11,7 +11,7 @@ from neumap.arrays import Float32Array, FloatArray, IntArray
 from neumap.geometry import se3
 from neumap.localization.evidence import CHECK_RADIUS_PX, Evidence, count_cells, count_evidence, support
 from neumap.localization.matching import LandmarkIndex, Matches, rows_of_voxels
-from neumap.localization.pnp import pose_information, refine_pose, residuals_px
+from neumap.localization.pnp import cauchy_weights, pose_information, refine_pose, residuals_px
 from neumap.localization.query import Query, Scope
 from neumap.maps.neural_map import VoxelGrid
 
@@ -29,8 +29,9 @@ FEWEST_FOUND_AGAIN = 6
 # BESIDE_PENALTY: what a landmark at the rim of the radius loses in similarity: of two that are as alike the nearer
 # wins.
 BESIDE_PENALTY = 0.01
-# MIN_NOISE_PX: what reprojection errors are taken for at least; fewer or luckier matches do not make a better camera.
-MIN_NOISE_PX = 0.3
+# MIN_NOISE_PX: what the standard deviation of a reprojection error along one axis is taken for at least; fewer or
+# luckier matches do not make a better camera.
+MIN_NOISE_PX = 0.2
 
 
 @dataclass(frozen=True)
@@ -56,9 +57,18 @@ class Hypothesis:
     @cached_property
     def covariance(self) -> FloatArray:
         """The covariance (6, 6) of the pose by its reprojection errors alone, in the camera frame."""
-        noise = max(float(np.mean(self.error_px**2)) if len(self.error_px) else 1.0, MIN_NOISE_PX**2)
+        weight = cauchy_weights(self.error_px)
+        # along each of two axes, weighted as in the information
+        noise = float(weight @ self.error_px**2) / (2 * weight.sum()) if len(weight) else 1.0
+        noise = max(noise, MIN_NOISE_PX**2)
         information = self.information + 1e-9 * np.trace(self.information) * np.eye(6)
         return np.asarray(noise * np.linalg.inv(information))
+
+    @property
+    def distance_m(self) -> float:
+        """How far away what was found again is, the median in metres; 0 of nothing."""
+        away = np.linalg.norm(se3.transform_points(self.camera_from_map, self.points), axis=1)
+        return float(np.median(away)) if len(away) else 0.0
 
 
 class Refinement:

@@ -23,14 +23,16 @@ from neumap.records import Frame, PoseEstimate
 FEWEST_FRAMES, MANY_FRAMES, BLOCK, SMALL_BLOCK = 12, 40, 3, 2
 # FEWEST_LOCALIZED: of fewer images nothing is fitted.
 FEWEST_LOCALIZED = 8
-# BLUNDER_M, BLUNDER_RAD: poses this far off are the verdict's business, not the covariance's.
-BLUNDER_M, BLUNDER_RAD = 0.25, np.deg2rad(10)
+# BLUNDER_SHARE, BLUNDER_RAD: poses this far off, as a share of the distance of what is seen and in radians, are the
+# verdict's business, not the covariance's.
+BLUNDER_SHARE, BLUNDER_RAD = 0.1, np.deg2rad(10)
 # CHI2_90, CHI2_50: quantiles of chi-square with 6 degrees of freedom.
 CHI2_90, CHI2_50 = 10.645, 5.348
 # STUDENT_DOF: of the likelihood; few, so that single bad images do not decide.
 STUDENT_DOF = 4.0
-# PIXEL_SIGMAS, FLOORS: what the noise in pixels and the floors in metres and radians are chosen from.
-PIXEL_SIGMAS, FLOORS = (1.0, 2.0, 3.0, 4.0, 6.0, 8.0), (0.001, 0.002, 0.004, 0.008, 0.016)
+# PIXEL_SIGMAS, FLOORS: what the noise in pixels, and the floors as a share of the distance and in radians, are chosen
+# from.
+PIXEL_SIGMAS, FLOORS = (1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0), (0.0005, 0.001, 0.002, 0.004, 0.008, 0.016)
 # GENERALIZATION: how many times larger errors are taken for than those of images set aside, which were taken on the
 # same drive as those mapped; those of another day will be harder. INFLATIONS: its limits, before and after.
 GENERALIZATION, INFLATIONS = 1.35, (0.7, 4.0)
@@ -74,8 +76,9 @@ def calibrate(
         # what is settled by a quick look is decided with the calibration that the map begins with
         found.append(localizer.solve(localizer.look(image, frame.camera)).found)
         if found[-1] is not None and not localizer.doubt(found[-1]):
-            pose, unit, drift_sigma = localizer.corrected(found[-1])
-            parts.append(Parts(deviations_between(pose[None], true[None])[0], unit, drift_sigma))
+            seen = localizer.corrected(found[-1])
+            error = deviations_between(seen.map_from_camera[None], true[None])[0]
+            parts.append(Parts(error, seen.unit, seen.drift_sigma, seen.distance_m))
     truth = np.array(poses).reshape(-1, 4, 4)
     calibration = fit_calibration(parts, neural_map.calibration)
     if least is not None:
@@ -87,11 +90,14 @@ def calibrate(
 @dataclass(frozen=True)
 class Parts:
     """What the covariance of one estimate is made of, in the camera frame: the error (6,) that was made, the unit
-    covariance (6, 6) of one pixel's noise at the residuals seen, and the drift field's standard deviation (6,)."""
+    covariance (6, 6) of the residuals seen, the drift field's standard deviation (6,), and the median distance of what
+    was seen.
+    """
 
     error: FloatArray
     unit: FloatArray
     drift_sigma: FloatArray
+    distance_m: float
 
 
 def fit_calibration(parts: Sequence[Parts], start: Calibration) -> Calibration:
@@ -101,7 +107,8 @@ def fit_calibration(parts: Sequence[Parts], start: Calibration) -> Calibration:
     usable = [
         part
         for part in parts
-        if np.linalg.norm(part.error[:3]) < BLUNDER_M and np.linalg.norm(part.error[3:]) < BLUNDER_RAD
+        if np.linalg.norm(part.error[:3]) < BLUNDER_SHARE * part.distance_m
+        and np.linalg.norm(part.error[3:]) < BLUNDER_RAD
     ]
     if len(usable) < FEWEST_LOCALIZED:
         return start
@@ -109,8 +116,11 @@ def fit_calibration(parts: Sequence[Parts], start: Calibration) -> Calibration:
     unit = np.stack([p.unit for p in usable])
     drift = np.stack([np.diag(p.drift_sigma**2) for p in usable])
 
-    def distances(pixel: float, floor_m: float, floor_rad: float) -> tuple[FloatArray, FloatArray]:
-        covariance = pixel**2 * unit + drift + np.diag([floor_m**2] * 3 + [floor_rad**2] * 3)
+    seen = np.array([[p.distance_m] * 3 + [1.0] * 3 for p in usable])
+
+    def distances(pixel: float, share: float, floor_rad: float) -> tuple[FloatArray, FloatArray]:
+        floor = np.array([share] * 3 + [floor_rad] * 3) * seen
+        covariance = pixel**2 * unit + drift + floor[:, None] ** 2 * np.eye(6)
         solved = np.linalg.solve(covariance, errors[..., None])[..., 0]
         return np.einsum("ni,ni->n", errors, solved), np.linalg.slogdet(covariance)[1]
 
@@ -118,11 +128,11 @@ def fit_calibration(parts: Sequence[Parts], start: Calibration) -> Calibration:
         d2, logdet = distances(*values)
         return float((-0.5 * logdet - 0.5 * (STUDENT_DOF + 6) * np.log1p(d2 / STUDENT_DOF)).sum())
 
-    pixel, floor_m, floor_rad = max(product(PIXEL_SIGMAS, FLOORS, FLOORS), key=likelihood)
-    d2, _ = distances(pixel, floor_m, floor_rad)
+    pixel, share, floor_rad = max(product(PIXEL_SIGMAS, FLOORS, FLOORS), key=likelihood)
+    d2, _ = distances(pixel, share, floor_rad)
     inflation = max(np.sqrt(np.quantile(d2, 0.9) / CHI2_90), np.sqrt(np.median(d2) / CHI2_50), INFLATIONS[0])
     inflation = float(min(GENERALIZATION * inflation, INFLATIONS[1]))
-    return replace(start, pixel_sigma=pixel, floor_m=floor_m, floor_rad=floor_rad, inflation=inflation)
+    return replace(start, pixel_sigma=pixel, floor_share=share, floor_rad=floor_rad, inflation=inflation)
 
 
 def more_cautious(first: Calibration, second: Calibration) -> Calibration:

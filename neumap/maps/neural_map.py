@@ -141,16 +141,17 @@ def lay_out(
 class Calibration:
     """What turns residuals into a covariance and a verdict; fitted on images set aside from mapping.
 
-    ``pixel_sigma`` multiplies the standard deviation of the observations, ``floor_m`` and ``floor_rad`` are added in
-    quadrature, ``inflation`` multiplies the whole standard deviation. ``min_inliers`` is what a pose needs, once
-    they are discounted by what contradicts it (:attr:`neumap.localization.evidence.Evidence.weight`): more than any of
-    660 images of other virtual rooms showed; the most, 14, was on a door that stands in both.
+    ``pixel_sigma`` multiplies the standard deviation of the observations, ``floor_share`` of the distance of what is
+    seen and ``floor_rad`` are added in quadrature, ``inflation`` multiplies the whole standard deviation.
+    ``min_inliers`` is what a pose needs, once they are discounted by what contradicts it
+    (:attr:`neumap.localization.evidence.Evidence.weight`): more than any of 660 images of other virtual rooms showed;
+    the most, 14, was on a door that stands in both.
     """
 
-    pixel_sigma: float = 1.5
-    floor_m: float = 0.002
-    floor_rad: float = 0.001
-    inflation: float = 1.2
+    pixel_sigma: float = 1.25
+    floor_share: float = 0.0005
+    floor_rad: float = 0.0005
+    inflation: float = 1.0
     min_inliers: int = 15
 
 

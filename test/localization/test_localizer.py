@@ -118,8 +118,8 @@ def test_the_covariance_is_a_sum_in_the_camera_frame_turned_into_the_map() -> No
     """A camera that looks along the map's x axis, and is unsure of the depth: the map's x is unsure."""
     pose = se3.make_pose(np.array([[0.0, 0, 1], [-1, 0, 0], [0, -1, 0]]), np.array([5.0, 6, 7]))
     unit = np.diag([1, 4, 900, 1, 2, 3.0]) * 1e-6
-    calibration = Calibration(pixel_sigma=2.0, floor_m=0.01, floor_rad=0.02, inflation=3.0)
-    covariance = pose_covariance(Corrected(pose, unit, np.array([0.01, 0, 0, 0, 0, 0.03])), calibration)
+    calibration = Calibration(pixel_sigma=2.0, floor_share=0.002, floor_rad=0.02, inflation=3.0)
+    covariance = pose_covariance(Corrected(pose, unit, np.array([0.01, 0, 0, 0, 0, 0.03]), 5.0), calibration)
     camera = 9 * (4 * np.diag(unit) + np.array([1e-4, 0, 0, 0, 0, 9e-4]) + np.repeat([1e-4, 4e-4], 3))
     np.testing.assert_allclose(covariance, np.diag(camera[[2, 0, 1, 5, 3, 4]]), atol=1e-12)
 
@@ -179,11 +179,12 @@ def test_a_pose_that_hangs_on_one_corner_of_the_image_is_none() -> None:
 
 
 def test_an_uncertain_pose_is_not_lost_unless_somebody_asks_for_better(scene: Scene) -> None:
-    vague = Localizer(replace(make_map(scene), calibration=Calibration(floor_m=20.0)))
+    vague = Localizer(replace(make_map(scene), calibration=Calibration(floor_share=20.0)))
     estimate = answer(vague, scene, POSES[0])
     assert np.linalg.norm(error(estimate, POSES[0])[:3]) < 0.001
-    assert estimate.sigma_m == pytest.approx(20.0 * np.sqrt(3) * Calibration().inflation, rel=0.01)
-    assert estimate.certain(60.0) is estimate
+    distance_m = np.median(np.linalg.norm(estimate.points_map - POSES[0][:3, 3], axis=1))
+    assert estimate.sigma_m == pytest.approx(20.0 * distance_m * np.sqrt(3) * Calibration().inflation, rel=0.01)
+    assert estimate.certain(100.0) is estimate
     assert lost(estimate.certain(1.0)) == f"the pose is uncertain by {estimate.sigma_m:.2f} m, more than 1 m"
     assert estimate.certain(1.0).certain(1.0).sigma_m == np.inf
 

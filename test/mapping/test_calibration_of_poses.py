@@ -35,20 +35,21 @@ def test_images_set_aside_are_blocks_spread_over_the_drive(count: int) -> None:
 
 
 def samples(
-    rng: np.random.Generator, count: int, pixel: float, floor_m: float, floor_rad: float, heavy: bool = False
+    rng: np.random.Generator, count: int, pixel: float, share: float, floor_rad: float, heavy: bool = False
 ) -> list[Parts]:
-    """Errors drawn from the covariance that noise, floors and drift make; ``heavy``: from a Student's of that."""
+    """Errors at 2 to 30 m drawn from the covariance of noise, floors and drift; ``heavy``: from a Student's of that."""
     out = []
     for _ in range(count):
         a = rng.normal(size=(6, 6)) * np.repeat([1e-3, 5e-4], 3)[:, None]
         unit = a @ a.T / 6 + np.diag(np.repeat([1e-8, 1e-9], 3))
         drift_sigma = rng.uniform(0.5, 1.5, 6) * np.repeat([2e-3, 1e-3], 3)
         covariance = pixel**2 * unit + np.diag(drift_sigma**2)
-        covariance += np.diag(np.repeat([floor_m**2, floor_rad**2], 3))
+        distance_m = rng.uniform(2, 30)
+        covariance += np.diag(np.repeat([(share * distance_m) ** 2, floor_rad**2], 3))
         error = np.linalg.cholesky(covariance) @ rng.normal(size=6)
         if heavy:
             error /= np.sqrt(rng.chisquare(5) / 5)
-        out.append(Parts(error, unit, drift_sigma))
+        out.append(Parts(error, unit, drift_sigma, distance_m))
     return out
 
 
@@ -56,19 +57,19 @@ def covered(parts: list[Parts], calibration: Calibration) -> float:
     """The share of errors in the 90 % ellipsoid of the covariance that the localizer would give."""
     inside = 0
     for p in parts:
-        covariance = pose_covariance(Corrected(np.eye(4), p.unit, p.drift_sigma), calibration)
+        covariance = pose_covariance(Corrected(np.eye(4), p.unit, p.drift_sigma, p.distance_m), calibration)
         inside += p.error @ np.linalg.solve(covariance, p.error) < CHI2_90
     return inside / len(parts)
 
 
 @pytest.mark.parametrize("heavy", [False, True])
 @pytest.mark.parametrize(
-    ("pixel", "floor_m", "floor_rad"), [(2.0, 0.004, 0.002), (6.0, 0.001, 0.001), (1.0, 0.016, 0.008)]
+    ("pixel", "share", "floor_rad"), [(2.0, 0.004, 0.002), (6.0, 0.001, 0.001), (1.0, 0.016, 0.008)]
 )
-def test_the_fitted_covariance_covers_fresh_errors(pixel: float, floor_m: float, floor_rad: float, heavy: bool) -> None:
+def test_the_fitted_covariance_covers_fresh_errors(pixel: float, share: float, floor_rad: float, heavy: bool) -> None:
     rng = np.random.default_rng(int(1000 * pixel))
-    calibration = fit_calibration(samples(rng, 40, pixel, floor_m, floor_rad, heavy), Calibration())
-    fresh = samples(rng, 500, pixel, floor_m, floor_rad, heavy)
+    calibration = fit_calibration(samples(rng, 40, pixel, share, floor_rad, heavy), Calibration())
+    fresh = samples(rng, 500, pixel, share, floor_rad, heavy)
     # nine in ten, but for the margin that errors of another day are given
     same_day = replace(calibration, inflation=calibration.inflation / GENERALIZATION)
     assert 0.8 <= covered(fresh, same_day) <= 0.98
@@ -79,9 +80,9 @@ def test_the_noise_is_recovered() -> None:
     rng = np.random.default_rng(1)
     calibration = fit_calibration(samples(rng, 400, 6.0, 0.001, 0.001), Calibration())
     assert 4 <= calibration.pixel_sigma <= 8
-    assert calibration.floor_m <= 0.004
+    assert calibration.floor_share <= 0.004
     calibration = fit_calibration(samples(rng, 400, 1.0, 0.016, 0.008), Calibration())
-    assert calibration.floor_m == 0.016
+    assert calibration.floor_share == 0.016
     assert calibration.floor_rad == 0.008
     assert 1.0 <= calibration.inflation <= 1.6
 
@@ -89,7 +90,7 @@ def test_the_noise_is_recovered() -> None:
 def test_blunders_do_not_count() -> None:
     rng = np.random.default_rng(2)
     good = samples(rng, 40, 2.0, 0.004, 0.002)
-    blunder = Parts(np.array([1.0, 0, 0, 0.5, 0, 0]), good[0].unit, good[0].drift_sigma)
+    blunder = Parts(np.array([9.0, 0, 0, 0.5, 0, 0]), good[0].unit, good[0].drift_sigma, good[0].distance_m)
     assert fit_calibration([*good, blunder], Calibration()) == fit_calibration(good, Calibration())
 
 
