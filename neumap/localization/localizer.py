@@ -47,7 +47,7 @@ MIN_KEYPOINTS = 30
 MIN_SIDE_PX = 32
 # SETTLED_SIGMA_M: a quick look does where its pose is less uncertain than this by the reprojection errors alone; the
 # full image shows where keypoints are more exactly.
-SETTLED_SIGMA_M = 0.02
+SETTLED_SIGMA_M = 0.018
 # SAME_POSE_M, SAME_POSE_RAD: an alternative this near to a pose that is known already is that pose.
 SAME_POSE_M, SAME_POSE_RAD = 0.3, 0.25
 

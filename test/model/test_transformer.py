@@ -13,7 +13,16 @@ from torch.nn import functional
 from neumap.geometry import se3
 from neumap.model import transformer
 from neumap.model.encoder import EMBEDDING
-from neumap.model.transformer import BLOCKS, CANDIDATES, KERNELS, Rivals, Sighting, Transformer, angles_between
+from neumap.model.transformer import (
+    BLOCKS,
+    CANDIDATES,
+    KERNELS,
+    Rivals,
+    Sighting,
+    Speakers,
+    Transformer,
+    angles_between,
+)
 from neumap.training.trainee import choice_loss
 
 WALL_M = 2.5
@@ -179,8 +188,9 @@ def test_angles_between_rays() -> None:
 def test_the_size_of_votes() -> None:
     told, _ = image_of_walls(5)
     votes = untrained().blocks[0].votes
-    angles, lead = angles_between(told.rays), torch.linspace(0, 1, len(told.rays))
-    found = votes(told.points, angles, told.points[:, 0], lead)
+    who = torch.arange(0, len(told.rays), 3)
+    sure, angles = torch.linspace(0, 1, len(who)), angles_between(told.rays)[:, who]
+    found = votes(told.points, Speakers(who, sure, told.points[who, 0], angles))
     assert found.shape == (len(told.rays), CANDIDATES, 1 + 2 * KERNELS)
     assert found.isfinite().all()
 
