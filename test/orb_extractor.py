@@ -28,6 +28,9 @@ class Orb:
         assert isinstance(settings, OrbSettings)
         self._orb = cv2.ORB.create(settings.max_keypoints, fastThreshold=int(settings.fast_threshold))
 
+    def glance(self, gray: ImageArray) -> None:
+        return None
+
     def quick(self, gray: ImageArray) -> Features:
         found, codes = self._orb.detectAndCompute(gray, None)
         table = np.array([(*k.pt, k.size, k.angle, k.response) for k in found], np.float32).reshape(-1, 5)

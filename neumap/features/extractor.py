@@ -69,8 +69,9 @@ class Similarities:
 
 
 class Extractor(Protocol):
-    """Extracts features from images, in two looks: most images are settled by the first, which takes a small share of
-    the time. Maps hold what either shows. It may hold state: one per thread.
+    """Extracts features from images, in several looks: most images are settled by a quick one, which takes a small
+    share of the time, and most of those whose place is about known by a glance. Maps hold what the quick and the whole
+    look show. It may hold state: one per thread.
     """
 
     settings_class: ClassVar[type[FeatureSettings]]
@@ -81,6 +82,10 @@ class Extractor(Protocol):
 
     def __init__(self, settings: FeatureSettings) -> None:
         """``settings`` are of the extractor's own class."""
+
+    def glance(self, gray: ImageArray) -> Features | None:
+        """Return what a glance at an (H, W) uint8 image shows, strongest first; None where a quick look is as quick."""
+        ...
 
     def quick(self, gray: ImageArray) -> Features:
         """Return what a first look at an (H, W) uint8 image shows, strongest first."""

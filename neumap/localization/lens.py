@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -11,9 +12,14 @@ from neumap.localization.localizer import Localizer
 from neumap.maps.drift import evenly
 from neumap.records import Frame, PoseEstimate, Source
 
-# CLEAR_INLIERS: an image counts that has so many through one of the lenses. VOTES: so many decide where one lens fits
-# CLEAR_LEAD times as well as any other, MOST_VOTES in any case. MOST_TRIED: images of a source that are looked at.
-CLEAR_INLIERS, VOTES, CLEAR_LEAD, MOST_VOTES, MOST_TRIED = 50, 3, 1.1, 10, 30
+# CLEAR_INLIERS: an image counts that has so many through one of the lenses. VOTES, MOST_VOTES: so many images decide at
+# least, and in any case. MOST_TRIED: images of a source that are looked at.
+CLEAR_INLIERS, VOTES, MOST_VOTES, MOST_TRIED = 50, 3, 30, 30
+# CHANCE: by how much the logarithm of how well an image fits differs between two lenses by chance; a lens is clear
+# whose lead is CLEAR times the sum of as many chances.
+CHANCE, CLEAR = 0.15, 4.0
+# NO_FIT: what an image is taken to fit through a lens where it is not localized.
+NO_FIT = 1.0
 # UNSURE_PX: what keypoints are exact to; of less, the reprojection error tells nothing.
 UNSURE_PX = 0.3
 ASSUMED = "assumed, since no image tells: say --rectified or --no-rectified"
@@ -28,7 +34,9 @@ def fit(estimate: PoseEstimate) -> float:
 
 @dataclass(frozen=True)
 class Vote:
-    """How well images fit through each lens, by its origin, and how many ``images`` were clear enough to count."""
+    """The sum of the logarithms of how well images fit through each lens, by its origin, and how many ``images`` were
+    clear enough to count.
+    """
 
     fits: Mapping[str, float] = field(default_factory=dict)
     images: int = 0
@@ -41,16 +49,16 @@ class Vote:
     @property
     def decided(self) -> str:
         """The origin of the lens, once enough images have told; empty before."""
-        others = max((fit for origin, fit in self.fits.items() if origin != self.best), default=0.0)
-        is_clear = self.fits.get(self.best, 0.0) > CLEAR_LEAD * others
+        first, second = sorted((*self.fits.values(), -math.inf, -math.inf), reverse=True)[:2]
+        is_clear = first - second > CLEAR * CHANCE * self.images**0.5
         return self.best if self.images >= (VOTES if is_clear else MOST_VOTES) else ""
 
     def counted(self, estimates: Mapping[str, PoseEstimate]) -> Vote:
         """Return the vote after another image, searched through lenses of these origins."""
         if max((each.inliers for each in estimates.values() if each.localized), default=0) < CLEAR_INLIERS:
             return self
-        fits = {origin: self.fits.get(origin, 0.0) + fit(estimate) for origin, estimate in estimates.items()}
-        return Vote(fits, self.images + 1)
+        fits = {origin: math.log(max(fit(estimate), NO_FIT)) for origin, estimate in estimates.items()}
+        return Vote({origin: self.fits.get(origin, 0.0) + each for origin, each in fits.items()}, self.images + 1)
 
 
 def settled(localizer: Localizer, source: Source) -> Source:

@@ -12,9 +12,9 @@ An image that is looked for in several places is looked at quickly once, and who
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from typing import NamedTuple
 
 import cv2
@@ -45,9 +45,9 @@ from neumap.records import Alternative, Camera, PoseEstimate, Status
 MIN_KEYPOINTS = 30
 # MIN_SIDE_PX: of an image; smaller ones have no keypoints.
 MIN_SIDE_PX = 32
-# SETTLED_SIGMA_M: a quick look does where its pose is less uncertain than this by the reprojection errors alone; the
-# full image shows where keypoints are more exactly.
-SETTLED_SIGMA_M = 0.018
+# SETTLED_SIGMA_M, GLANCE_SIGMA_M: a quick look, and a glance, does where its pose is less uncertain than this by the
+# reprojection errors alone; a longer look shows more exactly where keypoints are.
+SETTLED_SIGMA_M, GLANCE_SIGMA_M = 0.018, 0.006
 # SAME_POSE_M, SAME_POSE_RAD: an alternative this near to a pose that is known already is that pose.
 SAME_POSE_M, SAME_POSE_RAD = 0.3, 0.25
 
@@ -63,10 +63,11 @@ class Solved(NamedTuple):
 
     @property
     def settled(self) -> bool:
-        """Whether the pose is believed, and certain to SETTLED_SIGMA_M, so that a longer look may be left out."""
+        """Whether the pose is believed, and so certain that a longer look may be left out."""
         if self.found is None or self.verdict.reason:
             return False
-        return float(np.sqrt(np.trace(self.found.covariance[:3, :3]))) < SETTLED_SIGMA_M
+        sigma_m = float(np.sqrt(np.trace(self.found.covariance[:3, :3])))
+        return sigma_m < (GLANCE_SIGMA_M if self.query.glance else SETTLED_SIGMA_M)
 
 
 class Localizer:
@@ -97,24 +98,32 @@ class Localizer:
         """
         return self.looks(image, [camera])[0]
 
-    def looks(self, image: ImageArray, cameras_: Sequence[Camera]) -> list[Query]:
-        """Look at an image, once, that one of several cameras took; as :meth:`look` does."""
-        with stage("features"):
-            gray = as_gray(image)
-            quick = self._extract.quick(gray)
+    def looks(self, image: ImageArray, cameras_: Sequence[Camera], glance: bool = False) -> list[Query]:
+        """Look at an image, once, that one of several cameras took; as :meth:`look` does, or with a ``glance`` first:
+        for an image whose pose is about known, so that a wrong one would be noticed.
+        """
+        gray = as_gray(image)
+        quick = cache(lambda: self._extract.quick(gray))
 
-        @cache
-        def whole() -> Features:
-            with stage("features"):
-                return self._extract.whole(gray, quick)
+        def whole() -> Features | None:
+            found = self._extract.whole(gray, quick())
+            return None if found is quick() else found
 
-        def query(camera: Camera) -> Query:
-            def longer() -> Query | None:
-                return None if whole() is quick else self._seen(whole(), camera)
+        first = [cache(lambda: self._extract.glance(gray))] if glance else []
+        looks: list[Callable[[], Features | None]] = [*first, quick, cache(whole)]
 
-            return replace(self._seen(quick, camera), more=longer)
+        def query(camera: Camera, look: int) -> Query | None:
+            """Make the query of a look, or of the next one that shows anything else."""
+            for longer, extract in enumerate(looks[look:], look + 1):
+                with stage("features"):
+                    features = extract()
+                if features is not None:
+                    is_glance = glance and longer == 1
+                    return replace(self._seen(features, camera), more=partial(query, camera, longer), glance=is_glance)
+            return None
 
-        return [query(cameras.scaled_to(camera, gray.shape[1], gray.shape[0])) for camera in cameras_]
+        scaled = (cameras.scaled_to(camera, gray.shape[1], gray.shape[0]) for camera in cameras_)
+        return [found for camera in scaled if (found := query(camera, 0)) is not None]
 
     def _seen(self, features: Features, camera: Camera) -> Query:
         """Make the query of features; without those that the camera's lens cannot have seen."""
@@ -161,15 +170,15 @@ class Localizer:
         return sorted(others, key=lambda other: -other.evidence)[:most]
 
     def solve(self, query: Query, scope: Scope = EVERYWHERE) -> Solved:
-        """Find the best pose in the adjusted map; by what else the image shows where the quick look does not settle it.
+        """Find the best pose in the adjusted map; by longer looks at the image until one settles it.
 
-        The longer look has the last word, but a pose that is believed stays where it finds none.
+        The longest look has the last word, but a pose that is believed stays where it finds none.
         """
-        quick = self._solved(query, scope)
-        if quick.settled or query.whole is query:
-            return quick
-        whole = self._solved(query.whole, scope)
-        return quick if whole.verdict.reason and not quick.verdict.reason else whole
+        solved = self._solved(query, scope)
+        if solved.settled or query.longer is None:
+            return solved
+        later = self.solve(query.longer, scope)
+        return solved if later.verdict.reason and not solved.verdict.reason else later
 
     def _solved(self, query: Query, scope: Scope) -> Solved:
         found = self._search(query, scope) if len(query) >= MIN_KEYPOINTS else None

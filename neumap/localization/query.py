@@ -27,7 +27,8 @@ class Query:
     size. ``embeddings`` (N, D) and ``looks`` (N, E) are what the map compares keypoints by
     (:class:`~neumap.localization.matching.LandmarkIndex`): with all its landmarks, and with one landmark where a pose
     says that it is. So a query belongs to the localizer that made it, and to others whose maps have the same decoder.
-    ``more`` looks longer and makes the query of that, None where it shows nothing else: the image must stay as it is.
+    ``more`` makes the query of the next longer look, None where that shows nothing else: the image must stay as it is.
+    ``glance``: this look was but a glance.
     """
 
     features: Features
@@ -36,18 +37,20 @@ class Query:
     embeddings: Float32Array
     looks: Float32Array
     more: Callable[[], Query | None] | None = None
+    glance: bool = False
 
     def __len__(self) -> int:
         return len(self.features)
 
+    @cached_property
+    def longer(self) -> Query | None:
+        """The query of the next longer look, made when it is first asked for; None where that shows nothing else."""
+        return self.more() if self.more else None
+
     @property
     def whole(self) -> Query:
-        """The query of all that the image shows, made when it is first asked for; this one if that is no more."""
-        return self if self._longer is None else self._longer
-
-    @cached_property
-    def _longer(self) -> Query | None:
-        return self.more() if self.more else None
+        """The query of all that the image shows; this one if that is no more."""
+        return self if self.longer is None else self.longer.whole
 
     @cached_property
     def focal_px(self) -> float:

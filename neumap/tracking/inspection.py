@@ -79,19 +79,22 @@ def open_warm_map(path: str) -> OpenMap:
 class Where:
     """Where to look for a camera that is ``tracked`` near somewhere and ``claimed`` to be near somewhere, if it is.
 
-    Where somebody ``asks``, it is looked for in the whole map, whatever is believed, else where it is tracked. A pose
-    less certain than ``max_sigma_m`` is none.
+    Where somebody ``asks``, and now and then ``around``, it is looked for in the whole map, whatever is believed, else
+    where it is tracked; with a ``glance`` first where its pose is about known. A pose less certain than
+    ``max_sigma_m`` is none.
     """
 
     tracked: Near | None = None
     claimed: Near | None = None
     asks: bool = False
     max_sigma_m: float = float("inf")
+    around: bool = True
+    glance: bool = False
 
     @property
     def first(self) -> Near | None:
         """Near where it is looked for first; None: anywhere."""
-        return None if self.asks else self.tracked
+        return None if self.around else self.tracked
 
 
 def where_to_search(
@@ -102,11 +105,15 @@ def where_to_search(
     now_ns: int,
     transforms: Transforms,
     settings: Settings,
+    due: bool = False,
 ) -> Where:
-    """Tell where to look now: near where the robot is tracked to be, and near the ``prior`` that somebody claims."""
+    """Tell where to look now: near where the robot is tracked to be, in the whole map if that is ``due``, and near the
+    ``prior`` that somebody claims.
+    """
     odom_from_base = transforms.odom_from_base()
     tracked = claimed = None
-    if track.state is State.TRACKING and track.fix is not None and settings.voxel_radius > 0:
+    tracking = track.state is State.TRACKING and track.fix is not None
+    if tracking and track.fix is not None and settings.voxel_radius > 0:
         expected = predict(track.fix, now_ns, odom_from_base, settings)
         tracked = Near(expected.map_from_base[:3, 3], settings.voxel_radius)
     if prior is not None and camera_frame:
@@ -114,7 +121,8 @@ def where_to_search(
         if base_from_camera is not None:
             expected = predict(prior, now_ns, odom_from_base, settings)
             claimed = claimed_near(expected, base_from_camera, settings.max_sigma_m)
-    return Where(tracked, claimed, asked, settings.max_sigma_m)
+    around = asked or due or not tracking
+    return Where(tracked, claimed, asked, settings.max_sigma_m, around, glance=not around)
 
 
 @dataclass(frozen=True)
@@ -160,7 +168,7 @@ def inspect(opened: OpenMap, shot: Shot, where: Where) -> Finding:
     localizer = opened.localizer
     pixels = shot.read_image()
     lenses = shot.lenses((pixels.shape[1], pixels.shape[0]))
-    queries = localizer.looks(pixels, [lens.camera for lens in lenses])
+    queries = localizer.looks(pixels, [lens.camera for lens in lenses], where.glance)
 
     def locate(query: Query, within: Near | None, near: Near | None = None) -> PoseEstimate:
         return localizer.locate(query, Scope(voxels_near(opened.map, within), near))
@@ -174,7 +182,7 @@ def inspect(opened: OpenMap, shot: Shot, where: Where) -> Finding:
     )
     through = {lens.origin: estimate for lens, estimate in zip(lenses, estimates, strict=True)}
     finding = Finding(frame, pixels, estimates[best].certain(where.max_sigma_m), through)
-    in_doubt = where.asks and not finding.estimate.localized
+    in_doubt = where.around and not finding.estimate.localized
     if in_doubt and where.claimed is not None:
         seen_from_there = replace(where.claimed, radius_m=where.claimed.radius_m + SIGHT_M)
         found = locate(query, seen_from_there, where.claimed).certain(where.max_sigma_m)

@@ -37,6 +37,8 @@ from neumap.tracking.transforms import LapGuard
 
 # RATE_SLACK: images a camera takes at 5 Hz are not exactly 0.2 s apart; share of the period that is enough.
 RATE_SLACK = 0.8
+# COST_SHARE: what the last image counts for in what an image costs on average.
+COST_SHARE = 0.2
 # OTHER_CLOCK_S: stamps this far from the clock are of another clock, seconds: somebody forgot use_sim_time.
 OTHER_CLOCK_S = 10.0
 # WARN_EVERY_S: dropped images are told about so often, seconds.
@@ -82,6 +84,8 @@ class Session:
         self._calibrations, self._vote = Calibrations(MOST_KEPT), Vote()
         # what was said of camera_info, once each
         self._said: set[str] = set()
+        # what an image costs, and the stamp of the last one that the whole map was searched for
+        self._cost_s, self._around_ns = 0.0, 0
         self._loading: Callable[[LoadAnswer], None] | None = None
         self._guard = LapGuard()
         self._warned_ns: int | None = None
@@ -251,7 +255,8 @@ class Session:
             return
         rate, taken_ns = settings.max_image_rate, self._intake.taken_ns
         self._intake = replace(self._intake, newest_ns=image.stamp_ns)
-        too_early = taken_ns is not None and rate > 0 and (image.stamp_ns - taken_ns) * 1e-9 < RATE_SLACK / rate
+        period_s = max(1 / rate if rate > 0 else 0.0, self._cost_s / settings.max_cpu)
+        too_early = taken_ns is not None and (image.stamp_ns - taken_ns) * 1e-9 < RATE_SLACK * period_s
         if too_early and not self._requests.pending:
             return
         self._intake = replace(self._intake, taken_ns=image.stamp_ns)
@@ -264,7 +269,10 @@ class Session:
         shot = Shot(image.stamp_ns, frame_id, image.read_image, lenses)
         asked = self._requests.pending or self.track.prior is not None
         prior = self._requests.prior or self.track.prior
-        where = where_to_search(self.track, prior, asked, frame_id, now_ns, self._transforms, settings)
+        due = (image.stamp_ns - self._around_ns) * 1e-9 >= settings.global_search_period
+        where = where_to_search(self.track, prior, asked, frame_id, now_ns, self._transforms, settings, due)
+        if where.around:
+            self._around_ns = image.stamp_ns
         self._outputs.searched(image.stamp_ns, self.map.map.grid, voxels_near(self.map.map, where.first))
         self._worker.submit(partial(inspect, self.map, shot, where), partial(self._found, self._generation, shot))
 
@@ -316,6 +324,7 @@ class Session:
         if generation != self._generation:
             return
         self.images_processed += 1
+        self._cost_s += COST_SHARE * (cost_s - self._cost_s)
         self._outputs.log("debug", f"an image took {1e3 * cost_s:.0f} ms")
         if isinstance(finding, Exception):
             if not isinstance(finding, NeumapError):

@@ -119,6 +119,9 @@ class Settings:
     max_image_rate: float = _parameter(
         5.0, "images searched per second, up to a quarter more; 0: no limit", "Hz", 0.0, 100.0
     )
+    max_cpu: float = _parameter(
+        1.0, "cores that images may take on average: where one takes longer, fewer are searched", "cores", 0.01, 256.0
+    )
     max_sigma_m: float = _parameter(
         0.3, "a pose from an image is taken for none if its position is less certain", "m", 0.001, 1000.0
     )
@@ -154,6 +157,9 @@ class Settings:
     jump_images: int = _parameter(3, "images that must agree before a jump is believed", "", 2, 20)
     relocalize_timeout: float = _parameter(
         5.0, "how long ~/relocalize searches unless its request says", "s", 0.1, 60.0
+    )
+    global_search_period: float = _parameter(
+        10.0, "while tracking, how often the whole map is searched, and not at a glance; 0: always", "s", 0.0, 3600.0
     )
     voxel_radius: float = _parameter(
         8.0, "while tracking, only voxels within this distance of the prediction are searched; 0: all", "m", 0.0, 1000.0

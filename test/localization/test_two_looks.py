@@ -19,12 +19,18 @@ GRAY = np.zeros((CAMERA.height, CAMERA.width), np.uint8)
 class TwoLooks:
     """An extractor that sees what it is told, and counts its whole looks."""
 
-    def __init__(self, features: Features, quick: int) -> None:
+    def __init__(self, features: Features, quick: int, glance: int = 0) -> None:
         self._features = features
         self._quick = quick
-        self.whole_looks = 0
+        self._glance = glance
+        self.glances = self.quick_looks = self.whole_looks = 0
+
+    def glance(self, gray: ImageArray) -> Features | None:
+        self.glances += 1
+        return self._features.select(np.arange(self._glance)) if self._glance else None
 
     def quick(self, gray: ImageArray) -> Features:
+        self.quick_looks += 1
         return self._features.select(np.arange(self._quick))
 
     def whole(self, gray: ImageArray, quick: Features | None = None) -> Features:
@@ -38,11 +44,11 @@ def scene() -> Scene:
 
 
 def looking(
-    monkeypatch: pytest.MonkeyPatch, scene: Scene, quick: int, noise_px: float = 0.0
+    monkeypatch: pytest.MonkeyPatch, scene: Scene, quick: int, noise_px: float = 0.0, glance: int = 0
 ) -> tuple[Localizer, TwoLooks]:
     features, _, _ = features_of(scene, POSE, np.random.default_rng(1), noise_px, 0.1)
     assert len(features) > 200
-    localizer, looks = Localizer(make_map(scene)), TwoLooks(features, quick)
+    localizer, looks = Localizer(make_map(scene)), TwoLooks(features, quick, glance)
     monkeypatch.setattr(localizer, "_extract", looks)
     return localizer, looks
 
@@ -82,3 +88,23 @@ def test_the_whole_look_is_taken_once_however_often_an_image_is_searched_for(
     assert not localizer.locate(query, Scope(near=Near(POSE[:3, 3] + 5.0, 0.1))).localized
     localizer.alternatives(query)
     assert looks.whole_looks == 1
+
+
+@pytest.mark.parametrize(("glance", "glances", "quick_looks"), [(120, 1, 0), (25, 1, 1), (0, 1, 1)])
+def test_a_glance_that_does_not_settle_the_image_is_followed_by_longer_looks(
+    monkeypatch: pytest.MonkeyPatch, scene: Scene, glance: int, glances: int, quick_looks: int
+) -> None:
+    localizer, looks = looking(monkeypatch, scene, 150, glance=glance)
+    (query,) = localizer.looks(GRAY, [CAMERA], glance=True)
+    estimate = localizer.locate(query)
+    assert estimate.map_from_camera is not None
+    assert np.linalg.norm(se3.pose_error(estimate.map_from_camera, POSE)) < 1e-2
+    assert (looks.glances, looks.quick_looks, looks.whole_looks) == (glances, quick_looks, 0)
+    assert query.whole.longer is None
+    assert looks.quick_looks == looks.whole_looks == 1
+
+
+def test_nobody_glances_at_an_image_from_anywhere(monkeypatch: pytest.MonkeyPatch, scene: Scene) -> None:
+    localizer, looks = looking(monkeypatch, scene, 150, glance=120)
+    assert localizer.localize(GRAY, CAMERA).localized
+    assert (looks.glances, looks.quick_looks) == (0, 1)
