@@ -24,6 +24,8 @@ from neumap.tracking.tracker import Fix, State, Track, claimed_near, predict
 
 # SURE: with so many times the inliers that a pose needs, one image is enough to begin with.
 SURE = 3.0
+# GLANCE: where the image before had so many times the inliers that a pose needs, a glance mostly does.
+GLANCE = 4.0
 # SIGHT_M: a camera sees voxels so far away, metres.
 SIGHT_M = 8.0
 
@@ -43,6 +45,10 @@ class OpenMap:
     def is_sure(self, evidence: int) -> bool:
         """Tell whether an image with so much evidence is enough to begin with."""
         return evidence >= SURE * self.map.calibration.min_inliers
+
+    def may_glance(self, evidence: int) -> bool:
+        """Tell whether a glance may do for an image that comes after one with so much evidence."""
+        return evidence >= GLANCE * self.map.calibration.min_inliers
 
     def __str__(self) -> str:
         held = f"{len(self.map.landmarks)} landmarks in {len(self.map.grid)} voxels"
@@ -106,9 +112,10 @@ def where_to_search(
     transforms: Transforms,
     settings: Settings,
     due: bool = False,
+    glance: bool = False,
 ) -> Where:
     """Tell where to look now: near where the robot is tracked to be, in the whole map if that is ``due``, and near the
-    ``prior`` that somebody claims.
+    ``prior`` that somebody claims; with a ``glance`` if that may do.
     """
     odom_from_base = transforms.odom_from_base()
     tracked = claimed = None
@@ -122,7 +129,7 @@ def where_to_search(
             expected = predict(prior, now_ns, odom_from_base, settings)
             claimed = claimed_near(expected, base_from_camera, settings.max_sigma_m)
     around = asked or due or not tracking
-    return Where(tracked, claimed, asked, settings.max_sigma_m, around, glance=not around)
+    return Where(tracked, claimed, asked, settings.max_sigma_m, around, glance and not around)
 
 
 @dataclass(frozen=True)

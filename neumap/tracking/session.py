@@ -84,8 +84,8 @@ class Session:
         self._calibrations, self._vote = Calibrations(MOST_KEPT), Vote()
         # what was said of camera_info, once each
         self._said: set[str] = set()
-        # what an image costs, and the stamp of the last one that the whole map was searched for
-        self._cost_s, self._around_ns = 0.0, 0
+        # what an image costs, the stamp of the last one that the whole map was searched for, and the evidence of the last
+        self._cost_s, self._around_ns, self._evidence = 0.0, 0, 0
         self._loading: Callable[[LoadAnswer], None] | None = None
         self._guard = LapGuard()
         self._warned_ns: int | None = None
@@ -270,7 +270,8 @@ class Session:
         asked = self._requests.pending or self.track.prior is not None
         prior = self._requests.prior or self.track.prior
         due = (image.stamp_ns - self._around_ns) * 1e-9 >= settings.global_search_period
-        where = where_to_search(self.track, prior, asked, frame_id, now_ns, self._transforms, settings, due)
+        glance = self.map.may_glance(self._evidence)
+        where = where_to_search(self.track, prior, asked, frame_id, now_ns, self._transforms, settings, due, glance)
         if where.around:
             self._around_ns = image.stamp_ns
         self._outputs.searched(image.stamp_ns, self.map.map.grid, voxels_near(self.map.map, where.first))
@@ -325,13 +326,14 @@ class Session:
             return
         self.images_processed += 1
         self._cost_s += COST_SHARE * (cost_s - self._cost_s)
+        self._evidence = 0
         self._outputs.log("debug", f"an image took {1e3 * cost_s:.0f} ms")
         if isinstance(finding, Exception):
             if not isinstance(finding, NeumapError):
                 self._outputs.log("error", f"localizing an image failed: {finding!r}")
             self._conclude(Seen(shot.stamp_ns, None, str(finding) or repr(finding)), None)
             return
-        frame = finding.frame
+        frame, self._evidence = finding.frame, finding.best.evidence
         if len(finding.through) > 1 and not self._vote.decided:
             self._vote = self._vote.counted(finding.through)
         if len(finding.through) == 1 or frame.lenses[0].origin == self._vote.decided:
