@@ -84,7 +84,7 @@ class Session:
         self._calibrations, self._vote = Calibrations(MOST_KEPT), Vote()
         # what was said of camera_info, once each
         self._said: set[str] = set()
-        # what an image costs, the stamp of the last one that the whole map was searched for, and the evidence of the last
+        # what an image costs, the stamp of the last that the whole map was searched for, and the evidence of the last
         self._cost_s, self._around_ns, self._evidence = 0.0, 0, 0
         self._loading: Callable[[LoadAnswer], None] | None = None
         self._guard = LapGuard()
