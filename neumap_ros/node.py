@@ -92,11 +92,11 @@ class LocalizerNode(LifecycleNode):
             return FAILURE
         clock = RosClock(self)
         transforms = TransformBuffer(clock, settings.base_frame_id, settings.odom_frame_id, self.get_logger().warning)
-        self._outputs = RosOutputs(self, settings.global_frame_id)
+        self._outputs = RosOutputs(self, settings.global_frame_id, settings.initializes)
         worker = ThreadWorker(self)
         self._session = Session(opened, self._current_settings, clock, transforms, worker, self._outputs, mask)
         self._subscribe(self._session, transforms, settings)
-        self._serve()
+        self._serve(settings)
         threshold = JumpThreshold(
             min_forward=None, min_backward=Duration(nanoseconds=-JUMP_BACK_NS), on_clock_change=True
         )
@@ -201,25 +201,30 @@ class LocalizerNode(LifecycleNode):
         # as it is remapped
         topic = self.resolve_topic_name(image[1])
         inputs = LiveInputs(session, transforms, topic, gray_by_cv_bridge(CvBridge()))
+        # what it tells another localizer, an initializer must not take for a claim
+        claims = "~/claim" if settings.initializes else "initialpose"
         # rclpy handles what is ready at once in this order: an image comes after what it takes to use it
         self._subscriptions_made = [
             self.create_subscription(TFMessage, "/tf_static", inputs.tf_static, TF_STATIC),
             self.create_subscription(TFMessage, "/tf", inputs.tf, TF_QUEUE),
             self.create_subscription(CameraInfo, "camera_info", inputs.camera_info, qos_profile_sensor_data),
-            self.create_subscription(PoseWithCovarianceStamped, "initialpose", inputs.initial_pose, 1),
+            self.create_subscription(PoseWithCovarianceStamped, claims, inputs.initial_pose, 1),
             self.create_subscription(*image, inputs.image, NEWEST),
         ]
 
-    def _serve(self) -> None:
+    def _serve(self, settings: Settings) -> None:
+        # AMCL's names are AMCL's where it runs
+        space = "~/" if settings.initializes else ""
         # a coroutine that waits holds up its callback group, so these two do not wait in the node's own
         apart = ReentrantCallbackGroup()
         self._served = [
             self.create_service(Relocalize, "~/relocalize", self._on_relocalize, callback_group=apart),
             self.create_service(LoadMap, "~/load_map", self._on_load_map, callback_group=apart),
-            self.create_service(Empty, "reinitialize_global_localization", self._on_reinitialize),
+            self.create_service(Empty, f"{space}reinitialize_global_localization", self._on_reinitialize),
         ]
         if SetInitialPose is not None:
-            self._served.append(self.create_service(SetInitialPose, "set_initial_pose", self._on_set_initial_pose))
+            name = f"{space}set_initial_pose"
+            self._served.append(self.create_service(SetInitialPose, name, self._on_set_initial_pose))
 
     async def _on_relocalize(self, request: Any, response: Any) -> Any:
         session, frame_id = self._session, self._current_settings().global_frame_id

@@ -34,6 +34,8 @@ def diagnose(session: Session | None) -> Diagnosis:
         ("latency of the last image in seconds", f"{session.latency_s:.2f}"),
         ("images processed", str(status.images_processed)),
         ("images dropped", str(status.images_dropped)),
+        ("metres from the other localizer", f"{status.other_distance_m:.2f}"),
     )
     said = ": ".join(filter(None, [status.state.name, status.reason]))
-    return Diagnosis(max(level, WARN) if disputed else level, "; ".join([said, *disputed]), values)
+    troubles = [*disputed, *([session.other] if status.other_disagrees else [])]
+    return Diagnosis(max(level, WARN) if troubles else level, "; ".join([said, *troubles]), values)

@@ -11,13 +11,16 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 
-from neumap.arrays import BoolArray, ImageArray
+from neumap.arrays import BoolArray, FloatArray, ImageArray
 from neumap.errors import CalibrationError, DataError, NeumapError
 from neumap.geometry.intrinsics import MOST_KEPT, Calibration, Calibrations, lenses_of
+from neumap.geometry.se3 import invert_pose
 from neumap.localization.lens import Vote
 from neumap.records import Frame, Intrinsics, PoseEstimate
+from neumap.tracking.announcer import Announcer
 from neumap.tracking.inspection import Finding, OpenMap, Shot, inspect, open_map, voxels_near, where_to_search
 from neumap.tracking.mounting import doubt
+from neumap.tracking.planar import tilt_doubt
 from neumap.tracking.ports import Clock, Inspected, LocalizerStatus, Outputs, RobotPose, Transforms, Worker
 from neumap.tracking.relocalization import Relocalization, Seen
 from neumap.tracking.requests import LoadAnswer, PoseClaim, RelocalizeAnswer, RelocalizeRequest, planar_claim
@@ -77,6 +80,7 @@ class Session:
         self._mask = mask
         self.map, self._settings = opened, settings
         self._clock, self._transforms, self._worker, self._outputs = clock, transforms, worker, outputs
+        self._announcer = Announcer(settings, clock, transforms, outputs)
         self._requests = Relocalization(clock)
         self.active = False
         self._calibrations, self._vote = Calibrations(MOST_KEPT), Vote()
@@ -106,6 +110,11 @@ class Session:
     def disputed(self) -> tuple[str, ...]:
         """Name the links of /tf that have several publishers."""
         return self._transforms.disputed()
+
+    @property
+    def other(self) -> str:
+        """Say where the other localizer has the robot."""
+        return str(self._announcer.other)
 
     # --- from the lifecycle ---------------------------------------------------------
 
@@ -184,7 +193,8 @@ class Session:
         if reason:
             done(RelocalizeAnswer(None, reason, self.map_id))
         else:
-            self._requests.begin(prior, self._intake.taken_ns, timeout_s, lambda: self.map_id, done)
+            newer_than, show = self._intake.taken_ns, self._announcer.shown
+            self._requests.begin(prior, newer_than, timeout_s, lambda: self.map_id, lambda given: done(show(given)))
 
     def load_map(self, path: str, done: Callable[[LoadAnswer], None]) -> None:
         """Load another map and use it; ``done`` is called once. Where it cannot be loaded the old one stays."""
@@ -234,7 +244,7 @@ class Session:
         settings, track = self._settings(), self.track
         odom = self._transforms.odom_from_base() if track.state is State.DEGRADED else None
         self._set_track(wait(track, self._clock.now_ns(), odom, settings, self._intake))
-        self._publish_transform(settings)
+        self._announcer.transform(self.track)
 
     # --- images ------------------------------------------------------------------------
 
@@ -343,7 +353,7 @@ class Session:
             return
         stamp_ns, pose = frame.stamp_ns, finding.best.map_from_camera
         if not isinstance(robot, str) and pose is not None:
-            robot = doubt(pose, robot.base_from_camera, frame.frame_id) or robot
+            robot = doubt(pose, robot.base_from_camera, frame.frame_id) or self._tilted(pose, robot) or robot
         if isinstance(robot, str):
             self._conclude(Seen(stamp_ns, None, robot), finding)
             return
@@ -363,6 +373,10 @@ class Session:
         seen = Seen(stamp_ns, found, finding.estimate.reason, near, finding.best.evidence, others)
         self._conclude(seen, finding, by_track)
 
+    def _tilted(self, map_from_camera: FloatArray, robot: RobotPose) -> str:
+        on_floor = self._settings().on_floor
+        return tilt_doubt(map_from_camera @ invert_pose(robot.base_from_camera)) if on_floor else ""
+
     def _conclude(self, seen: Seen, finding: Finding | None, by_track: Fix | None = None) -> None:
         """Decide what to believe after an image, and publish it. What it says of where the robot is tracked counts for
         the track only, not for those who ask.
@@ -372,9 +386,7 @@ class Session:
         track = see(self.track, seen.stamp_ns, says, seen.reason, settings)
         track = self._requests.see(seen, self.map_id, settings) or track
         self._set_track(track, publish=False)
-        if track.believed and track.fix is not None:
-            self._outputs.pose(track.fix)
-            self._publish_transform(settings)
+        self._announcer.announce(track)
         self.latency_s = (self._clock.now_ns() - seen.stamp_ns) * 1e-9
         self._outputs.status(self._status_of(seen.stamp_ns, finding, self.latency_s))
         self._intake = replace(self._intake, since_ns=None)
@@ -408,14 +420,6 @@ class Session:
         if made_in != used_as:
             self._outputs.log("warning", f"the map was made in the frame '{made_in}' and is used as '{used_as}'")
 
-    def _publish_transform(self, settings: Settings) -> None:
-        track = self.track
-        if not settings.tf_broadcast or not track.has_pose or track.fix is None:
-            return
-        child = settings.odom_frame_id or settings.base_frame_id
-        ahead_ns = round(settings.transform_tolerance * 1e9)
-        self._outputs.transform(self._clock.now_ns() + ahead_ns, child, track.fix.map_from_odom)
-
     def _set_track(self, track: Track, publish: bool = True) -> None:
         """Take over a track; a change of state is logged and, unless ``publish`` is off, published."""
         before, self.track = self.track, track
@@ -432,7 +436,8 @@ class Session:
             self._outputs.status(self.status())
 
     def _status_of(self, stamp_ns: int, finding: Finding | None, latency_s: float) -> LocalizerStatus:
-        track, fix = self.track, self.track.fix
+        track, fix, other = self.track, self.track.fix, self._announcer.other
+        apart = other.apart if track.has_pose else None
         return LocalizerStatus(
             stamp_ns=stamp_ns,
             state=track.state,
@@ -444,9 +449,13 @@ class Session:
             map_id=self.map_id,
             images_processed=self.images_processed,
             images_dropped=self.images_dropped,
+            other_disagrees=other.disagrees and apart is not None,
+            other_distance_m=apart.metres if apart else float("nan"),
+            other_angle_rad=apart.radians if apart else float("nan"),
         )
 
     def _forget(self, reason: str) -> None:
         self._generation += 1
         self.track = Track(reason=reason)
         self._newest, self._intake = None, Intake()
+        self._announcer.start_over()
