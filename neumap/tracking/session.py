@@ -22,6 +22,7 @@ from neumap.tracking.inspection import Finding, OpenMap, Shot, inspect, open_map
 from neumap.tracking.mounting import doubt
 from neumap.tracking.planar import tilt_doubt
 from neumap.tracking.ports import Clock, Inspected, LocalizerStatus, Outputs, RobotPose, Transforms, Worker
+from neumap.tracking.rates import Meter, Rates
 from neumap.tracking.relocalization import Relocalization, Seen
 from neumap.tracking.requests import LoadAnswer, PoseClaim, RelocalizeAnswer, RelocalizeRequest, planar_claim
 from neumap.tracking.settings import Settings
@@ -91,6 +92,7 @@ class Session:
         self._warned_ns: int | None = None
         self.latency_s = 0.0
         self.images_processed = self.images_dropped = 0
+        self._meter = Meter(clock.now_ns())
         # results that are on their way when everything starts over belong to the generation before
         self._generation = 0
         self.track = Track(reason="not active")
@@ -112,6 +114,11 @@ class Session:
         return self._transforms.disputed()
 
     @property
+    def rates(self) -> Rates:
+        """What the images come at and cost."""
+        return self._meter.rates(self._clock.now_ns())
+
+    @property
     def other(self) -> str:
         """Say where the other localizer has the robot."""
         return str(self._announcer.other)
@@ -127,6 +134,7 @@ class Session:
         self._forget(f"no image on '{topic}' yet")
         self.images_processed = self.images_dropped = 0
         self.latency_s = 0.0
+        self._meter = Meter(self._clock.now_ns())
         if settings.set_initial_pose:
             x, y, z = settings.initial_pose_x, settings.initial_pose_y, settings.initial_pose_z
             self.claim(planar_claim(settings.global_frame_id, x, y, z, settings.initial_pose_yaw))
@@ -159,6 +167,7 @@ class Session:
         """
         if not self.active:
             return
+        self._meter.came(self._clock.now_ns())
         if self._newest is not None:
             self.images_dropped += 1
         self._newest = _Image(stamp_ns, frame_id, read_image, rectified)
@@ -230,7 +239,7 @@ class Session:
             self._guard.begin(self._intake.newest_ns)
         self._transforms.time_jumped_back()
         self._calibrations.time_jumped_back()
-        self._warned_ns = None
+        self._warned_ns, self._meter = None, Meter(self._clock.now_ns())
         # they wait for images after stamps that are yet to come, and their priors lie in another odometry
         self._requests.abandon("time jumped back", self.map_id)
         if self.active:
@@ -326,6 +335,7 @@ class Session:
         if generation != self._generation:
             return
         self.images_processed += 1
+        self._meter.searched(self._clock.now_ns(), cost_s)
         self._outputs.log("debug", f"an image took {1e3 * cost_s:.0f} ms")
         if isinstance(finding, Exception):
             if not isinstance(finding, NeumapError):
@@ -387,7 +397,9 @@ class Session:
         track = self._requests.see(seen, self.map_id, settings) or track
         self._set_track(track, publish=False)
         self._announcer.announce(track)
-        self.latency_s = (self._clock.now_ns() - seen.stamp_ns) * 1e-9
+        now_ns = self._clock.now_ns()
+        self.latency_s = (now_ns - seen.stamp_ns) * 1e-9
+        self._meter.concluded(now_ns, self.latency_s)
         self._outputs.status(self._status_of(seen.stamp_ns, finding, self.latency_s))
         self._intake = replace(self._intake, since_ns=None)
         self._next_image()

@@ -25,6 +25,9 @@ CACHE_NS = 30_000_000_000
 # POSTDATED_NS: transforms and images may be stamped so far ahead of the clock, nanoseconds. EKFs and AMCL date their
 # transforms ahead by tenths of a second.
 POSTDATED_NS = 500_000_000
+# CORRECTED_AHEAD_NS: corrections of the odometry, of another localizer, by so much more: AMCL's transform_tolerance is
+# 1 s
+CORRECTED_AHEAD_NS = 2_000_000_000
 # LOOKED_AT: so many samples of a link are looked at for a second publisher: 10 s of 100 Hz
 LOOKED_AT = 1000
 # SILENT_NS: another localizer that sent no transform of the map for so long says nothing, nanoseconds: AMCL sends one
@@ -127,7 +130,8 @@ class TransformBuffer:
     ) -> None:
         """Take in where ``child`` was in ``parent``: metres and a quaternion."""
         if not static:
-            if self._guard.is_stale(stamp_ns, self._clock.now_ns()):
+            ahead_ns = CORRECTED_AHEAD_NS if frame_name(child) == self._odom else 0
+            if self._guard.is_stale(stamp_ns - ahead_ns, self._clock.now_ns()):
                 return
             self._newest_ns = max(self._newest_ns, stamp_ns)
         edge = self.tree.edges.get(frame_name(child))

@@ -78,7 +78,10 @@ def test_it_is_told_once_where_the_robot_is_and_sends_the_transform_itself(bench
     last = b.statuses()[-1]
     assert not last.other_disagrees
     assert last.other_distance_m < 0.15
-    assert diagnose(b.session).level == OK
+    diagnosis = diagnose(b.session)
+    assert diagnosis.level == OK
+    values = dict(diagnosis.values)
+    assert float(values["metres from the other localizer"]) < 0.15
 
 
 def test_one_that_starts_late_is_told_when_it_can_hear(bench: Make, drive: Drive) -> None:
