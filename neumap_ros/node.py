@@ -5,6 +5,7 @@ What decides is the session (``neumap/tracking/session.py``); here it is connect
 
 from __future__ import annotations
 
+import contextlib
 import copy
 from collections.abc import Callable
 from typing import Any
@@ -44,6 +45,8 @@ from neumap_ros.srv import LoadMap, Relocalize
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 # JUMP_BACK_NS: a clock that goes back less than this is unsteady, not another run of a recording; nanoseconds.
 JUMP_BACK_NS = 500_000_000
+# HEARTBEAT_S: so often Nav2's own nodes tell its lifecycle manager that they live, seconds; it waits 2 s for the first
+HEARTBEAT_S = 0.25
 NEWEST = copy.copy(qos_profile_sensor_data)
 NEWEST.depth = 1
 # as tf2_ros subscribes
@@ -51,6 +54,10 @@ TF_STATIC = QoSProfile(depth=TF_QUEUE, durability=DurabilityPolicy.TRANSIENT_LOC
 # NOT_CONFIGURED: what services answer that are on their way when the node is cleaned up
 NOT_CONFIGURED = "the localizer is not configured"
 
+try:
+    from bondpy.bondpy import Bond
+except ImportError:  # ROS has it since Jazzy; PyPI's bondpy is another thing
+    Bond = None
 try:
     from nav2_msgs.srv import SetInitialPose
 except ImportError:  # Nav2 is not needed
@@ -69,6 +76,7 @@ class LocalizerNode(LifecycleNode):
         self._tick_timer: Any = None
         self._diagnostics: Any = None
         self._time_jump: Any = None
+        self._bond: Any = None
         self._settings: Settings | None = None
         self._sets_map = False
         parameters.declare(self)
@@ -110,12 +118,16 @@ class LocalizerNode(LifecycleNode):
         return super().on_configure(state)
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Start the worker."""
+        """Start the worker, and tell Nav2's lifecycle manager, which listens by the name of the node, that it lives."""
         # publishers first: what the session publishes on starting must not be dropped
         result = super().on_activate(state)
         if self._session is not None:
             self._session.activate()
             self._tick_timer = self.create_timer(1 / self._current_settings().tf_publish_rate, self._tick)
+            if Bond is not None:
+                self._bond = Bond("bond", self.get_name(), self)
+                self._bond.heartbeat_period = HEARTBEAT_S
+                self._bond.start()
         return result
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -139,6 +151,11 @@ class LocalizerNode(LifecycleNode):
         return SUCCESS
 
     def _stop(self) -> None:
+        bond, self._bond = self._bond, None
+        # it says farewell, which raises where the context is shut down already
+        with contextlib.suppress(Exception):
+            if bond is not None:
+                bond.shutdown()
         if self._tick_timer is not None:
             self.destroy_timer(self._tick_timer)
             self._tick_timer = None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 from neumap.tracking.rates import WINDOW_S
@@ -40,7 +39,7 @@ def diagnose(session: Session | None) -> Diagnosis:
         ("work on an image in seconds, median", f"{rates.cost_s:.3f}"),
         ("images processed", str(status.images_processed)),
         ("images dropped", str(status.images_dropped)),
-        *([] if math.isnan(apart_m) else [("metres from the other localizer", f"{apart_m:.2f}")]),
+        *([] if apart_m < 0 else [("metres from the other localizer", f"{apart_m:.2f}")]),
     )
     said = ": ".join(filter(None, [status.state.name, status.reason]))
     troubles = [*disputed, *([session.other] if status.other_disagrees else [])]

@@ -462,8 +462,8 @@ class Session:
             images_processed=self.images_processed,
             images_dropped=self.images_dropped,
             other_disagrees=other.disagrees and apart is not None,
-            other_distance_m=apart.metres if apart else float("nan"),
-            other_angle_rad=apart.radians if apart else float("nan"),
+            other_distance_m=apart.metres if apart else -1.0,
+            other_angle_rad=apart.radians if apart else -1.0,
         )
 
     def _forget(self, reason: str) -> None:
