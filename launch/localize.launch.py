@@ -137,6 +137,8 @@ def localizer(context):
         overrides["map"] = ParameterValue(os.path.expanduser(given["map"]), value_type=str)
     if given["use_sim_time"]:
         overrides["use_sim_time"] = given["use_sim_time"].lower() == "true"
+    if given["mode"]:
+        overrides["mode"] = ParameterValue(given["mode"], value_type=str)
     if given["image_transport"]:
         overrides["image_transport"] = ParameterValue(given["image_transport"], value_type=str)
 
@@ -208,6 +210,12 @@ def generate_launch_description():
                 default_value="",
                 choices=["", "raw", "compressed"],
                 description="which image topic is subscribed; empty: as in params_file",
+            ),
+            DeclareLaunchArgument(
+                "mode",
+                default_value="",
+                choices=["", "localizer", "initializer"],
+                description="initializer: beside AMCL or another localizer; empty: as in params_file",
             ),
             OpaqueFunction(function=localizer),
         ]

@@ -90,6 +90,9 @@ def status_message(status: LocalizerStatus, frame_id: str) -> LocalizationStatus
         map_id=status.map_id,
         images_processed=status.images_processed,
         images_dropped=status.images_dropped,
+        other_disagrees=status.other_disagrees,
+        other_distance=float(status.other_distance_m),
+        other_angle=float(status.other_angle_rad),
     )
 
 

@@ -5,6 +5,7 @@ What decides is the session (``neumap/tracking/session.py``); here it is connect
 
 from __future__ import annotations
 
+import contextlib
 import copy
 from collections.abc import Callable
 from typing import Any
@@ -44,6 +45,8 @@ from neumap_ros.srv import LoadMap, Relocalize
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 # JUMP_BACK_NS: a clock that goes back less than this is unsteady, not another run of a recording; nanoseconds.
 JUMP_BACK_NS = 500_000_000
+# HEARTBEAT_S: so often Nav2's own nodes tell its lifecycle manager that they live, seconds; it waits 2 s for the first
+HEARTBEAT_S = 0.25
 NEWEST = copy.copy(qos_profile_sensor_data)
 NEWEST.depth = 1
 # as tf2_ros subscribes
@@ -51,6 +54,10 @@ TF_STATIC = QoSProfile(depth=TF_QUEUE, durability=DurabilityPolicy.TRANSIENT_LOC
 # NOT_CONFIGURED: what services answer that are on their way when the node is cleaned up
 NOT_CONFIGURED = "the localizer is not configured"
 
+try:
+    from bondpy.bondpy import Bond
+except ImportError:  # ROS has it since Jazzy; PyPI's bondpy is another thing
+    Bond = None
 try:
     from nav2_msgs.srv import SetInitialPose
 except ImportError:  # Nav2 is not needed
@@ -69,6 +76,7 @@ class LocalizerNode(LifecycleNode):
         self._tick_timer: Any = None
         self._diagnostics: Any = None
         self._time_jump: Any = None
+        self._bond: Any = None
         self._settings: Settings | None = None
         self._sets_map = False
         parameters.declare(self)
@@ -92,11 +100,11 @@ class LocalizerNode(LifecycleNode):
             return FAILURE
         clock = RosClock(self)
         transforms = TransformBuffer(clock, settings.base_frame_id, settings.odom_frame_id, self.get_logger().warning)
-        self._outputs = RosOutputs(self, settings.global_frame_id)
+        self._outputs = RosOutputs(self, settings.global_frame_id, settings.initializes)
         worker = ThreadWorker(self)
         self._session = Session(opened, self._current_settings, clock, transforms, worker, self._outputs, mask)
         self._subscribe(self._session, transforms, settings)
-        self._serve()
+        self._serve(settings)
         threshold = JumpThreshold(
             min_forward=None, min_backward=Duration(nanoseconds=-JUMP_BACK_NS), on_clock_change=True
         )
@@ -110,12 +118,16 @@ class LocalizerNode(LifecycleNode):
         return super().on_configure(state)
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Start the worker."""
+        """Start the worker, and tell Nav2's lifecycle manager, which listens by the name of the node, that it lives."""
         # publishers first: what the session publishes on starting must not be dropped
         result = super().on_activate(state)
         if self._session is not None:
             self._session.activate()
             self._tick_timer = self.create_timer(1 / self._current_settings().tf_publish_rate, self._tick)
+            if Bond is not None:
+                self._bond = Bond("bond", self.get_name(), self)
+                self._bond.heartbeat_period = HEARTBEAT_S
+                self._bond.start()
         return result
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -139,6 +151,11 @@ class LocalizerNode(LifecycleNode):
         return SUCCESS
 
     def _stop(self) -> None:
+        bond, self._bond = self._bond, None
+        # it says farewell, which raises where the context is shut down already
+        with contextlib.suppress(Exception):
+            if bond is not None:
+                bond.shutdown()
         if self._tick_timer is not None:
             self.destroy_timer(self._tick_timer)
             self._tick_timer = None
@@ -201,25 +218,30 @@ class LocalizerNode(LifecycleNode):
         # as it is remapped
         topic = self.resolve_topic_name(image[1])
         inputs = LiveInputs(session, transforms, topic, gray_by_cv_bridge(CvBridge()))
+        # what it tells another localizer, an initializer must not take for a claim
+        claims = "~/claim" if settings.initializes else "initialpose"
         # rclpy handles what is ready at once in this order: an image comes after what it takes to use it
         self._subscriptions_made = [
             self.create_subscription(TFMessage, "/tf_static", inputs.tf_static, TF_STATIC),
             self.create_subscription(TFMessage, "/tf", inputs.tf, TF_QUEUE),
             self.create_subscription(CameraInfo, "camera_info", inputs.camera_info, qos_profile_sensor_data),
-            self.create_subscription(PoseWithCovarianceStamped, "initialpose", inputs.initial_pose, 1),
+            self.create_subscription(PoseWithCovarianceStamped, claims, inputs.initial_pose, 1),
             self.create_subscription(*image, inputs.image, NEWEST),
         ]
 
-    def _serve(self) -> None:
+    def _serve(self, settings: Settings) -> None:
+        # AMCL's names are AMCL's where it runs
+        space = "~/" if settings.initializes else ""
         # a coroutine that waits holds up its callback group, so these two do not wait in the node's own
         apart = ReentrantCallbackGroup()
         self._served = [
             self.create_service(Relocalize, "~/relocalize", self._on_relocalize, callback_group=apart),
             self.create_service(LoadMap, "~/load_map", self._on_load_map, callback_group=apart),
-            self.create_service(Empty, "reinitialize_global_localization", self._on_reinitialize),
+            self.create_service(Empty, f"{space}reinitialize_global_localization", self._on_reinitialize),
         ]
         if SetInitialPose is not None:
-            self._served.append(self.create_service(SetInitialPose, "set_initial_pose", self._on_set_initial_pose))
+            name = f"{space}set_initial_pose"
+            self._served.append(self.create_service(SetInitialPose, name, self._on_set_initial_pose))
 
     async def _on_relocalize(self, request: Any, response: Any) -> Any:
         session, frame_id = self._session, self._current_settings().global_frame_id

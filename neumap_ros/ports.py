@@ -138,7 +138,8 @@ class ThreadWorker:
 class RosOutputs:
     """The port ``Outputs``: publishers, made when the node is configured and gone after :meth:`close`."""
 
-    def __init__(self, node: LifecycleNode, map_frame: str) -> None:
+    def __init__(self, node: LifecycleNode, map_frame: str, initializes: bool) -> None:
+        """``initializes``: another localizer is to be told where to begin."""
         self._node, self._map_frame = node, map_frame
         self._pose = node.create_lifecycle_publisher(PoseWithCovarianceStamped, "pose", LATCHED)
         self._status = node.create_lifecycle_publisher(LocalizationStatus, "~/status", LATCHED)
@@ -146,10 +147,14 @@ class RosOutputs:
         self._debug_image = node.create_lifecycle_publisher(Image, "~/debug_image", 1)
         self._voxels = node.create_lifecycle_publisher(MarkerArray, "~/voxels", LATCHED)
         self._tf = node.create_lifecycle_publisher(TFMessage, "/tf", TF_QUEUE)
+        self._all = [self._pose, self._status, self._inliers, self._debug_image, self._voxels, self._tf]
+        if initializes:
+            self._initial_pose = node.create_lifecycle_publisher(PoseWithCovarianceStamped, "initialpose", 1)
+            self._all.append(self._initial_pose)
 
     def close(self) -> None:
         """Destroy the publishers."""
-        for publisher in (self._pose, self._status, self._inliers, self._debug_image, self._voxels, self._tf):
+        for publisher in self._all:
             self._node.destroy_lifecycle_publisher(publisher)
 
     def pose(self, fix: Fix) -> None:
@@ -158,6 +163,9 @@ class RosOutputs:
     def transform(self, stamp_ns: int, child_frame: str, map_from_child: FloatArray) -> None:
         stamped = stamped_transform(stamp_ns, self._map_frame, child_frame, map_from_child)
         self._tf.publish(TFMessage(transforms=[stamped]))
+
+    def initial_pose(self, fix: Fix) -> None:
+        self._initial_pose.publish(stamped_pose(fix, self._map_frame))
 
     def status(self, status: LocalizerStatus) -> None:
         self._status.publish(status_message(status, self._map_frame))

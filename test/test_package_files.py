@@ -36,12 +36,14 @@ LAUNCH_ARGUMENTS = {
     "image",
     "camera_info",
     "image_transport",
+    "mode",
 }
 TOPICS = {
     "image",
     "image/compressed",
     "camera_info",
     "initialpose",
+    "~/claim",
     "pose",
     "tf",
     "~/status",

@@ -34,6 +34,9 @@ def status_message(status: LocalizerStatus, frame_id: str) -> Any:
         state=status.state.value,
         age=status.age_s,
         latency=status.latency_s,
+        other_disagrees=status.other_disagrees,
+        other_distance=status.other_distance_m,
+        other_angle=status.other_angle_rad,
         **{name: getattr(status, name) for name in same},
     )
 

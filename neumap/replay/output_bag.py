@@ -40,21 +40,23 @@ def write_output_bag(
     out: Recorder,
     span_ns: tuple[int, int],
     tf: Mapping[Topic, bool],
-    link: tuple[str, str],
+    frame_id: str,
+    link: tuple[str, str] | None,
     node: str,
 ) -> None:
     """Write a bag that replaces an older one. ``span_ns`` is the part of the recording that was played, ``tf`` are its
-    topics of transforms, which are static or not.
+    topics of transforms, which are static or not; ``frame_id`` is that of the map.
 
     The transform ``link`` (map, child) is the localizer's: where the recording has one too, it is left out.
     """
-    frame_id, status_topic = link[0], f"/{node}/status"
+    status_topic = f"/{node}/status"
     static = {topic.name for topic, is_static in tf.items() if is_static}
     tf_topic = next((topic.name for topic, is_static in tf.items() if not is_static), "/tf")
     said = heapq.merge(
         (_Line(t, "/pose", POSE_WITH_COVARIANCE, pose_message(fix, frame_id)) for t, fix in out.poses),
         (_Line(t, tf_topic, TF, transform_message(sent, frame_id)) for t, sent in out.transforms),
         (_Line(t, status_topic, STATUS, status_message(status, frame_id)) for t, status in out.statuses),
+        (_Line(t, "/initialpose", POSE_WITH_COVARIANCE, pose_message(fix, frame_id)) for t, fix in out.initial_poses),
         (_Line(t, "/diagnostics", DIAGNOSTICS, diagnostics_message(d, t, node)) for t, d in out.diagnoses),
         key=_time,
     )
@@ -70,7 +72,11 @@ def _time(line: _Line) -> int:
 
 
 def _recorded(
-    bag: BagReader, topics: Iterable[Topic], span_ns: tuple[int, int], static: Collection[str], link: tuple[str, str]
+    bag: BagReader,
+    topics: Iterable[Topic],
+    span_ns: tuple[int, int],
+    static: Collection[str],
+    link: tuple[str, str] | None,
 ) -> Iterator[_Line]:
     """The part that was played; what is said once and for all counts though it was said before."""
     start_ns, end_ns = span_ns

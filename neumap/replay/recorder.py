@@ -36,6 +36,7 @@ class Recorder:
     clock: VirtualClock
     poses: list[tuple[int, Fix]] = field(default_factory=list)
     transforms: list[tuple[int, SentTransform]] = field(default_factory=list)
+    initial_poses: list[tuple[int, Fix]] = field(default_factory=list)
     statuses: list[tuple[int, LocalizerStatus]] = field(default_factory=list)
     diagnoses: list[tuple[int, Diagnosis]] = field(default_factory=list)
     log_lines: list[str] = field(default_factory=list)
@@ -46,6 +47,9 @@ class Recorder:
 
     def transform(self, stamp_ns: int, child_frame: str, map_from_child: FloatArray) -> None:
         self.transforms.append((self.clock.now_ns(), SentTransform(stamp_ns, child_frame, map_from_child)))
+
+    def initial_pose(self, fix: Fix) -> None:
+        self.initial_poses.append((self.clock.now_ns(), fix))
 
     def status(self, status: LocalizerStatus) -> None:
         self.statuses.append((self.clock.now_ns(), status))

@@ -23,6 +23,7 @@ from neumap.replay.rig import Event, Rig, Timed
 from neumap.report.replay_figure import draw_replay
 from neumap.report.replay_report import Report, as_dict, as_text, report, status_lines
 from neumap.tracking.requests import LoadAnswer, RelocalizeAnswer, RelocalizeRequest
+from neumap.tracking.settings import settings_from
 
 # INFERENCE_S: what a small computer takes for an image, near enough, seconds; a fixed time makes every replay the same.
 INFERENCE_S = 0.1
@@ -64,8 +65,9 @@ def replay(bag_path: Path, out: Path, settings: ReplaySettings, progress: Progre
     need_extras("a replay", "evo", "matplotlib", "rosbags")
     make_folder(out)
     parameters, unknown = ({}, ()) if settings.params is None else read_parameters(settings.params)
+    initializes = settings_from(parameters).initializes
     with BagReader(bag_path) as bag:
-        played = _choose_topics(bag, settings)
+        played = _choose_topics(bag, settings, f"/{NODE}/claim" if initializes else "/initialpose")
         truth = true_poses(bag, settings.ground_truth)
         parameters |= {"map": str(settings.map), "image_transport": played.transport}
         if settings.rectified is not None:
@@ -88,8 +90,10 @@ def replay(bag_path: Path, out: Path, settings: ReplaySettings, progress: Progre
         log = rig.out.replay_log(played.start_ns, rig.last_ns, played.first_image_ns, tuple(notes))
         now = rig.settings
         odometry = odometry_of(bag, played.tf, now.odom_frame_id, now.base_frame_id)
-        link = now.global_frame_id, now.odom_frame_id or now.base_frame_id
-        write_output_bag(out / OUTPUT_BAG, bag, rig.out, (played.start_ns, played.end_ns), played.tf, link, NODE)
+        # what another localizer says stays
+        link = None if initializes else (now.global_frame_id, now.odom_frame_id or now.base_frame_id)
+        span_ns = played.start_ns, played.end_ns
+        write_output_bag(out / OUTPUT_BAG, bag, rig.out, span_ns, played.tf, now.global_frame_id, link, NODE)
     result = report(log, truth, odometry)
     write_trajectory(out / "poses.txt", log.poses)
     measured = (f"{time_ns * 1e-9:.3f} {1e3 * took_s:.1f}\n" for time_ns, took_s in rig.worker.measured)
@@ -120,7 +124,8 @@ class _Played:
     first_image_ns: int
 
 
-def _choose_topics(bag: BagReader, settings: ReplaySettings) -> _Played:
+def _choose_topics(bag: BagReader, settings: ReplaySettings, claims: str) -> _Played:
+    """Choose what is played; ``claims`` is the name, in a namespace or not, under which poses are claimed."""
     looks = look_at_images(bag)
     image = choose_image(bag, looks, settings.image_topic)
     info = choose_camera_info(bag, image, looks[image].frame, settings.camera_info_topic)
@@ -135,9 +140,9 @@ def _choose_topics(bag: BagReader, settings: ReplaySettings) -> _Played:
     roles = {topic: "tf_static" if is_static else "tf" for topic, is_static in tf.items()}
     # beside the transforms, or where a robot without a namespace has it
     spaces = {topic.name.rpartition("/")[0] for topic in tf}
-    claims = [topic for topic in bag.topics if topic.name.rpartition("/")[2] == "initialpose"]
-    beside = [topic for topic in claims if topic.name.rpartition("/")[0] in spaces]
-    roles |= dict.fromkeys(beside or [topic for topic in claims if topic.name == "/initialpose"], "initial_pose")
+    claimed = [topic for topic in bag.topics if topic.name.endswith(claims)]
+    beside = [topic for topic in claimed if topic.name.removesuffix(claims) in spaces]
+    roles |= dict.fromkeys(beside or [topic for topic in claimed if topic.name == claims], "initial_pose")
     return _Played(
         roles=roles | {image: "image", info: "camera_info"},
         tf=tf,

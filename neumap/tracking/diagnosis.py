@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from neumap.tracking.rates import WINDOW_S
 from neumap.tracking.session import Session
 from neumap.tracking.tracker import State
 
@@ -26,14 +27,20 @@ def diagnose(session: Session | None) -> Diagnosis:
         return Diagnosis(WARN, "not configured" if session is None else "not active")
     status = session.status()
     level = {State.TRACKING: OK, State.LOST: ERROR}.get(status.state, WARN)
-    disputed = session.disputed()
+    disputed, rates, apart_m = session.disputed(), session.rates, status.other_distance_m
     values = (
         ("map", str(session.map.path)),
         ("map id", status.map_id),
         ("seconds since last fix", f"{status.age_s:.2f}"),
         ("latency of the last image in seconds", f"{session.latency_s:.2f}"),
+        (f"latency of 95 of 100 images in seconds, of the last {WINDOW_S:g} s", f"{rates.latency_s:.2f}"),
+        ("images per second", f"{rates.came_hz:.1f}"),
+        ("images processed per second", f"{rates.searched_hz:.1f}"),
+        ("work on an image in seconds, median", f"{rates.cost_s:.3f}"),
         ("images processed", str(status.images_processed)),
         ("images dropped", str(status.images_dropped)),
+        *([] if apart_m < 0 else [("metres from the other localizer", f"{apart_m:.2f}")]),
     )
     said = ": ".join(filter(None, [status.state.name, status.reason]))
-    return Diagnosis(max(level, WARN) if disputed else level, "; ".join([said, *disputed]), values)
+    troubles = [*disputed, *([session.other] if status.other_disagrees else [])]
+    return Diagnosis(max(level, WARN) if troubles else level, "; ".join([said, *troubles]), values)

@@ -54,6 +54,11 @@ class Transforms(Protocol):
     def base_from_camera(self, camera_frame: str) -> FloatArray | None:
         """Return the latest place (4, 4) of the camera on the robot; None where it is not known."""
 
+    def map_from_base(self, map_frame: str, stamp_ns: int) -> FloatArray | None:
+        """Return where another localizer says, now, that the base was in the map (4, 4) at a stamp; None where none
+        does.
+        """
+
     def when_known(
         self, stamp_ns: int, camera_frame: str, timeout_s: float, done: Callable[[RobotPose | str], None]
     ) -> None:
@@ -97,6 +102,9 @@ class LocalizerStatus:
     map_id: str
     images_processed: int
     images_dropped: int
+    other_disagrees: bool
+    other_distance_m: float
+    other_angle_rad: float
 
 
 @dataclass(frozen=True)
@@ -116,6 +124,9 @@ class Outputs(Protocol):
 
     def transform(self, stamp_ns: int, child_frame: str, map_from_child: FloatArray) -> None:
         """Publish where a frame is in the map."""
+
+    def initial_pose(self, fix: Fix) -> None:
+        """Tell another localizer where the base is in the map."""
 
     def status(self, status: LocalizerStatus) -> None:
         """Publish the status."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from neumap.tracking.ports import Cancellable, Clock
 from neumap.tracking.requests import RelocalizeAnswer
 from neumap.tracking.settings import Settings
-from neumap.tracking.tracker import Fix, Track, difference, see, settled
+from neumap.tracking.tracker import Fix, Track, apart_from_claim, see, settled
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ class Relocalization:
                 continue
             fix, reason = settled(search.prior, seen.fix, seen.near, settings), seen.reason
             if fix is not None and search.prior is not None:
-                apart = difference(search.prior, fix, settings)
+                apart = apart_from_claim(search.prior, fix, settings)
                 if not apart.confirms:
                     fix, reason = None, f"the image says {apart} from the prior"
             search.track = see(search.track, seen.stamp_ns, fix, reason, settings)

@@ -10,15 +10,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
+from math import isnan
 
-from neumap.arrays import BoolArray, ImageArray
+from neumap.arrays import BoolArray, FloatArray, ImageArray
 from neumap.errors import CalibrationError, DataError, NeumapError
 from neumap.geometry.intrinsics import MOST_KEPT, Calibration, Calibrations, lenses_of
+from neumap.geometry.se3 import invert_pose
 from neumap.localization.lens import Vote
 from neumap.records import Frame, Intrinsics, PoseEstimate
+from neumap.tracking.announcer import Announcer
 from neumap.tracking.inspection import Finding, OpenMap, Shot, inspect, open_map, voxels_near, where_to_search
 from neumap.tracking.mounting import doubt
+from neumap.tracking.planar import tilt_doubt
 from neumap.tracking.ports import Clock, Inspected, LocalizerStatus, Outputs, RobotPose, Transforms, Worker
+from neumap.tracking.rates import Meter, Rates
 from neumap.tracking.relocalization import Relocalization, Seen
 from neumap.tracking.requests import LoadAnswer, PoseClaim, RelocalizeAnswer, RelocalizeRequest, planar_claim
 from neumap.tracking.settings import Settings
@@ -37,8 +42,6 @@ from neumap.tracking.transforms import LapGuard
 
 # RATE_SLACK: images a camera takes at 5 Hz are not exactly 0.2 s apart; share of the period that is enough.
 RATE_SLACK = 0.8
-# COST_SHARE: what the last image counts for in what an image costs on average.
-COST_SHARE = 0.2
 # OTHER_CLOCK_S: stamps this far from the clock are of another clock, seconds: somebody forgot use_sim_time.
 OTHER_CLOCK_S = 10.0
 # WARN_EVERY_S: dropped images are told about so often, seconds.
@@ -79,18 +82,20 @@ class Session:
         self._mask = mask
         self.map, self._settings = opened, settings
         self._clock, self._transforms, self._worker, self._outputs = clock, transforms, worker, outputs
+        self._announcer = Announcer(settings, clock, transforms, outputs)
         self._requests = Relocalization(clock)
         self.active = False
         self._calibrations, self._vote = Calibrations(MOST_KEPT), Vote()
         # what was said of camera_info, once each
         self._said: set[str] = set()
-        # what an image costs, the stamp of the last that the whole map was searched for, and the evidence of the last
-        self._cost_s, self._around_ns, self._evidence = 0.0, 0, 0
+        # the stamp of the last image that the whole map was searched for, and the evidence of the last
+        self._around_ns = self._evidence = 0
         self._loading: Callable[[LoadAnswer], None] | None = None
         self._guard = LapGuard()
         self._warned_ns: int | None = None
         self.latency_s = 0.0
         self.images_processed = self.images_dropped = 0
+        self._meter = Meter(clock.now_ns())
         # results that are on their way when everything starts over belong to the generation before
         self._generation = 0
         self.track = Track(reason="not active")
@@ -111,6 +116,16 @@ class Session:
         """Name the links of /tf that have several publishers."""
         return self._transforms.disputed()
 
+    @property
+    def rates(self) -> Rates:
+        """What the images come at and cost."""
+        return self._meter.rates(self._clock.now_ns())
+
+    @property
+    def other(self) -> str:
+        """Say where the other localizer has the robot."""
+        return str(self._announcer.other)
+
     # --- from the lifecycle ---------------------------------------------------------
 
     def activate(self) -> None:
@@ -122,6 +137,7 @@ class Session:
         self._forget(f"no image on '{topic}' yet")
         self.images_processed = self.images_dropped = 0
         self.latency_s = 0.0
+        self._meter = Meter(self._clock.now_ns())
         if settings.set_initial_pose:
             x, y, z = settings.initial_pose_x, settings.initial_pose_y, settings.initial_pose_z
             self.claim(planar_claim(settings.global_frame_id, x, y, z, settings.initial_pose_yaw))
@@ -154,6 +170,7 @@ class Session:
         """
         if not self.active:
             return
+        self._meter.came(self._clock.now_ns())
         if self._newest is not None:
             self.images_dropped += 1
         self._newest = _Image(stamp_ns, frame_id, read_image, rectified)
@@ -188,7 +205,8 @@ class Session:
         if reason:
             done(RelocalizeAnswer(None, reason, self.map_id))
         else:
-            self._requests.begin(prior, self._intake.taken_ns, timeout_s, lambda: self.map_id, done)
+            newer_than, show = self._intake.taken_ns, self._announcer.shown
+            self._requests.begin(prior, newer_than, timeout_s, lambda: self.map_id, lambda given: done(show(given)))
 
     def load_map(self, path: str, done: Callable[[LoadAnswer], None]) -> None:
         """Load another map and use it; ``done`` is called once. Where it cannot be loaded the old one stays."""
@@ -224,7 +242,7 @@ class Session:
             self._guard.begin(self._intake.newest_ns)
         self._transforms.time_jumped_back()
         self._calibrations.time_jumped_back()
-        self._warned_ns = None
+        self._warned_ns, self._meter = None, Meter(self._clock.now_ns())
         # they wait for images after stamps that are yet to come, and their priors lie in another odometry
         self._requests.abandon("time jumped back", self.map_id)
         if self.active:
@@ -238,7 +256,7 @@ class Session:
         settings, track = self._settings(), self.track
         odom = self._transforms.odom_from_base() if track.state is State.DEGRADED else None
         self._set_track(wait(track, self._clock.now_ns(), odom, settings, self._intake))
-        self._publish_transform(settings)
+        self._announcer.transform(self.track)
 
     # --- images ------------------------------------------------------------------------
 
@@ -255,7 +273,8 @@ class Session:
             return
         rate, taken_ns = settings.max_image_rate, self._intake.taken_ns
         self._intake = replace(self._intake, newest_ns=image.stamp_ns)
-        period_s = max(1 / rate if rate > 0 else 0.0, self._cost_s / settings.max_cpu)
+        costs_s = self._meter.rates(now_ns).cost_s
+        period_s = max(1 / rate if rate > 0 else 0.0, 0.0 if isnan(costs_s) else costs_s / settings.max_cpu)
         too_early = taken_ns is not None and (image.stamp_ns - taken_ns) * 1e-9 < RATE_SLACK * period_s
         if too_early and not self._requests.pending:
             return
@@ -325,8 +344,8 @@ class Session:
         if generation != self._generation:
             return
         self.images_processed += 1
-        self._cost_s += COST_SHARE * (cost_s - self._cost_s)
         self._evidence = 0
+        self._meter.searched(self._clock.now_ns(), cost_s)
         self._outputs.log("debug", f"an image took {1e3 * cost_s:.0f} ms")
         if isinstance(finding, Exception):
             if not isinstance(finding, NeumapError):
@@ -354,7 +373,7 @@ class Session:
             return
         stamp_ns, pose = frame.stamp_ns, finding.best.map_from_camera
         if not isinstance(robot, str) and pose is not None:
-            robot = doubt(pose, robot.base_from_camera, frame.frame_id) or robot
+            robot = doubt(pose, robot.base_from_camera, frame.frame_id) or self._tilted(pose, robot) or robot
         if isinstance(robot, str):
             self._conclude(Seen(stamp_ns, None, robot), finding)
             return
@@ -374,6 +393,10 @@ class Session:
         seen = Seen(stamp_ns, found, finding.estimate.reason, near, finding.best.evidence, others)
         self._conclude(seen, finding, by_track)
 
+    def _tilted(self, map_from_camera: FloatArray, robot: RobotPose) -> str:
+        on_floor = self._settings().on_floor
+        return tilt_doubt(map_from_camera @ invert_pose(robot.base_from_camera)) if on_floor else ""
+
     def _conclude(self, seen: Seen, finding: Finding | None, by_track: Fix | None = None) -> None:
         """Decide what to believe after an image, and publish it. What it says of where the robot is tracked counts for
         the track only, not for those who ask.
@@ -383,10 +406,10 @@ class Session:
         track = see(self.track, seen.stamp_ns, says, seen.reason, settings)
         track = self._requests.see(seen, self.map_id, settings) or track
         self._set_track(track, publish=False)
-        if track.believed and track.fix is not None:
-            self._outputs.pose(track.fix)
-            self._publish_transform(settings)
-        self.latency_s = (self._clock.now_ns() - seen.stamp_ns) * 1e-9
+        self._announcer.announce(track)
+        now_ns = self._clock.now_ns()
+        self.latency_s = (now_ns - seen.stamp_ns) * 1e-9
+        self._meter.concluded(now_ns, self.latency_s)
         self._outputs.status(self._status_of(seen.stamp_ns, finding, self.latency_s))
         self._intake = replace(self._intake, since_ns=None)
         self._next_image()
@@ -419,14 +442,6 @@ class Session:
         if made_in != used_as:
             self._outputs.log("warning", f"the map was made in the frame '{made_in}' and is used as '{used_as}'")
 
-    def _publish_transform(self, settings: Settings) -> None:
-        track = self.track
-        if not settings.tf_broadcast or not track.has_pose or track.fix is None:
-            return
-        child = settings.odom_frame_id or settings.base_frame_id
-        ahead_ns = round(settings.transform_tolerance * 1e9)
-        self._outputs.transform(self._clock.now_ns() + ahead_ns, child, track.fix.map_from_odom)
-
     def _set_track(self, track: Track, publish: bool = True) -> None:
         """Take over a track; a change of state is logged and, unless ``publish`` is off, published."""
         before, self.track = self.track, track
@@ -443,7 +458,8 @@ class Session:
             self._outputs.status(self.status())
 
     def _status_of(self, stamp_ns: int, finding: Finding | None, latency_s: float) -> LocalizerStatus:
-        track, fix = self.track, self.track.fix
+        track, fix, other = self.track, self.track.fix, self._announcer.other
+        apart = other.apart if track.has_pose else None
         return LocalizerStatus(
             stamp_ns=stamp_ns,
             state=track.state,
@@ -455,9 +471,13 @@ class Session:
             map_id=self.map_id,
             images_processed=self.images_processed,
             images_dropped=self.images_dropped,
+            other_disagrees=other.disagrees and apart is not None,
+            other_distance_m=apart.metres if apart else -1.0,
+            other_angle_rad=apart.radians if apart else -1.0,
         )
 
     def _forget(self, reason: str) -> None:
         self._generation += 1
         self.track = Track(reason=reason)
         self._newest, self._intake = None, Intake()
+        self._announcer.start_over()

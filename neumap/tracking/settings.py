@@ -133,6 +133,11 @@ class Settings:
     tf_publish_rate: float = _parameter(20.0, "how often that transform is published", "Hz", 1.0, 200.0)
     transform_tolerance: float = _parameter(0.2, "how far ahead of now it is stamped", "s", 0.0, 10.0)
     transform_timeout: float = _parameter(0.3, "how long an image waits for transforms at its stamp", "s", 0.0, 5.0)
+    two_d_mode: bool = _parameter(
+        False,
+        "keep pose and map -> odom on the floor (x, y and yaw); images that say that the robot lies tilted are refused",
+        fixed=True,
+    )
 
     set_initial_pose: bool = _parameter(
         False,
@@ -184,9 +189,34 @@ class Settings:
     )
     max_turn_rate: float = _parameter(3.0, "how fast it may turn", "rad/s", 0.01, 50.0)
 
+    mode: str = _parameter(
+        "localizer",
+        "initializer: no transform; tell another localizer where to begin (initialpose), and watch it",
+        choices=("localizer", "initializer"),
+        fixed=True,
+        group="Beside another localizer",
+    )
+    correct_other: bool = _parameter(
+        False, "an initializer tells the other localizer again while it is elsewhere; false: it only says so"
+    )
+    other_sigma_m: float = _parameter(
+        0.1, "how far the other localizer, and its map, may be off: one standard deviation", "m", 0.001, 100.0
+    )
+    other_sigma_rad: float = _parameter(0.05, "the same of its heading", "rad", 0.001, 3.0)
+
     diagnostics_period: float = _parameter(
         1.0, "how often /diagnostics is published", "s", 0.05, 60.0, group="Diagnostics"
     )
+
+    @property
+    def initializes(self) -> bool:
+        """Whether another localizer is to be told where the robot is, and the transform is its."""
+        return self.mode == "initializer"
+
+    @property
+    def on_floor(self) -> bool:
+        """Whether poses are x, y and yaw: where asked for, and for another localizer, which has no more."""
+        return self.two_d_mode or self.initializes
 
 
 def _spec(field: dataclasses.Field[Any]) -> Spec:

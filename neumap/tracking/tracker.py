@@ -16,6 +16,7 @@ import numpy as np
 from neumap.arrays import FloatArray
 from neumap.geometry import se3
 from neumap.localization.query import Near
+from neumap.tracking.planar import planar
 from neumap.tracking.settings import Settings
 
 # GATE: squared distance in units of the uncertainty. Of a chi-squared variable with six degrees of freedom one value in
@@ -67,7 +68,7 @@ class Track:
     """What is believed at present. ``fix`` is the last one believed, ``candidates`` are later ones that agree with
     each other but not with it. ``prior`` is a pose somebody claims, which the next image ``newer_than`` this stamp
     (None: any image) will confirm or refuse. ``image_ns`` is the stamp of the last image, and ``believed`` whether its
-    pose was.
+    pose was; ``begins`` tells of a pose that is believed whether there was none before, or one elsewhere.
     """
 
     state: State = State.UNINITIALIZED
@@ -78,6 +79,7 @@ class Track:
     newer_than: int | None = None
     image_ns: int | None = None
     believed: bool = False
+    begins: bool = False
 
     @property
     def has_pose(self) -> bool:
@@ -159,6 +161,16 @@ def difference(earlier: Fix, later: Fix, settings: Settings) -> Difference:
     return Difference(float(np.linalg.norm(error[:3])), float(np.linalg.norm(error[3:])), float(squared))
 
 
+def apart_from_claim(prior: Fix, fix: Fix, settings: Settings) -> Difference:
+    """Measure how far ``fix`` is from where somebody claims; on a floor, claims say nothing but x, y and yaw."""
+    return difference(planar(prior), planar(fix), settings) if settings.on_floor else difference(prior, fix, settings)
+
+
+def agreeing(candidates: tuple[Fix, ...], fix: Fix, settings: Settings) -> tuple[Fix, ...]:
+    """Return the candidates that agree with a later ``fix``, and it."""
+    return (*(each for each in candidates if difference(each, fix, settings).agrees), fix)
+
+
 def claimed_near(prior: Fix, base_from_camera: FloatArray, max_sigma_m: float) -> Near:
     """Tell where the camera is, if an image is to give a pose, uncertain by ``max_sigma_m`` at most, that confirms the
     ``prior``.
@@ -193,12 +205,12 @@ def settled(prior: Fix | None, fix: Fix | None, near: Fix | None, settings: Sett
     """
     if fix is not None or near is None or prior is None:
         return fix
-    return near if difference(prior, near, settings).confirms else None
+    return near if apart_from_claim(prior, near, settings).confirms else None
 
 
 def see(track: Track, stamp_ns: int, fix: Fix | None, reason: str, settings: Settings) -> Track:
     """Return the track after an image, which gave ``fix`` or, for a ``reason``, none."""
-    track = replace(track, image_ns=stamp_ns, believed=False)
+    track = replace(track, image_ns=stamp_ns, believed=False, begins=False)
     if fix is None:
         return _carried_on(replace(track, candidates=()), stamp_ns, None, reason, settings)
     verdict = ""
@@ -206,11 +218,11 @@ def see(track: Track, stamp_ns: int, fix: Fix | None, reason: str, settings: Set
     if track.prior is not None and track.newer_than is not None and stamp_ns <= track.newer_than:
         verdict = WAITS
     elif track.prior is not None:
-        claimed = difference(track.prior, fix, settings)
+        claimed = apart_from_claim(track.prior, fix, settings)
         confirmed = claimed.confirms
         verdict = "initial pose confirmed" if confirmed else f"initial pose refused: the image says {claimed} from it"
         track = replace(track, prior=None)
-    candidates = (*(c for c in track.candidates if difference(c, fix, settings).agrees), fix)
+    candidates = agreeing(track.candidates, fix, settings)
     jump = None
     needed = 1 if fix.sure else UNSURE_IMAGES
     if track.has_pose and track.fix is not None:
@@ -221,7 +233,9 @@ def see(track: Track, stamp_ns: int, fix: Fix | None, reason: str, settings: Set
             fix = averaged(predict(track.fix, stamp_ns, fix.odom_from_base, settings), fix)
         elif jump is not None:
             verdict = verdict or f"jumped {jump}: {len(candidates)} images agreed"
-        return replace(track, state=State.TRACKING, reason=verdict, fix=fix, candidates=(), believed=True)
+        begins = jump is None or not jump.agrees
+        track = replace(track, state=State.TRACKING, reason=verdict, fix=fix, candidates=())
+        return replace(track, believed=True, begins=begins)
     progress = f"{len(candidates)} of {needed} images"
     doubt = f"the image says {jump} from where odometry does" if jump else "one image is not sure enough"
     reason = "; ".join(filter(None, [verdict, f"{doubt} ({progress})"]))

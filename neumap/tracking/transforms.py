@@ -25,8 +25,14 @@ CACHE_NS = 30_000_000_000
 # POSTDATED_NS: transforms and images may be stamped so far ahead of the clock, nanoseconds. EKFs and AMCL date their
 # transforms ahead by tenths of a second.
 POSTDATED_NS = 500_000_000
+# CORRECTED_AHEAD_NS: corrections of the odometry, of another localizer, by so much more: AMCL's transform_tolerance is
+# 1 s
+CORRECTED_AHEAD_NS = 2_000_000_000
 # LOOKED_AT: so many samples of a link are looked at for a second publisher: 10 s of 100 Hz
 LOOKED_AT = 1000
+# SILENT_NS: another localizer that sent no transform of the map for so long says nothing, nanoseconds: AMCL sends one
+# with every scan
+SILENT_NS = 3_000_000_000
 NO_TRANSFORM = "no transform for the image"
 
 
@@ -124,7 +130,8 @@ class TransformBuffer:
     ) -> None:
         """Take in where ``child`` was in ``parent``: metres and a quaternion."""
         if not static:
-            if self._guard.is_stale(stamp_ns, self._clock.now_ns()):
+            ahead_ns = CORRECTED_AHEAD_NS if frame_name(child) == self._odom else 0
+            if self._guard.is_stale(stamp_ns - ahead_ns, self._clock.now_ns()):
                 return
             self._newest_ns = max(self._newest_ns, stamp_ns)
         edge = self.tree.edges.get(frame_name(child))
@@ -150,6 +157,20 @@ class TransformBuffer:
 
     def base_from_camera(self, camera_frame: str) -> FloatArray | None:
         return self._latest(self._base, camera_frame)
+
+    def map_from_base(self, map_frame: str, stamp_ns: int) -> FloatArray | None:
+        """As the port. The newest correction of the odometry counts, whatever its stamp: localizers date it ahead, to
+        say that it holds until then.
+        """
+        try:
+            if not self._odom:
+                return self.tree.lookup(map_frame, self._base, stamp_ns)
+            newest_ns = self.tree.latest_common(map_frame, self._odom)
+            if newest_ns != LATEST and self._clock.now_ns() - newest_ns > SILENT_NS:
+                return None
+            return self.tree.lookup(map_frame, self._odom) @ self.tree.lookup(self._odom, self._base, stamp_ns)
+        except TransformError:
+            return None
 
     def when_known(
         self, stamp_ns: int, camera_frame: str, timeout_s: float, done: Callable[[RobotPose | str], None]

@@ -17,7 +17,8 @@ pytest.importorskip("rosbags")
 pytest.importorskip("evo")
 
 from neumap.cli.main import main
-from neumap.io.bags.messages import typestore
+from neumap.geometry.se3 import make_pose
+from neumap.io.bags.messages import header, message, transform, typestore
 from neumap.io.bags.reader import BagReader
 from neumap.io.bags.writer import BagWriter
 from neumap.io.trajectories import read_trajectory, write_trajectory
@@ -182,6 +183,39 @@ def test_what_is_told_of_the_images(replay: Callable[..., Path], tmp_path: Path)
     folder = replay("--duration", "0.95", "--rectified", "--mask", mask)
     assert "intrinsics: P of camera_info, for rectified images" in (folder / "log.txt").read_text()
     assert report(folder)["poses"] > 2
+
+
+def test_beside_a_recorded_localizer(bag: Path, virtual_map: Path, tmp_path: Path) -> None:
+    """What the recorded one sends stays, it is told and compared; claims come in by their own name."""
+    pose, params = "geometry_msgs/msg/PoseWithCovarianceStamped", tmp_path / "params.yaml"
+    params.write_text("/**:\n  ros__parameters:\n    mode: initializer\n")
+    with BagReader(bag) as given:
+        recorded = [(m.time_ns, m.topic.name, m.topic.type, bytes(m.data)) for m in given.messages(given.topics)]
+    start_ns, lines = recorded[0][0], list[tuple[int, str, str, Any]](recorded)
+    for i in range(8):
+        at_ns = start_ns + i * 100_000_000
+        wrong = make_pose(np.eye(3), np.array([9.0, 9.0, 0.0]))
+        sent = {"transforms": [transform(at_ns + 1_000_000_000, "map", "odom", wrong)]}
+        lines.append((at_ns, "/tf", "tf2_msgs/msg/TFMessage", message("tf2_msgs/msg/TFMessage", **sent)))
+    for topic, frame in (("/initialpose", "of_amcl"), ("/neumap_localizer/claim", "of_us")):
+        claim = message(pose, header=header(start_ns, frame), pose={"pose": {"orientation": {"w": 1.0}}})
+        lines.append((start_ns + 10_000_000, topic, pose, claim))
+    with BagWriter(tmp_path / "beside") as writer:
+        for time_ns, topic, kind, content in sorted(lines, key=lambda line: line[0]):
+            writer.write(topic, kind, time_ns, content, topic == "/tf_static")
+    arguments = ("--map", virtual_map, "--out", tmp_path / "out", "--params", params, "--duration", "0.85")
+    assert main(["replay", str(tmp_path / "beside"), *map(str, arguments)]) == 0
+    of_map = [t for t in transforms(tmp_path / "out") if t.header.frame_id == "map"]
+    assert [t.transform.translation.x for t in of_map] == [9.0] * 8
+    told = [typestore().deserialize_cdr(data, pose) for _, _, data in messages(tmp_path / "out", "/initialpose")]
+    assert [each.header.frame_id for each in told] == ["of_amcl", "map"]
+    assert told[1].pose.pose.position.z == 0.0
+    said = statuses(tmp_path / "out")
+    reasons = {status.reason for status in said}
+    assert "initial pose refused: the pose is in the frame 'of_us': give it in 'map'" in reasons
+    assert not any("of_amcl" in reason for reason in reasons)
+    assert said[-1].other_disagrees
+    assert said[-1].other_distance > 5.0
 
 
 def transforms(folder: Path) -> list[Any]:

@@ -32,7 +32,16 @@ Start = Callable[..., Process]
 def test_it_shows_its_arguments() -> None:
     shown = subprocess.run([*LAUNCH, "--show-args"], capture_output=True, text=True, timeout=120, check=False)
     assert shown.returncode == 0, shown.stderr
-    for name in ("namespace", "map", "use_sim_time", "autostart", "params_file", "use_respawn", "image_transport"):
+    for name in (
+        "namespace",
+        "map",
+        "use_sim_time",
+        "autostart",
+        "params_file",
+        "use_respawn",
+        "image_transport",
+        "mode",
+    ):
         assert f"'{name}'" in shown.stdout
 
 

@@ -217,6 +217,11 @@ def test_diagnostics_follow_the_state(bench: MakeBench) -> None:
     assert values["map id"] == b.session.map_id
     assert int(values["images processed"]) == b.statuses()[-1].images_processed
     assert values["latency of the last image in seconds"] == "0.13"
+    assert values["latency of 95 of 100 images in seconds, of the last 10 s"] == "0.13"
+    assert values["work on an image in seconds, median"] == "0.100"
+    # ten since a second before the first
+    assert values["images per second"] == values["images processed per second"] == "3.3"
+    assert "metres from the other localizer" not in values
     b.until(4.2)
     assert (diagnose(b.session).level, diagnose(b.session).message) == (WARN, "DEGRADED: no image since 1 s")
     b.until(7.0)

@@ -6,12 +6,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from client import Client
 from conftest import World
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import GetAvailableTransitions
 from neumap_ros.srv import Relocalize
 from node_process import ACTIVATE, CLEANUP, CONFIGURE, DEACTIVATE, NodeProcess
 from player import Player
+from std_msgs.msg import String
 
 Start = Callable[..., NodeProcess]
 
@@ -39,6 +41,21 @@ def refuses_the_impossible(node: NodeProcess, state: str) -> None:
         if asked not in possible and asked not in possible.values():
             assert node.change(asked, patience_s=5.0) is False, asked
     assert node.state == state
+
+
+def test_nav2_hears_that_it_lives_while_it_is_active(node: NodeProcess, client: Client) -> None:
+    heard = client.listen(String, "/bond")
+    for _ in range(2):
+        node.activate()
+        assert client.until(lambda: heard), "no heartbeat"
+        client.wait(0.5)
+        assert {each.data for each in heard} == {"neumap_localizer alive"}
+        assert node.change(DEACTIVATE)
+        assert client.until(lambda: heard[-1].data == "neumap_localizer dead")
+        heard.clear()
+        client.wait(0.5)
+        assert heard == []
+        assert node.change(CLEANUP)
 
 
 def test_all_transitions_twice(node: NodeProcess, player: Player) -> None:

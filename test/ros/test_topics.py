@@ -134,6 +134,7 @@ def test_what_a_status_says(tracking: Player, node: NodeProcess, recording: Reco
     assert 0 < last.reprojection_error_px < 5
     assert 0 <= last.latency < 1
     assert len(last.map_id) > 8
+    assert (last.other_disagrees, last.other_distance, last.other_angle) == (False, -1.0, -1.0)
 
 
 def test_the_transform_leads_from_map_to_odom(tracking: Player, node: NodeProcess, recording: Recording) -> None:

@@ -118,6 +118,30 @@ def test_what_is_said_once_and_for_all_stays(buffer: Buffer) -> None:
     assert pose[:3, 3] == pytest.approx(np.array([0.2, 0.0, 0.0]))
 
 
+def test_the_correction_of_another_localizer_is_of_the_new_lap(buffer: Buffer) -> None:
+    def correct(stamp_s: float, x: float) -> None:
+        buffer.add("map", "odom", START_NS + round(stamp_s * SECOND), (x, 0.0, 0.0), NO_TURN)
+
+    def told(stamp_s: float) -> float | None:
+        pose = buffer.map_from_base("map", START_NS + round(stamp_s * SECOND))
+        return None if pose is None else float(pose[0, 3])
+
+    buffer.at_s(20.0)
+    buffer.odom(20.0, 7.0)
+    correct(21.0, 100.0)
+    # the newest one holds, though it is dated ahead, until there is none for a while
+    assert told(20.0) == pytest.approx(107.0)
+    buffer.at_s(24.5)
+    assert told(20.0) is None
+    buffer.time.jump_back_to(START_NS + SECOND)
+    buffer.time_jumped_back()
+    buffer.odom(1.0, 0.5)
+    correct(20.9, 100.0)
+    assert told(1.0) is None
+    correct(2.0, 3.0)
+    assert told(1.0) == pytest.approx(3.5)
+
+
 def test_what_tf2_skips_is_told_once(buffer: Buffer) -> None:
     for stamp in (0.0, 0.1):
         buffer.odom(stamp, float("nan"))

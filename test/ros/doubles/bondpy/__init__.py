@@ -1,0 +1,1 @@
+"""A double of ROS' bondpy, which no wheel has."""
