@@ -34,7 +34,7 @@ from neumap.model.encoder import EMBEDDING
 # CANDIDATES: codes that a token chooses among. BLOCKS: of the transformer. TOKEN, CODE: numbers of a token and of a
 # code between them. HEADS: of the attention among tokens. KERNELS: learned functions of angle and distance that tokens
 # vote by. VOTERS: the surest tokens, which vote.
-CANDIDATES, BLOCKS, TOKEN, CODE, HEADS, KERNELS, VOTERS = 16, 3, 64, 32, 4, 8, 64
+CANDIDATES, BLOCKS, TOKEN, CODE, HEADS, KERNELS, VOTERS = 12, 3, 64, 32, 4, 8, 48
 # SAME_PLACE_M: codes this near to each other are one place, and no evidence against each other.
 SAME_PLACE_M = 0.15
 # NEIGHBOUR_RAD: the angle within which keypoints are neighbours: of the size of furniture, for a usual lens.
