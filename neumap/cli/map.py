@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from neumap.cli import options
-from neumap.cli.notes import refuse, tell
+from neumap.cli.notes import refuse, telling
 from neumap.cli.progress import StageProgress
 from neumap.errors import ConfigError
 from neumap.maps import DECODERS
@@ -98,24 +98,23 @@ def run(args: argparse.Namespace) -> int:
     source = thin(source, args.every_m, args.every_deg)
     if args.strict:
         refuse(source.left_out)
-    tell(source.notes)
     count = len(source.frames)
-    source = replace(source, frames=used_of(source.frames), notes=())
+    source = replace(source, frames=used_of(source.frames))
     damage = Damage(source)
-    with StageProgress() as progress:
+    with telling(source.notes), StageProgress() as progress:
         source = settled(source if args.strict else damage.source, told, progress)
         if old is None:
             neural_map = build_map(source.frames, told, progress)
         else:
             neural_map = extend_map(old, source.frames, told.use_depth, told.seed, progress, args.apart)
     neural_map = save_map(args.out, neural_map)
-    tell([*source.notes, *damage.notes])
     used = len(source.frames) - damage.unreadable
     aside = used - neural_map.mapping_images + (0 if old is None else old.mapping_images)
     extended = [] if old is None else [("extends", f"{args.extend}, {len(old.landmarks)} landmarks, id {old.map_id}")]
     rows = [
         ("map", f"{args.out}, {size_text(args.out.stat().st_size)}, id {neural_map.map_id}"),
         ("made of", f"{source.description}: {used} of {count} frames, {aside} of them set aside"),
+        *(("", note) for note in (*source.notes, *damage.notes)),
         *extended,
         ("holds", f"{len(neural_map.landmarks)} landmarks, decoder {neural_map.decoder}"),
         ("time", f"{time.perf_counter() - started:.1f} s"),

@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 
-from neumap.errors import DataError
+from neumap.errors import DataError, NeumapError
 
 
 def tell(notes: Iterable[str]) -> None:
     """Print each note as a line."""
     for note in notes:
         print(f"note: {note}", file=sys.stderr)
+
+
+@contextmanager
+def telling(notes: Iterable[str]) -> Iterator[None]:
+    """Print the notes where this block fails; else its result is told with them."""
+    try:
+        yield
+    except NeumapError:
+        tell(notes)
+        raise
 
 
 def refuse(left_out: Sequence[str]) -> None:

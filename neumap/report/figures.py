@@ -215,7 +215,7 @@ def _draw_example(axes: Any, example: Example) -> None:
     axes.imshow(pixels, interpolation="antialiased")
     height, width = image.shape[:2]
     axes.set(xticks=[], yticks=[], xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))
-    colour = _WRONG if example.is_wrong else _TRUTH if estimate.localized else _ESTIMATE
+    colour = _WRONG if example.is_wrong else _ESTIMATE if example.is_missed else _TRUTH
     for spine in axes.spines.values():
         spine.set(color=colour, linewidth=2.2)
     if estimate.localized:

@@ -156,7 +156,12 @@ class Settings:
         5.0, "how long ~/relocalize searches unless its request says", "s", 0.1, 60.0
     )
     voxel_radius: float = _parameter(
-        8.0, "while tracking, only voxels within this distance of the prediction are searched; 0: all", "m", 0.0, 1000.0
+        8.0,
+        "while tracking, only voxels within this distance of the prediction, or as far as one must look there, are "
+        "searched; 0: all",
+        "m",
+        0.0,
+        1000.0,
     )
 
     odom_drift: float = _parameter(

@@ -38,13 +38,13 @@ def test_mapping(damaged: Path, tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert main(["map", str(damaged), "--out", str(out), "--quick"]) == 0
     captured = capsys.readouterr()
     first = damaged / "rgb" / sorted(path.name for path in (damaged / "rgb").iterdir())[0]
-    notes = [line for line in captured.err.splitlines() if line.startswith("note: ")]
-    assert notes[0].startswith("note: intrinsics: ")
-    assert notes[1].startswith(f"note: 2 of 12 images cannot be read, and are left out: the image {first} cannot be ")
+    notes = [line.strip() for line in captured.out.splitlines() if line.startswith(" ")]
+    assert notes[0].startswith("intrinsics: ")
+    assert notes[1].startswith(f"2 of 12 images cannot be read, and are left out: the image {first} cannot be ")
     # of images that are set aside it is not looked at, nor of those that cannot be read
-    assert notes[2].startswith("note: 1 of 9 depth images cannot be read, and are left out: the image")
+    assert notes[2].startswith("1 of 9 depth images cannot be read, and are left out: the image")
     assert len(notes) == 3
-    assert "left out" not in captured.out
+    assert "note: " not in captured.err
     assert ": 10 of 12 frames, 1 of them set aside\n" in captured.out
     assert load_map(out).mapping_images == 9
     out.unlink()
@@ -78,5 +78,5 @@ def test_only_images_that_were_looked_at_count(
     monkeypatch.setattr("neumap.mapping.survey.MAX_FRAMES", 9)
     assert main(["map", str(damaged), "--out", str(tmp_path / "m.neumap"), "--quick"]) == 0
     captured = capsys.readouterr()
-    assert re.search(r"note: \d of 9 images cannot be read", captured.err)
+    assert re.search(r"\d of 9 images cannot be read", captured.out)
     assert re.search(r": [78] of 12 frames, 0 of them set aside\n", captured.out)
