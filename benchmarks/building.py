@@ -43,8 +43,8 @@ from neumap.virtual.curriculum import Building, building
 ROOM_BYTES = 45_000
 # the right voxels are those so near to where the camera is
 NEAR_M = 2.0
-# how far off a claim is along each horizontal axis, one standard deviation, and how far what the camera sees may be
-CLAIM_SIGMA_M, SIGHT_M = 0.5, 8.0
+# how far off a claim is along each horizontal axis, one standard deviation
+CLAIM_SIGMA_M = 0.5
 # of the queries that are localized with all voxels, which takes long
 ALL_EVERY = 4
 
@@ -143,7 +143,7 @@ def by_claim(neural_map: NeuralMap) -> Callable[[Query, FloatArray], Pose]:
         near = claimed_near(prior, np.eye(4), COMPARED_SIGMA_M)
         found = pose_of(localizer, query)
         if found is None:
-            voxels = neural_map.grid.within(near.position, near.radius_m + SIGHT_M)
+            voxels = neural_map.grid.within(near.position, near.radius_m + neural_map.sight_m)
             return pose_of(localizer, query, Scope(voxels, near))
         return found if np.linalg.norm(found[:3, 3] - near.position) <= near.radius_m else None
 

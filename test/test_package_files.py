@@ -236,3 +236,12 @@ def test_workflows_can_be_read(path: Path) -> None:
     for job in workflow["jobs"].values():
         assert job["steps"]
         assert job["timeout-minutes"]
+
+
+def test_the_behaviour_tree_asks_for_errors_that_are_told() -> None:
+    root = ET.parse(ROOT / "config" / "nav2_relocalize.xml").getroot()
+    trees = {tree.get("ID") for tree in root.iter("BehaviorTree")}
+    assert root.get("main_tree_to_execute") in trees
+    told = {node.get("error_code_id") for node in root.iter()} - {None}
+    assert {node.get("error_code") for node in root.iter("AreErrorCodesPresent")} == told
+    assert "config/nav2_relocalize.xml" in DOCS["nav2.md"]

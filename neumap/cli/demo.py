@@ -53,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
     from neumap.maps.map_file import save_map
     from neumap.process import set_up
     from neumap.report.estimates import as_trajectory
-    from neumap.report.figures import draw_report
+    from neumap.report.figures import Example, draw_report
     from neumap.virtual import recording
     from neumap.virtual import world as virtual_world
 
@@ -85,15 +85,14 @@ def run(args: argparse.Namespace) -> int:
     if not any(estimate.localized for estimate in estimates):
         raise MappingError(f"the demo failed: none of {len(estimates)} images was localized, see {out}")
     print("\n".join(_table(neural_map, out, query, estimates, refused)))
-    views = [(frame.read_image(), e) for frame, e in zip(query.frames, estimates, strict=True) if e.localized]
+    asked = zip((*query.frames, *negatives.frames), (*estimates, *refused), strict=True)
     draw_report(
         out / "demo.png",
         mapping_poses=_poses(mapping),
         truth=_poses(query),
         estimates=estimates,
         landmarks=neural_map.landmarks.points(neural_map.grid),
-        # of the negatives the last, because views of another room say more than noise
-        queries=[*views, (negatives.frames[-1].read_image(), refused[-1])],
+        examples=[Example(frame.read_image(), e, frame.map_from_camera) for frame, e in asked],
         title="A camera localized in a virtual room, from single images",
     )
     print(f"{'picture':<13}{out / 'demo.png'}")

@@ -6,11 +6,10 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from pathlib import Path
 
 from neumap.cli import options
-from neumap.errors import DataError
+from neumap.cli.notes import refuse, tell
 
 HELP = "compare estimated poses with the truth"
 
@@ -39,10 +38,10 @@ def run(args: argparse.Namespace) -> int:
     from neumap.report.evaluation import as_dict, as_text, count_queries, evaluate, save_plot
 
     estimate, truth = read_trajectory(args.poses), read_trajectory(args.truth)
-    for left_out in filter(None, (estimate.left_out, truth.left_out)):
-        if args.strict:
-            raise DataError(f"{left_out}: mend them, or leave out --strict")
-        print(f"note: {left_out}", file=sys.stderr)
+    left_out = list(filter(None, (estimate.left_out, truth.left_out)))
+    if args.strict:
+        refuse(left_out)
+    tell(left_out)
     queries: int | None = args.queries
     if args.images is not None:
         stamps = np.array([stamp for stamp, _ in read_image_list(args.images)], dtype=np.int64)

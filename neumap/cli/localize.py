@@ -5,15 +5,15 @@ frame; an image that is not localized gets none.
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from neumap.cli import options
+from neumap.cli.notes import refuse, tell
 from neumap.cli.progress import StageProgress
-from neumap.errors import ConfigError, DataError, UnreadableError
+from neumap.errors import ConfigError, UnreadableError
 
 if TYPE_CHECKING:
     from neumap.localization.localizer import Localizer
@@ -69,14 +69,13 @@ def run(args: argparse.Namespace) -> int:
     bag = BagOptions(**{name: getattr(args, name) for name in options.IMAGE_OPTIONS})
     told = options.told_of(args)
     source = open_source(args.source, poses=False, depth=False, told=told, images=args.images, bag=bag)
-    if args.strict and source.left_out:
-        raise DataError(f"{'; '.join(source.left_out)}: mend them, or leave out --strict")
+    if args.strict:
+        refuse(source.left_out)
     damage = Damage(source)
     source = settled(localizer, source if args.strict else damage.source)
     with StageProgress() as progress, noting(source.left_out):
         estimates = localize_each(localizer, source, partial(progress, "localize"), args.max_sigma)
-    for note in (*source.notes, *damage.notes):
-        print(f"note: {note}", file=sys.stderr)
+    tell([*source.notes, *damage.notes])
     trajectory = as_trajectory(source.frames, estimates)
     write_trajectory(args.out, trajectory)
     if args.report is not None:

@@ -5,14 +5,15 @@ printed.
 from __future__ import annotations
 
 import argparse
-import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from neumap.cli import options
+from neumap.cli.notes import refuse, telling
 from neumap.cli.progress import StageProgress
-from neumap.errors import ConfigError, DataError
+from neumap.errors import ConfigError
 from neumap.maps import DECODERS
 
 if TYPE_CHECKING:
@@ -79,10 +80,9 @@ def run(args: argparse.Namespace) -> int:
     from neumap.io.files import check_output
     from neumap.io.sources import open_source, thin
     from neumap.mapping.build import build_map
-    from neumap.mapping.calibration import set_aside
     from neumap.mapping.extend import extend_map
     from neumap.mapping.lens import settled
-    from neumap.mapping.survey import MAX_FRAMES
+    from neumap.mapping.survey import used_of
     from neumap.maps.map_file import load_map, save_map
     from neumap.process import set_up
     from neumap.report.map_summary import expected_text, report_text, size_text
@@ -96,24 +96,24 @@ def run(args: argparse.Namespace) -> int:
     lenses = options.told_of(args)
     source = open_source(args.source, poses=True, depth=told.use_depth, told=lenses, images=args.images, bag=bag)
     source = thin(source, args.every_m, args.every_deg)
-    if args.strict and source.left_out:
-        raise DataError(f"{'; '.join(source.left_out)}: mend them, or leave out --strict")
-    for note in source.notes:
-        print(f"note: {note}", file=sys.stderr)
+    if args.strict:
+        refuse(source.left_out)
+    count = len(source.frames)
+    source = replace(source, frames=used_of(source.frames))
     damage = Damage(source)
-    with StageProgress() as progress:
+    with telling(source.notes), StageProgress() as progress:
         source = settled(source if args.strict else damage.source, told, progress)
         if old is None:
             neural_map = build_map(source.frames, told, progress)
         else:
             neural_map = extend_map(old, source.frames, told.use_depth, told.seed, progress, args.apart)
     neural_map = save_map(args.out, neural_map)
-    aside = len(set_aside(min(len(source.frames), MAX_FRAMES)))
-    used = neural_map.mapping_images - (0 if old is None else old.mapping_images) + aside
+    used = len(source.frames) - damage.unreadable
+    aside = used - neural_map.mapping_images + (0 if old is None else old.mapping_images)
     extended = [] if old is None else [("extends", f"{args.extend}, {len(old.landmarks)} landmarks, id {old.map_id}")]
     rows = [
         ("map", f"{args.out}, {size_text(args.out.stat().st_size)}, id {neural_map.map_id}"),
-        ("made of", f"{source.description}: {used} of {len(source.frames)} frames, {aside} of them set aside"),
+        ("made of", f"{source.description}: {used} of {count} frames, {aside} of them set aside"),
         *(("", note) for note in (*source.notes, *damage.notes)),
         *extended,
         ("holds", f"{len(neural_map.landmarks)} landmarks, decoder {neural_map.decoder}"),

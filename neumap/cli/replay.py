@@ -9,6 +9,7 @@ import argparse
 from pathlib import Path
 
 from neumap.cli import options
+from neumap.cli.notes import refuse
 from neumap.cli.progress import StageProgress
 from neumap.errors import DataError
 
@@ -51,6 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="TOPIC|FILE",
         help="true poses of the base in the map: a topic (default: one with ground_truth in its name) or a TUM file",
     )
+    add("--strict", action="store_true", help="fail, with all outputs written, where messages or rows were left out")
     add("--threads", type=options.threads, metavar="N", help="use at most this many threads")
     options.add_lens_arguments(parser)
     options.add_bag_arguments(parser, (*options.IMAGE_OPTIONS, "tf_topic"))
@@ -93,6 +95,8 @@ def run(args: argparse.Namespace) -> int:
         result = replay(args.bag, args.out, settings, progress)
     print(as_text(result))
     print(f"written      {args.out}")
+    if args.strict:
+        refuse(result.left_out)
     if not result.poses:
         raise DataError(f"nothing was localized: {result.why_not or 'no image came'}")
     return 0

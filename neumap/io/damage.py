@@ -30,6 +30,11 @@ class Damage:
         self.source = replace(source, frames=tuple(map(self._noting, enumerate(source.frames))))
 
     @property
+    def unreadable(self) -> int:
+        """How many images could not be read so far."""
+        return len(self._images.found)
+
+    @property
     def notes(self) -> tuple[str, ...]:
         """Say how many images and depths could not be read so far, and what is wrong with the first."""
         return tuple(wrong.text for wrong in (self._images, self._depths) if wrong.found)
@@ -40,6 +45,7 @@ class Damage:
         return replace(frame, read_image=partial(self._image, number, frame.read_image), read_depth=depth)
 
     def _image(self, number: int, read: Callable[[], ImageArray]) -> ImageArray:
+        self._images.looked_at.add(number)
         try:
             return read()
         except DataError as error:
@@ -47,6 +53,7 @@ class Damage:
             raise UnreadableError(str(error)) from None
 
     def _depth(self, number: int, frame: Frame, read: Callable[[], Float32Array]) -> Float32Array:
+        self._depths.looked_at.add(number)
         try:
             return read()
         except DataError as error:
@@ -55,16 +62,18 @@ class Damage:
 
 
 class _Wrong:
-    """Which of ``count`` images cannot be read, and why."""
+    """Which of ``count`` images that may be ``looked_at`` cannot be read, and why."""
 
     def __init__(self, what: str, count: int) -> None:
+        self.looked_at: set[int] = set()
         self.found: dict[int, str] = {}
         self._what, self._count = what, count
 
     @property
     def text(self) -> str:
         first = next(iter(self.found.values()))
-        return f"{len(self.found)} of {self._count} {self._what} cannot be read, and are left out: {first}"
+        seen = len(self.looked_at)
+        return f"{len(self.found)} of {seen} {self._what} cannot be read, and are left out: {first}"
 
     def note(self, number: int, error: DataError) -> None:
         """Count one of them, however often it is read; raise its error where that is more than half."""

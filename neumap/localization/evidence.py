@@ -2,7 +2,7 @@
 
 For it speak matches made without knowing it, at how many places of the map and of the image. Against it speak parts of
 the image where the map has landmarks, with keypoints in the right places, and none of them is found again: an image of
-another place that has one poster in common with the map.
+another place that has one poster in common with the map. So does a camera that would be outside of all that was mapped.
 """
 
 from __future__ import annotations
@@ -27,6 +27,10 @@ CELLS = CELL_COLUMNS * CELL_ROWS
 # NARROW: how many times more inliers a pose needs where they are in so few cells: a pose from a single poster far away
 # is anything but certain. WIDE: confirming cells from which on it does not, since no single poster fills these.
 NARROW, WIDE = {MIN_CELLS: 2.5, MIN_CELLS + 1: 2.0}, 10
+# OUTSIDE: a camera further outside of what the map spans than this share of how far it is from what it sees is where it
+# can hardly be, and needs as many more as in the fewest cells. Right poses are up to 0.21 of it outside, in maps of ten
+# images.
+OUTSIDE = 0.25
 # CHECK_RADIUS_PX: how far from where a pose projects it to a match agrees with the pose, in pixels times Query.scale.
 CHECK_RADIUS_PX = 5.0
 # EXPECTED: keypoints of a cell that are where a landmark should be, from which on the cell contradicts a pose unless
@@ -48,7 +52,7 @@ class Evidence:
     confidently, and in how many parts of the image. Matches found by looking where a pose says are no evidence for it.
 
     Once somebody looked: how many parts of the image, about which the map has something to say, confirm the pose
-    and how many contradict it.
+    and how many contradict it, and whether the camera is far ``outside`` of what the map spans.
     """
 
     inliers: int
@@ -56,6 +60,7 @@ class Evidence:
     cells: int
     confirming: int = 0
     contradicting: int = 0
+    outside: bool = False
 
     @property
     def weight(self) -> float:
@@ -74,7 +79,11 @@ class Evidence:
 
     @property
     def narrowness(self) -> float:
-        """How many times more inliers it takes because they are in few parts of the image; 1 where it does not."""
+        """How many times more inliers it takes because they are in few parts of the image, or because the camera would
+        be outside of what was mapped; 1 where it does not.
+        """
+        if self.outside:
+            return NARROW[MIN_CELLS]
         return 1.0 if self.confirming >= WIDE else NARROW.get(self.cells, 1.0)
 
     def suffices(self, needed: int) -> bool:

@@ -27,6 +27,7 @@ from neumap.features.extractor import Features
 from neumap.geometry import cameras, se3
 from neumap.localization.evidence import NO_EVIDENCE
 from neumap.localization.query import EVERYWHERE, Query, Scope
+from neumap.localization.rivals import may_be_one
 from neumap.localization.search import PoseSearch
 from neumap.localization.timing import measured, stage
 from neumap.localization.verdict import (
@@ -48,7 +49,8 @@ MIN_SIDE_PX = 32
 # SETTLED_SIGMA_M, GLANCE_SIGMA_M: a quick look, and a glance, does where its pose is less uncertain than this by the
 # reprojection errors alone; a longer look shows more exactly where keypoints are.
 SETTLED_SIGMA_M, GLANCE_SIGMA_M = 0.018, 0.006
-# SAME_POSE_M, SAME_POSE_RAD: an alternative this near to a pose that is known already is that pose.
+# SAME_POSE_M, SAME_POSE_RAD: an alternative this near to a pose that is known already is that pose, and so is one that
+# is no further off than the two are uncertain.
 SAME_POSE_M, SAME_POSE_RAD = 0.3, 0.25
 
 
@@ -162,10 +164,9 @@ class Localizer:
         known_to_search = [se3.invert_pose(pose) for pose in known]
         for found in self._search.alternatives(query.whole, known_to_search, scope, most + len(known)):
             corrected = correct(found, self.map.drift)
-            apart = np.array([se3.pose_error(corrected.map_from_camera, other) for other in known]).reshape(-1, 2, 3)
-            if (np.linalg.norm(apart, axis=2) < (SAME_POSE_M, SAME_POSE_RAD)).all(axis=1).any():
-                continue
             covariance = pose_covariance(corrected, self.map.calibration)
+            if any(_is_same(corrected.map_from_camera, covariance, other) for other in known):
+                continue
             others.append(Alternative(corrected.map_from_camera, covariance, int(found.evidence.weight)))
         return sorted(others, key=lambda other: -other.evidence)[:most]
 
@@ -221,6 +222,13 @@ class Localizer:
             times_ms=times_ms,
             evidence=int(evidence.weight),
         )
+
+
+def _is_same(pose: FloatArray, covariance: FloatArray, known: FloatArray) -> bool:
+    """Tell whether a pose with its covariance may be one that is ``known`` already, as surely as that one."""
+    error = se3.pose_error(pose, known)
+    near = np.linalg.norm(error[:3]) < SAME_POSE_M and np.linalg.norm(error[3:]) < SAME_POSE_RAD
+    return bool(near) or may_be_one(error, 2 * covariance)
 
 
 def as_gray(image: ImageArray) -> ImageArray:

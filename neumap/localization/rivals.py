@@ -33,13 +33,17 @@ def apart(one: FloatArray, other: FloatArray) -> bool:
     return bool(np.linalg.norm(error[:3]) > RIVAL_M or np.linalg.norm(error[3:]) > RIVAL_RAD)
 
 
-def _are_two(one: Hypothesis, other: Hypothesis) -> bool:
+def are_two(one: Hypothesis, other: Hypothesis) -> bool:
     """Tell whether two refined poses are two: apart, and by more than they are uncertain."""
     if not apart(one.camera_from_map, other.camera_from_map):
         return False
     poses = (se3.invert_pose(each.camera_from_map)[None] for each in (one, other))
-    error = deviations_between(*poses)[0]
-    return bool(error @ np.linalg.solve(one.covariance + other.covariance, error) > ONE_POSE)
+    return not may_be_one(deviations_between(*poses)[0], one.covariance + other.covariance)
+
+
+def may_be_one(difference: FloatArray, covariance: FloatArray) -> bool:
+    """Tell whether poses may be one whose ``difference`` (6,) has such a ``covariance`` (6, 6)."""
+    return bool(difference @ np.linalg.solve(covariance, difference) < ONE_POSE)
 
 
 def may_rival(camera_from_map: FloatArray, found: Hypothesis, matches: Matches, query: Query) -> bool:
@@ -60,7 +64,7 @@ def better_of(one: Hypothesis | None, other: Hypothesis | None) -> Hypothesis | 
     """
     if one is None or other is None:
         return one or other
-    if _are_two(one, other):
+    if are_two(one, other):
         worse, better = sorted((other, one), key=lambda each: each.support)
         rivals = [(worse.support, _distance_m(worse, better)), (better.rival_support, better.rival_m)]
     else:

@@ -12,7 +12,7 @@ from neumap.localization.large_place import LargePlace, is_large
 from neumap.localization.matching import LandmarkIndex
 from neumap.localization.query import Query, Scope
 from neumap.localization.retrieval import MOST_VOXELS
-from neumap.localization.rivals import apart
+from neumap.localization.rivals import apart, are_two
 from neumap.localization.solver import Solver
 from neumap.localization.verification import Hypothesis
 from neumap.maps.neural_map import NeuralMap
@@ -61,7 +61,9 @@ class PoseSearch:
 
         def add(other: Hypothesis | None) -> bool:
             enough = other is not None and other.evidence.inliers >= MIN_ALTERNATIVE
-            if other is None or not enough or not all(apart(other.camera_from_map, pose) for pose in poses):
+            if other is None or not enough or not all(apart(other.camera_from_map, pose) for pose in known):
+                return False
+            if not all(are_two(other, one) for one in found):
                 return False
             poses.append(other.camera_from_map)
             found.append(other)

@@ -19,6 +19,7 @@ from neumap.localization.matching import LandmarkIndex, Matches, TransformerMatc
 from neumap.localization.pnp import RansacSettings, ransac_pose
 from neumap.localization.query import Query, Scope
 from neumap.localization.rivals import RIVALRY, better_of, may_rival
+from neumap.localization.span import Span
 from neumap.localization.timing import stage
 from neumap.localization.verification import Hypothesis, Refinement
 from neumap.maps.neural_map import NeuralMap
@@ -45,7 +46,8 @@ class Solver:
         self.needed = neural_map.calibration.min_inliers
         self.ransac = RansacSettings()
         self._transformer = TransformerMatcher(self.landmarks) if neural_map.decoder_id else None
-        self._refinement = Refinement(neural_map.grid, self.landmarks)
+        span = Span(neural_map.drift.poses[:, :3, 3], self.landmarks.points)
+        self._refinement = Refinement(neural_map.grid, self.landmarks, span)
 
     def solve(self, query: Query, scope: Scope, proposed: Sequence[FloatArray] = ()) -> Hypothesis | None:
         """Find the pose with the most evidence in the scope's voxels; None where no two matches agree. Poses

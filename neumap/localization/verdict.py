@@ -5,7 +5,7 @@ The one place that judges poses, for queries as for the images that a map is cal
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -59,6 +59,8 @@ def doubts(evidence: Evidence, needed: int) -> str:
     if evidence.suffices(needed):
         return ""
     enough = needed * evidence.narrowness
+    if evidence.outside and replace(evidence, outside=False).suffices(needed):
+        return f"{evidence.inliers} inliers, but the camera would be outside of all that was mapped: another place"
     if evidence.inliers >= needed and (evidence.cells < MIN_CELLS or evidence.inliers < enough):
         return f"all {evidence.inliers} inliers are in one small part of the image"
     if evidence.inliers >= enough and (evidence.weight < enough or evidence.confirmed < MIN_CONFIRMED):

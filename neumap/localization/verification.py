@@ -9,10 +9,11 @@ import numpy as np
 
 from neumap.arrays import Float32Array, FloatArray, IntArray
 from neumap.geometry import se3
-from neumap.localization.evidence import CHECK_RADIUS_PX, Evidence, count_cells, count_evidence, support
+from neumap.localization.evidence import CHECK_RADIUS_PX, OUTSIDE, Evidence, count_cells, count_evidence, support
 from neumap.localization.matching import LandmarkIndex, Matches, rows_of_voxels
 from neumap.localization.pnp import cauchy_weights, pose_information, refine_pose, residuals_px
 from neumap.localization.query import Query, Scope
+from neumap.localization.span import Span
 from neumap.maps.neural_map import VoxelGrid
 
 # SEARCH_RADII_PX: how far from its projection a landmark is looked for in either round, in pixels times Query.scale;
@@ -74,10 +75,11 @@ class Hypothesis:
 class Refinement:
     """Refines poses on the landmarks of one map."""
 
-    def __init__(self, grid: VoxelGrid, landmarks: LandmarkIndex) -> None:
-        """``landmarks`` are those of the map whose voxels are ``grid``."""
+    def __init__(self, grid: VoxelGrid, landmarks: LandmarkIndex, span: Span) -> None:
+        """``landmarks`` are those of the map whose voxels are ``grid``, and which spans ``span``."""
         self._grid = grid
         self._landmarks = landmarks
+        self._span = span
 
     def __call__(self, camera_from_map: FloatArray, matches: Matches, query: Query, scope: Scope) -> Hypothesis | None:
         """Return the pose refined on landmarks that are looked for around their projections, in two rounds of narrowing
@@ -102,10 +104,13 @@ class Refinement:
         found = keypoint[fits]
         expected = self._expected(pose, visible, query)
         confirming, contradicting = count_cells(expected, found, query)
+        position = se3.invert_pose(pose)[:3, 3]
+        outside = self._span.beyond_m(position) > OUTSIDE * float(np.median(np.linalg.norm(points - position, axis=1)))
+        evidence = count_evidence(pose, matches, query)
         return Hypothesis(
             camera_from_map=pose,
             information=pose_information(pose, query.rays[keypoint], points, query.focal_px),
-            evidence=replace(count_evidence(pose, matches, query), confirming=confirming, contradicting=contradicting),
+            evidence=replace(evidence, confirming=confirming, contradicting=contradicting, outside=outside),
             keypoint=found,
             points=points[fits],
             error_px=error[fits],

@@ -61,7 +61,7 @@ def survey(frames: Sequence[Frame], settings: MappingSettings, progress: Progres
     """
     np.random.seed(settings.seed)  # noqa: NPY002 (what libraries below draw from)
     torch.manual_seed(settings.seed)
-    frames = [frames[i] for i in evenly(len(frames), MAX_FRAMES)]
+    frames = used_of(frames)
     aside = set_aside(len(frames))
     mapped = [frame for i, frame in enumerate(frames) if i not in set(aside.tolist())]
     keyframes = extract(mapped, settings, progress)
@@ -73,6 +73,11 @@ def survey(frames: Sequence[Frame], settings: MappingSettings, progress: Progres
     drift = fit_drift(adjusted, keyframes.map_from_camera)
     candidates = make_candidates(found, keyframes)
     return Survey(keyframes, adjusted, found, candidates, drift, tuple(frames[i] for i in aside))
+
+
+def used_of(frames: Sequence[Frame]) -> tuple[Frame, ...]:
+    """Return those of the frames of a drive that are used: evenly taken, ``MAX_FRAMES`` at most."""
+    return tuple(frames[i] for i in evenly(len(frames), MAX_FRAMES))
 
 
 def extract(frames: Sequence[Frame], settings: MappingSettings, progress: Progress) -> Keyframes:

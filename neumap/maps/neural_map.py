@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -10,7 +11,7 @@ import numpy.typing as npt
 from neumap.arrays import FloatArray, IntArray
 from neumap.features.extractor import FeatureSettings
 from neumap.maps import DESCRIPTOR, LATENT
-from neumap.maps.drift import DriftField
+from neumap.maps.drift import DriftField, evenly
 from neumap.model.codebooks import CODEBOOK_EXTRACTOR, Codes
 from neumap.model.weights import shipped_weights
 
@@ -19,6 +20,11 @@ VOXEL_M = 5.0
 # MIN_VOXEL_LANDMARKS: emptier voxels are left out, since what is far away from everything is a mistake. MOST_LEFT_OUT:
 # share of the landmarks that may be, as in a map of few landmarks every voxel may be so empty.
 MIN_VOXEL_LANDMARKS, MOST_LEFT_OUT = 20, 0.05
+# LEAST_SIGHT_M: so far one looks for what a camera sees at least, metres: a room ends before. DIRECTION: what is in a
+# square of this width of the undistorted image is one direction, 5 degrees; the nearest landmark hides others there,
+# such as those of the next room. SIGHT_SHARE: directions in which that is within sight. ASKED: mapping cameras that
+# tell, at most.
+LEAST_SIGHT_M, DIRECTION, SIGHT_SHARE, ASKED = 8.0, 0.0875, 0.9, 16
 # SMALL_ANCHOR_BITS, ANCHOR_BITS: of a coordinate in a small map and in any other; 5 m in 1024 steps are good to 2.5 mm.
 SMALL_ANCHOR_BITS, ANCHOR_BITS = 10, 16
 
@@ -197,6 +203,19 @@ class NeuralMap:
         """Lowest and highest landmark coordinates (2, 3) in metres in the map frame."""
         points = self.landmarks.points(self.grid)
         return np.stack([points.min(axis=0), points.max(axis=0)])
+
+    @cached_property
+    def sight_m(self) -> float:
+        """How far cameras see here, metres: some metres in a room, and in a courtyard as far as the fronts are."""
+        points, nearest = self.landmarks.points(self.grid), [LEAST_SIGHT_M]
+        for camera in self.drift.poses[evenly(len(self.drift.poses), ASKED)]:
+            seen = (points - camera[:3, 3]) @ camera[:3, :3]
+            seen = seen[seen[:, 2] > np.abs(seen[:, :2]).max(axis=1)]
+            distance = np.linalg.norm(seen, axis=1)
+            order = np.argsort(distance)
+            _, first = np.unique((seen[:, :2] / seen[:, 2:])[order] // DIRECTION, axis=0, return_index=True)
+            nearest += distance[order][first].tolist()
+        return max(float(np.quantile(nearest, SIGHT_SHARE)), LEAST_SIGHT_M)
 
 
 def mismatch(decoder: str, features: FeatureSettings) -> str:

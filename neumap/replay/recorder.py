@@ -71,7 +71,12 @@ class Recorder:
             self.log_lines.append(f"{_LEVELS.get(level, level.upper())} {text}")
 
     def replay_log(
-        self, start_ns: int, end_ns: int, first_image_ns: int | None, notes: tuple[str, ...] = ()
+        self,
+        start_ns: int,
+        end_ns: int,
+        first_image_ns: int | None,
+        notes: tuple[str, ...] = (),
+        left_out: tuple[str, ...] = (),
     ) -> ReplayLog:
         """Return the records of a recording that was played from ``start_ns`` to ``end_ns``, for a report."""
         return ReplayLog(
@@ -99,4 +104,5 @@ class Recorder:
             map_from_odom=np.array([sent.map_from_child for _, sent in self.transforms]).reshape(-1, 4, 4),
             searched=self.images_searched,
             notes=notes,
+            left_out=left_out,
         )

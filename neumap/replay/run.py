@@ -82,12 +82,10 @@ def replay(bag_path: Path, out: Path, settings: ReplaySettings, progress: Progre
         rig.play(_messages(bag, played, progress), events)
         for note in bag.left_out:
             rig.out.log("warning", note)
-        notes = [
-            *bag.left_out,
-            *rig.transforms.notes,
-            *([truth.left_out] if truth is not None and truth.left_out else []),
-        ]
-        log = rig.out.replay_log(played.start_ns, rig.last_ns, played.first_image_ns, tuple(notes))
+        of_truth = [truth.left_out] if truth is not None and truth.left_out else []
+        left_out = (*bag.left_out, *rig.transforms.left_out, *of_truth)
+        notes = (*left_out, *rig.transforms.disputes)
+        log = rig.out.replay_log(played.start_ns, rig.last_ns, played.first_image_ns, notes, left_out)
         now = rig.settings
         odometry = odometry_of(bag, played.tf, now.odom_frame_id, now.base_frame_id)
         # what another localizer says stays

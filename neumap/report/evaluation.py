@@ -183,9 +183,10 @@ def _draw_above(figure: Any, axes: Any, evaluation: Evaluation) -> None:
     # one pose that is far off would make all others look alike
     centimetres = 100 * evaluation.translation_m
     top = max(float(np.percentile(centimetres, 90)), 1e-3)
-    dots = axes.scatter(
-        estimate[:, 0], estimate[:, 1], c=centimetres, vmin=0, vmax=top, s=12, label="estimate", zorder=3
-    )
+    # the worst above all others
+    order = np.argsort(centimetres)
+    x, y = estimate[order].T
+    dots = axes.scatter(x, y, c=centimetres[order], vmin=0, vmax=top, s=12, label="estimate", zorder=3)
     figure.colorbar(dots, ax=axes, label="translation error [cm]", extend="max")
     # poses far off would shrink the place to a dot
     low, high = truth.min(axis=0), truth.max(axis=0)

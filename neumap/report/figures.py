@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import cv2
@@ -10,9 +11,11 @@ import numpy as np
 import numpy.typing as npt
 
 from neumap.arrays import FloatArray, ImageArray
+from neumap.geometry import se3
 from neumap.io.files import PathLike
 from neumap.records import PoseEstimate
 from neumap.report.pictures import draw_pairs, picture
+from neumap.report.replay_report import WRONG_M
 
 _MAPPING, _TRUTH, _ESTIMATE, _SPREAD, _WRONG = "#9a9a9a", "#1b7837", "#c51b1b", "#e08214", "#7b3294"
 _MOST_IMAGES = 4
@@ -26,6 +29,34 @@ _MOST_LANDMARKS = 6000
 _WIDTH, _MAP_WIDTH, _IMAGE_ROW = 12.0, 8.1, 2.65
 
 
+@dataclass(frozen=True)
+class Example:
+    """An image, (H, W) grey or (H, W, 3) BGR uint8, what was answered, and the true map_from_camera (4, 4) or None
+    where it shows nothing of the map.
+    """
+
+    image: ImageArray
+    estimate: PoseEstimate
+    truth: FloatArray | None = None
+
+    @property
+    def off_m(self) -> float:
+        """How far off the answer is, metres; infinite where there ought to be none, zero where there is none."""
+        if self.estimate.map_from_camera is None:
+            return 0.0
+        if self.truth is None:
+            return float("inf")
+        return float(np.linalg.norm(se3.pose_error(self.estimate.map_from_camera, self.truth)[:3]))
+
+    @property
+    def is_wrong(self) -> bool:
+        return self.off_m > WRONG_M
+
+    @property
+    def is_missed(self) -> bool:
+        return self.truth is not None and not self.estimate.localized
+
+
 def draw_report(
     path: PathLike,
     *,
@@ -33,18 +64,17 @@ def draw_report(
     truth: FloatArray | None,
     estimates: Sequence[PoseEstimate],
     landmarks: npt.NDArray[np.floating],
-    queries: Sequence[tuple[ImageArray, PoseEstimate]],
+    examples: Sequence[Example],
     title: str,
 ) -> None:
-    """Draw the map and its use from above, and up to four query images with their inliers, into one image file.
+    """Draw the map and its use from above, and up to four of the examples with their inliers, into one image file.
 
     ``mapping_poses`` (N, 4, 4) and ``truth`` (M, 4, 4) are map_from_camera. ``truth`` belongs to the ``estimates``
     one by one where there are as many; otherwise it is drawn as a path only. ``landmarks`` (K, 3) in the map frame.
-    Images are (H, W) grey or (H, W, 3) BGR uint8.
 
     Raises as :func:`~neumap.report.pictures.picture` does.
     """
-    shown = _choose(queries)
+    shown = choose(examples)
     poses = _poses_of(estimates)
     low, high = _extent(mapping_poses, poses if truth is None else truth, landmarks)
     extent = float((high - low).max())
@@ -64,9 +94,10 @@ def draw_report(
             _draw_truth(axes, truth, estimates)
         _draw_ellipses(axes, estimates, extent)
         _draw_estimates(axes, poses, len(estimates), extent)
+        _draw_wrong(axes, [e.estimate for e in examples if e.is_wrong])
         _finish_map(axes)
-        for column, (image, estimate) in enumerate(shown):
-            _draw_query(figure.add_subplot(grid[1, column]), image, estimate)
+        for column, example in enumerate(shown):
+            _draw_example(figure.add_subplot(grid[1, column]), example)
 
 
 def covariance_ellipse(covariance: FloatArray) -> tuple[float, float, float]:
@@ -80,13 +111,16 @@ def _poses_of(estimates: Sequence[PoseEstimate]) -> FloatArray:
     return np.array([e.map_from_camera for e in estimates if e.localized], dtype=np.float64).reshape(-1, 4, 4)
 
 
-def _choose(queries: Sequence[tuple[ImageArray, PoseEstimate]]) -> list[tuple[ImageArray, PoseEstimate]]:
-    """Choose at most four, spread over all; the last is one that was lost, if there is any."""
-    lost = [query for query in queries if not query[1].localized][:1]
-    found = [query for query in queries if query[1].localized]
-    room = min(len(found), _MOST_IMAGES - len(lost))
-    picks = {round(k) for k in np.linspace(0, len(found) - 1, room)}
-    return [found[k] for k in sorted(picks)] + lost
+def choose(examples: Sequence[Example]) -> list[Example]:
+    """Choose at most four: failures first, of these wrong answers, the worst one first. Then one that was rightly
+    refused, the last of them, and good ones, spread over all.
+    """
+    failed = sorted((e for e in examples if e.is_wrong or e.is_missed), key=lambda e: -e.off_m)
+    refused = [e for e in examples if not e.estimate.localized and not e.is_missed][-1:]
+    good = [e for e in examples if e.estimate.localized and not e.is_wrong]
+    first = [*failed, *refused][:_MOST_IMAGES]
+    picks = {round(k) for k in np.linspace(0, len(good) - 1, min(len(good), _MOST_IMAGES - len(first)))}
+    return [*first, *(good[k] for k in sorted(picks))]
 
 
 def _extent(
@@ -165,7 +199,15 @@ def _draw_ellipses(axes: Any, estimates: Sequence[PoseEstimate], extent: float) 
         axes.add_patch(ellipse)
 
 
-def _draw_query(axes: Any, image: ImageArray, estimate: PoseEstimate) -> None:
+def _draw_wrong(axes: Any, wrong: Sequence[PoseEstimate]) -> None:
+    """Draw a large cross at each pose that is wrong, also where its image shows another place."""
+    if wrong:
+        x, y = _poses_of(wrong)[:, :2, 3].T
+        axes.scatter(x, y, marker="X", s=70, c=_WRONG, label=f"wrong ({len(wrong)})", zorder=8)
+
+
+def _draw_example(axes: Any, example: Example) -> None:
+    image, estimate = example.image, example.estimate
     pixels = cv2.cvtColor(image, cv2.COLOR_BGR2RGB if image.ndim == 3 else cv2.COLOR_GRAY2RGB)
     if not estimate.localized:
         # paler, so that it is told from the others at a glance
@@ -173,7 +215,7 @@ def _draw_query(axes: Any, image: ImageArray, estimate: PoseEstimate) -> None:
     axes.imshow(pixels, interpolation="antialiased")
     height, width = image.shape[:2]
     axes.set(xticks=[], yticks=[], xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))
-    colour = _TRUTH if estimate.localized else _ESTIMATE
+    colour = _WRONG if example.is_wrong else _ESTIMATE if example.is_missed else _TRUTH
     for spine in axes.spines.values():
         spine.set(color=colour, linewidth=2.2)
     if estimate.localized:
@@ -183,6 +225,8 @@ def _draw_query(axes: Any, image: ImageArray, estimate: PoseEstimate) -> None:
         if estimate.covariance is not None:
             # the standard deviation of the position, as the estimate itself states it
             text += f", σ {100 * float(np.sqrt(np.trace(estimate.covariance[:3, :3]))):.1f} cm"
+        if example.is_wrong:
+            text = ("WRONG: not in the map, " if example.truth is None else f"WRONG by {example.off_m:.2f} m, ") + text
     else:
-        text = f"LOST: {estimate.reason}"
+        text = f"{'LOST' if example.is_missed else 'refused'}: {estimate.reason}"
     axes.set_title(text if len(text) <= 46 else text[:45] + "…", fontsize=9, color=colour, pad=4, parse_math=False)

@@ -11,7 +11,7 @@ from neumap.io.files import PathLike
 from neumap.io.trajectories import poses_at
 from neumap.records import Trajectory
 from neumap.report.pictures import picture
-from neumap.report.replay_report import STATES, ReplayLog, Report
+from neumap.report.replay_report import STATES, WRONG_M, ReplayLog, Report
 
 COLOURS = {"UNINITIALIZED": "#bdbdbd", "TRACKING": "#1b7837", "DEGRADED": "#e08214", "LOST": "#c51b1b"}
 GAP_NS = 1_000_000_000
@@ -21,20 +21,25 @@ def draw_replay(path: PathLike, log: ReplayLog, result: Report, truth: Trajector
     """Draw a replay. Raises as :func:`~neumap.report.pictures.picture` does."""
     with picture(path, 12.0, 6.0) as figure:
         grid = figure.add_gridspec(3, 2, width_ratios=(1.0, 1.2))
-        _draw_above(figure.add_subplot(grid[:, 0]), log, truth)
+        _draw_above(figure.add_subplot(grid[:, 0]), log, result, truth)
         states = figure.add_subplot(grid[0, 1])
         _draw_states(states, log)
         metres, degrees = (figure.add_subplot(grid[row, 1], sharex=states) for row in (1, 2))
         _draw_errors(metres, degrees, log, result)
 
 
-def _draw_above(axes: Any, log: ReplayLog, truth: Trajectory | None) -> None:
+def _draw_above(axes: Any, log: ReplayLog, result: Report, truth: Trajectory | None) -> None:
     axes.set_title("the base from above, metres")
     if truth is not None:
         path = _with_gaps(truth.stamps_ns, truth.map_from_camera[:, :2, 3])
         axes.plot(path[:, 0], path[:, 1], color="#9a9a9a", label="truth")
     found = log.poses.map_from_camera
     axes.plot(found[:, 0, 3], found[:, 1, 3], ".", color=COLOURS["TRACKING"], markersize=4, label="published")
+    if result.accuracy is not None:
+        judged = result.accuracy.poses
+        x, y = judged.estimate.map_from_camera[judged.translation_m > WRONG_M][:, :2, 3].T
+        if len(x):
+            axes.plot(x, y, "X", color=COLOURS["LOST"], markersize=8, label=f"wrong ({len(x)})", zorder=3)
     axes.set_aspect("equal", adjustable="datalim")
     axes.legend(loc="best")
 

@@ -44,7 +44,8 @@ class ReplayLog:
     Published poses of the base: ``poses`` with their stamps, ``covariances`` (N, 6, 6), ``published_ns`` (N,) when.
     Transforms of the map: ``transform_ns`` (K,) the times of publication, ``map_from_odom`` (K, 4, 4).
     ``start_ns`` and ``end_ns`` are those of the messages played, ``first_image_ns`` the stamp of the first image, and
-    ``searched`` counts the images that were searched for the map. ``notes`` are for the user.
+    ``searched`` counts the images that were searched for the map. ``notes`` are for the user; ``left_out`` are those
+    of them that count what could not be used.
     """
 
     start_ns: int
@@ -58,6 +59,7 @@ class ReplayLog:
     map_from_odom: FloatArray
     searched: int = 0
     notes: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,8 @@ class Accuracy:
 @dataclass(frozen=True)
 class Report:
     """The numbers of one replay; seconds, Hz, shares from 0 to 1. ``first_fix_image`` counts processed images from 1;
-    None where there was no fix, and ``why_not`` says why. ``reasons`` are those of images that did not give a fix.
+    None where there was no fix, and ``why_not`` says why. ``reasons`` are those of images that did not give a fix,
+    ``notes`` and ``left_out`` those of the log.
     """
 
     duration_s: float
@@ -94,6 +97,7 @@ class Report:
     reasons: dict[str, int]
     accuracy: Accuracy | None
     notes: tuple[str, ...]
+    left_out: tuple[str, ...]
 
 
 def report(log: ReplayLog, truth: Trajectory | None = None, odometry: Trajectory | None = None) -> Report:
@@ -128,6 +132,7 @@ def report(log: ReplayLog, truth: Trajectory | None = None, odometry: Trajectory
         reasons=reasons,
         accuracy=accuracy,
         notes=notes,
+        left_out=log.left_out,
     )
 
 

@@ -26,8 +26,6 @@ from neumap.tracking.tracker import Fix, State, Track, claimed_near, predict
 SURE = 3.0
 # GLANCE: where the image before had so many times the inliers that a pose needs, a glance mostly does.
 GLANCE = 4.0
-# SIGHT_M: a camera sees voxels so far away, metres.
-SIGHT_M = 8.0
 
 
 @dataclass(frozen=True)
@@ -74,6 +72,7 @@ def open_warm_map(path: str) -> OpenMap:
     def make() -> OpenMap:
         opened = open_map(path)
         noise = np.random.default_rng(0).integers(0, 255, (240, 320), dtype=np.uint8)
+        voxels_near(opened.map, Near(np.zeros(3), 0.0))
         opened.localizer.localize(noise, Camera(320, 240, np.array([[300.0, 0, 160], [0, 300, 120], [0, 0, 1]])))
         return opened
 
@@ -191,7 +190,7 @@ def inspect(opened: OpenMap, shot: Shot, where: Where) -> Finding:
     finding = Finding(frame, pixels, estimates[best].certain(where.max_sigma_m), through)
     in_doubt = where.around and not finding.estimate.localized
     if in_doubt and where.claimed is not None:
-        seen_from_there = replace(where.claimed, radius_m=where.claimed.radius_m + SIGHT_M)
+        seen_from_there = replace(where.claimed, radius_m=where.claimed.radius_m + opened.map.sight_m)
         found = locate(query, seen_from_there, where.claimed).certain(where.max_sigma_m)
         finding = replace(finding, by_claim=found if found.localized else None)
     if in_doubt and where.tracked is not None:
@@ -204,6 +203,8 @@ def inspect(opened: OpenMap, shot: Shot, where: Where) -> Finding:
 
 
 def voxels_near(neural_map: NeuralMap, near: Near | None) -> IntArray | None:
-    """Return the voxels near somewhere; None where these are all."""
-    voxels = None if near is None else neural_map.grid.within(near.position, near.radius_m)
-    return None if voxels is None or len(voxels) == len(neural_map.grid) else voxels
+    """Return the voxels near somewhere, and as far as one must look there; None where these are all."""
+    if near is None:
+        return None
+    voxels = neural_map.grid.within(near.position, max(near.radius_m, neural_map.sight_m))
+    return None if len(voxels) == len(neural_map.grid) else voxels

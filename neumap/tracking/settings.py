@@ -167,7 +167,12 @@ class Settings:
         10.0, "while tracking, how often the whole map is searched, and not at a glance; 0: always", "s", 0.0, 3600.0
     )
     voxel_radius: float = _parameter(
-        8.0, "while tracking, only voxels within this distance of the prediction are searched; 0: all", "m", 0.0, 1000.0
+        8.0,
+        "while tracking, only voxels within this distance of the prediction, or as far as one must look there, are "
+        "searched; 0: all",
+        "m",
+        0.0,
+        1000.0,
     )
 
     odom_drift: float = _parameter(

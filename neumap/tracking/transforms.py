@@ -99,11 +99,15 @@ class TransformBuffer:
         self._disputed: dict[str, str] = {}
 
     @property
-    def notes(self) -> tuple[str, ...]:
-        """Say what the user should know: what was left out so far, and which links were in dispute."""
+    def left_out(self) -> tuple[str, ...]:
+        """Say how many transforms were left out so far."""
         skipped = self.tree.skipped
-        left_out = f"{skipped.total()} transforms are left out, as tf2 does: {skipped_text(skipped)}"
-        return (*([left_out] if skipped else []), *self._disputed.values())
+        return (f"{skipped.total()} transforms are left out, as tf2 does: {skipped_text(skipped)}",) if skipped else ()
+
+    @property
+    def disputes(self) -> tuple[str, ...]:
+        """Say which links were in dispute so far."""
+        return tuple(self._disputed.values())
 
     def disputed(self) -> tuple[str, ...]:
         frame, told = self._camera_frame or self._base, dict[str, str]()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +17,7 @@ from neumap.maps.map_file import load_map
 
 @pytest.fixture
 def damaged(some_frames: Callable[[int], Path]) -> Path:
-    """Twelve mapping images, of which the first is no image, another is cut off, and one depth is."""
+    """Twelve mapping images, of which the first is no image, one that is set aside is cut off, and one depth is."""
     folder = some_frames(12)
     for name in ("rgb", "depth"):
         original = (folder / name).resolve()
@@ -27,7 +28,7 @@ def damaged(some_frames: Callable[[int], Path]) -> Path:
             shutil.copy(original / Path(line.split()[1]).name, folder / name)
     colour, depth = (sorted((folder / name).iterdir()) for name in ("rgb", "depth"))
     colour[0].write_bytes(b"no image")
-    colour[3].write_bytes(colour[3].read_bytes()[:300])
+    colour[5].write_bytes(colour[5].read_bytes()[:300])
     depth[7].write_bytes(depth[7].read_bytes()[:1000])
     return folder
 
@@ -35,11 +36,17 @@ def damaged(some_frames: Callable[[int], Path]) -> Path:
 def test_mapping(damaged: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "m.neumap"
     assert main(["map", str(damaged), "--out", str(out), "--quick"]) == 0
-    report = capsys.readouterr().out
+    captured = capsys.readouterr()
     first = damaged / "rgb" / sorted(path.name for path in (damaged / "rgb").iterdir())[0]
-    assert f"2 of 12 images cannot be read, and are left out: the image {first} cannot be decoded" in report
-    assert "1 of 12 depth images cannot be read, and are left out: the image" in report
-    assert load_map(out).mapping_images == 10 - 2
+    notes = [line.strip() for line in captured.out.splitlines() if line.startswith(" ")]
+    assert notes[0].startswith("intrinsics: ")
+    assert notes[1].startswith(f"2 of 12 images cannot be read, and are left out: the image {first} cannot be ")
+    # of images that are set aside it is not looked at, nor of those that cannot be read
+    assert notes[2].startswith("1 of 9 depth images cannot be read, and are left out: the image")
+    assert len(notes) == 3
+    assert "note: " not in captured.err
+    assert ": 10 of 12 frames, 1 of them set aside\n" in captured.out
+    assert load_map(out).mapping_images == 9
     out.unlink()
     assert main(["map", str(damaged), "--out", str(out), "--quick", "--strict"]) == 1
     assert "cannot be decoded" in capsys.readouterr().err.splitlines()[-1]
@@ -62,3 +69,14 @@ def test_localizing(
     assert [line["status"] for line in lines].count("LOST") == 2
     assert "cannot be decoded" in lines[0]["reason"]
     assert main([*arguments, "--strict"]) == 1
+
+
+def test_only_images_that_were_looked_at_count(
+    damaged: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of a long recording some are used."""
+    monkeypatch.setattr("neumap.mapping.survey.MAX_FRAMES", 9)
+    assert main(["map", str(damaged), "--out", str(tmp_path / "m.neumap"), "--quick"]) == 0
+    captured = capsys.readouterr()
+    assert re.search(r"\d of 9 images cannot be read", captured.out)
+    assert re.search(r": [78] of 12 frames, 0 of them set aside\n", captured.out)

@@ -333,7 +333,9 @@ def test_transforms_in_a_namespace(
     assert report(out)["accuracy"]["transform_m"] is not None
 
 
-def test_what_tf2_skips_is_counted(altered: Callable[..., Path], virtual_map: Path, tmp_path: Path) -> None:
+def test_what_tf2_skips_is_counted(
+    altered: Callable[..., Path], virtual_map: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     def broken(time_ns: int, topic: str, message: Any) -> tuple[int, str, Any]:
         if topic == "/tf" and time_ns % 700_000_000 == 0:
             message.transforms[0].transform.translation.x = float("nan")
@@ -343,7 +345,9 @@ def test_what_tf2_skips_is_counted(altered: Callable[..., Path], virtual_map: Pa
     truth = tmp_path / "truth.txt"
     truth.write_text("1 0 0 0 0 0 0 1\n2 nan 0 0 0 0 0 1\n")
     arguments = ["--map", str(virtual_map), "--out", str(out), "--duration", "0.95", "--ground-truth", str(truth)]
-    assert main(["replay", str(altered(broken)), *arguments]) == 0
+    recording = str(altered(broken))
+    assert main(["replay", recording, *arguments]) == 0
+    written = {path.name: path.read_bytes() for path in out.iterdir() if path.is_file()}
     notes = [line for line in (out / "report.txt").read_text().splitlines() if line.startswith("note ")]
     assert len(notes) == 3
     assert re.match(r"note         \d transforms are left out, as tf2 does: TF_NAN_INPUT: .* \(\d\)$", notes[0])
@@ -353,6 +357,12 @@ def test_what_tf2_skips_is_counted(altered: Callable[..., Path], virtual_map: Pa
         r"note         none of the \d+ estimated poses has a true pose at its time: they are from ", notes[2]
     )
     assert report(out)["accuracy"] is None
+    # with --strict the same is written, and the exit tells
+    capsys.readouterr()
+    assert main(["replay", recording, *arguments, "--strict"]) == 1
+    left_out = "; ".join(note.removeprefix("note").strip() for note in notes[:2])
+    assert capsys.readouterr().err.splitlines()[-1] == f"neumap: error: {left_out}: mend them, or leave out --strict"
+    assert all((out / name).read_bytes() == content for name, content in written.items() if name != "times.txt")
 
 
 def test_why_nothing_was_localized(altered: Callable[..., Path], unlocalized: Callable[..., Any], bag: Path) -> None:

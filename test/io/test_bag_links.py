@@ -341,6 +341,26 @@ def test_several_namespaces_have_to_be_chosen_from(opened: Open) -> None:
         opened(bag, tf_topic="/robot3/tf")
 
 
+def without(bag: Bag, space: str) -> Bag:
+    """The fleet's images without a namespace, and no /tf of one robot."""
+    bag.drop(f"{space}/tf")
+    bag.messages = [
+        (t, name.removeprefix("/robot1") if name in (f"/robot1{IMAGE}", f"/robot1{INFO}") else name, *rest)
+        for t, name, *rest in bag.messages
+    ]
+    return bag
+
+
+def test_static_transforms_are_those_beside_the_others(opened: Open) -> None:
+    assert max(errors_m(opened(without(fleet(), "/robot2")))) < 0.005
+
+
+def test_static_transforms_beside_the_images(opened: Open) -> None:
+    bag = fleet()
+    bag.messages = [(t, "/tf" if name == "/robot1/tf" else name, *rest) for t, name, *rest in bag.messages]
+    assert max(errors_m(opened(bag, tf_topic="/tf"))) < 0.005
+
+
 # --- what motion capture lost ---------------------------------------------------------------------------------------
 
 

@@ -231,6 +231,13 @@ def test_what_contradicts_discounts_the_inliers(confirming: int, contradicting: 
     assert ("contradict" in doubts(evidence, 20)) != enough
 
 
+def test_outside_of_what_was_mapped_more_inliers_are_needed() -> None:
+    assert Evidence(50, 50, 20, outside=True).suffices(20)
+    assert not Evidence(49, 49, 20, confirming=WIDE, outside=True).suffices(20)
+    # one reason to ask for more is enough
+    assert Evidence(50, 50, 3, outside=True).suffices(20)
+
+
 def test_however_many_inliers_there_are_most_of_the_image_must_not_contradict() -> None:
     assert Evidence(500, 500, 20, 10, 12).suffices(20)
     assert not Evidence(500, 500, 20, 8, 14).suffices(20)
@@ -380,6 +387,10 @@ def test_colours_are_blue_green_red() -> None:
         (Evidence(30, 30, 9, confirming=3, contradicting=12), "12 parts of the image contradict"),
         (Evidence(100, 2, 9), "2 of them certain"),
         (Evidence(10, 10, 9), "only 10 inliers"),
+        (Evidence(49, 49, 9, outside=True), "49 inliers, but the camera would be outside of all that was mapped"),
+        (Evidence(19, 19, 9, outside=True), "only 19 inliers"),
+        (Evidence(39, 39, 4, outside=True), "one small part"),
+        (Evidence(40, 40, 4, outside=True), "outside of all that was mapped"),
     ],
 )
 def test_the_reason_for_doubt_is_the_one_that_holds(evidence: Evidence, reason: str) -> None:

@@ -17,6 +17,7 @@ Replayed = Callable[..., Outcome]
 NO_IMAGE = ("UNINITIALIZED", "no image on 'image' yet")
 NOT_IN_MAP = (
     "not in the map, or seen badly|no consistent set of matches|in one small part|another place, or much changed"
+    "|outside of all that was mapped"
 )
 
 

@@ -11,12 +11,12 @@ import pytest
 from neumap.arrays import FloatArray
 from neumap.errors import ConfigError, DataError, MissingDependencyError
 from neumap.records import PoseEstimate, Status
-from neumap.report.figures import covariance_ellipse, draw_report
+from neumap.report.figures import Example, choose, covariance_ellipse, draw_report
 
 
 def draw(path: Path, **changes: Any) -> None:
     """Draws a short drive, of which nothing else is known but for the ``changes``."""
-    nothing = {"truth": None, "estimates": [], "landmarks": np.zeros((0, 3)), "queries": [], "title": ""}
+    nothing = {"truth": None, "estimates": [], "landmarks": np.zeros((0, 3)), "examples": [], "title": ""}
     draw_report(path, **({"mapping_poses": circle(3, 1.0)} | nothing | changes))
 
 
@@ -53,7 +53,7 @@ def test_a_report_is_drawn(tmp_path: Path, with_truth: bool, shape: tuple[int, .
         truth=truth if with_truth else None,
         estimates=estimates,
         landmarks=rng.normal(0, 2, (20000, 3)),
-        queries=[(image, estimate) for estimate in estimates],
+        examples=[Example(image, e, pose if with_truth else None) for e, pose in zip(estimates, truth, strict=True)],
         title="A circle",
     )
     drawn = cv2.imread(str(path))
@@ -65,9 +65,32 @@ def test_a_report_is_drawn(tmp_path: Path, with_truth: bool, shape: tuple[int, .
 @pytest.mark.filterwarnings("error")
 def test_a_report_of_next_to_nothing_is_drawn(tmp_path: Path) -> None:
     for name, estimates in (("empty.png", []), ("lost.png", [lost()])):
-        queries = [(np.zeros((12, 16), dtype=np.uint8), estimate) for estimate in estimates]
-        draw(tmp_path / name, mapping_poses=np.zeros((0, 4, 4)), estimates=estimates, queries=queries)
+        examples = [Example(np.zeros((12, 16), dtype=np.uint8), estimate) for estimate in estimates]
+        draw(tmp_path / name, mapping_poses=np.zeros((0, 4, 4)), estimates=estimates, examples=examples)
         assert (tmp_path / name).stat().st_size > 0
+
+
+def test_failures_are_shown_first() -> None:
+    image = np.zeros((12, 16), dtype=np.uint8)
+    near, far = circle(10, 2.0), circle(10, 2.5)
+    good = [Example(image, found(pose, 0.01), pose) for pose in near]
+    refused = [Example(image, lost()) for _ in range(3)]
+    missed, beside = Example(image, lost(), near[0]), Example(image, found(far[1], 0.01), near[1])
+    foreign = Example(image, found(near[2], 0.01))
+
+    def chosen(*given: Example) -> list[Example]:
+        picked = choose([*good, *given])
+        assert len(picked) == 4
+        return picked
+
+    def same(picked: list[Example], *expected: Example) -> bool:
+        return [id(each) for each in picked] == [id(each) for each in expected]
+
+    assert same(chosen(*refused), refused[2], good[0], good[4], good[9])
+    # what shows another place is the worst, and what was missed fails too
+    assert same(chosen(missed, beside, *refused, foreign), foreign, beside, missed, refused[2])
+    assert same(chosen(missed, *refused), missed, refused[2], good[0], good[9])
+    assert choose([]) == []
 
 
 def test_the_ellipse_holds_ninety_percent() -> None:

@@ -147,7 +147,7 @@ def test_what_tf2_skips_is_told_once(buffer: Buffer) -> None:
         buffer.odom(stamp, float("nan"))
     (warning,) = buffer.warnings
     assert warning.startswith("TF_NAN_INPUT")
-    assert buffer.notes == (f"2 transforms are left out, as tf2 does: {warning} (2)",)
+    assert buffer.left_out == (f"2 transforms are left out, as tf2 does: {warning} (2)",)
     assert buffer.x is None
 
 
@@ -165,12 +165,12 @@ def test_two_publishers_of_a_link_are_told(buffer: Buffer) -> None:
     told = "the link map -> odom of /tf goes to and fro by 30 cm, as if two published it, at 10 and 50 Hz"
     assert buffer.disputed() == buffer.disputed() == (told,)
     assert buffer.warnings == [told]
-    assert buffer.notes == (told,)
+    assert buffer.disputes == (told,)
     # when it is over it is not told any more, but was
     for step in range(100, 1200):
         tell(buffer, 0.02 * step, "map", "odom", 0.0)
     assert buffer.disputed() == ()
-    assert buffer.notes == (told,)
+    assert buffer.disputes == (told,)
 
 
 def test_a_frame_with_two_parents_is_told(buffer: Buffer) -> None:
@@ -185,7 +185,7 @@ def test_odometry_and_corrections_of_one_publisher_are_not_in_dispute(buffer: Bu
         tell(buffer, 0.02 * step, "odom", "base_link", 0.01 * step + 0.1 * (step % 50 > 25))
         tell(buffer, 0.02 * step + 1.0, "map", "odom", 0.3 * (step // 60 % 2))
     assert buffer.disputed() == ()
-    assert buffer.notes == ()
+    assert buffer.disputes == ()
     assert buffer.warnings == []
 
 
@@ -201,4 +201,4 @@ def test_a_frame_that_is_static_and_moving_is_told_once(buffer: Buffer) -> None:
         buffer.add("odom", "base_link", START_NS, (0.0, 0.0, 0.0), NO_TURN, static=True)
     told = "the frame base_link is on /tf and on /tf_static: the one that was sent last counts"
     assert buffer.warnings == [told]
-    assert buffer.notes == (told,)
+    assert buffer.disputes == (told,)

@@ -76,18 +76,17 @@ def open_bag(
         raise ConfigError("--pose-topic and --tf-topic name two topics of transforms: give one of them")
     tf = choose_transforms(bag, image, options.tf_topic or of_poses) if poses else {}
     messages, calibrations = _read_index(bag, image, info_topic, depth_topic, transforms, tf)
-    images, image_notes = _usable(image, messages[image])
+    images, without, image_notes = _usable(image, messages[image])
     notes += image_notes
     rectified = named_rectified(image.name) if told.rectified is None else told.rectified
     with naming(f"the calibration of {image.name}"):
-        seen, lens_notes = _through(images, calibrations, lambda each: lenses_of(each, size, rectified, told.mask))
-    notes += lens_notes
+        seen, uncalibrated = _through(images, calibrations, lambda each: lenses_of(each, size, rectified, told.mask))
     stamps = np.array([stamp_ns for (stamp_ns, _), _ in seen], dtype=np.int64)
     known: Sequence[FloatArray | None] = [None] * len(seen)
-    left_out: list[str] = []
+    left_out = [*without, *uncalibrated]
     if poses:
-        known, pose_notes, left_out = _poses(bag, transforms, options.camera_frame or look.frame, stamps, options)
-        notes += pose_notes
+        known, pose_notes, skipped = _poses(bag, transforms, options.camera_frame or look.frame, stamps, options)
+        notes, left_out = [*notes, *pose_notes], [*left_out, *skipped]
     left_out = [*bag.left_out, *left_out]
     notes = [*left_out, *notes]
     depths: list[Position | None] = [None] * len(seen)
@@ -160,15 +159,17 @@ def _read_index(
     return found, calibrations
 
 
-def _usable(topic: Topic, images: Sequence[Stamped]) -> tuple[list[Stamped], list[str]]:
-    """Return the images sorted by stamp, without those that have none or the stamp of another one."""
+def _usable(topic: Topic, images: Sequence[Stamped]) -> tuple[list[Stamped], list[str], list[str]]:
+    """Return the images sorted by stamp, without those that have none, and what is said of these, or that have the
+    stamp of another one, and what is said of those.
+    """
     stamped = [each for each in images if each[0]]
     if not stamped:
         raise DataError(f"the images on {topic.name} have no stamps (header.stamp is zero): record them with stamps")
     without = len(images) - len(stamped)
-    notes = [f"{without} of {len(images)} images have no stamp: left out"] if without else []
-    usable, more = once_each(stamped)
-    return usable, notes + more
+    left_out = [f"{without} of {len(images)} images have no stamp: left out"] if without else []
+    usable, notes = once_each(stamped)
+    return usable, left_out, notes
 
 
 def _through(
@@ -176,7 +177,8 @@ def _through(
     calibrations: Calibrations,
     lenses_of_calibration: Callable[[Calibration], tuple[Intrinsics, ...]],
 ) -> tuple[list[tuple[Stamped, tuple[Intrinsics, ...]]], list[str]]:
-    """Return each image with what its camera may be, without those whose calibration cannot be used.
+    """Return each image with what its camera may be, without those whose calibration cannot be used, and what is said
+    of these.
 
     Raises :class:`~neumap.errors.CalibrationError` where that is all of them.
     """

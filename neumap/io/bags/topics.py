@@ -131,16 +131,18 @@ def choose_transforms(bag: BagReader, image: Topic, name: str | None) -> dict[To
     """Choose the topics of transforms, and tell which are static: tf, or the one by ``name``, and tf_static.
 
     A robot in the namespace /robot1 has its transforms on /robot1/tf and /robot1/tf_static. The nearest namespace that
-    is above the images', or above the topic by name, counts, else the only one. Raises as :func:`choose_image` does.
+    is above the images' counts, else the only one; static ones are looked for above the others first. Raises as
+    :func:`choose_image` does.
     """
-    given = None if name is None else _given(bag, name, "--tf-topic", [TF])
-    beside = (given or image).name
-    chosen = {} if given is None else {given: False}
-    for last in ("tf_static",) if given else ("tf", "tf_static"):
+    chosen = {} if name is None else {_given(bag, name, "--tf-topic", [TF]): False}
+    for last in ("tf_static",) if chosen else ("tf", "tf_static"):
         named = {topic.name.removesuffix(last): topic for topic in bag.topics if topic.name.endswith(f"/{last}")}
         named = {space: topic for space, topic in named.items() if topic.type == TF and topic.count}
-        above = [space for space in named if beside.startswith(space)]
-        candidates = [named[max(above, key=len)]] if above else list(named.values())
+        candidates = list(named.values())
+        # the last that something is above counts
+        for beside in (image, *chosen):
+            if above := [space for space in named if beside.name.startswith(space)]:
+                candidates = [named[max(above, key=len)]]
         if candidates:
             chosen[_only(bag, candidates, "transforms", "--tf-topic")] = last == "tf_static"
     return chosen
