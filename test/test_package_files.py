@@ -190,6 +190,14 @@ def test_the_parameter_file_has_every_parameter_with_its_default() -> None:
     }
 
 
+def test_the_parameter_file_for_nav2_has_parameters_of_their_types() -> None:
+    (node,) = yaml.safe_load((ROOT / "config" / "nav2.yaml").read_text(encoding="utf-8")).values()
+    written = flat(node["ros__parameters"])
+    assert written["two_d_mode"] is True
+    for name, value in written.items():
+        assert SPECS[name].doubt(value) == ""
+
+
 def test_the_rviz_file_shows_what_the_node_publishes() -> None:
     rviz = yaml.safe_load((ROOT / "config" / "localize.rviz").read_text(encoding="utf-8"))["Visualization Manager"]
     topics = {display["Topic"]["Value"] for display in rviz["Displays"] if "Topic" in display}

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from neumap.errors import DataError
 from neumap.installation import need_extras
@@ -18,10 +20,12 @@ from neumap.io.parameter_file import NODE, read_parameters
 from neumap.io.stamps import stamp_of
 from neumap.io.trajectories import write_trajectory
 from neumap.progress import Progress
+from neumap.records import Trajectory
 from neumap.replay.output_bag import write_output_bag
 from neumap.replay.rig import Event, Rig, Timed
 from neumap.report.replay_figure import draw_replay
 from neumap.report.replay_report import Report, as_dict, as_text, report, status_lines
+from neumap.tracking.planar import flattened
 from neumap.tracking.requests import LoadAnswer, RelocalizeAnswer, RelocalizeRequest
 from neumap.tracking.settings import settings_from
 
@@ -92,6 +96,8 @@ def replay(bag_path: Path, out: Path, settings: ReplaySettings, progress: Progre
         link = None if initializes else (now.global_frame_id, now.odom_frame_id or now.base_frame_id)
         span_ns = played.start_ns, played.end_ns
         write_output_bag(out / OUTPUT_BAG, bag, rig.out, span_ns, played.tf, now.global_frame_id, link, NODE)
+    if now.on_floor:
+        truth, odometry = _on_floor(truth), _on_floor(odometry)
     result = report(log, truth, odometry)
     write_trajectory(out / "poses.txt", log.poses)
     measured = (f"{time_ns * 1e-9:.3f} {1e3 * took_s:.1f}\n" for time_ns, took_s in rig.worker.measured)
@@ -105,6 +111,11 @@ def replay(bag_path: Path, out: Path, settings: ReplaySettings, progress: Progre
         write_atomically(out / name, text.encode())
     draw_replay(out / "replay.png", log, result, truth)
     return result
+
+
+def _on_floor(path: Trajectory | None) -> Trajectory | None:
+    """Of a path what poses on the floor can be compared with: x, y and yaw."""
+    return None if path is None else replace(path, map_from_camera=np.array([*map(flattened, path.map_from_camera)]))
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,7 @@ class Announcer:
             if self._settings().on_floor and (doubt := self._tilt.doubt(track.fix.map_from_base)):
                 self._outputs.log("warning", doubt)
             if self._settings().initializes:
-                self._watch(track.fix, track.begins)
+                self._watch(track.fix, track.agreed)
 
     def transform(self, track: Track) -> None:
         """Publish the transform of the map, where there is a pose and the transform is ours."""
@@ -54,15 +54,15 @@ class Announcer:
     def _shown(self, fix: Fix) -> Fix:
         return planar(fix) if self._settings().on_floor else fix
 
-    def _watch(self, fix: Fix, begins: bool) -> None:
+    def _watch(self, fix: Fix, agreed: int) -> None:
         settings, before, now_ns = self._settings(), self.other, self._clock.now_ns()
         elsewhere = self._transforms.map_from_base(settings.global_frame_id, fix.stamp_ns)
-        self.other = compare(before, fix, elsewhere, settings)
+        self.other = compare(before, fix, agreed, elsewhere, settings)
         if self.other.disagrees and not before.disagrees:
             self._outputs.log("warning", str(self.other))
         elif before.disagrees and not self.other.disagrees and self.other.apart is not None:
             self._outputs.log("info", "the other localizer agrees again")
-        if is_due(self.other, begins, now_ns, settings):
-            self.other = replace(self.other, told_ns=now_ns)
+        if is_due(self.other, now_ns, settings):
+            self.other = replace(self.other, told_ns=now_ns, begun=False)
             self._outputs.log("info", "the other localizer is told where the robot is")
             self._outputs.initial_pose(to_tell(fix, settings))

@@ -68,7 +68,7 @@ class Track:
     """What is believed at present. ``fix`` is the last one believed, ``candidates`` are later ones that agree with
     each other but not with it. ``prior`` is a pose somebody claims, which the next image ``newer_than`` this stamp
     (None: any image) will confirm or refuse. ``image_ns`` is the stamp of the last image, and ``believed`` whether its
-    pose was; ``begins`` tells of a pose that is believed whether there was none before, or one elsewhere.
+    pose was. Where there was no pose before, or one elsewhere, so many images ``agreed`` on the one that is believed.
     """
 
     state: State = State.UNINITIALIZED
@@ -79,7 +79,7 @@ class Track:
     newer_than: int | None = None
     image_ns: int | None = None
     believed: bool = False
-    begins: bool = False
+    agreed: int = 0
 
     @property
     def has_pose(self) -> bool:
@@ -210,7 +210,7 @@ def settled(prior: Fix | None, fix: Fix | None, near: Fix | None, settings: Sett
 
 def see(track: Track, stamp_ns: int, fix: Fix | None, reason: str, settings: Settings) -> Track:
     """Return the track after an image, which gave ``fix`` or, for a ``reason``, none."""
-    track = replace(track, image_ns=stamp_ns, believed=False, begins=False)
+    track = replace(track, image_ns=stamp_ns, believed=False, agreed=0)
     if fix is None:
         return _carried_on(replace(track, candidates=()), stamp_ns, None, reason, settings)
     verdict = ""
@@ -233,9 +233,9 @@ def see(track: Track, stamp_ns: int, fix: Fix | None, reason: str, settings: Set
             fix = averaged(predict(track.fix, stamp_ns, fix.odom_from_base, settings), fix)
         elif jump is not None:
             verdict = verdict or f"jumped {jump}: {len(candidates)} images agreed"
-        begins = jump is None or not jump.agrees
+        agreed = 0 if jump is not None and jump.agrees else len(candidates)
         track = replace(track, state=State.TRACKING, reason=verdict, fix=fix, candidates=())
-        return replace(track, believed=True, begins=begins)
+        return replace(track, believed=True, agreed=agreed)
     progress = f"{len(candidates)} of {needed} images"
     doubt = f"the image says {jump} from where odometry does" if jump else "one image is not sure enough"
     reason = "; ".join(filter(None, [verdict, f"{doubt} ({progress})"]))

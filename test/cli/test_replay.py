@@ -185,6 +185,18 @@ def test_what_is_told_of_the_images(replay: Callable[..., Path], tmp_path: Path)
     assert report(folder)["poses"] > 2
 
 
+def test_on_the_floor_the_truth_is_compared_there(replay: Callable[..., Path], tmp_path: Path) -> None:
+    params = tmp_path / "params.yaml"
+    params.write_text("/**:\n  ros__parameters:\n    two_d_mode: true\n")
+    folder = replay("--duration", "0.75", "--params", params)
+    poses, numbers = read_trajectory(folder / "poses.txt").map_from_camera, report(folder)
+    assert len(poses) >= 3
+    assert (poses[:, 2] == [0, 0, 1, 0]).all()
+    # the camera of this robot rises and sinks, and is tilted by some degrees
+    assert numbers["accuracy"]["poses"]["translation_m"]["max"] < 0.03
+    assert numbers["accuracy"]["poses"]["rotation_deg"]["max"] < 1.0
+
+
 def test_beside_a_recorded_localizer(bag: Path, virtual_map: Path, tmp_path: Path) -> None:
     """What the recorded one sends stays, it is told and compared; claims come in by their own name."""
     pose, params = "geometry_msgs/msg/PoseWithCovarianceStamped", tmp_path / "params.yaml"

@@ -116,6 +116,19 @@ def test_one_that_is_right_is_left_alone_when_the_camera_sees_again(bench: Make,
     assert all(status.other_distance_m == -1 for status in lost)
 
 
+def test_one_image_is_not_enough_against_another_localizer(bench: Make, drive: Drive) -> None:
+    b = bench(streams.covered(streams.recorded(drive.part(0, 34)), 1.0, 5.5), **BESIDE)
+    amcl = Amcl(b)
+    b.until(3.0)
+    amcl.moved(AWAY)
+    b.until(6.7)
+    assert "LOST" in {state for state, _ in b.told()}
+    # the lens is free again from 5.6 s on: the third image
+    assert [fix.stamp_ns for fix in told(b)] == [streams.ns(0.0), streams.ns(6.0)]
+    assert b.poses(5.6)[0].stamp_ns == streams.ns(5.6)
+    assert b.statuses()[-1].other_distance_m < 0.15
+
+
 def test_it_is_told_again_when_asked_to_begin_anew(bench: Make) -> None:
     b = bench(**BESIDE)
     Amcl(b)
@@ -181,8 +194,10 @@ def test_one_that_does_not_listen_is_not_flooded(bench: Make, drive: Drive) -> N
     b = bench(streams.recorded(drive), correct_other=True, **SLOWLY)
     Amcl(b, answer_s=100.0, map_from_odom=AWAY)
     b.until(11.9)
-    # at 0, 5 and 10 s
-    assert len(told(b)) == 3
+    # when three images agree, and 5 s later
+    assert [(time_ns - streams.START_NS) * 1e-9 for time_ns, _ in b.out.initial_poses] == pytest.approx(
+        [1.7, 7.3], abs=0.9
+    )
     assert b.statuses()[-1].other_disagrees
 
 
