@@ -36,11 +36,11 @@ from neumap.tracking.inspection import open_warm_map
 from neumap.tracking.requests import LoadAnswer, RelocalizeAnswer, RelocalizeRequest
 from neumap.tracking.session import Session
 from neumap.tracking.settings import Settings
-from neumap.tracking.transforms import TransformBuffer
 from neumap_ros import parameters
 from neumap_ros.conversions import diagnostics_message, fill_relocalize
 from neumap_ros.ports import TF_QUEUE, RosClock, RosOutputs, ThreadWorker
 from neumap_ros.srv import LoadMap, Relocalize
+from neumap_ros.transforms import RosTransforms
 
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 # JUMP_BACK_NS: a clock that goes back less than this is unsteady, not another run of a recording; nanoseconds.
@@ -71,6 +71,7 @@ class LocalizerNode(LifecycleNode):
         super().__init__("neumap_localizer", **node_arguments)
         self._session: Session | None = None
         self._outputs: RosOutputs | None = None
+        self._transforms: RosTransforms | None = None
         self._subscriptions_made: list[Any] = []
         self._served: list[Any] = []
         self._tick_timer: Any = None
@@ -99,7 +100,8 @@ class LocalizerNode(LifecycleNode):
             self.get_logger().error(f"not configured: {error}")
             return FAILURE
         clock = RosClock(self)
-        transforms = TransformBuffer(clock, settings.base_frame_id, settings.odom_frame_id, self.get_logger().warning)
+        transforms = RosTransforms(self, clock, settings.base_frame_id, settings.odom_frame_id)
+        self._transforms = transforms
         self._outputs = RosOutputs(self, settings.global_frame_id, settings.initializes)
         worker = ThreadWorker(self)
         self._session = Session(opened, self._current_settings, clock, transforms, worker, self._outputs, mask)
@@ -167,6 +169,9 @@ class LocalizerNode(LifecycleNode):
         if self._time_jump is not None:
             self._time_jump.unregister()
             self._time_jump = None
+        if self._transforms is not None:
+            self._transforms.close()
+            self._transforms = None
         for subscription in self._subscriptions_made:
             self.destroy_subscription(subscription)
         self._subscriptions_made = []
@@ -212,7 +217,7 @@ class LocalizerNode(LifecycleNode):
 
     # --- topics and services -----------------------------------------------------
 
-    def _subscribe(self, session: Session, transforms: TransformBuffer, settings: Settings) -> None:
+    def _subscribe(self, session: Session, transforms: RosTransforms, settings: Settings) -> None:
         compressed = settings.image_transport == "compressed"
         image = (CompressedImage, "image/compressed") if compressed else (Image, "image")
         # as it is remapped
@@ -223,7 +228,6 @@ class LocalizerNode(LifecycleNode):
         # rclpy handles what is ready at once in this order: an image comes after what it takes to use it
         self._subscriptions_made = [
             self.create_subscription(TFMessage, "/tf_static", inputs.tf_static, TF_STATIC),
-            self.create_subscription(TFMessage, "/tf", inputs.tf, TF_QUEUE),
             self.create_subscription(CameraInfo, "camera_info", inputs.camera_info, qos_profile_sensor_data),
             self.create_subscription(PoseWithCovarianceStamped, claims, inputs.initial_pose, 1),
             self.create_subscription(*image, inputs.image, NEWEST),
@@ -298,7 +302,8 @@ class LocalizerNode(LifecycleNode):
     # --- time and diagnostics --------------------------------------------------------
 
     def _tick(self) -> None:
-        if self._session is not None:
+        if self._session is not None and self._transforms is not None:
+            self._transforms.fetch()
             self._session.tick()
             set_period(self._tick_timer, 1 / self._current_settings().tf_publish_rate)
 
@@ -308,6 +313,8 @@ class LocalizerNode(LifecycleNode):
 
     def _diagnose(self) -> None:
         publisher, timer = self._diagnostics
+        if self._transforms is not None:
+            self._transforms.fetch()
         stamp_ns = self.get_clock().now().nanoseconds
         publisher.publish(diagnostics_message(diagnose(self._session), stamp_ns, self.get_name()))
         set_period(timer, self._current_settings().diagnostics_period)

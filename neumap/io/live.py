@@ -12,7 +12,8 @@ from neumap.arrays import ImageArray
 from neumap.io.camera_info import calibration_of
 from neumap.io.image_messages import gray_of, named_rectified
 from neumap.io.stamps import stamp_of
-from neumap.io.trajectories import row_of, transforms_of
+from neumap.io.trajectories import row_of
+from neumap.io.transform_messages import transforms_of
 from neumap.tracking.requests import PoseClaim
 from neumap.tracking.session import Session
 from neumap.tracking.transforms import TransformBuffer

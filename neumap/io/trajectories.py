@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ from neumap.geometry.links import deviations, dropouts, same
 from neumap.geometry.se3 import interpolate, pose_error, poses_of, quat_from_matrix
 from neumap.geometry.transform_tree import Row
 from neumap.io.files import PathLike, parse_most_lines, write_atomically
-from neumap.io.stamps import format_stamp, nearest, parse_stamp, stamp_of
+from neumap.io.stamps import format_stamp, nearest, parse_stamp
 from neumap.records import Trajectory
 
 COLUMNS = "timestamp tx ty tz qx qy qz qw"
@@ -74,13 +74,6 @@ def row_of(message: Any) -> Row:
     is_pose = hasattr(message, "orientation")
     t, q = (message.position, message.orientation) if is_pose else (message.translation, message.rotation)
     return float(t.x), float(t.y), float(t.z), float(q.x), float(q.y), float(q.z), float(q.w)
-
-
-def transforms_of(transforms: Iterable[Any]) -> Iterator[tuple[str, str, int, Sequence[float], Sequence[float]]]:
-    """Yield parent, child, stamp (ns), xyz and quaternion of TransformStamped messages, for a transform tree."""
-    for each in transforms:
-        row = row_of(each.transform)
-        yield each.header.frame_id, each.child_frame_id, stamp_of(each.header), row[:3], row[3:]
 
 
 def check_row(row: Sequence[float]) -> None:

@@ -109,6 +109,11 @@ class TransformBuffer:
         """Say which links were in dispute so far."""
         return tuple(self._disputed.values())
 
+    @property
+    def awaited(self) -> bool:
+        """Tell whether somebody waits for what is not known yet."""
+        return bool(self._waiting)
+
     def disputed(self) -> tuple[str, ...]:
         frame, told = self._camera_frame or self._base, dict[str, str]()
         while frame not in told and (edge := self.tree.edges.get(frame)) is not None and edge.stamps:

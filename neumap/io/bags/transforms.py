@@ -14,7 +14,8 @@ from neumap.geometry.links import same, to_and_fro
 from neumap.geometry.se3 import invert_pose, poses_of
 from neumap.geometry.transform_tree import TransformTree, frame_name, skipped_text
 from neumap.io.stamps import NS_PER_SECOND
-from neumap.io.trajectories import TOLERANCE_NS, Spacing, poses_at, spacing_of, trajectory_of, transforms_of
+from neumap.io.trajectories import TOLERANCE_NS, Spacing, poses_at, spacing_of, trajectory_of
+from neumap.io.transform_messages import transforms_of
 from neumap.records import Trajectory
 
 # _MOST_AHEAD_NS: further ahead than this a link is not post-dated but of another clock, nanoseconds.
