@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -86,6 +86,7 @@ def replay(bag_path: Path, out: Path, settings: ReplaySettings, progress: Progre
             *([truth.left_out] if truth is not None and truth.left_out else []),
         ]
         log = rig.out.replay_log(played.start_ns, rig.last_ns, played.first_image_ns, tuple(notes))
+        log = replace(log, costs_s=tuple(rig.worker.costs_s))
         now = rig.settings
         odometry = odometry_of(bag, played.tf, now.odom_frame_id, now.base_frame_id)
         link = now.global_frame_id, now.odom_frame_id or now.base_frame_id
