@@ -90,6 +90,7 @@ def replay(bag_path: Path, out: Path, settings: ReplaySettings, progress: Progre
         left_out = (*bag.left_out, *rig.transforms.left_out, *of_truth)
         notes = (*left_out, *rig.transforms.disputes)
         log = rig.out.replay_log(played.start_ns, rig.last_ns, played.first_image_ns, notes, left_out)
+        log = replace(log, costs_s=tuple(rig.worker.costs_s))
         now = rig.settings
         odometry = odometry_of(bag, played.tf, now.odom_frame_id, now.base_frame_id)
         # what another localizer says stays

@@ -16,8 +16,8 @@ class ModelledWorker:
 
     Time runs ``rate`` times as fast as on the computer that is modelled, as in a recording played faster. Jobs queue:
     one that is submitted while another is under way begins when that one is done. With a fixed time everything that
-    follows from time is repeatable. ``measured`` holds when each job began, nanoseconds, and
-    the seconds it really took.
+    follows from time is repeatable. ``measured`` holds when each job began, nanoseconds, and the seconds it really
+    took; ``costs_s`` what each was said to cost.
     """
 
     def __init__(self, clock: VirtualClock, inference_s: float | None, rate: float = 1.0) -> None:
@@ -25,6 +25,7 @@ class ModelledWorker:
         self._waiting: deque[tuple[Callable[[], Any], Callable[[Any, float], None]]] = deque()
         self._under_way: Scheduled | None = None
         self.measured: list[tuple[int, float]] = []
+        self.costs_s: list[float] = []
 
     def start(self) -> None:
         """Do nothing: there is no thread to start."""
@@ -51,6 +52,7 @@ class ModelledWorker:
         took_s = time.perf_counter() - started
         self.measured.append((self._clock.now_ns(), took_s))
         cost_s = took_s if self._inference_s is None else self._inference_s
+        self.costs_s.append(cost_s)
 
         def finish() -> None:
             self._under_way = None

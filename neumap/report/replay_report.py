@@ -44,8 +44,8 @@ class ReplayLog:
     Published poses of the base: ``poses`` with their stamps, ``covariances`` (N, 6, 6), ``published_ns`` (N,) when.
     Transforms of the map: ``transform_ns`` (K,) the times of publication, ``map_from_odom`` (K, 4, 4).
     ``start_ns`` and ``end_ns`` are those of the messages played, ``first_image_ns`` the stamp of the first image, and
-    ``searched`` counts the images that were searched for the map. ``notes`` are for the user; ``left_out`` are those
-    of them that count what could not be used.
+    ``searched`` counts the images that were searched for the map, and ``costs_s`` are the seconds that each was said to
+    cost. ``notes`` are for the user; ``left_out`` are those of them that count what could not be used.
     """
 
     start_ns: int
@@ -58,6 +58,7 @@ class ReplayLog:
     transform_ns: IntArray
     map_from_odom: FloatArray
     searched: int = 0
+    costs_s: tuple[float, ...] = ()
     notes: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
 
@@ -79,8 +80,9 @@ class Accuracy:
 @dataclass(frozen=True)
 class Report:
     """The numbers of one replay; seconds, Hz, shares from 0 to 1. ``first_fix_image`` counts processed images from 1;
-    None where there was no fix, and ``why_not`` says why. ``reasons`` are those of images that did not give a fix,
-    ``notes`` and ``left_out`` those of the log.
+    None where there was no fix, and ``why_not`` says why. ``cost_s`` is what an image was said to cost on average, and
+    ``half_as_fast_hz`` how many a second a machine would search on which they cost twice as much. ``reasons`` are those
+    of images that did not give a fix, ``notes`` and ``left_out`` those of the log.
     """
 
     duration_s: float
@@ -93,6 +95,8 @@ class Report:
     state_shares: dict[str, float]
     update_hz: float
     latency_s: tuple[float, float] | None
+    cost_s: float | None
+    half_as_fast_hz: float | None
     jumps: int
     reasons: dict[str, int]
     accuracy: Accuracy | None
@@ -108,6 +112,7 @@ def report(log: ReplayLog, truth: Trajectory | None = None, odometry: Trajectory
     images = [line for line in log.statuses if line.latency_s > 0]
     latencies = [line.latency_s for line in images]
     first = int(log.published_ns[0]) if len(log.published_ns) else None
+    cost_s = float(np.mean(log.costs_s)) if log.costs_s else None
     span_s = (log.end_ns - log.start_ns) * 1e-9
     accuracy, notes = None, log.notes
     if truth is not None and len(log.poses):
@@ -128,6 +133,8 @@ def report(log: ReplayLog, truth: Trajectory | None = None, odometry: Trajectory
         state_shares=_state_shares(log),
         update_hz=len(log.poses) / span_s if span_s > 0 else 0.0,
         latency_s=(float(np.median(latencies)), float(np.max(latencies))) if latencies else None,
+        cost_s=cost_s,
+        half_as_fast_hz=1 / (2 * cost_s) if cost_s else None,
         jumps=int(((jumped_m > JUMP_M) | (jumped_rad > JUMP_RAD)).sum()),
         reasons=reasons,
         accuracy=accuracy,
@@ -209,6 +216,9 @@ def as_text(result: Report) -> str:
     ]
     if r.latency_s is not None:
         lines.append(f"latency      median {1e3 * r.latency_s[0]:.0f} ms, max {1e3 * r.latency_s[1]:.0f} ms")
+    if r.cost_s is not None and r.half_as_fast_hz is not None:
+        keeps = f"a machine half as fast keeps up with {r.half_as_fast_hz:.1f} images a second"
+        lines.append(f"cost         {1e3 * r.cost_s:.0f} ms an image, as --inference-ms tells; {keeps}")
     lines += [f"not tracking {count} images: {reason}" for reason, count in list(r.reasons.items())[:5]]
     lines += [f"note         {note}" for note in r.notes]
     if r.accuracy is not None:

@@ -241,6 +241,7 @@ def test_a_faster_recording_leaves_less_time_for_an_image(replay: Callable[..., 
     # 100 ms are 400 ms of the recording
     assert numbers["latency_s"][0] >= 0.4
     assert (numbers["images_processed"], numbers["images_dropped"]) == (4, 6)
+    assert (numbers["cost_s"], numbers["half_as_fast_hz"]) == pytest.approx((0.1, 5.0))
 
 
 def test_truth_of_a_file(replay: Callable[..., Path], replays: list[tuple[Path, str]], tmp_path: Path) -> None:

@@ -87,6 +87,19 @@ def test_counts_and_times() -> None:
     assert result.accuracy is None
 
 
+def test_cost_and_what_a_slower_machine_keeps_up_with() -> None:
+    result = report(replace(LOG, costs_s=(0.1, 0.1, 0.25)))
+    assert result.cost_s == pytest.approx(0.15)
+    assert result.half_as_fast_hz == pytest.approx(1 / 0.3)
+    (line,) = (line for line in as_text(result).splitlines() if line.startswith("cost "))
+    assert line.endswith(
+        "150 ms an image, as --inference-ms tells; a machine half as fast keeps up with 3.3 images a second"
+    )
+    idle = report(LOG)
+    assert (idle.cost_s, idle.half_as_fast_hz) == (None, None)
+    assert "half as fast" not in as_text(idle)
+
+
 def test_shares_of_time() -> None:
     shares = report(LOG).state_shares
     assert shares == pytest.approx({"UNINITIALIZED": 0.3, "TRACKING": 0.5, "DEGRADED": 0.15, "LOST": 0.05})
