@@ -74,6 +74,9 @@ class Kind(NamedTuple):
     has_poses: bool = True
 
 
+# VIDEOS: how files end that are told what to do with.
+VIDEOS = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v")
+
 # KINDS: the first that recognises a path takes it.
 KINDS = (
     Kind(
@@ -149,6 +152,11 @@ def open_source(
 
 
 def _understood(path: Path, poses: bool) -> str:
+    if path.suffix.lower() in VIDEOS:
+        return (
+            "a video tells no poses; take images from it and let COLMAP find these ('ns-process-data video' of "
+            "nerfstudio does both), and give the folder that holds them"
+        )
     if path.is_dir():
         with_poses = [kind for kind in KINDS if kind.has_poses]
         children = sorted(child for child in path.iterdir() if child.is_dir())

@@ -100,3 +100,10 @@ def test_nothing_that_is_known(tmp_path: Path, make_tum: Make) -> None:
     folder = make_tum()
     with pytest.raises(DataError, match=r"did you mean .*mapping\?"):
         open_source(folder.parent, poses=True)
+
+
+@pytest.mark.parametrize("poses", [True, False])
+def test_a_video_is_told_how_to_get_poses(tmp_path: Path, poses: bool) -> None:
+    (tmp_path / "walk.MP4").write_bytes(b"\0\0\0\x18ftypmp42")
+    with pytest.raises(DataError, match=r"a video tells no poses; take images from it and let COLMAP find these"):
+        open_source(tmp_path / "walk.MP4", poses=poses)
