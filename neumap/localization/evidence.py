@@ -40,6 +40,8 @@ COMPARED_COLUMNS, COMPARED_ROWS, COMPARED_EXPECTED, COMPARED_FOUND = 9, 6, 3, 4
 MIN_CONFIRMED = 0.4
 # CHANCE: the power of the number of views that the inliers of a wrong pose grow with.
 CHANCE = 0.5
+# FEWEST_OF_VIEW: inliers of one of several views that speak for a pose; chance rarely makes them for one that is known.
+FEWEST_OF_VIEW = 3
 # SAME_POINT_M: points that are the same when rounded to this, metres, are one landmark.
 SAME_POINT_M = 0.01
 
@@ -53,7 +55,7 @@ class Evidence:
     and how many contradict it.
 
     Of several ``views`` parts of the image are parts of what they show together, and chance has as many times more
-    matches to make inliers of. ``dissent``: the first of them, or half of them, contradict by themselves.
+    matches to make inliers of. ``dissent``: the first of them, or half of them, hardly speak for it: they may be elsewhere than is said.
     """
 
     inliers: int
@@ -122,31 +124,22 @@ def count_evidence(camera_from_map: FloatArray, matches: Matches, query: Query) 
         strong=different(agree & (matches.confidence > STRONG_CONFIDENCE)),
         cells=int((held >= 2).sum()),
         views=len(query.rig),
+        dissent=dissents(matches.keypoint[agree], query),
     )
+
+
+def dissents(agreeing_: IntArray, query: Query) -> bool:
+    """Tell whether too few of the keypoints ``agreeing_`` (M,) are the first view's, or half of the views'."""
+    few = [len(mine) < FEWEST_OF_VIEW for _, mine in query.by_view(agreeing_)]
+    return len(few) > 1 and (few[0] or 2 * sum(few) >= len(few))
 
 
 def count_cells(expected: IntArray, found: IntArray, query: Query) -> tuple[int, int]:
     """Count the cells of the image that confirm a pose and those that contradict it, where landmarks are expected at
     the keypoints ``expected`` (E,) and found again at the keypoints ``found`` (M,), which are different ones.
     """
-    return _counted(cells_of(expected, query), cells_of(found, query))
-
-
-def dissents(expected: IntArray, found: IntArray, query: Query) -> bool:
-    """Tell whether the first view, or half of the views, contradict by themselves, as of :func:`count_cells`."""
-    against = []
-    for (view, due), (_, seen) in zip(query.by_view(expected), query.by_view(found), strict=True):
-        size = view.query.camera.width, view.query.camera.height
-        cells = (cells_at(query.features.pixels[keypoint], *size) for keypoint in (expected[due], found[seen]))
-        right, wrong = _counted(*cells)
-        against.append(right + wrong >= MIN_CELLS and right < MIN_CONFIRMED * (right + wrong))
-    return against[0] or 2 * sum(against) >= len(against)
-
-
-def _counted(expected: IntArray, found: IntArray) -> tuple[int, int]:
-    """Count cells as :func:`count_cells`, of the cells of keypoints."""
-    cells = 1 + max(expected.max(initial=0), found.max(initial=0))
-    due, seen = (np.bincount(cell, minlength=cells) for cell in (expected, found))
+    due, seen = (cells_of(keypoint, query) for keypoint in (expected, found))
+    due, seen = (np.bincount(cell, minlength=len(query.rig) * CELLS) for cell in (due, seen))
     right = (seen >= FEWEST_FOUND) & (seen >= FOUND_SHARE * due)
     return int(right.sum()), int(((due >= EXPECTED) & ~right).sum())
 

@@ -86,22 +86,23 @@ def information(
     :func:`~neumap.localization.pnp.pose_information`: the sum of what each view says; and the covariance (6, 6) that it
     has, too, because the views' places in the rig are uncertain.
 
-    Errors of these places need not be independent: where odometry carried the views, one's are in those before.
+    What one view's place is wrong by, those after it are wrong by as well: so it is where odometry carried them.
     """
-    parts, uncertain = [], []
+    told, places = [], []
     for view, mine, rays in _seen(query, keypoint):
         carry = se3.adjoint(view.camera_from_rig)
         there = view.camera_from_rig @ camera_from_map
-        says = carry.T @ pnp.pose_information(there, rays, points[mine], view.query.focal_px) @ carry
-        parts.append(says)
-        if view.covariance.any():
-            uncertain.append(says @ view.motion_covariance @ says)
-    total = np.asarray(sum(parts[1:], parts[0]))
-    if not uncertain:
-        return total, np.zeros((6, 6))
-    inverse = np.linalg.pinv(total)
-    # of errors that may go together no sum has more than so many times the sum of their covariances
-    return total, np.asarray(len(uncertain) * inverse @ sum(uncertain, np.zeros((6, 6))) @ inverse)
+        told.append(carry.T @ pnp.pose_information(there, rays, points[mine], view.query.focal_px) @ carry)
+        places.append(view.motion_covariance)
+    total = np.asarray(sum(told[1:], told[0]))
+    known = pulls = np.zeros((6, 6))
+    for i, place in enumerate(places):
+        scale, axes = np.linalg.eigh(place - known)
+        more = (axes * np.maximum(scale, 0)) @ axes.T
+        rest = sum(told[i:], np.zeros((6, 6)))
+        known, pulls = known + more, pulls + rest @ more @ rest
+    inverse = np.linalg.pinv(total) if pulls.any() else total
+    return total, np.asarray(inverse @ pulls @ inverse)
 
 
 def _seen(query: Query, keypoint: IntArray) -> Iterator[tuple[View, IntArray, FloatArray]]:

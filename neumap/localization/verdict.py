@@ -68,6 +68,8 @@ def doubts(evidence: Evidence, needed: int) -> str:
         return (
             f"{evidence.inliers} inliers, but {against} parts of the image contradict: another place, or much changed"
         )
+    if evidence.dissent:
+        return f"{evidence.inliers} inliers, but the images do not agree where they were taken"
     return f"only {evidence.inliers} inliers, {evidence.strong} of them certain: not in the map, or seen badly"
 
 

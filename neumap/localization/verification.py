@@ -10,7 +10,7 @@ import numpy as np
 
 from neumap.arrays import Float32Array, FloatArray, IntArray
 from neumap.geometry import se3
-from neumap.localization.evidence import CHECK_RADIUS_PX, Evidence, count_cells, count_evidence, dissents, support
+from neumap.localization.evidence import CHECK_RADIUS_PX, Evidence, count_cells, count_evidence, support
 from neumap.localization.matching import LandmarkIndex, Matches, rows_of_voxels
 from neumap.localization.pnp import cauchy_weights
 from neumap.localization.query import Query, Scope, View
@@ -112,12 +112,7 @@ class Refinement:
         return Hypothesis(
             camera_from_map=pose,
             information=told,
-            evidence=replace(
-                count_evidence(pose, matches, query),
-                confirming=confirming,
-                contradicting=contradicting,
-                dissent=dissents(expected, found, query),
-            ),
+            evidence=replace(count_evidence(pose, matches, query), confirming=confirming, contradicting=contradicting),
             keypoint=found,
             points=points[fits],
             error_px=error[fits],
