@@ -23,6 +23,11 @@ from neumap.localization.query import Query, View
 CONFIDENT = (32, 128, 512)
 
 
+def can_pool() -> bool:
+    """Tell whether several views can be solved together."""
+    return pnp.has_poselib()
+
+
 def errors_px(camera_from_map: FloatArray, query: Query, keypoint: IntArray, points: FloatArray) -> FloatArray:
     """Return how far, in pixels, from the keypoints (M,) a pose projects the ``points`` (M, 3) of the map."""
     error = np.zeros(len(keypoint))
@@ -58,7 +63,7 @@ def _drawn(query: Query, keypoint: IntArray, points: FloatArray, settings: Ransa
         settings = replace(settings, max_error_px=view.query.scale * settings.max_error_px)
         found = pnp.ransac_pose(rays, points[mine], view.query.focal_px, settings)
         return None if found is None else view.rig_from_camera @ found[0]
-    if not pnp.has_poselib():
+    if not can_pool():
         raise DataError("several views are solved together by PoseLib, which is not installed: pip install poselib")
     rays_of, points_of, cameras_from_rig, focal_px = _as_lists(seen, points)
     usual = [focal / view.query.scale for focal, (view, _, _) in zip(focal_px, seen, strict=True)]

@@ -60,16 +60,19 @@ def doubts(evidence: Evidence, needed: int) -> str:
     """Tell why ``evidence`` does not suffice where ``needed`` inliers are; empty where it does."""
     if evidence.suffices(needed):
         return ""
-    enough = needed * evidence.narrowness
-    if evidence.inliers >= needed and (evidence.cells < MIN_CELLS or evidence.inliers < enough):
+    if evidence.dissent:
+        return f"{evidence.inliers} inliers, but the images do not agree about where they were taken"
+    least = needed * evidence.chance
+    enough = least * evidence.narrowness
+    if evidence.inliers >= least and (evidence.cells < MIN_CELLS or evidence.inliers < enough):
         return f"all {evidence.inliers} inliers are in one small part of the image"
-    if evidence.inliers >= enough and (evidence.weight < enough or evidence.confirmed < MIN_CONFIRMED):
+    if evidence.inliers >= enough and (
+        evidence.inliers * evidence.confirmed < enough or evidence.confirmed < MIN_CONFIRMED
+    ):
         against = evidence.contradicting
         return (
             f"{evidence.inliers} inliers, but {against} parts of the image contradict: another place, or much changed"
         )
-    if evidence.dissent:
-        return f"{evidence.inliers} inliers, but the images do not agree where they were taken"
     return f"only {evidence.inliers} inliers, {evidence.strong} of them certain: not in the map, or seen badly"
 
 

@@ -168,7 +168,7 @@ def test_what_relative_poses_are_uncertain_by_the_pose_is(localizer: Localizer, 
 def test_foreign_views_are_refused(localizer: Localizer, robot: Robot, count: int) -> None:
     for start in ring(3):
         poses = drive(start, count)
-        estimate = localizer.locate(views_of(poses, [robot.sees(p, i, 0, 250) for i, p in enumerate(poses)]))
+        estimate = localizer.locate(views_of(poses, [robot.sees(p, i, 0, 200) for i, p in enumerate(poses)]))
         assert not estimate.localized
         assert estimate.evidence < 0.5 * localizer.needed()
 
@@ -178,7 +178,7 @@ def test_a_poster_seen_from_several_places_is_one_poster(localizer: Localizer, r
     poses = drive(ring(4)[0], 6)
     queries = []
     for i, pose in enumerate(poses):
-        query = robot.sees(pose, i, 400, 0)
+        query = robot.sees(pose, i, 330, 0)
         away = se3.transform_points(se3.invert_pose(poses[0]) @ pose, np.c_[query.rays, np.ones(len(query))] * 2.0)
         mine = (np.abs(away[:, :2] / away[:, 2:] * FOCAL_PX - [60.0, 60.0]) < 55.0).all(axis=1) & (away[:, 2] > 0)
         queries.append(localizer.query(query.features.select(mine), query.rays[mine], CAMERA))
