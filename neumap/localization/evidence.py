@@ -38,8 +38,8 @@ EXPECTED, FOUND_SHARE, FEWEST_FOUND = 8, 0.12, 2
 COMPARED_COLUMNS, COMPARED_ROWS, COMPARED_EXPECTED, COMPARED_FOUND = 9, 6, 3, 4
 # MIN_CONFIRMED: share of the image that must confirm a pose, however much speaks for it.
 MIN_CONFIRMED = 0.4
-# CHANCE: the power of the number of views that the inliers of a wrong pose grow with; of foreign windows of two and four
-# images it was measured to be about this.
+# CHANCE: the power of the number of views that the inliers of a wrong pose grow with, about as measured of two and four
+# foreign images.
 CHANCE = 1 / 3
 # FEWEST_OF_VIEW: inliers of one of several views that speak for a pose; chance rarely makes them for one that is known.
 FEWEST_OF_VIEW = 3
