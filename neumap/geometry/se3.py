@@ -78,6 +78,16 @@ def make_pose(rotation: FloatArray, translation: FloatArray) -> FloatArray:
     return out
 
 
+def adjoint(pose: FloatArray) -> FloatArray:
+    """Return the matrix (6, 6) that takes a small motion (translation, then rotation) on the right of a ``pose`` (4, 4)
+    to the same one on its left.
+    """
+    out = np.zeros((6, 6))
+    out[:3, :3] = out[3:, 3:] = pose[:3, :3]
+    out[:3, 3:] = skew(pose[:3, 3]) @ pose[:3, :3]
+    return out
+
+
 def poses_of(rows: Sequence[Sequence[float]]) -> FloatArray:
     """Make poses (N, 4, 4) of rows x y z qx qy qz qw."""
     table = np.array(rows, dtype=np.float64).reshape(-1, 7)

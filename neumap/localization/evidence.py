@@ -15,8 +15,8 @@ import numpy.typing as npt
 
 from neumap.arrays import BoolArray, FloatArray, IntArray
 from neumap.localization.matching import Matches
-from neumap.localization.pnp import residuals_px
 from neumap.localization.query import Query
+from neumap.localization.rig import errors_px
 
 # STRONG_CONFIDENCE: from which on a match is far better than its runner-up, which chance rarely makes. STRONG_SHARE:
 # how many of the inliers that a pose needs must be such.
@@ -42,6 +42,11 @@ EXPECTED, FOUND_SHARE, FEWEST_FOUND = 8, 0.12, 2
 COMPARED_COLUMNS, COMPARED_ROWS, COMPARED_EXPECTED, COMPARED_FOUND = 9, 6, 3, 4
 # MIN_CONFIRMED: share of the image that must confirm a pose, however much speaks for it.
 MIN_CONFIRMED = 0.4
+# CHANCE: the power of the number of views that the inliers of a wrong pose grow with, about as measured of two and four
+# foreign images.
+CHANCE = 1 / 3
+# FEWEST_OF_VIEW: inliers of one of several views that speak for a pose; chance rarely makes them for one that is known.
+FEWEST_OF_VIEW = 3
 # SAME_POINT_M: points that are the same when rounded to this, metres, are one landmark.
 SAME_POINT_M = 0.01
 
@@ -53,6 +58,10 @@ class Evidence:
 
     Once somebody looked: how many parts of the image, about which the map has something to say, confirm the pose
     and how many contradict it, and whether the camera is far ``outside`` of what the map spans.
+
+    Of several ``views`` parts of the image are parts of what they show together, and chance has as many times more
+    matches to make inliers of. ``dissent``: the first of them, or half of them, hardly speak for the pose: they may be
+    elsewhere than is said.
     """
 
     inliers: int
@@ -61,11 +70,18 @@ class Evidence:
     confirming: int = 0
     contradicting: int = 0
     outside: bool = False
+    views: int = 1
+    dissent: bool = False
 
     @property
     def weight(self) -> float:
-        """The inliers, discounted by the share of the image that contradicts."""
-        return self.inliers * self.confirmed
+        """The inliers, discounted by the share of the image that contradicts, and for chance as those of one view."""
+        return self.inliers * self.confirmed / self.chance
+
+    @property
+    def chance(self) -> float:
+        """How many times the inliers of one view chance makes."""
+        return float(self.views**CHANCE)
 
     @property
     def confirmed(self) -> float:
@@ -91,7 +107,7 @@ class Evidence:
         if self.cells < MIN_CELLS or self.weight < needed * self.narrowness:
             return False
         confirmed = not self.heard or (self.confirming >= MIN_CELLS and self.confirmed >= MIN_CONFIRMED)
-        return confirmed and self.strong >= STRONG_SHARE * needed
+        return confirmed and not self.dissent and self.strong >= STRONG_SHARE * needed * self.chance
 
 
 NO_EVIDENCE = Evidence(inliers=0, strong=0, cells=0)
@@ -99,8 +115,8 @@ NO_EVIDENCE = Evidence(inliers=0, strong=0, cells=0)
 
 def agreeing(camera_from_map: FloatArray, matches: Matches, query: Query) -> BoolArray:
     """Tell which of the ``matches`` (M,) a pose projects to where their keypoints are."""
-    error = residuals_px(camera_from_map, query.rays[matches.keypoint], matches.points, query.focal_px)
-    return np.asarray(np.linalg.norm(error, axis=1) < query.scale * CHECK_RADIUS_PX)
+    error = errors_px(camera_from_map, query, matches.keypoint, matches.points)
+    return np.asarray(error < query.scales[matches.keypoint] * CHECK_RADIUS_PX)
 
 
 def count_evidence(camera_from_map: FloatArray, matches: Matches, query: Query) -> Evidence:
@@ -118,15 +134,23 @@ def count_evidence(camera_from_map: FloatArray, matches: Matches, query: Query) 
         inliers=different(agree),
         strong=different(agree & (matches.confidence > STRONG_CONFIDENCE)),
         cells=int((held >= 2).sum()),
+        views=len(query.rig),
+        dissent=dissents(matches.keypoint[agree], query),
     )
+
+
+def dissents(agreeing_: IntArray, query: Query) -> bool:
+    """Tell whether too few of the keypoints ``agreeing_`` (M,) are the first view's, or half of the views'."""
+    few = [len(mine) < FEWEST_OF_VIEW for _, mine in query.by_view(agreeing_)]
+    return len(few) > 1 and (few[0] or 2 * sum(few) >= len(few))
 
 
 def count_cells(expected: IntArray, found: IntArray, query: Query) -> tuple[int, int]:
     """Count the cells of the image that confirm a pose and those that contradict it, where landmarks are expected at
     the keypoints ``expected`` (E,) and found again at the keypoints ``found`` (M,), which are different ones.
     """
-    due = np.bincount(cells_of(expected, query), minlength=CELLS)
-    seen = np.bincount(cells_of(found, query), minlength=CELLS)
+    due, seen = (cells_of(keypoint, query) for keypoint in (expected, found))
+    due, seen = (np.bincount(cell, minlength=len(query.rig) * CELLS) for cell in (due, seen))
     right = (seen >= FEWEST_FOUND) & (seen >= FOUND_SHARE * due)
     return int(right.sum()), int(((due >= EXPECTED) & ~right).sum())
 
@@ -139,15 +163,20 @@ def support(expected: IntArray, found: IntArray, query: Query) -> float:
     however many are found, and the share of them that does.
     """
     cell = cells_of(np.concatenate([expected, found]), query, COMPARED_COLUMNS, COMPARED_ROWS)
-    due, seen = (np.bincount(c, minlength=COMPARED_COLUMNS * COMPARED_ROWS) for c in np.split(cell, [len(expected)]))
+    due, seen = (np.bincount(c, minlength=1 + cell.max(initial=0)) for c in np.split(cell, [len(expected)]))
     right = (seen > 0) & (seen >= FOUND_SHARE * due)
     heard = right | (due >= COMPARED_EXPECTED)
     return float(np.minimum(seen[right], COMPARED_FOUND).sum() * right.sum() / max(heard.sum(), 1))
 
 
 def cells_of(keypoint: IntArray, query: Query, columns: int = CELL_COLUMNS, rows: int = CELL_ROWS) -> IntArray:
-    """Tell in which cell of the image each keypoint (K,) is."""
-    return cells_at(query.features.pixels[keypoint], query.camera.width, query.camera.height, columns, rows)
+    """Tell in which cell of the image each keypoint (K,) is; of several views, in that of the first that shows it."""
+    first, pixels = (each[keypoint] for each in query.shown)
+    cell = np.zeros(len(keypoint), dtype=np.int64)
+    for i, view in enumerate(query.rig):
+        camera, here = view.query.camera, first == i
+        cell[here] = i * columns * rows + cells_at(pixels[here], camera.width, camera.height, columns, rows)
+    return cell
 
 
 def cells_at(

@@ -26,7 +26,7 @@ from neumap.features import make_extractor
 from neumap.features.extractor import Features
 from neumap.geometry import cameras, se3
 from neumap.localization.evidence import NO_EVIDENCE
-from neumap.localization.query import EVERYWHERE, Query, Scope
+from neumap.localization.query import EVERYWHERE, Query, Scope, View, pooled
 from neumap.localization.rivals import may_be_one
 from neumap.localization.search import PoseSearch
 from neumap.localization.timing import measured, stage
@@ -143,12 +143,19 @@ class Localizer:
         with stage("decode"):
             return Query(features, rays, camera, *self._search.landmarks.embed(features))
 
-    def locate(self, query: Query, scope: Scope = EVERYWHERE) -> PoseEstimate:
+    def locate(self, query: Query | Sequence[View], scope: Scope = EVERYWHERE) -> PoseEstimate:
         """Find the camera's pose as :meth:`localize` does, for an image that was looked at already: times are those of
         the search, and of a longer look where it takes one.
+
+        Several :class:`~neumap.localization.query.View`, of other cameras or of moments ago, whose places relative to
+        the first one's camera are known in metres, with a covariance, are searched for together: the pose is that of
+        the first one's camera, in the map; ``inliers`` are those of all views, and keypoints and points of the first.
+
+        Raises :class:`~neumap.errors.DataError` where the views do not begin with that of the rig, and for several
+        where PoseLib is not installed.
         """
         with measured() as times_ms:
-            solved = self.solve(query, scope)
+            solved = self.solve(query if isinstance(query, Query) else pooled(query), scope)
         return self._estimate(solved, times_ms)
 
     def alternatives(
@@ -209,7 +216,8 @@ class Localizer:
         else:
             status, inliers = Status.LOCALIZED, len(found.keypoint)
             error_px = float(np.sqrt(np.mean(found.error_px**2)))
-            shown, points = found.keypoint, found.points
+            first = query.owner[found.keypoint] == 0
+            shown, points = found.keypoint[first], found.points[first]
         return PoseEstimate(
             status=status,
             reason=reason,

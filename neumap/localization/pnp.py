@@ -5,6 +5,7 @@ PoseLib does it where it is installed; there are no wheels of it for ARM, and th
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -122,8 +123,7 @@ def refine_pose(
     """
     if poselib is None:
         return _refined(camera_from_map, rays, points, focal_px, iterations)
-    start = poselib.CameraPose()
-    start.R, start.t = camera_from_map[:3, :3], camera_from_map[:3, 3]
+    start = _camera_pose(camera_from_map)
     options = {"loss_type": "CAUCHY", "loss_scale": CAUCHY_PX, "max_iterations": iterations}
     found, _ = poselib.refine_absolute_pose(rays * focal_px, points, start, _camera(focal_px), options)
     return _matrix(found)
@@ -183,6 +183,61 @@ def _linearized(
     return error, ju, jv, z > BEHIND_M
 
 
+def has_poselib() -> bool:
+    """Tell whether several cameras can be solved together."""
+    return poselib is not None
+
+
+def ransac_rig(
+    rays: Sequence[FloatArray],
+    points: Sequence[FloatArray],
+    cameras_from_rig: Sequence[FloatArray],
+    focal_px: Sequence[float],
+    settings: RansacSettings,
+) -> FloatArray | None:
+    """Return ``rig_from_map`` (4, 4) of what several cameras see: of each its rays (M, 2), map points (M, 3),
+    ``camera_from_rig`` (4, 4) and focal length, which turns errors into pixels. None where no pose fits.
+    """
+    options = {
+        "max_reproj_error": settings.max_error_px,
+        "max_iterations": settings.max_iterations,
+        "min_iterations": settings.min_iterations,
+        "success_prob": 0.9999,
+        "seed": settings.seed,
+    }
+    found, info = poselib.estimate_generalized_absolute_pose(
+        [ray * focal for ray, focal in zip(rays, focal_px, strict=True)],
+        list(points),
+        [_camera_pose(each) for each in cameras_from_rig],
+        [_camera(focal) for focal in focal_px],
+        options,
+        {"loss_type": "CAUCHY"},
+    )
+    return _matrix(found) if info["num_inliers"] >= FEWEST_MATCHES else None
+
+
+def refine_rig(
+    rig_from_map: FloatArray,
+    rays: Sequence[FloatArray],
+    points: Sequence[FloatArray],
+    cameras_from_rig: Sequence[FloatArray],
+    focal_px: Sequence[float],
+    iterations: int = 50,
+) -> FloatArray:
+    """Return the pose ``rig_from_map`` (4, 4) refined as by :func:`refine_pose`, on what several cameras see, as of
+    :func:`ransac_rig`.
+    """
+    found, _ = poselib.refine_generalized_absolute_pose(
+        [ray * focal for ray, focal in zip(rays, focal_px, strict=True)],
+        list(points),
+        _camera_pose(rig_from_map),
+        [_camera_pose(each) for each in cameras_from_rig],
+        [_camera(focal) for focal in focal_px],
+        {"loss_type": "CAUCHY", "loss_scale": CAUCHY_PX, "max_iterations": iterations},
+    )
+    return _matrix(found)
+
+
 def pose_information(camera_from_map: FloatArray, rays: FloatArray, points: FloatArray, focal_px: float) -> FloatArray:
     """Return the information matrix (6, 6) of a pose refined on these rays (N, 2) and points (N, 3).
 
@@ -202,6 +257,13 @@ def cauchy_weights(error_px: FloatArray) -> FloatArray:
 def _camera(focal_px: float) -> dict[str, Any]:
     """Describe the camera of undistorted rays in pixels, as PoseLib takes it."""
     return {"model": "SIMPLE_PINHOLE", "width": 1, "height": 1, "params": [focal_px, 0.0, 0.0]}
+
+
+def _camera_pose(pose: FloatArray) -> Any:
+    """Make PoseLib's pose of a matrix (4, 4)."""
+    made = poselib.CameraPose()
+    made.R, made.t = pose[:3, :3], pose[:3, 3]
+    return made
 
 
 def _matrix(found: Any) -> FloatArray:

@@ -1,9 +1,10 @@
-"""One image's pose in some voxels of a map: match, PnP, refine on landmarks, and count what speaks for the result.
+"""The pose of one image, or of several views, in some voxels of a map: match, PnP, refine on landmarks, and count what
+speaks for the result.
 
 The strongest keypoints are matched with their nearest landmarks first; only where these do not settle the pose are all
 keypoints, and only where the nearest landmarks of all do not give twice the inliers that a pose needs is the frozen
-transformer asked as well, and pooled with them in one PnP. A pose must be better than its rivals, to which other
-samples lead.
+transformer asked as well, view by view, and pooled with them in one PnP. A pose must be better than its rivals, to
+which other samples lead.
 """
 
 from __future__ import annotations
@@ -16,8 +17,9 @@ import numpy as np
 from neumap.arrays import FloatArray, IntArray
 from neumap.localization.evidence import agreeing, count_evidence
 from neumap.localization.matching import LandmarkIndex, Matches, TransformerMatcher, pool
-from neumap.localization.pnp import RansacSettings, ransac_pose
+from neumap.localization.pnp import RansacSettings
 from neumap.localization.query import Query, Scope
+from neumap.localization.rig import find_pose
 from neumap.localization.rivals import RIVALRY, better_of, may_rival
 from neumap.localization.span import Span
 from neumap.localization.timing import stage
@@ -28,8 +30,8 @@ from neumap.maps.neural_map import NeuralMap
 # inliers it needs.
 FIRST_KEYPOINTS, SETTLED = 512, 3.0
 # ENOUGH: with so many times the inliers needed the nearest landmarks do, and the transformer is not asked. ATTENDED:
-# keypoints that it is asked about, whose nearest landmarks are the most distinct: its cost grows with them, and the
-# least distinct are wrong.
+# keypoints of a view that it is asked about, whose nearest landmarks are the most distinct: its cost grows with them,
+# and the least distinct are wrong.
 ENOUGH, ATTENDED = 2.0, 256
 # FEW_ITERATIONS: of RANSAC, where what it does not find is looked for once more, or need not be found.
 FEW_ITERATIONS = 300
@@ -66,9 +68,10 @@ class Solver:
                 matches = pool([matches, self.match(query, rest, scope)])
                 poses += self.guess(matches, query, scope, self.ransac)
             if self._transformer is not None and not any_suffices(poses, enough, matches, query):
+                distinct = [matches.keypoint[mine[:ATTENDED]] for _, mine in query.by_view(matches.keypoint)]
                 with stage("decode"):
-                    attended = self._transformer.match(query, matches.keypoint[:ATTENDED], scope.voxels)
-                matches = pool([matches, attended])
+                    attended = [self._transformer.match(query, asked, scope.voxels) for asked in distinct]
+                matches = pool([matches, *attended])
                 poses += self.guess(matches, query, scope, self.ransac)
         if not poses:
             return None
@@ -98,15 +101,14 @@ class Solver:
         """Find the pose ``camera_from_map`` that most matches agree with, of those that the scope allows; empty where
         no two do, or too many lead elsewhere.
         """
-        settings = replace(settings, max_error_px=query.scale * settings.max_error_px)
         with stage("pnp"):
             for _ in range(MOST_ELSEWHERE):
-                found = ransac_pose(query.rays[matches.keypoint], matches.points, query.focal_px, settings)
+                found = find_pose(query, matches.keypoint, matches.points, settings)
                 if found is None:
                     break
-                if scope.allows(found[0]):
-                    return [found[0]]
-                matches = matches.select(~agreeing(found[0], matches, query))
+                if scope.allows(found):
+                    return [found]
+                matches = matches.select(~agreeing(found, matches, query))
         return []
 
     def refine(self, camera_from_map: FloatArray, matches: Matches, query: Query, scope: Scope) -> Hypothesis | None:

@@ -20,14 +20,16 @@ from neumap.maps.neural_map import Calibration
 
 class Corrected(NamedTuple):
     """A pose ``map_from_camera`` (4, 4) in the frame of the mapping poses, and what its covariance is made of: that of
-    the observed residuals, ``unit`` (6, 6), and the drift's standard deviation ``drift_sigma`` (6,), both in the camera
-    frame, and the median distance ``distance_m`` of what was seen.
+    the observed residuals, ``unit`` (6, 6), that of views' places in the rig, ``carried`` (6, 6), and the drift's
+    standard deviation ``drift_sigma`` (6,), all in the camera frame, and the median distance ``distance_m`` of what was
+    seen.
     """
 
     map_from_camera: FloatArray
     unit: FloatArray
     drift_sigma: FloatArray
     distance_m: float
+    carried: FloatArray
 
 
 @dataclass(frozen=True)
@@ -58,12 +60,17 @@ def doubts(evidence: Evidence, needed: int) -> str:
     """Tell why ``evidence`` does not suffice where ``needed`` inliers are; empty where it does."""
     if evidence.suffices(needed):
         return ""
-    enough = needed * evidence.narrowness
+    if evidence.dissent:
+        return f"{evidence.inliers} inliers, but the images do not agree about where they were taken"
     if evidence.outside and replace(evidence, outside=False).suffices(needed):
         return f"{evidence.inliers} inliers, but the camera would be outside of all that was mapped: another place"
-    if evidence.inliers >= needed and (evidence.cells < MIN_CELLS or evidence.inliers < enough):
+    least = needed * evidence.chance
+    enough = least * evidence.narrowness
+    if evidence.inliers >= least and (evidence.cells < MIN_CELLS or evidence.inliers < enough):
         return f"all {evidence.inliers} inliers are in one small part of the image"
-    if evidence.inliers >= enough and (evidence.weight < enough or evidence.confirmed < MIN_CONFIRMED):
+    if evidence.inliers >= enough and (
+        evidence.inliers * evidence.confirmed < enough or evidence.confirmed < MIN_CONFIRMED
+    ):
         against = evidence.contradicting
         return (
             f"{evidence.inliers} inliers, but {against} parts of the image contradict: another place, or much changed"
@@ -75,20 +82,22 @@ def correct(found: Hypothesis, drift: DriftField) -> Corrected:
     """Return a pose of the adjusted map in the frame of the mapping poses, that is, with their own drift."""
     adjusted = se3.invert_pose(found.camera_from_map)
     deviation, drift_sigma = drift.predict(adjusted)
-    return Corrected(apply_deviation(adjusted, deviation), found.covariance, drift_sigma, found.distance_m)
+    return Corrected(
+        apply_deviation(adjusted, deviation), found.covariance, drift_sigma, found.distance_m, found.carried
+    )
 
 
 def pose_covariance(corrected: Corrected, calibration: Calibration) -> FloatArray:
     """Return the 6x6 covariance of a pose in the convention of :class:`~neumap.records.PoseEstimate`.
 
-    That of the reprojection errors, the drift field's and the calibrated floors add up in the camera frame, which is
-    then turned into the map's axes. The floor of the position is a share of the distance of what was seen: landmarks
-    that are wrong together displace what is near by millimetres and what is far away by decimetres.
+    That of the reprojection errors, the drift field's, the calibrated floors and the rig's add up in the camera frame,
+    which is then turned into the map's axes. The floor of the position is a share of the distance of what was seen:
+    landmarks that are wrong together displace what is near by millimetres and what is far away by decimetres.
     """
     floor_m = calibration.floor_share * corrected.distance_m
     local = calibration.pixel_sigma**2 * corrected.unit + np.diag(corrected.drift_sigma**2)
     local += np.diag([floor_m**2] * 3 + [calibration.floor_rad**2] * 3)
     turn = np.zeros((6, 6))
     turn[:3, :3] = turn[3:, 3:] = corrected.map_from_camera[:3, :3]
-    covariance = calibration.inflation**2 * turn @ local @ turn.T
+    covariance = calibration.inflation**2 * turn @ local @ turn.T + turn @ corrected.carried @ turn.T
     return np.asarray(0.5 * (covariance + covariance.T))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -11,8 +12,9 @@ from neumap.arrays import Float32Array, FloatArray, IntArray
 from neumap.geometry import se3
 from neumap.localization.evidence import CHECK_RADIUS_PX, OUTSIDE, Evidence, count_cells, count_evidence, support
 from neumap.localization.matching import LandmarkIndex, Matches, rows_of_voxels
-from neumap.localization.pnp import cauchy_weights, pose_information, refine_pose, residuals_px
-from neumap.localization.query import Query, Scope
+from neumap.localization.pnp import cauchy_weights
+from neumap.localization.query import Query, Scope, View
+from neumap.localization.rig import errors_px, information, refine
 from neumap.localization.span import Span
 from neumap.maps.neural_map import VoxelGrid
 
@@ -42,7 +44,8 @@ class Hypothesis:
     ``information`` (6, 6) as of :func:`~neumap.localization.pnp.pose_information`; ``keypoint`` (M,), ``points`` (M, 3)
     and ``error_px`` (M,) are the matches it was refined on. ``support`` is as of
     :func:`~neumap.localization.evidence.support`. ``rival_m`` is how far away another pose is that explains the
-    image about as well, and ``rival_support`` the support of that; 0 where none was found.
+    image about as well, and ``rival_support`` the support of that; 0 where none was found. ``carried`` (6, 6) is the
+    covariance that it has because views' places in the rig are uncertain.
     """
 
     camera_from_map: FloatArray
@@ -54,6 +57,7 @@ class Hypothesis:
     support: float
     rival_m: float = 0.0
     rival_support: float = 0.0
+    carried: FloatArray = field(default_factory=lambda: np.zeros((6, 6)))
 
     @cached_property
     def covariance(self) -> FloatArray:
@@ -85,79 +89,88 @@ class Refinement:
         """Return the pose refined on landmarks that are looked for around their projections, in two rounds of narrowing
         search, with what of the ``matches`` agrees; None where too few landmarks do.
         """
-        visible = self._visible(camera_from_map, query, scope)
+        visible = [self._visible(view, camera_from_map, scope) for view in query.rig]
         keypoints, landmarks, alike = self._candidates(camera_from_map, visible, query)
+        # a landmark may be found in each view
+        sights = query.owner[keypoints] * len(self._landmarks.points) + landmarks
         pose = camera_from_map
         keypoint = landmark = np.zeros(0, np.int64)
         for radius, iterations in zip(SEARCH_RADII_PX, ITERATIONS, strict=True):
-            error = self._errors(pose, query, keypoints, landmarks)
-            near = np.flatnonzero(error < query.scale * radius)
-            score = alike[near] - BESIDE_PENALTY * error[near] / (query.scale * radius)
-            chosen = near[mutual_best(keypoints[near], landmarks[near], score)]
+            error, limit = self._errors(pose, query, keypoints, landmarks), query.scales[keypoints] * radius
+            near = np.flatnonzero(error < limit)
+            score = alike[near] - BESIDE_PENALTY * error[near] / limit[near]
+            chosen = near[mutual_best(keypoints[near], sights[near], score)]
             if len(chosen) < FEWEST_FOUND_AGAIN:
                 return None
             keypoint, landmark = keypoints[chosen], landmarks[chosen]
-            pose = refine_pose(pose, query.rays[keypoint], self._landmarks.points[landmark], query.focal_px, iterations)
+            pose = refine(pose, query, keypoint, self._landmarks.points[landmark], iterations)
         points = self._landmarks.points[landmark]
         error = self._errors(pose, query, keypoint, landmark)
-        fits = error < query.scale * CHECK_RADIUS_PX
+        fits = error < query.scales[keypoint] * CHECK_RADIUS_PX
         found = keypoint[fits]
         expected = self._expected(pose, visible, query)
         confirming, contradicting = count_cells(expected, found, query)
         position = se3.invert_pose(pose)[:3, 3]
         outside = self._span.beyond_m(position) > OUTSIDE * float(np.median(np.linalg.norm(points - position, axis=1)))
         evidence = count_evidence(pose, matches, query)
+        told, carried = information(pose, query, keypoint, points)
         return Hypothesis(
             camera_from_map=pose,
-            information=pose_information(pose, query.rays[keypoint], points, query.focal_px),
+            information=told,
             evidence=replace(evidence, confirming=confirming, contradicting=contradicting, outside=outside),
             keypoint=found,
             points=points[fits],
             error_px=error[fits],
             support=support(expected, found, query),
+            carried=carried,
         )
 
     def _errors(self, pose: FloatArray, query: Query, keypoints: IntArray, landmarks: IntArray) -> FloatArray:
-        points = self._landmarks.points[landmarks]
-        return np.asarray(np.linalg.norm(residuals_px(pose, query.rays[keypoints], points, query.focal_px), axis=1))
+        return errors_px(pose, query, keypoints, self._landmarks.points[landmarks])
 
-    def _visible(self, camera_from_map: FloatArray, query: Query, scope: Scope) -> IntArray:
-        """Return the landmarks that would be in the image if nothing was in their way."""
+    def _visible(self, view: View, rig_from_map: FloatArray, scope: Scope) -> IntArray:
+        """Return the landmarks that would be in a view's image if nothing was in their way."""
+        if not len(view.query):
+            return np.zeros(0, np.int64)
+        camera_from_map = view.camera_from_rig @ rig_from_map
         rows = self._rows_around(camera_from_map, scope)
         if isinstance(rows, slice):
             rows = np.arange(len(self._landmarks.points))[rows]
         x, y, z = camera_from_map[:3, :3] @ self._landmarks.points[rows].T + camera_from_map[:3, 3:]
-        (left, top), (right, bottom) = query.rays.min(axis=0), query.rays.max(axis=0)
+        (left, top), (right, bottom) = view.query.rays.min(axis=0), view.query.rays.max(axis=0)
         inside = (z > IN_FRONT_M) & (x > left * z) & (x < right * z) & (y > top * z) & (y < bottom * z)
         return np.asarray(rows[inside])
 
     def _around(
-        self, camera_from_map: FloatArray, landmarks: IntArray, query: Query, radius_px: float, count: int
-    ) -> IntArray:
-        """Return the keypoints (L, ``count``) within a radius of the projections of ``landmarks`` (L,), nearest first;
-        as many as the query has keypoints where there is none.
+        self, rig_from_map: FloatArray, visible: Sequence[IntArray], query: Query, radius_px: float, count: int
+    ) -> tuple[IntArray, IntArray]:
+        """Return pairs of keypoints (P,) and ``visible`` landmarks (P,) of each view whose projections are within a
+        radius of them: up to ``count`` of each landmark, nearest first.
         """
-        seen = se3.transform_points(camera_from_map, self._landmarks.points[landmarks])
-        where = seen[:, :2] / np.maximum(seen[:, 2:], IN_FRONT_M)
-        radius = query.scale * radius_px / query.focal_px
         ranks = np.arange(1, count + 1)
-        return np.asarray(query.tree.query(where, k=ranks, distance_upper_bound=radius)[1])
+        keypoints, landmarks = [], []
+        for i, (view, seen) in enumerate(zip(query.rig, visible, strict=True)):
+            there = se3.transform_points(view.camera_from_rig @ rig_from_map, self._landmarks.points[seen])
+            where = there[:, :2] / np.maximum(there[:, 2:], IN_FRONT_M)
+            radius = view.query.scale * radius_px / view.query.focal_px
+            near = view.query.tree.query(where, k=ranks, distance_upper_bound=radius)[1]
+            row, column = np.nonzero(near < len(view.query))
+            keypoints.append(np.flatnonzero(query.owner == i)[near[row, column]])
+            landmarks.append(seen[row])
+        return np.concatenate(keypoints), np.concatenate(landmarks)
 
     def _candidates(
-        self, camera_from_map: FloatArray, visible: IntArray, query: Query
+        self, rig_from_map: FloatArray, visible: Sequence[IntArray], query: Query
     ) -> tuple[IntArray, IntArray, Float32Array]:
-        """Return keypoints, landmarks and their similarity, of all pairs that look alike and are close in the image."""
-        near = self._around(camera_from_map, visible, query, SEARCH_RADII_PX[0], SEARCH_KEYPOINTS)
-        row, column = np.nonzero(near < len(query.rays))
-        keypoint, landmark = near[row, column], visible[row]
+        """Return keypoints, landmarks and their similarity, of all pairs that look alike and are close in an image."""
+        keypoint, landmark = self._around(rig_from_map, visible, query, SEARCH_RADII_PX[0], SEARCH_KEYPOINTS)
         alike = np.einsum("ij,ij->i", query.looks[keypoint], self._landmarks.looks[landmark])
         good = alike > self._landmarks.min_similarity
         return keypoint[good], landmark[good], alike[good]
 
-    def _expected(self, camera_from_map: FloatArray, visible: IntArray, query: Query) -> IntArray:
+    def _expected(self, rig_from_map: FloatArray, visible: Sequence[IntArray], query: Query) -> IntArray:
         """Return the keypoints that are where a landmark projects to, which may be behind a wall."""
-        near = self._around(camera_from_map, visible, query, CHECK_RADIUS_PX, 1)[:, 0]
-        return np.unique(near[near < len(query.rays)])
+        return np.unique(self._around(rig_from_map, visible, query, CHECK_RADIUS_PX, 1)[0])
 
     def _rows_around(self, camera_from_map: FloatArray, scope: Scope) -> slice | IntArray:
         """Return the landmarks to look for: of a large map only those of the voxels searched, and around the camera."""

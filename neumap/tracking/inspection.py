@@ -149,16 +149,19 @@ class Finding:
     somebody asks. ``through`` are the estimates through each lens that it may have been taken through, by origin.
 
     An image that looks like several places is not localized in the whole map; then it may be ``by_claim``, in that one
-    of them where somebody claims that the camera is, or ``by_track``.
+    of them where somebody claims that the camera is, or ``by_track``. ``query`` is what was searched for; the estimate
+    may be of several images ``together``.
     """
 
     frame: Frame
     pixels: ImageArray
+    query: Query
     estimate: PoseEstimate
     through: Mapping[str, PoseEstimate]
     by_claim: PoseEstimate | None = None
     by_track: PoseEstimate | None = None
     alternatives: tuple[Alternative, ...] = ()
+    together: bool = False
 
     @property
     def best(self) -> PoseEstimate:
@@ -187,7 +190,7 @@ def inspect(opened: OpenMap, shot: Shot, where: Where) -> Finding:
         str(shot.stamp_ns), shot.stamp_ns, lens.camera, lambda: pixels, frame_id=shot.frame_id, lenses=(lens,)
     )
     through = {lens.origin: estimate for lens, estimate in zip(lenses, estimates, strict=True)}
-    finding = Finding(frame, pixels, estimates[best].certain(where.max_sigma_m), through)
+    finding = Finding(frame, pixels, query, estimates[best].certain(where.max_sigma_m), through)
     in_doubt = where.around and not finding.estimate.localized
     if in_doubt and where.claimed is not None:
         seen_from_there = replace(where.claimed, radius_m=where.claimed.radius_m + opened.map.sight_m)

@@ -40,6 +40,11 @@ class Meter:
         """Count one that was searched."""
         self._keep(self._costs, now_ns, cost_s)
 
+    def searched_on(self, cost_s: float) -> None:
+        """Count what the image searched last cost more."""
+        now_ns, before_s = self._costs.pop()
+        self._costs.append((now_ns, before_s + cost_s))
+
     def concluded(self, now_ns: int, latency_s: float) -> None:
         """Count one that it was decided about."""
         self._keep(self._latencies, now_ns, latency_s)

@@ -18,6 +18,7 @@ from neumap.geometry.intrinsics import MOST_KEPT, Calibration, Calibrations, len
 from neumap.geometry.se3 import invert_pose
 from neumap.localization.lens import Vote
 from neumap.records import Frame, Intrinsics, PoseEstimate
+from neumap.tracking.accumulation import Accumulation, Shown, search_together, wanted
 from neumap.tracking.announcer import Announcer
 from neumap.tracking.inspection import Finding, OpenMap, Shot, inspect, open_map, voxels_near, where_to_search
 from neumap.tracking.mounting import doubt
@@ -100,6 +101,7 @@ class Session:
         self._generation = 0
         self.track = Track(reason="not active")
         self._newest: _Image | None = None
+        self._recent = Accumulation()
         self._intake = Intake()
         self._report_map()
 
@@ -188,7 +190,7 @@ class Session:
             self.track = replace(self.track, reason=refusal)
             self._outputs.log("warning", refusal)
         else:
-            self.track = claim(self.track, prior, self._intake.taken_ns)
+            self.track, self._recent = claim(self.track, prior, self._intake.taken_ns), Accumulation()
         self._publish_status()
 
     def relocalize(self, request: RelocalizeRequest, done: Callable[[RelocalizeAnswer], None]) -> None:
@@ -205,7 +207,7 @@ class Session:
         if reason:
             done(RelocalizeAnswer(None, reason, self.map_id))
         else:
-            newer_than, show = self._intake.taken_ns, self._announcer.shown
+            newer_than, show, self._recent = self._intake.taken_ns, self._announcer.shown, Accumulation()
             self._requests.begin(prior, newer_than, timeout_s, lambda: self.map_id, lambda given: done(show(given)))
 
     def load_map(self, path: str, done: Callable[[LoadAnswer], None]) -> None:
@@ -358,14 +360,45 @@ class Session:
         if len(finding.through) == 1 or frame.lenses[0].origin == self._vote.decided:
             self._say("info", str(frame.lenses[0]))
         self._outputs.inspected(Inspected(frame, finding.pixels, finding.best))
-        if not finding.best.localized:
+        settings = self._settings()
+        if not finding.best.localized and self.track.state is not State.TRACKING and wanted(finding, settings):
+            add = partial(self._accumulate, generation, finding)
+            self._transforms.when_known(frame.stamp_ns, frame.frame_id, settings.transform_timeout, add)
+        elif not finding.best.localized:
             self._conclude(Seen(frame.stamp_ns, None, finding.estimate.reason), finding)
         elif not frame.frame_id:
             unnamed = "the images have no frame_id: set the parameter camera_frame_id"
             self._conclude(Seen(frame.stamp_ns, None, unnamed), finding)
         else:
             located = partial(self._located, generation, frame, finding)
-            self._transforms.when_known(frame.stamp_ns, frame.frame_id, self._settings().transform_timeout, located)
+            self._transforms.when_known(frame.stamp_ns, frame.frame_id, settings.transform_timeout, located)
+
+    def _accumulate(self, generation: int, finding: Finding, robot: RobotPose | str) -> None:
+        """Search for an image that gave no pose together with those before it, if it is known how the robot moved."""
+        if generation != self._generation:
+            return
+        stamp_ns, settings = finding.frame.stamp_ns, self._settings()
+        if isinstance(robot, str) or robot.odom_from_base is None:
+            self._conclude(Seen(stamp_ns, None, finding.estimate.reason), finding)
+            return
+        self._recent = self._recent.followed_by(Shown(stamp_ns, finding.query, robot), settings)
+
+        def found(result: Finding | Exception, cost_s: float) -> None:
+            if generation != self._generation:
+                return
+            self._meter.searched_on(cost_s)
+            together = finding if isinstance(result, Exception) else result
+            if together.together:
+                self._evidence, self._recent = together.best.evidence, Accumulation()
+                self._located(generation, finding.frame, together, robot)
+            else:
+                self._conclude(Seen(stamp_ns, None, finding.estimate.reason), finding)
+
+        views = self._recent.views(settings)
+        if len(views) > 1:
+            self._worker.submit(partial(search_together, self.map, finding, views, settings), found)
+        else:
+            self._conclude(Seen(stamp_ns, None, finding.estimate.reason), finding)
 
     def _located(self, generation: int, frame: Frame, finding: Finding, robot: RobotPose | str) -> None:
         """The transforms at the image's stamp are known, or will not be."""
@@ -381,7 +414,7 @@ class Session:
         def fix(estimate: PoseEstimate | None) -> Fix | None:
             if estimate is None or estimate.map_from_camera is None or estimate.covariance is None:
                 return None
-            sure = self.map.is_sure(estimate.evidence)
+            sure = finding.together or self.map.is_sure(estimate.evidence)
             return fix_of(estimate.map_from_camera, estimate.covariance, stamp_ns, *at, sure)
 
         at = robot.base_from_camera, robot.odom_from_base
@@ -479,5 +512,5 @@ class Session:
     def _forget(self, reason: str) -> None:
         self._generation += 1
         self.track = Track(reason=reason)
-        self._newest, self._intake = None, Intake()
+        self._newest, self._intake, self._recent = None, Intake(), Accumulation()
         self._announcer.start_over()

@@ -160,6 +160,13 @@ class Settings:
         100.0,
     )
     jump_images: int = _parameter(3, "images that must agree before a jump is believed", "", 2, 20)
+    accumulate_s: float = _parameter(
+        2.0,
+        "while not tracking, images so far back are searched for together with the newest; 0: never",
+        "s",
+        0.0,
+        10.0,
+    )
     relocalize_timeout: float = _parameter(
         5.0, "how long ~/relocalize searches unless its request says", "s", 0.1, 60.0
     )

@@ -1,0 +1,128 @@
+"""Poses of the one or several cameras of a query: how well one fits, which one fits best, and how certain it is.
+
+The rig is the first view's camera. Errors are in pixels of the image that a keypoint is of. One view is solved by
+:mod:`~neumap.localization.pnp` for one camera; several by generalized absolute pose, which takes PoseLib.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from neumap.arrays import FloatArray, IntArray
+from neumap.errors import DataError
+from neumap.geometry import se3
+from neumap.localization import pnp
+from neumap.localization.pnp import RansacSettings
+from neumap.localization.query import Query, View
+
+# CONFIDENT: with how many of the most confident matches several cameras are tried before all: PoseLib draws those of
+# generalized poses without regard to it.
+CONFIDENT = (32, 128, 512)
+
+
+def can_pool() -> bool:
+    """Tell whether several views can be solved together."""
+    return pnp.has_poselib()
+
+
+def errors_px(camera_from_map: FloatArray, query: Query, keypoint: IntArray, points: FloatArray) -> FloatArray:
+    """Return how far, in pixels, from the keypoints (M,) a pose projects the ``points`` (M, 3) of the map."""
+    error = np.zeros(len(keypoint))
+    for view, mine, rays in _seen(query, keypoint):
+        there = view.camera_from_rig @ camera_from_map
+        error[mine] = np.linalg.norm(pnp.residuals_px(there, rays, points[mine], view.query.focal_px), axis=1)
+    return error
+
+
+def find_pose(query: Query, keypoint: IntArray, points: FloatArray, settings: RansacSettings) -> FloatArray | None:
+    """Return ``camera_from_map`` (4, 4) that keypoints (M,) and ``points`` (M, 3) agree on, the most confident first;
+    None where no pose fits. ``settings`` are for a camera of the usual focal length.
+
+    Raises :class:`~neumap.errors.DataError` where there are several views and no PoseLib.
+    """
+    counts = [count for count in CONFIDENT if count < len(keypoint)] if settings.by_confidence and query.views else []
+    poses = [_drawn(query, keypoint[:count], points[:count], settings) for count in (*counts, len(keypoint))]
+
+    def agreeing(pose: FloatArray) -> int:
+        limit = query.scales[keypoint] * settings.max_error_px
+        return int((errors_px(pose, query, keypoint, points) < limit).sum())
+
+    return max((pose for pose in poses if pose is not None), key=agreeing, default=None)
+
+
+def _drawn(query: Query, keypoint: IntArray, points: FloatArray, settings: RansacSettings) -> FloatArray | None:
+    """Find the pose as :func:`find_pose`, in one search."""
+    if len(keypoint) < pnp.FEWEST_MATCHES:
+        return None
+    seen = list(_seen(query, keypoint))
+    if len(seen) == 1:
+        view, mine, rays = seen[0]
+        settings = replace(settings, max_error_px=view.query.scale * settings.max_error_px)
+        found = pnp.ransac_pose(rays, points[mine], view.query.focal_px, settings)
+        return None if found is None else view.rig_from_camera @ found[0]
+    if not can_pool():
+        raise DataError("several views are solved together by PoseLib, which is not installed: pip install poselib")
+    rays_of, points_of, cameras_from_rig, focal_px = _as_lists(seen, points)
+    usual = [focal / view.query.scale for focal, (view, _, _) in zip(focal_px, seen, strict=True)]
+    return pnp.ransac_rig(rays_of, points_of, cameras_from_rig, usual, settings)
+
+
+def refine(
+    camera_from_map: FloatArray, query: Query, keypoint: IntArray, points: FloatArray, iterations: int
+) -> FloatArray:
+    """Return the pose refined on keypoints (M,) and ``points`` (M, 3), as by
+    :func:`~neumap.localization.pnp.refine_pose`.
+    """
+    seen = list(_seen(query, keypoint))
+    if len(seen) == 1:
+        view, mine, rays = seen[0]
+        there = view.camera_from_rig @ camera_from_map
+        return view.rig_from_camera @ pnp.refine_pose(there, rays, points[mine], view.query.focal_px, iterations)
+    return pnp.refine_rig(camera_from_map, *_as_lists(seen, points), iterations)
+
+
+def information(
+    camera_from_map: FloatArray, query: Query, keypoint: IntArray, points: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    """Return the information (6, 6) of a pose refined on keypoints (M,) and ``points`` (M, 3), as of
+    :func:`~neumap.localization.pnp.pose_information`: the sum of what each view says; and the covariance (6, 6) that it
+    has, too, because the views' places in the rig are uncertain.
+
+    What one view's place is wrong by, those after it are wrong by as well: so it is where odometry carried them.
+    """
+    told, places = [], []
+    for view, mine, rays in _seen(query, keypoint):
+        carry = se3.adjoint(view.camera_from_rig)
+        there = view.camera_from_rig @ camera_from_map
+        told.append(carry.T @ pnp.pose_information(there, rays, points[mine], view.query.focal_px) @ carry)
+        places.append(view.motion_covariance)
+    total = np.asarray(sum(told[1:], told[0]))
+    known = pulls = np.zeros((6, 6))
+    for i, place in enumerate(places):
+        scale, axes = np.linalg.eigh(place - known)
+        more = (axes * np.maximum(scale, 0)) @ axes.T
+        rest = sum(told[i:], np.zeros((6, 6)))
+        known, pulls = known + more, pulls + rest @ more @ rest
+    inverse = np.linalg.pinv(total) if pulls.any() else total
+    return total, np.asarray(inverse @ pulls @ inverse)
+
+
+def _seen(query: Query, keypoint: IntArray) -> Iterator[tuple[View, IntArray, FloatArray]]:
+    """Tell of each view that has some of ``keypoint`` (M,) which these are, and their rays."""
+    for view, mine in query.by_view(keypoint):
+        if len(mine):
+            yield view, mine, query.rays[keypoint[mine]]
+
+
+def _as_lists(
+    seen: Sequence[tuple[View, IntArray, FloatArray]], points: FloatArray
+) -> tuple[list[FloatArray], list[FloatArray], list[FloatArray], list[float]]:
+    return (
+        [rays for _, _, rays in seen],
+        [points[mine] for _, mine, _ in seen],
+        [view.camera_from_rig for view, _, _ in seen],
+        [view.query.focal_px for view, _, _ in seen],
+    )
