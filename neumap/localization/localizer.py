@@ -8,6 +8,10 @@ An image that is looked for in several places is looked at quickly once, and who
     query = localizer.look(image, camera)
     estimate = localizer.locate(query)
     claimed = localizer.locate(query, Scope(near=Near(position, 2.0)))
+
+Images of several cameras, or of moments ago, may be looked for together:
+
+    estimate = localizer.locate([View(query), View(other, rig_from_camera, covariance)])
 """
 
 from __future__ import annotations
