@@ -123,7 +123,8 @@ class PoseEstimate:
     so that the true rotation is ``exp(w) @ R`` with ``w`` of that covariance. ``keypoints_px`` (N, 2) float32 and
     ``points_map`` (N, 3) float32 are the inliers. ``times_ms`` gives the time per stage. ``evidence`` is what speaks
     for the pose that was found, believed or not: the landmarks that were matched without knowing it and agree with it,
-    discounted by what of the image contradicts it; a pose needs some 15, in a large map 20.
+    discounted by what of the image contradicts it; a pose needs some 15, in a large map 20. ``glance``: a glance at the
+    image was enough.
     """
 
     status: Status
@@ -136,6 +137,7 @@ class PoseEstimate:
     points_map: Float32Array
     times_ms: Mapping[str, float]
     evidence: int = 0
+    glance: bool = False
 
     @property
     def localized(self) -> bool:

@@ -233,6 +233,7 @@ class Localizer:
             points_map=points.astype(np.float32),
             times_ms=times_ms,
             evidence=int(evidence.weight),
+            glance=query.glance,
         )
 
 

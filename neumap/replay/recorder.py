@@ -41,6 +41,7 @@ class Recorder:
     diagnoses: list[tuple[int, Diagnosis]] = field(default_factory=list)
     log_lines: list[str] = field(default_factory=list)
     images_searched: int = 0
+    glances: int = 0
 
     def pose(self, fix: Fix) -> None:
         self.poses.append((self.clock.now_ns(), fix))
@@ -61,6 +62,7 @@ class Recorder:
     def inspected(self, inspected: Inspected) -> None:
         """Count it; nobody looks."""
         self.images_searched += 1
+        self.glances += inspected.estimate.glance
 
     def searched(self, stamp_ns: int, grid: VoxelGrid, voxels: Any) -> None:
         """Nobody looks."""
@@ -103,6 +105,7 @@ class Recorder:
             transform_ns=np.array([time_ns for time_ns, _ in self.transforms], dtype=np.int64),
             map_from_odom=np.array([sent.map_from_child for _, sent in self.transforms]).reshape(-1, 4, 4),
             searched=self.images_searched,
+            glances=self.glances,
             notes=notes,
             left_out=left_out,
         )

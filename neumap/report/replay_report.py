@@ -44,8 +44,9 @@ class ReplayLog:
     Published poses of the base: ``poses`` with their stamps, ``covariances`` (N, 6, 6), ``published_ns`` (N,) when.
     Transforms of the map: ``transform_ns`` (K,) the times of publication, ``map_from_odom`` (K, 4, 4).
     ``start_ns`` and ``end_ns`` are those of the messages played, ``first_image_ns`` the stamp of the first image, and
-    ``searched`` counts the images that were searched for the map, and ``costs_s`` are the seconds that each was said to
-    cost. ``notes`` are for the user; ``left_out`` are those of them that count what could not be used.
+    ``searched`` counts the images that were searched for the map, ``glances`` those of them of which a glance was
+    enough, and ``costs_s`` are the seconds that each was said to cost. ``notes`` are for the user; ``left_out`` are
+    those of them that count what could not be used.
     """
 
     start_ns: int
@@ -58,6 +59,7 @@ class ReplayLog:
     transform_ns: IntArray
     map_from_odom: FloatArray
     searched: int = 0
+    glances: int = 0
     costs_s: tuple[float, ...] = ()
     notes: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
@@ -80,9 +82,10 @@ class Accuracy:
 @dataclass(frozen=True)
 class Report:
     """The numbers of one replay; seconds, Hz, shares from 0 to 1. ``first_fix_image`` counts processed images from 1;
-    None where there was no fix, and ``why_not`` says why. ``cost_s`` is what an image was said to cost on average, and
-    ``half_as_fast_hz`` how many a second a machine would search on which they cost twice as much. ``reasons`` are those
-    of images that did not give a fix, ``notes`` and ``left_out`` those of the log.
+    None where there was no fix, and ``why_not`` says why. ``glances`` is the share of the images searched of which a
+    glance was enough, ``cost_s`` what one was said to cost on average, and ``half_as_fast_hz`` how many a second a
+    machine would search on which they cost twice as much. ``reasons`` are those of images that did not give a fix,
+    ``notes`` and ``left_out`` those of the log.
     """
 
     duration_s: float
@@ -95,6 +98,7 @@ class Report:
     state_shares: dict[str, float]
     update_hz: float
     latency_s: tuple[float, float] | None
+    glances: float | None
     cost_s: float | None
     half_as_fast_hz: float | None
     jumps: int
@@ -133,6 +137,7 @@ def report(log: ReplayLog, truth: Trajectory | None = None, odometry: Trajectory
         state_shares=_state_shares(log),
         update_hz=len(log.poses) / span_s if span_s > 0 else 0.0,
         latency_s=(float(np.median(latencies)), float(np.max(latencies))) if latencies else None,
+        glances=log.glances / log.searched if log.searched else None,
         cost_s=cost_s,
         half_as_fast_hz=1 / (2 * cost_s) if cost_s else None,
         jumps=int(((jumped_m > JUMP_M) | (jumped_rad > JUMP_RAD)).sum()),
@@ -216,6 +221,8 @@ def as_text(result: Report) -> str:
     ]
     if r.latency_s is not None:
         lines.append(f"latency      median {1e3 * r.latency_s[0]:.0f} ms, max {1e3 * r.latency_s[1]:.0f} ms")
+    if r.glances is not None:
+        lines.append(f"glances      {100 * r.glances:.0f} % of the images were settled by one")
     if r.cost_s is not None and r.half_as_fast_hz is not None:
         keeps = f"a machine half as fast keeps up with {r.half_as_fast_hz:.1f} images a second"
         lines.append(f"cost         {1e3 * r.cost_s:.0f} ms an image, as --inference-ms tells; {keeps}")

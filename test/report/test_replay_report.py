@@ -87,6 +87,13 @@ def test_counts_and_times() -> None:
     assert result.accuracy is None
 
 
+def test_images_of_which_a_glance_was_enough() -> None:
+    result = report(replace(LOG, searched=8, glances=6))
+    assert result.glances == pytest.approx(0.75)
+    assert "glances      75 % of the images were settled by one" in as_text(result).splitlines()
+    assert report(LOG).glances is None
+
+
 def test_cost_and_what_a_slower_machine_keeps_up_with() -> None:
     result = report(replace(LOG, costs_s=(0.1, 0.1, 0.25)))
     assert result.cost_s == pytest.approx(0.15)
