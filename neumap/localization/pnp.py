@@ -24,6 +24,9 @@ except ImportError:
 CAUCHY_PX = 1.5
 # FEWEST_MATCHES: RANSAC needs more than the three that make a pose.
 FEWEST_MATCHES = 6
+# MIN_NOISE_PX: what the standard deviation of a reprojection error along one axis is taken for at least; fewer or
+# luckier matches do not make a better camera.
+MIN_NOISE_PX = 0.2
 # BEHIND_M: what is nearer to the camera is behind it, or as good as.
 BEHIND_M = 0.05
 
@@ -244,14 +247,33 @@ def pose_information(camera_from_map: FloatArray, rays: FloatArray, points: Floa
     It is of translation, then rotation, as a small motion of the *camera frame* on the left
     (``exp(d) @ camera_from_map``), for errors of one pixel, weighted as the Cauchy loss weights them.
     """
+    return pose_gradient(camera_from_map, rays, points, focal_px)[1]
+
+
+def pose_gradient(
+    camera_from_map: FloatArray, rays: FloatArray, points: FloatArray, focal_px: float
+) -> tuple[FloatArray, FloatArray]:
+    """Return the gradient (6,) of half the squared errors by a motion as of :func:`pose_information`, and what that
+    returns.
+    """
     error, ju, jv, front = _linearized(camera_from_map, rays, points, focal_px)
     weight = front * cauchy_weights(np.linalg.norm(error, axis=0))
-    return np.asarray((ju * weight) @ ju.T + (jv * weight) @ jv.T)
+    gradient = (ju * weight) @ error[0] + (jv * weight) @ error[1]
+    return gradient, np.asarray((ju * weight) @ ju.T + (jv * weight) @ jv.T)
 
 
 def cauchy_weights(error_px: FloatArray) -> FloatArray:
     """Return what reprojection errors (N,) count for in a pose of :func:`refine_pose`, from 0 to 1."""
     return np.asarray(1 / (1 + (error_px / CAUCHY_PX) ** 2))
+
+
+def noise_of(error_px: FloatArray) -> float:
+    """Return the variance, in square pixels, that reprojection errors (M,) tell of along each of two axes, weighted as
+    in the information.
+    """
+    weight = cauchy_weights(error_px)
+    noise = float(weight @ error_px**2) / (2 * weight.sum()) if len(weight) else 1.0
+    return max(noise, MIN_NOISE_PX**2)
 
 
 def _camera(focal_px: float) -> dict[str, Any]:

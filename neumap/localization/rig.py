@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
+import scipy.linalg
 
 from neumap.arrays import FloatArray, IntArray
 from neumap.errors import DataError
@@ -84,30 +85,56 @@ def refine(
     return pnp.refine_rig(camera_from_map, *_as_lists(seen, points), iterations)
 
 
-def information(
+def weigh(
     camera_from_map: FloatArray, query: Query, keypoint: IntArray, points: FloatArray
-) -> tuple[FloatArray, FloatArray]:
-    """Return the information (6, 6) of a pose refined on keypoints (M,) and ``points`` (M, 3), as of
-    :func:`~neumap.localization.pnp.pose_information`: the sum of what each view says; and the covariance (6, 6) that it
-    has, too, because the views' places in the rig are uncertain.
+) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
+    """Return the pose refined on keypoints (M,) and ``points`` (M, 3), moved to where each view counts for what its
+    place in the rig is certain by; its information (6, 6) as of :func:`~neumap.localization.pnp.pose_information`, the
+    sum of what each view says; the covariance (6, 6) that it has, too, because these places are uncertain; and how far
+    off the keypoints are then (M,), pixels, with the views where they most likely are.
 
     What one view's place is wrong by, those after it are wrong by as well: so it is where odometry carried them.
     """
-    told, places = [], []
-    for view, mine, rays in _seen(query, keypoint):
+    seen = list(_seen(query, keypoint))
+    error = errors_px(camera_from_map, query, keypoint, points)
+    told, pulls, places = [], [], []
+    known = np.zeros((6, 6))
+    for view, mine, rays in seen:
         carry = se3.adjoint(view.camera_from_rig)
         there = view.camera_from_rig @ camera_from_map
-        told.append(carry.T @ pnp.pose_information(there, rays, points[mine], view.query.focal_px) @ carry)
-        places.append(view.motion_covariance)
+        pull, says = pnp.pose_gradient(there, rays, points[mine], view.query.focal_px)
+        told.append(carry.T @ says @ carry)
+        pulls.append(carry.T @ pull)
+        scale, axes = np.linalg.eigh(view.motion_covariance - known)
+        known = known + (axes * np.maximum(scale, 0)) @ axes.T
+        places.append(known)
     total = np.asarray(sum(told[1:], told[0]))
-    known = pulls = np.zeros((6, 6))
-    for i, place in enumerate(places):
-        scale, axes = np.linalg.eigh(place - known)
-        more = (axes * np.maximum(scale, 0)) @ axes.T
-        rest = sum(told[i:], np.zeros((6, 6)))
-        known, pulls = known + more, pulls + rest @ more @ rest
-    inverse = np.linalg.pinv(total) if pulls.any() else total
-    return total, np.asarray(inverse @ pulls @ inverse)
+    if not known.any():
+        return camera_from_map, total, known, error
+    # views are elsewhere in the rig by errors with this joint covariance, which are integrated out
+    count = len(seen)
+    joint = np.block([[places[min(i, j)] for j in range(count)] for i in range(count)])
+    every, one = np.tile(np.eye(6), (count, 1)), np.eye(6 * count)
+    step, covariance, noise = np.zeros(6), known, 1.0
+    # at first some of the reprojection errors are those of the views' places
+    for _ in range(2):
+        noise = pnp.noise_of(error)
+        precise, pull = scipy.linalg.block_diag(*told) / noise, np.concatenate(pulls) / noise
+        left = every.T @ np.linalg.inv(one + precise @ joint)
+        covariance = np.linalg.pinv(left @ precise @ every)
+        step = -covariance @ left @ pull
+        moves = every @ step
+        moves -= np.linalg.solve(one + joint @ precise, joint @ (pull + precise @ moves))
+        for (view, mine, rays), move in zip(seen, moves.reshape(count, 6), strict=True):
+            there = view.camera_from_rig @ _moved(camera_from_map, move)
+            error[mine] = np.linalg.norm(pnp.residuals_px(there, rays, points[mine], view.query.focal_px), axis=1)
+    carried = covariance - noise * np.linalg.pinv(total)
+    return _moved(camera_from_map, step), total, np.asarray(carried), error
+
+
+def _moved(pose: FloatArray, motion: FloatArray) -> FloatArray:
+    """Move a pose by a small motion (6,) on its left."""
+    return se3.make_pose(se3.rotation_exp(motion[3:]), motion[:3]) @ pose
 
 
 def _seen(query: Query, keypoint: IntArray) -> Iterator[tuple[View, IntArray, FloatArray]]:

@@ -12,9 +12,9 @@ from neumap.arrays import Float32Array, FloatArray, IntArray
 from neumap.geometry import se3
 from neumap.localization.evidence import CHECK_RADIUS_PX, OUTSIDE, Evidence, count_cells, count_evidence, support
 from neumap.localization.matching import LandmarkIndex, Matches, rows_of_voxels
-from neumap.localization.pnp import cauchy_weights
+from neumap.localization.pnp import noise_of
 from neumap.localization.query import Query, Scope, View
-from neumap.localization.rig import errors_px, information, refine
+from neumap.localization.rig import errors_px, refine, weigh
 from neumap.localization.span import Span
 from neumap.maps.neural_map import VoxelGrid
 
@@ -32,9 +32,6 @@ FEWEST_FOUND_AGAIN = 6
 # BESIDE_PENALTY: what a landmark at the rim of the radius loses in similarity: of two that are as alike the nearer
 # wins.
 BESIDE_PENALTY = 0.01
-# MIN_NOISE_PX: what the standard deviation of a reprojection error along one axis is taken for at least; fewer or
-# luckier matches do not make a better camera.
-MIN_NOISE_PX = 0.2
 
 
 @dataclass(frozen=True)
@@ -62,10 +59,7 @@ class Hypothesis:
     @cached_property
     def covariance(self) -> FloatArray:
         """The covariance (6, 6) of the pose by its reprojection errors alone, in the camera frame."""
-        weight = cauchy_weights(self.error_px)
-        # along each of two axes, weighted as in the information
-        noise = float(weight @ self.error_px**2) / (2 * weight.sum()) if len(weight) else 1.0
-        noise = max(noise, MIN_NOISE_PX**2)
+        noise = noise_of(self.error_px)
         information = self.information + 1e-9 * np.trace(self.information) * np.eye(6)
         return np.asarray(noise * np.linalg.inv(information))
 
@@ -113,9 +107,9 @@ class Refinement:
         position = se3.invert_pose(pose)[:3, 3]
         outside = self._span.beyond_m(position) > OUTSIDE * float(np.median(np.linalg.norm(points - position, axis=1)))
         evidence = count_evidence(pose, matches, query)
-        told, carried = information(pose, query, keypoint, points)
+        weighed, told, carried, error = weigh(pose, query, keypoint, points)
         return Hypothesis(
-            camera_from_map=pose,
+            camera_from_map=weighed,
             information=told,
             evidence=replace(evidence, confirming=confirming, contradicting=contradicting, outside=outside),
             keypoint=found,
