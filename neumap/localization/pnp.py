@@ -27,6 +27,9 @@ FEWEST_MATCHES = 6
 # MIN_NOISE_PX: what the standard deviation of a reprojection error along one axis is taken for at least; fewer or
 # luckier matches do not make a better camera.
 MIN_NOISE_PX = 0.2
+# EXACT_DIGITS: decimals of what PoseLib finds for several cameras; its last bits depend on where arrays lie in memory,
+# and a replay is to be bit-equal.
+EXACT_DIGITS = 9
 # BEHIND_M: what is nearer to the camera is behind it, or as good as.
 BEHIND_M = 0.05
 
@@ -216,7 +219,7 @@ def ransac_rig(
         options,
         {"loss_type": "CAUCHY"},
     )
-    return _matrix(found) if info["num_inliers"] >= FEWEST_MATCHES else None
+    return np.round(_matrix(found), EXACT_DIGITS) if info["num_inliers"] >= FEWEST_MATCHES else None
 
 
 def refine_rig(
@@ -238,7 +241,7 @@ def refine_rig(
         [_camera(focal) for focal in focal_px],
         {"loss_type": "CAUCHY", "loss_scale": CAUCHY_PX, "max_iterations": iterations},
     )
-    return _matrix(found)
+    return np.round(_matrix(found), EXACT_DIGITS)
 
 
 def pose_information(camera_from_map: FloatArray, rays: FloatArray, points: FloatArray, focal_px: float) -> FloatArray:
