@@ -139,9 +139,9 @@ def count_evidence(camera_from_map: FloatArray, matches: Matches, query: Query) 
     )
 
 
-def dissents(agreeing_: IntArray, query: Query) -> bool:
-    """Tell whether too few of the keypoints ``agreeing_`` (M,) are the first view's, or half of the views'."""
-    few = [len(mine) < FEWEST_OF_VIEW for _, mine in query.by_view(agreeing_)]
+def dissents(keypoint: IntArray, query: Query) -> bool:
+    """Tell whether too few of the agreeing ``keypoint`` (M,) are the first view's, or half of the views'."""
+    few = [len(mine) < FEWEST_OF_VIEW for _, mine in query.by_view(keypoint)]
     return len(few) > 1 and (few[0] or 2 * sum(few) >= len(few))
 
 
@@ -149,8 +149,8 @@ def count_cells(expected: IntArray, found: IntArray, query: Query) -> tuple[int,
     """Count the cells of the image that confirm a pose and those that contradict it, where landmarks are expected at
     the keypoints ``expected`` (E,) and found again at the keypoints ``found`` (M,), which are different ones.
     """
-    due, seen = (cells_of(keypoint, query) for keypoint in (expected, found))
-    due, seen = (np.bincount(cell, minlength=len(query.rig) * CELLS) for cell in (due, seen))
+    cells = len(query.rig) * CELLS
+    due, seen = (np.bincount(cells_of(keypoint, query), minlength=cells) for keypoint in (expected, found))
     right = (seen >= FEWEST_FOUND) & (seen >= FOUND_SHARE * due)
     return int(right.sum()), int(((due >= EXPECTED) & ~right).sum())
 

@@ -60,11 +60,11 @@ def doubts(evidence: Evidence, needed: int) -> str:
     """Tell why ``evidence`` does not suffice where ``needed`` inliers are; empty where it does."""
     if evidence.suffices(needed):
         return ""
-    if evidence.dissent:
-        return f"{evidence.inliers} inliers, but the images do not agree about where they were taken"
     if evidence.outside and replace(evidence, outside=False).suffices(needed):
         return f"{evidence.inliers} inliers, but the camera would be outside of all that was mapped: another place"
     least = needed * evidence.chance
+    if evidence.inliers >= least and evidence.dissent:
+        return f"{evidence.inliers} inliers, but the images do not agree about where they were taken"
     enough = least * evidence.narrowness
     if evidence.inliers >= least and (evidence.cells < MIN_CELLS or evidence.inliers < enough):
         return f"all {evidence.inliers} inliers are in one small part of the image"

@@ -18,6 +18,8 @@ from neumap.tracking.tracker import UNSURE_IMAGES, Fix, moved_covariance, predic
 
 # MOST_VIEWS: images that are searched for together: each costs as much as one alone.
 MOST_VIEWS = 6
+# EVENLY: share of an even part of the time that images which are kept are apart by, at least.
+EVENLY = 0.8
 
 
 @dataclass(frozen=True)
@@ -39,13 +41,11 @@ class Accumulation:
         """Return what is kept with a newer image: those of the last ``accumulate_s`` seconds, evenly, and not more than
         are searched for together.
         """
-        span_ns = settings.accumulate_s * 1e9
-        kept = [newest]
-        for each in self.kept:
-            apart = kept[-1].stamp_ns - each.stamp_ns >= 0.8 * span_ns / MOST_VIEWS
-            if newest.stamp_ns - each.stamp_ns <= span_ns and (apart or len(kept) == 1):
-                kept.append(each)
-        return Accumulation(tuple(kept[:MOST_VIEWS]))
+        span_ns, kept = settings.accumulate_s * 1e9, self.kept
+        if len(kept) > 1 and kept[0].stamp_ns - kept[1].stamp_ns < EVENLY * span_ns / MOST_VIEWS:
+            kept = kept[1:]
+        recent = (each for each in kept if newest.stamp_ns - each.stamp_ns <= span_ns)
+        return Accumulation((newest, *recent)[:MOST_VIEWS])
 
     def views(self, settings: Settings) -> list[View]:
         """Return the images as views, where odometry says that they were taken, as uncertain as it is."""

@@ -377,28 +377,27 @@ class Session:
         """Search for an image that gave no pose together with those before it, if it is known how the robot moved."""
         if generation != self._generation:
             return
-        stamp_ns, settings = finding.frame.stamp_ns, self._settings()
-        if isinstance(robot, str) or robot.odom_from_base is None:
-            self._conclude(Seen(stamp_ns, None, finding.estimate.reason), finding)
-            return
-        self._recent = self._recent.followed_by(Shown(stamp_ns, finding.query, robot), settings)
+        settings, views = self._settings(), []
+        if not isinstance(robot, str) and robot.odom_from_base is not None:
+            shown = Shown(finding.frame.stamp_ns, finding.query, robot)
+            self._recent = self._recent.followed_by(shown, settings)
+            views = self._recent.views(settings)
 
         def found(result: Finding | Exception, cost_s: float) -> None:
             if generation != self._generation:
                 return
             self._meter.searched_on(cost_s)
-            together = finding if isinstance(result, Exception) else result
-            if together.together:
-                self._evidence, self._recent = together.best.evidence, Accumulation()
-                self._located(generation, finding.frame, together, robot)
+            if isinstance(result, Exception) or not result.together:
+                self._conclude(alone, finding)
             else:
-                self._conclude(Seen(stamp_ns, None, finding.estimate.reason), finding)
+                self._evidence, self._recent = result.best.evidence, Accumulation()
+                self._located(generation, finding.frame, result, robot)
 
-        views = self._recent.views(settings)
+        alone = Seen(finding.frame.stamp_ns, None, finding.estimate.reason)
         if len(views) > 1:
             self._worker.submit(partial(search_together, self.map, finding, views, settings), found)
         else:
-            self._conclude(Seen(stamp_ns, None, finding.estimate.reason), finding)
+            self._conclude(alone, finding)
 
     def _located(self, generation: int, frame: Frame, finding: Finding, robot: RobotPose | str) -> None:
         """The transforms at the image's stamp are known, or will not be."""
