@@ -119,8 +119,11 @@ def test_the_covariance_is_a_sum_in_the_camera_frame_turned_into_the_map() -> No
     pose = se3.make_pose(np.array([[0.0, 0, 1], [-1, 0, 0], [0, -1, 0]]), np.array([5.0, 6, 7]))
     unit = np.diag([1, 4, 900, 1, 2, 3.0]) * 1e-6
     calibration = Calibration(pixel_sigma=2.0, floor_share=0.002, floor_rad=0.02, inflation=3.0)
-    covariance = pose_covariance(Corrected(pose, unit, np.array([0.01, 0, 0, 0, 0, 0.03]), 5.0), calibration)
+    carried = np.diag([1.0, 0, 0, 0, 2, 0]) * 1e-4
+    corrected = Corrected(pose, unit, np.array([0.01, 0, 0, 0, 0, 0.03]), 5.0, carried)
+    covariance = pose_covariance(corrected, calibration)
     camera = 9 * (4 * np.diag(unit) + np.array([1e-4, 0, 0, 0, 0, 9e-4]) + np.repeat([1e-4, 4e-4], 3))
+    camera += np.diag(carried)
     np.testing.assert_allclose(covariance, np.diag(camera[[2, 0, 1, 5, 3, 4]]), atol=1e-12)
 
 

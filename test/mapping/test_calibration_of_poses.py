@@ -57,7 +57,9 @@ def covered(parts: list[Parts], calibration: Calibration) -> float:
     """The share of errors in the 90 % ellipsoid of the covariance that the localizer would give."""
     inside = 0
     for p in parts:
-        covariance = pose_covariance(Corrected(np.eye(4), p.unit, p.drift_sigma, p.distance_m), calibration)
+        covariance = pose_covariance(
+            Corrected(np.eye(4), p.unit, p.drift_sigma, p.distance_m, np.zeros((6, 6))), calibration
+        )
         inside += p.error @ np.linalg.solve(covariance, p.error) < CHI2_90
     return inside / len(parts)
 
