@@ -154,10 +154,10 @@ class Calibration:
     the most, 14, was on a door that stands in both.
     """
 
-    pixel_sigma: float = 1.25
+    pixel_sigma: float = 1.5
     floor_share: float = 0.0005
     floor_rad: float = 0.0005
-    inflation: float = 1.0
+    inflation: float = 1.1
     min_inliers: int = 15
 
 
