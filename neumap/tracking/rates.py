@@ -42,8 +42,10 @@ class Meter:
 
     def searched_on(self, cost_s: float) -> None:
         """Count what the image searched last cost more."""
-        now_ns, before_s = self._costs.pop()
-        self._costs.append((now_ns, before_s + cost_s))
+        # on a slow computer that one may be forgotten by now
+        if self._costs:
+            now_ns, before_s = self._costs.pop()
+            self._costs.append((now_ns, before_s + cost_s))
 
     def concluded(self, now_ns: int, latency_s: float) -> None:
         """Count one that it was decided about."""

@@ -53,3 +53,14 @@ def test_what_is_long_ago_is_forgotten() -> None:
     rates = meter.rates(ns(25.0))
     assert rates.came_hz == pytest.approx(0.1)
     assert math.isnan(rates.latency_s)
+
+
+def test_what_an_image_costs_more_is_counted_with_it() -> None:
+    meter = Meter(START_NS)
+    meter.searched(ns(1.0), 0.1)
+    meter.searched_on(0.4)
+    assert meter.rates(ns(2.0)).cost_s == pytest.approx(0.5)
+    # who is slow has forgotten it
+    assert math.isnan(meter.rates(ns(20.0)).cost_s)
+    meter.searched_on(9.0)
+    assert math.isnan(meter.rates(ns(20.0)).cost_s)
