@@ -139,6 +139,15 @@ class PoseEstimate:
     evidence: int = 0
     glance: bool = False
 
+    def __str__(self) -> str:
+        """Tell the answer in a line."""
+        if self.map_from_camera is None or self.covariance is None:
+            return f"lost: {self.reason}"
+        x, y, z = self.map_from_camera[:3, 3]
+        sigma_deg = np.rad2deg(np.sqrt(np.trace(self.covariance[3:, 3:])))
+        where = f"camera at ({x:.3f}, {y:.3f}, {z:.3f}) m of the map"
+        return f"{where}, sigma {100 * self.sigma_m:.1f} cm and {sigma_deg:.1f} deg, {self.inliers} inliers"
+
     @property
     def localized(self) -> bool:
         return self.status is Status.LOCALIZED

@@ -8,10 +8,13 @@ is imported inside ``run``, so that help is instant.
 from __future__ import annotations
 
 import argparse
+import difflib
 import os
+import re
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from typing import NoReturn
 
 from neumap import __version__
 from neumap.errors import NeumapError
@@ -21,20 +24,49 @@ from neumap.installation import missing
 VERBS = ("map", "merge", "localize", "evaluate", "info", "replay", "demo", "pretrain")
 
 INTERRUPTED = 130  # as shells report a process that SIGINT ended
+EXAMPLES = """examples:
+  neumap demo                                                    see it work, without any data
+  neumap map drive_bag --out kitchen.neumap                      map a drive
+  neumap localize kitchen.neumap other_bag --out poses.txt       find images of another one in it
+"""
 
 
-def make_parser() -> argparse.ArgumentParser:
+class Parser(argparse.ArgumentParser):
+    """Says what a mistyped verb or option may have been meant to be; ``verbs`` are the parsers of the verbs."""
+
+    verbs: tuple[argparse.ArgumentParser, ...] = ()
+
+    def error(self, message: str) -> NoReturn:
+        """Print usage and the message, with a suggestion, and exit with status 2."""
+        super().error(f"{message}{self._suggestion(message)}")
+
+    def _suggestion(self, message: str) -> str:
+        wrong = re.search(r"invalid choice: '([^']*)'|unrecognized arguments: (-\S+)", message)
+        if wrong is None:
+            return ""
+        # what a verb does not know is told by the parser above it
+        actions = [action for parser in (self, *self.verbs) for action in parser._actions]
+        known = VERBS if wrong[1] is not None else [name for action in actions for name in action.option_strings]
+        meant = difflib.get_close_matches(wrong[1] or wrong[2].partition("=")[0], known, n=1)
+        return f"; did you mean {meant[0]}?" if meant else ""
+
+
+def make_parser() -> Parser:
     """Make the parser with all verbs."""
-    parser = argparse.ArgumentParser(
-        prog="neumap", description="Where is the camera? Localization in a neural map, from images alone."
+    parser = Parser(
+        prog="neumap",
+        description="Where is the camera? Localization in a neural map, from images alone.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"neumap {__version__}")
-    subparsers = parser.add_subparsers(title="verbs", dest="verb", metavar="VERB", required=True)
+    subparsers = parser.add_subparsers(title="verbs", dest="verb", metavar="VERB")
     for name in VERBS:
         verb = import_module(f"neumap.cli.{name}")
         verb_parser = subparsers.add_parser(name, help=verb.HELP, description=verb.__doc__)
         verb.add_arguments(verb_parser)
         verb_parser.set_defaults(run=verb.run)
+        parser.verbs = (*parser.verbs, verb_parser)
     return parser
 
 
@@ -66,7 +98,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(argv: Sequence[str] | None) -> int:
     try:
-        args = make_parser().parse_args(argv)
+        parser = make_parser()
+        args = parser.parse_args(argv)
+        if "run" not in args:
+            parser.print_help()
+            return 2
         status: int = args.run(args)
         return status
     finally:

@@ -109,3 +109,26 @@ def test_a_reader_that_has_gone() -> None:
     # argparse ignores the failure where Python does not buffer
     assert result.returncode in (0, 1)
     assert result.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "meant"),
+    [
+        (["locallize"], "localize"),
+        (["mapp", "x"], "map"),
+        (["localize", "m", "x", "--out", "p", "--repport", "r"], "--report"),
+        (["map", "x", "--out", "m", "--frame_id=map"], "--frame-id"),
+    ],
+)
+def test_a_mistyped_word_gets_a_suggestion(
+    arguments: list[str], meant: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        cli.main(arguments)
+    assert capsys.readouterr().err.rstrip().endswith(f"; did you mean {meant}?")
+
+
+def test_without_arguments_help_is_shown_with_examples(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main([]) == 2
+    told = capsys.readouterr().out
+    assert all(f"neumap {verb} " in told for verb in ("map", "localize", "demo"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -397,3 +398,13 @@ def test_colours_are_blue_green_red() -> None:
 )
 def test_the_reason_for_doubt_is_the_one_that_holds(evidence: Evidence, reason: str) -> None:
     assert reason in doubts(evidence, 20)
+
+
+def test_an_estimate_says_itself_in_a_line(scene: Scene) -> None:
+    estimate = answer(Localizer(make_map(scene)), scene, POSES[0])
+    told = re.fullmatch(r"camera at \((.*)\) m of the map, sigma (\S+) cm and \S+ deg, (\d+) inliers", str(estimate))
+    assert told is not None
+    np.testing.assert_allclose([float(each) for each in told[1].split(", ")], POSES[0][:3, 3], atol=0.002)
+    assert float(told[2]) == pytest.approx(100 * estimate.sigma_m, abs=0.051)
+    assert int(told[3]) == estimate.inliers
+    assert str(estimate.certain(1e-9)).startswith("lost: the pose is uncertain by")
