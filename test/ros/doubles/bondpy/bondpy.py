@@ -25,8 +25,8 @@ class Bond:
     def shutdown(self) -> None:
         """End."""
         self._node.destroy_timer(self._timer)
+        # the publisher stays: the middleware would drop with it what it has not sent yet
         self._say("dead")
-        self._node.destroy_publisher(self._publisher)
 
     def _say(self, what: str) -> None:
         self._publisher.publish(String(data=f"{self._id} {what}"))
