@@ -31,7 +31,7 @@ from neumap.records import Camera
 from neumap.tracking.settings import Settings
 from neumap.virtual.curriculum import Building, building
 
-# a pose that is so near to where the robot is tracked passes for it, metres and degrees
+# HERE_M, HERE_DEG: a pose this near to where the robot is tracked passes for it, metres and degrees
 HERE_M, HERE_DEG = 0.5, 15.0
 
 

@@ -35,7 +35,8 @@ from neumap.process import set_up
 from neumap.records import Frame, PoseEstimate
 
 HEAD = ("map", "windows", "no image alone", "localized", "within 25 cm", "wrong", "NEES of those within")
-# WINDOW_S, STEP_S, MOST: images so long before the newest one belong to its window, so far apart, and so many in all.
+# WINDOW_S, STEP_S, MOST: how long before the newest image its window begins, how far apart its images are, and how
+# many there are in all.
 WINDOW_S, STEP_S, MOST = 2.0, 0.35, 6
 # FLOOR_M, FLOOR_RAD: what the true poses may be wrong by from image to image.
 FLOOR_M, FLOOR_RAD = 0.005, 0.003

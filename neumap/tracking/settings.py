@@ -162,7 +162,7 @@ class Settings:
     jump_images: int = _parameter(3, "images that must agree before a jump is believed", "", 2, 20)
     accumulate_s: float = _parameter(
         2.0,
-        "while not tracking, images so far back are searched for together with the newest; 0: never",
+        "while not tracking, images of this time before the newest are searched for together with it; 0: never",
         "s",
         0.0,
         10.0,
