@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from rclpy.clock import Clock, ClockType
+from rclpy.duration import Duration
 from std_msgs.msg import String
 
 
@@ -25,8 +26,10 @@ class Bond:
     def shutdown(self) -> None:
         """End."""
         self._node.destroy_timer(self._timer)
-        # the publisher stays: the middleware would drop with it what it has not sent yet
         self._say("dead")
+        # the middleware would drop with the publisher what is not received yet
+        self._publisher.wait_for_all_acked(Duration(seconds=2.0))
+        self._node.destroy_publisher(self._publisher)
 
     def _say(self, what: str) -> None:
         self._publisher.publish(String(data=f"{self._id} {what}"))
