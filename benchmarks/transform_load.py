@@ -59,7 +59,7 @@ STAMP = (1_234_567_890, 123_456_789)
 
 
 def publish(per_message: int, rate: int, sent: Any, begin: Any, end: Any) -> None:
-    """Publish the links in a process of its own from ``begin`` to ``end``, so many in each message; count turns."""
+    """Publish links from ``begin`` to ``end``, ``per_message`` in each message, in a process of its own; count turns."""
     rclpy.init()
     publisher = rclpy.create_node("load").create_publisher(TFMessage, "/tf", 100)
     links = []
@@ -148,8 +148,8 @@ def memory_mb(process: subprocess.Popen[bytes]) -> float:
 
 
 def measured(robot: Robot, install: Path, world: Path, load: str, seconds: float, watch: int) -> dict[bool, float]:
-    """Return the percent of a core that the node takes without images (False) and with them (True); then ``watch``
-    its memory for so many minutes.
+    """Return the percent of a core that the node takes without images (False) and with them (True); then watch its
+    memory for ``watch`` minutes.
     """
     processes = get_context("spawn")
     sent, begin, end = processes.Value("q", 0), processes.Event(), processes.Event()

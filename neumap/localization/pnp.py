@@ -177,7 +177,7 @@ def _linearized(
     camera_from_map: FloatArray, rays: FloatArray, points: FloatArray, focal_px: float
 ) -> tuple[FloatArray, FloatArray, FloatArray, BoolArray]:
     """Return errors (2, N) in pixels, their derivatives (6, N) each by a motion of the camera as of
-    :func:`pose_information`, and which points are in front (N,).
+    :func:`pose_gradient`, and which points are in front (N,).
     """
     x, y, z = camera_from_map[:3, :3] @ points.T + camera_from_map[:3, 3:]
     inverse = 1 / np.maximum(z, BEHIND_M)
@@ -244,20 +244,14 @@ def refine_rig(
     return np.round(_matrix(found), EXACT_DIGITS)
 
 
-def pose_information(camera_from_map: FloatArray, rays: FloatArray, points: FloatArray, focal_px: float) -> FloatArray:
-    """Return the information matrix (6, 6) of a pose refined on these rays (N, 2) and points (N, 3).
-
-    It is of translation, then rotation, as a small motion of the *camera frame* on the left
-    (``exp(d) @ camera_from_map``), for errors of one pixel, weighted as the Cauchy loss weights them.
-    """
-    return pose_gradient(camera_from_map, rays, points, focal_px)[1]
-
-
 def pose_gradient(
     camera_from_map: FloatArray, rays: FloatArray, points: FloatArray, focal_px: float
 ) -> tuple[FloatArray, FloatArray]:
-    """Return the gradient (6,) of half the squared errors by a motion as of :func:`pose_information`, and what that
-    returns.
+    """Return the gradient (6,) of half the squared errors of a pose, and its information matrix (6, 6) once it is
+    refined, on these rays (N, 2) and points (N, 3).
+
+    Both are of translation, then rotation, as a small motion of the *camera frame* on the left
+    (``exp(d) @ camera_from_map``), for errors of one pixel, weighted as the Cauchy loss weights them.
     """
     error, ju, jv, front = _linearized(camera_from_map, rays, points, focal_px)
     weight = front * cauchy_weights(np.linalg.norm(error, axis=0))

@@ -89,7 +89,7 @@ def weigh(
     camera_from_map: FloatArray, query: Query, keypoint: IntArray, points: FloatArray
 ) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
     """Return the pose refined on keypoints (M,) and ``points`` (M, 3), moved to where each view counts for what its
-    place in the rig is certain by; its information (6, 6) as of :func:`~neumap.localization.pnp.pose_information`, the
+    place in the rig is certain by; its information (6, 6) as of :func:`~neumap.localization.pnp.pose_gradient`, the
     sum of what each view says; the covariance (6, 6) that it has, too, because these places are uncertain; and how far
     off the keypoints are then (M,), pixels, with the views where they most likely are.
 

@@ -38,7 +38,7 @@ BESIDE_PENALTY = 0.01
 class Hypothesis:
     """A pose in the adjusted map, before it is corrected and judged.
 
-    ``information`` (6, 6) as of :func:`~neumap.localization.pnp.pose_information`; ``keypoint`` (M,), ``points`` (M, 3)
+    ``information`` (6, 6) as of :func:`~neumap.localization.pnp.pose_gradient`; ``keypoint`` (M,), ``points`` (M, 3)
     and ``error_px`` (M,) are the matches it was refined on. ``support`` is as of
     :func:`~neumap.localization.evidence.support`. ``rival_m`` is how far away another pose is that explains the
     image about as well, and ``rival_support`` the support of that; 0 where none was found. ``carried`` (6, 6) is the

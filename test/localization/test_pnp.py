@@ -9,7 +9,7 @@ from synthetic_scene import FOCAL_PX, turned, wall_points
 from neumap.arrays import FloatArray
 from neumap.geometry import se3
 from neumap.localization import pnp
-from neumap.localization.pnp import CAUCHY_PX, RansacSettings, pose_information, ransac_pose, refine_pose, residuals_px
+from neumap.localization.pnp import CAUCHY_PX, RansacSettings, pose_gradient, ransac_pose, refine_pose, residuals_px
 
 
 @pytest.fixture(params=["poselib", "opencv"], autouse=True)
@@ -95,7 +95,7 @@ def test_refinement_converges_from_afar() -> None:
     metres, radians = off(pose)
     assert metres < 1e-6
     assert radians < 1e-6
-    information = pose_information(pose, rays, points, FOCAL_PX)
+    information = pose_gradient(pose, rays, points, FOCAL_PX)[1]
     np.testing.assert_allclose(information, information.T, rtol=1e-9)
     assert np.linalg.eigvalsh(information).min() > 0
 
@@ -138,7 +138,7 @@ def test_the_information_matrix_predicts_the_spread() -> None:
     for _ in range(300):
         noisy = rays + rng.normal(size=rays.shape) * noise_px / FOCAL_PX
         pose = refine_pose(TRUTH, noisy, points, FOCAL_PX)
-        information = pose_information(pose, noisy, points, FOCAL_PX)
+        information = pose_gradient(pose, noisy, points, FOCAL_PX)[1]
         small = TRUTH @ se3.invert_pose(pose)
         error = np.concatenate([small[:3, 3], se3.rotation_log(small[:3, :3])])
         squared.append(error @ information @ error / noise_px**2)
