@@ -59,7 +59,7 @@ STAMP = (1_234_567_890, 123_456_789)
 
 
 def publish(per_message: int, rate: int, sent: Any, begin: Any, end: Any) -> None:
-    """Publish links from ``begin`` to ``end``, ``per_message`` in each message, in a process of its own; count turns."""
+    """Publish links from ``begin`` to ``end``, ``per_message`` in each message, in its own process; count turns."""
     rclpy.init()
     publisher = rclpy.create_node("load").create_publisher(TFMessage, "/tf", 100)
     links = []
