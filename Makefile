@@ -7,6 +7,7 @@ TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
+USABLE := $(VENV)/.usable
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
@@ -16,7 +17,7 @@ help: ## this text
 	@echo "usage: make TARGET [PYTHON=python3.12] [VENV=.venv]"
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: $(READY) ## map a virtual room, localize in it and replay a robot's drive; needs no data
+demo: $(USABLE) ## localize in a virtual room and replay a robot's drive; needs no data
 	$(BIN)/neumap demo
 
 test: lint ## lint, then all tests that need no ROS 2
@@ -34,7 +35,7 @@ format: $(READY) ## let ruff rewrite what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-setup: $(READY) ## make the virtual environment only
+setup: $(READY) ## make the virtual environment, with the development tools
 
 clean: ## remove the virtual environment, builds and caches
 	rm -rf $(VENV) .ros build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
@@ -43,7 +44,7 @@ clean: ## remove the virtual environment, builds and caches
 # What is on PyPI for Linux as torch is the CUDA build, gigabytes that nothing here needs. So the CPU build is asked
 # for by name: first where pip is configured to look, then in PyTorch's own index. Where no such build exists (macOS)
 # the plain one is right. It goes first: the pin in requirements-dev.txt then finds itself satisfied.
-$(READY): pyproject.toml setup.py requirements-dev.txt
+$(USABLE): pyproject.toml setup.py
 	@command -v $(PYTHON) >/dev/null || { \
 	  echo "make: '$(PYTHON)' was not found: sudo apt install python3-venv, or name another: make PYTHON=python3.12" >&2; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
@@ -56,7 +57,12 @@ $(READY): pyproject.toml setup.py requirements-dev.txt
 	       $(PIP) install --retries 1 --timeout 15 --extra-index-url $(TORCH_INDEX) "torch==$(TORCH)+cpu" 2>/dev/null; } \
 	  || { echo "not there either: taking the plain torch $(TORCH), which on Linux is a large download"; \
 	       $(PIP) install "torch==$(TORCH)"; }
+	@echo "installing neumap"
+	@$(PIP) install --quiet --editable '.[all]'
+	@touch $@
+
+# the development tools, and every package in the version that the tests are known to pass with
+$(READY): $(USABLE) requirements-dev.txt
 	@echo "installing requirements-dev.txt"
 	@$(PIP) install --quiet -r requirements-dev.txt
-	@$(PIP) install --quiet --no-deps --editable .
 	@touch $@

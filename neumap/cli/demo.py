@@ -1,32 +1,39 @@
-"""Renders a furnished room, records a drive through it as a rosbag, maps it, localizes the images of another drive
-and some that were not taken there, and draws how it went. Then it replays the drive of a robot, whose camera is
-covered for a while, through the ROS node, without ROS 2. Takes less than two minutes on two cores.
+"""Shows what neumap does in a virtual room: localizes images of it in a map, refuses images that show another room or
+nothing, and replays the drive of a robot, whose lens is covered for a while, to the localizer that runs on robots.
+Images, drive and map come with the package; ``--full`` renders, records and maps anew.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import shutil
 import time
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from neumap.cli import options
 from neumap.cli.localize import localize_each
 from neumap.cli.progress import StageProgress
-from neumap.errors import MappingError
+from neumap.errors import ConfigError, MappingError
 from neumap.maps import DECODERS
 
 if TYPE_CHECKING:
     from neumap.arrays import FloatArray
     from neumap.maps.neural_map import NeuralMap
     from neumap.records import PoseEstimate, Source
+    from neumap.report.replay_report import Report
     from neumap.virtual.recording import Covered
 
-HELP = "map a virtual room and localize a camera in it; needs no data"
+HELP = "localize a camera in a virtual room and replay a robot's drive; needs no data"
 
-MAPPING_BAG, QUERY_BAG, REPLAY = "mapping_bag", "query_bag", "replay"
+# SHIPPED: what the package brings of a demo; the names of its parts there, and where a demo is made anew.
+SHIPPED = Path(__file__).resolve().parents[1] / "demo_data"
+MAP, QUERY_BAG, FIGURES = "demo.neumap", "query_bag", "figures.json"
+PARTS = (MAP, QUERY_BAG, FIGURES, "query", "negatives")
+MAPPING_BAG, REPLAY = "mapping_bag", "replay"
 # REPLAY_LINES: how the lines of a replay's report begin that are repeated here.
 REPLAY_LINES = ("played", "first fix", "published", "states", "translation", "rotation", "wrong", "covariance", "map")
 
@@ -34,61 +41,98 @@ REPLAY_LINES = ("played", "first fix", "published", "states", "translation", "ro
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--out", type=Path, default=Path("demo_output"), metavar="DIR", help="where to write (default: demo_output)")
-    add("--seed", type=options.seed, default=0, metavar="N", help="another room (default: 0)")
-    add("--size", choices=("small", "normal"), default="normal", help="small: fewer and smaller images")
-    add("--decoder", choices=DECODERS, default=DECODERS[0], help=f"as of neumap map (default: {DECODERS[0]})")
+    add("--full", action="store_true", help="make everything anew: render the room, record, map (a minute)")
+    add("--seed", type=options.seed, metavar="N", help="another room, with --full (default: 0)")
+    add("--decoder", choices=DECODERS, help=f"as of neumap map, with --full (default: {DECODERS[0]})")
+    add("--save", type=Path, metavar="DIR", help="with --full: write there what the package ships of it")
 
 
 def run(args: argparse.Namespace) -> int:
+    from neumap.errors import DataError
     from neumap.installation import need_extras
+    from neumap.io.files import make_folder, write_atomically
+    from neumap.process import set_up
 
     need_extras("the demo", "evo", "matplotlib", "rosbags")
+    given = [f"--{name}" for name in ("seed", "decoder", "save") if getattr(args, name) is not None]
+    if given and not args.full:
+        raise ConfigError(f"{given[0]} is for a demo that is made anew: give --full, too")
+    if not args.full and not (SHIPPED / FIGURES).is_file():
+        raise DataError(f"this neumap has no demo in {SHIPPED}: make one with 'neumap demo --full'")
+    set_up()
+    started = time.perf_counter()
+    make_folder(args.out)
+    covered = _make(args.out, args) if args.full else _shipped_covered()
+    figures = _show(args.out if args.full else SHIPPED, args.out, covered)
+    write_atomically(args.out / FIGURES, (json.dumps(figures, indent=1) + "\n").encode())
+    if args.save is not None:
+        _save(args.out, args.save)
+    print(f"{'time':<13}{time.perf_counter() - started:.0f} s")
+    return 0
 
-    from neumap.io.files import make_folder
+
+def _make(out: Path, args: argparse.Namespace) -> Covered:
+    """Render a room, record drives through it and map it; tell when the lens was covered in the second one."""
     from neumap.io.sources import open_source
-    from neumap.io.trajectories import write_trajectory
-    from neumap.localization.localizer import Localizer
     from neumap.mapping.build import build_map
     from neumap.mapping.settings import MappingSettings
     from neumap.maps.map_file import save_map
-    from neumap.process import set_up
-    from neumap.report.estimates import as_trajectory
-    from neumap.report.figures import Example, draw_report
     from neumap.virtual import recording
     from neumap.virtual import world as virtual_world
 
-    set_up()
-    out, seed = args.out, args.seed
-    world = virtual_world.SMALL if args.size == "small" else virtual_world.NORMAL
-    started = time.perf_counter()
-    make_folder(out)
+    seed, world = args.seed or 0, virtual_world.DEMO
     with StageProgress() as progress:
         room = virtual_world.write_world(out, world, seed=seed, progress=progress)
         step = partial(progress, "write mapping bag")
         recording.record_mapping(out / MAPPING_BAG, out / virtual_world.MAPPING, seed=seed, progress=step)
         mapping = open_source(out / MAPPING_BAG, poses=True)
-        step = partial(progress, "record query bag")
         covered = recording.record_query(
-            out / QUERY_BAG, room, world.camera, _poses(mapping), world.bag_seconds, seed=seed, progress=step
+            out / QUERY_BAG,
+            room,
+            world.camera,
+            _poses(mapping),
+            world.bag_seconds,
+            hz=world.bag_hz,
+            seed=seed,
+            progress=partial(progress, "record query bag"),
         )
-        # poses of the query are for the comparison below; localizing looks at images and calibration only
-        query = open_source(out / virtual_world.QUERY, poses=True)
-        negatives = open_source(out / virtual_world.NEGATIVES, poses=False)
-        mapping_started = time.perf_counter()
-        settings = MappingSettings(decoder=args.decoder, seed=seed)
-        neural_map = save_map(out / "demo.neumap", build_map(mapping.frames, settings, progress))
-        mapping_s = time.perf_counter() - mapping_started
-        localizer = Localizer(neural_map)
+        settings = MappingSettings(decoder=args.decoder or DECODERS[0], seed=seed)
+        save_map(out / MAP, build_map(mapping.frames, settings, progress))
+    return covered
+
+
+def _shipped_covered() -> Covered:
+    from neumap.virtual.recording import Covered
+
+    return Covered(*json.loads((SHIPPED / FIGURES).read_text(encoding="utf-8"))["covered_ns"])
+
+
+def _show(recorded: Path, out: Path, covered: Covered) -> dict[str, Any]:
+    """Localize, refuse and replay what was recorded; print and draw it to ``out``, and return the figures."""
+    from neumap.io.sources import open_source
+    from neumap.io.trajectories import write_trajectory
+    from neumap.localization.localizer import Localizer
+    from neumap.maps.map_file import load_map
+    from neumap.report.estimates import as_trajectory
+    from neumap.report.figures import Example, draw_report
+
+    # poses of the query are for the comparison below; localizing looks at images and calibration only
+    query = open_source(recorded / "query", poses=True)
+    negatives = open_source(recorded / "negatives", poses=False)
+    neural_map = load_map(recorded / MAP)
+    localizer = Localizer(neural_map)
+    with StageProgress() as progress:
         estimates = localize_each(localizer, query, partial(progress, "localize"))
         refused = localize_each(localizer, negatives, partial(progress, "refuse"))
     write_trajectory(out / "poses.txt", as_trajectory(query.frames, estimates))
     if not any(estimate.localized for estimate in estimates):
         raise MappingError(f"the demo failed: none of {len(estimates)} images was localized, see {out}")
-    print("\n".join(_table(neural_map, out, query, estimates, refused)))
+    lines, figures = _found(recorded, neural_map, query, estimates, refused)
+    print("\n".join(lines))
     asked = zip((*query.frames, *negatives.frames), (*estimates, *refused), strict=True)
     draw_report(
         out / "demo.png",
-        mapping_poses=_poses(mapping),
+        mapping_poses=neural_map.drift.poses,
         truth=_poses(query),
         estimates=estimates,
         landmarks=neural_map.landmarks.points(neural_map.grid),
@@ -96,9 +140,9 @@ def run(args: argparse.Namespace) -> int:
         title="A camera localized in a virtual room, from single images",
     )
     print(f"{'picture':<13}{out / 'demo.png'}")
-    print("\n".join(replay_lines(out, covered)))
-    print(f"{'time':<13}{mapping_s:.0f} s to map, {time.perf_counter() - started:.0f} s in all")
-    return 0
+    lines, replayed = replayed_again(recorded, out, covered)
+    print("\n".join(lines))
+    return figures | {"replay": replayed, "covered_ns": list(covered)}
 
 
 def _poses(source: Source) -> FloatArray:
@@ -107,43 +151,82 @@ def _poses(source: Source) -> FloatArray:
     return np.array([frame.map_from_camera for frame in source.frames], dtype=np.float64)
 
 
-def _table(
-    neural_map: NeuralMap, out: Path, query: Source, estimates: Sequence[PoseEstimate], refused: Sequence[PoseEstimate]
-) -> list[str]:
+def _found(
+    recorded: Path,
+    neural_map: NeuralMap,
+    query: Source,
+    estimates: Sequence[PoseEstimate],
+    refused: Sequence[PoseEstimate],
+) -> tuple[list[str], dict[str, Any]]:
+    """What came of single images, for people and as figures."""
     from neumap.io.trajectories import read_trajectory
     from neumap.mapping.calibration import measure
     from neumap.report.estimates import as_trajectory, times_text
     from neumap.report.evaluation import as_text, evaluate
     from neumap.report.map_summary import expected_text, size_text
 
-    truth = read_trajectory(out / "query" / "groundtruth.txt")
+    evaluation = evaluate(
+        as_trajectory(query.frames, estimates), read_trajectory(recorded / "query" / "groundtruth.txt"), len(estimates)
+    )
     inside = measure(estimates, _poses(query)).in_90_percent_ellipsoid
-    size = size_text((out / "demo.neumap").stat().st_size)
+    bytes_ = (recorded / MAP).stat().st_size
     wrong = sum(estimate.localized for estimate in refused)
-    return [
-        as_text(evaluate(as_trajectory(query.frames, estimates), truth, len(estimates))),
+    lines = [
+        as_text(evaluation),
         f"{'covariance':<13}{inside:.0%} of the true poses inside the 90 % ellipsoid",
         f"{'refused':<13}{len(refused) - wrong} of {len(refused)} images that show another room, or nothing",
-        f"{'map':<13}{size}, {len(neural_map.landmarks)} landmarks, decoder {neural_map.decoder}",
+        f"{'map':<13}{size_text(bytes_)}, {len(neural_map.landmarks)} landmarks, decoder {neural_map.decoder}",
         f"{'expected':<13}{expected_text(neural_map.expected)}",
         f"{'per image':<13}{times_text(estimates)}",
     ]
+    figures = {
+        "localized": evaluation.localized,
+        "median_cm": 100 * evaluation.translation.median,
+        "median_deg": evaluation.rotation.median,
+        "wrongly_accepted": wrong,
+        "map_kb": bytes_ / 1000,
+    }
+    return lines, figures
 
 
-def replay_lines(out: Path, covered: Covered) -> list[str]:
-    """Replay the query bag in ``out`` and tell what came of it."""
+def replayed_again(recorded: Path, out: Path, covered: Covered) -> tuple[list[str], dict[str, Any]]:
+    """Replay the query bag and tell what came of it, for people and as figures."""
     from neumap.replay.run import ReplaySettings, replay
     from neumap.report.replay_report import as_text
 
     with StageProgress() as progress:
-        report = replay(out / QUERY_BAG, out / REPLAY, ReplaySettings(map=out / "demo.neumap"), progress)
+        report = replay(recorded / QUERY_BAG, out / REPLAY, ReplaySettings(map=recorded / MAP), progress)
     return [
         "",
-        "A robot's drive through the room, replayed through the ROS node, with odometry that drifts:",
+        "A robot's drive through the room, replayed to the localizer of the node, with odometry that drifts:",
         *(line for line in as_text(report).splitlines() if line.startswith(REPLAY_LINES)),
         f"{'covered':<13}{covered_text((out / REPLAY / 'states.txt').read_text(encoding='utf-8'), covered)}",
         f"{'picture':<13}{out / REPLAY / 'replay.png'}",
-    ]
+    ], _figures_of(report)
+
+
+def _figures_of(report: Report) -> dict[str, Any]:
+    accuracy = report.accuracy
+    return {
+        "first_fix_image": report.first_fix_image,
+        "tracking": report.state_shares["TRACKING"],
+        "jumps": report.jumps,
+        "median_cm": None if accuracy is None else 100 * accuracy.poses.translation.median,
+        "wrong": None if accuracy is None else accuracy.wrong,
+    }
+
+
+def _save(made: Path, folder: Path) -> None:
+    """Copy to ``folder`` what the package ships, in place of what is there."""
+    for name in PARTS:
+        old = folder / name
+        if old.is_dir():
+            shutil.rmtree(old)
+        if (made / name).is_dir():
+            shutil.copytree(made / name, old)
+        else:
+            folder.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(made / name, old)
 
 
 def covered_text(states: str, covered: Covered) -> str:

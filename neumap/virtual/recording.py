@@ -38,7 +38,8 @@ ODOMETRY_TOPIC = "/odom"
 TRUTH_TOPIC = "/ground_truth/pose"
 MAP, ODOM, BASE, OPTICAL = "map", "odom", "base_link", "camera_color_optical_frame"
 
-# QUERY_HZ: images a second of a query bag; COVERED_S: how long its lens is covered, more than a localizer overlooks.
+# QUERY_HZ: images a second of a query bag, unless told; COVERED_S: how long its lens is covered, more than a localizer
+# overlooks.
 QUERY_HZ, COVERED_S = 10, 4.0
 # OVER_READS: share by which odometry reads too far; TURNS_DEG_PER_M: how it turns left though the robot does not. Both
 # are those of cheap wheels.
@@ -101,17 +102,18 @@ def record_query(
     mapped: FloatArray,
     seconds: float,
     *,
+    hz: int = QUERY_HZ,
     seed: int = 0,
     progress: Step = lambda *_: None,
 ) -> Covered:
     """Drive for some ``seconds`` about where it was ``mapped`` (N, 4, 4) and write the bag ``path``.
 
-    10 images a second are taken; in the middle of the drive the lens is covered for four seconds, which are returned,
-    while the robot drives on. Raises as :func:`record_mapping` does.
+    ``hz`` images a second are taken; in the middle of the drive the lens is covered for four seconds, which are
+    returned, while the robot drives on. Raises as :func:`record_mapping` does.
     """
-    count, covered_count = round(seconds * QUERY_HZ), round(COVERED_S * QUERY_HZ)
-    poses = drive_again(mapped, count, seed)
-    stamps = _QUERY_START_NS + NS_PER_SECOND // QUERY_HZ * np.arange(count, dtype=np.int64)
+    count, covered_count = round(seconds * hz), round(COVERED_S * hz)
+    poses = drive_again(mapped, count, seed, hz)
+    stamps = _QUERY_START_NS + NS_PER_SECOND // hz * np.arange(count, dtype=np.int64)
     first = (count - covered_count) // 2
     with _Recorder(path, camera, Trajectory(stamps, poses), seed) as recorder:
         for index in range(count):
@@ -126,14 +128,15 @@ def record_query(
     return Covered(int(stamps[first]), int(stamps[first + covered_count]))
 
 
-def drive_again(poses: FloatArray, count: int, seed: int) -> FloatArray:
-    """Return poses (``count``, 4, 4), 0.1 s apart, of a camera that follows a part of the way of ``poses`` (N, 4, 4).
+def drive_again(poses: FloatArray, count: int, seed: int, hz: int = QUERY_HZ) -> FloatArray:
+    """Return poses (``count``, 4, 4) of a camera that follows a part of the way of ``poses`` (N, 4, 4).
 
-    At 0.6 m/s or, where the way is short, slower; up to 0.15 m beside it and below it, looking up to 15 degrees aside.
+    ``hz`` a second, at 0.6 m/s or, where the way is short, slower; up to 0.15 m beside it and below it, looking up to
+    15 degrees aside.
     """
     rng = np.random.default_rng([seed, 6])
     along = lengths_along(poses[:, :3, 3])
-    length = min(float(along[-1]), _SPEED * (count - 1) / QUERY_HZ)
+    length = min(float(along[-1]), _SPEED * (count - 1) / hz)
     at = rng.uniform(0, along[-1] - length) + np.linspace(0, length, count)
     # micrometres as nanoseconds: interpolation is the same along a way as in time
     way = Trajectory(np.rint(1e6 * along).astype(np.int64), poses)

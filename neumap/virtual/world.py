@@ -43,7 +43,9 @@ _OTHER_ROOM_SEED = 1000
 
 @dataclass(frozen=True)
 class VirtualWorld:
-    """What to record: the camera, the size of the room and of its textures, how many images, how long a query bag."""
+    """What to record: the camera, the size of the room and of its textures, how many images, how long a query bag and
+    how many images a second it has, and every how many of the query images are kept.
+    """
 
     width: int = 640
     height: int = 480
@@ -54,6 +56,8 @@ class VirtualWorld:
     query_frames: int = 40
     other_room_frames: int = 6
     bag_seconds: float = 24.0
+    bag_hz: int = 10
+    query_every: int = 1
 
     @property
     def camera(self) -> Camera:
@@ -68,7 +72,8 @@ class VirtualWorld:
 
 
 SMALL = VirtualWorld(320, 240, 262.0, (4.5, 4.0, 2.7), 250.0, 60, 12, 4, 16.0)
-NORMAL = VirtualWorld()
+# DEMO: of a size that its query images, a query bag and a map can be shipped
+DEMO = VirtualWorld(480, 360, 394.0, (6.0, 5.0, 2.7), 315.0, 90, 70, 3, 10.0, 5, 7)
 
 
 def write_world(folder: PathLike, world: VirtualWorld, seed: int = 0, progress: Progress = lambda *_: None) -> Room:
@@ -86,11 +91,21 @@ def write_world(folder: PathLike, world: VirtualWorld, seed: int = 0, progress: 
     step = partial(progress, "record mapping")
     write_tum(folder / MAPPING, room, camera, mapping, seed=seed, progress=step)
     start_ns, step = _QUERY_START_NS, partial(progress, "record query")
-    write_tum(folder / QUERY, room, camera, query, False, seed=seed + 1, start_ns=start_ns, progress=step)
+    write_tum(
+        folder / QUERY,
+        room,
+        camera,
+        query,
+        False,
+        every=world.query_every,
+        seed=seed + 1,
+        start_ns=start_ns,
+        progress=step,
+    )
     progress("record negatives", 0, 1)
     with _folder_of_images(folder / NEGATIVES, camera) as negatives:
         for name, image in _negatives(room, world, seed):
-            _write_image(negatives / f"{name}.png", image)
+            _write_image(negatives / f"{name}.jpg", image, JPEG)
     progress("record negatives", 1, 1)
     return room
 
@@ -129,29 +144,32 @@ def write_tum(
     poses: FloatArray,
     with_depth: bool = True,
     *,
+    every: int = 1,
     seed: int = 0,
     start_ns: int = EPOCH_NS,
     progress: Callable[[int, int], object] = lambda *_: None,
 ) -> None:
-    """Write the images that ``camera`` takes at ``poses`` (N, 4, 4) as a TUM RGB-D folder with camera_info.yaml.
+    """Write the images that ``camera`` takes at ``every`` so many of ``poses`` (N, 4, 4), 0.2 s apart, as a TUM RGB-D
+    folder with camera_info.yaml.
 
     Depth is in 1/5000 m, images are as of :func:`~neumap.virtual.render.photograph`. ``progress`` is called with the
     number of frames done and of all. Raises :class:`~neumap.errors.DataError` where the folder cannot be written.
     """
-    stamps = start_ns + _FRAME_NS * np.arange(len(poses), dtype=np.int64)
+    taken = range(0, len(poses), every)
+    stamps = start_ns + _FRAME_NS * np.array(taken, dtype=np.int64)
     names = [format_stamp(int(stamp)) for stamp in stamps]
     titles = {"rgb/{}.jpg": "# color images"}
     if with_depth:
         titles["depth/{}.png"] = f"# depth maps (16-bit PNG, {DEPTH_SCALE} = 1 m, registered to the color image)"
     with _folder_of_images(Path(folder), camera) as to:
-        for index, name in enumerate(names):
+        for done, (index, name) in enumerate(zip(taken, names, strict=True), start=1):
             image, depth = photograph(room, camera, poses, index, seed)
             _write_image(to / f"rgb/{name}.jpg", image, JPEG)
             if with_depth:
                 steps = np.clip(np.rint(depth * DEPTH_SCALE), 0, 65535).astype(np.uint16)
                 _write_image(to / f"depth/{name}.png", steps, [cv2.IMWRITE_PNG_COMPRESSION, 3])
-            progress(index + 1, len(poses))
-        write_trajectory(to / "groundtruth.txt", Trajectory(stamps, poses))
+            progress(done, len(names))
+        write_trajectory(to / "groundtruth.txt", Trajectory(stamps, poses[::every]))
         for path, title in titles.items():
             lines = [title, "# timestamp filename", *(f"{name} {path.format(name)}" for name in names), ""]
             (to / f"{Path(path).parent}.txt").write_text("\n".join(lines), encoding="utf-8")

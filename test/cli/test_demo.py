@@ -4,11 +4,12 @@ import json
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import cv2
 import pytest
 
-from neumap.cli.demo import covered_text
+from neumap.cli.demo import SHIPPED, covered_text
 from neumap.cli.main import main
 from neumap.virtual.recording import Covered
 
@@ -20,31 +21,26 @@ def is_picture(path: Path) -> bool:
     return picture is not None and bool(picture.std() > 10)
 
 
-def test_the_small_demo(tmp_path: Path, neumap: Callable[..., subprocess.CompletedProcess[str]]) -> None:
+@pytest.fixture(autouse=True)
+def _extras() -> None:
     for extra in ("evo", "matplotlib", "rosbags"):
         pytest.importorskip(extra)
-    out = tmp_path / "out" / "demo"
-    result = neumap("demo", "--size", "small", "--seed", 2, "--out", out)
-    assert result.returncode == 0, result.stderr
-    assert "localized    12 of 12 images" in result.stdout
-    assert "refused      7 of 7 images" in result.stdout
-    for name in ("demo.neumap", "poses.txt", "mapping/rgb.txt", "query/groundtruth.txt", "negatives/noise.png"):
-        assert (out / name).is_file(), name
-    for name in ("mapping_bag/mapping_bag.mcap", "query_bag/query_bag.mcap", "replay/replay/replay.mcap"):
+
+
+def figures(folder: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((folder / "figures.json").read_text())
+    return found
+
+
+def check_output(out: Path, stdout: str) -> None:
+    """What every demo writes and says."""
+    for name in ("poses.txt", "replay/replay/replay.mcap"):
         assert (out / name).is_file(), name
     assert is_picture(out / "demo.png")
     assert is_picture(out / "replay" / "replay.png")
-
-    report = json.loads((out / "replay" / "report.json").read_text())
-    assert report["first_fix_image"] == 1
-    assert report["jumps"] == 0
-    assert report["accuracy"]["wrong"] == 0
-    # 16 s, of which the lens is covered for 4 s; 3 s of that pass before the node gives up
-    shares = report["state_shares"]
-    assert shares["TRACKING"] > 0.7
-    assert shares["LOST"] > 0.04
-    assert shares["DEGRADED"] > 0.12
-    replayed = result.stdout.partition("replayed through the ROS node")[2]
+    assert "localized    10 of 10 images" in stdout
+    assert "refused      6 of 6 images" in stdout
+    replayed = stdout.partition("replayed to the localizer")[2]
     for label in ("played", "first fix", "published", "states", "translation", "rotation", "wrong", "covariance"):
         assert f"\n{label} " in replayed, label
     assert "\nmap -> odom  median" in replayed
@@ -52,6 +48,53 @@ def test_the_small_demo(tmp_path: Path, neumap: Callable[..., subprocess.Complet
     assert "DEGRADED after 0." in covered
     assert "LOST after" in covered
     assert "TRACKING again 0." in covered
+
+
+def test_the_demo_that_ships(tmp_path: Path, neumap: Callable[..., subprocess.CompletedProcess[str]]) -> None:
+    out = tmp_path / "out" / "demo"
+    result = neumap("demo", "--out", out)
+    assert result.returncode == 0, result.stderr
+    check_output(out, result.stdout)
+    shipped, found = figures(SHIPPED), figures(out)
+    for one, other in ((shipped, found), (shipped["replay"], found["replay"])):
+        # computers round otherwise
+        assert other["median_cm"] == pytest.approx(one["median_cm"], rel=0.2, abs=0.02)
+        assert other.keys() == one.keys()
+    assert found["map_kb"] == shipped["map_kb"]
+    size = sum(path.stat().st_size for path in SHIPPED.rglob("*") if path.is_file())
+    assert size < 3e6
+
+
+def test_made_anew_it_is_as_it_ships(tmp_path: Path, neumap: Callable[..., subprocess.CompletedProcess[str]]) -> None:
+    out, saved = tmp_path / "demo", tmp_path / "saved"
+    result = neumap("demo", "--full", "--out", out, "--save", saved)
+    assert result.returncode == 0, result.stderr
+    check_output(out, result.stdout)
+    for name in ("mapping/rgb.txt", "mapping_bag/mapping_bag.mcap", "query_bag/query_bag.mcap", "negatives/noise.jpg"):
+        assert (out / name).is_file(), name
+
+    def names(folder: Path) -> list[Path]:
+        return sorted(path.relative_to(folder) for path in folder.rglob("*"))
+
+    assert names(saved) == names(SHIPPED)
+    for found in (figures(out), figures(SHIPPED)):
+        assert found["localized"] == 1
+        assert found["wrongly_accepted"] == 0
+        assert found["median_cm"] < 0.3
+        assert found["median_deg"] < 0.1
+        assert 200 < found["map_kb"] < 300
+        replay = found["replay"]
+        assert replay["first_fix_image"] == 1
+        assert replay["jumps"] == replay["wrong"] == 0
+        assert replay["median_cm"] < 0.5
+        # 10 s, of which the lens is covered for 4
+        assert 0.55 < replay["tracking"] < 0.65
+
+
+def test_what_is_for_a_demo_made_anew(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["demo", "--seed", "2", "--out", str(tmp_path / "demo")]) == 1
+    assert "--seed is for a demo that is made anew: give --full, too" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
 
 
 STATES = """

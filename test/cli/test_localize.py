@@ -78,11 +78,11 @@ def test_what_was_not_mapped_is_refused(
 ) -> None:
     folder = tmp_path / "negatives"
     shutil.copytree(virtual_world / "negatives", folder)
-    shutil.copy(folder / "blank_wall.png", folder / "pale.png")
+    shutil.copy(folder / "blank_wall.jpg", folder / "pale.jpg")
     cv2.imwrite(str(folder / "black.png"), np.zeros((240, 320), np.uint8))
     lines = localize(virtual_map, folder, tmp_path)
     names = {line["name"] for line in lines}
-    assert {"blank_wall.png", "noise.png", "covered_lens.png", "black.png", "other_room_000.png"} <= names
+    assert {"blank_wall.jpg", "noise.jpg", "covered_lens.jpg", "black.png", "other_room_000.jpg"} <= names
     for line in lines:
         assert line["status"] == "LOST", line["name"]
         assert line["reason"]

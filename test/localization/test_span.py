@@ -68,7 +68,7 @@ def test_an_image_of_another_room_leads_outside(virtual_map: Path, virtual_world
     few = replace(neural_map, calibration=replace(neural_map.calibration, min_inliers=8))
     localizer = Localizer(few)
     negatives = {frame.name: frame for frame in open_source(virtual_world / "negatives", poses=False).frames}
-    foreign = negatives["other_room_000.png"]
+    foreign = negatives["other_room_000.jpg"]
     solved = localizer.solve(localizer.look(foreign.read_image(), foreign.camera))
     assert solved.found is not None
     assert replace(solved.found.evidence, outside=False).suffices(8)
