@@ -2,7 +2,7 @@
 
     python tools/ros_core.py python benchmarks/image_load.py [INSTALL ...]
 
-A drive through the demo's virtual room, there and back, is published as a robot publishes it: odom -> base, camera_info
+A drive through a virtual room, there and back, is published as a robot publishes it: odom -> base, camera_info
 and a JPEG image, 30 times a second. ``max_image_rate`` is 0. Told are images that the node searched a second, and its
 CPU for each; the share of images that were tracked; and which gaps of map -> odom are no longer than its period and
 ``transform_tolerance`` together. Each ``INSTALL`` is the folder `.ros/install` of a version, with a map of its own.
@@ -41,9 +41,9 @@ from benchmarks.transform_load import HERE, cpu_s, environment, memory_mb
 from neumap.geometry.se3 import invert_pose, make_pose, quat_from_matrix
 from neumap.virtual.drive import drive
 from neumap.virtual.render import JPEG, photograph
-from neumap.virtual.world import NORMAL, VirtualWorld, write_world
+from neumap.virtual.world import VirtualWorld, write_world
 
-RATE_HZ = 30.0
+WORLD, RATE_HZ = VirtualWorld(), 30.0
 # DRIVE_FRAMES: at this rate as fast as the demo's 40 images at 5 Hz
 DRIVE_FRAMES = 240
 SETTLED_S = 5.0
@@ -190,19 +190,19 @@ def main() -> None:
     if args.drive:
         # the robot is not to take from the node
         os.sched_setaffinity(0, os.sched_getaffinity(0) - {args.core} or {args.core})
-        robot = Robot(NORMAL, args.world)
+        robot = Robot(WORLD, args.world)
         print(json.dumps(measured(robot, args.installs[0], args.drive, args.core, args.seconds)))
         return
     with tempfile.TemporaryDirectory() as scratch:
         folder = args.world or Path(scratch)
         if not (folder / "mapping").exists():
-            write_world(folder, replace(NORMAL, query_frames=1, other_room_frames=1))
+            write_world(folder, replace(WORLD, query_frames=1, other_room_frames=1))
         maps = {install: folder / f"room-{number}.neumap" for number, install in enumerate(args.installs)}
         for install, path in maps.items():
             if not path.exists():
                 command = [sys.executable, "-m", "neumap.cli", "map", folder / "mapping", "--out", path]
                 subprocess.run(command, check=True, env=environment(install), cwd=install)
-        recorded(NORMAL, folder)
+        recorded(WORLD, folder)
         found = defaultdict(list)
         for _, install in itertools.product(range(args.turns), args.installs):
             # a process of its own: messages differ from version to version
