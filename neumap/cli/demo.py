@@ -42,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from neumap.installation import need_extras
 
-    need_extras("the demo", "evo", "matplotlib", "rosbags")
+    need_extras("the demo", "matplotlib", "rosbags")
 
     from neumap.io.files import make_folder
     from neumap.io.sources import open_source

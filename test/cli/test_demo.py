@@ -21,7 +21,7 @@ def is_picture(path: Path) -> bool:
 
 
 def test_the_small_demo(tmp_path: Path, neumap: Callable[..., subprocess.CompletedProcess[str]]) -> None:
-    for extra in ("evo", "matplotlib", "rosbags"):
+    for extra in ("matplotlib", "rosbags"):
         pytest.importorskip(extra)
     out = tmp_path / "out" / "demo"
     result = neumap("demo", "--size", "small", "--seed", 2, "--out", out)
@@ -91,5 +91,5 @@ def test_what_is_missing_is_said_first(
 ) -> None:
     monkeypatch.setattr("neumap.installation.find_spec", lambda name: None)
     assert main(["demo", "--out", str(tmp_path / "demo")]) == 1
-    assert "neumap[evaluate,plots,bags]" in capsys.readouterr().err
+    assert "neumap[plots,bags]" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
