@@ -134,6 +134,31 @@ def test_a_mistyped_word_gets_a_suggestion(
     assert capsys.readouterr().err.rstrip().endswith(f"; did you mean {meant}?")
 
 
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [
+        ("neumap loc", {"localize "}),
+        ("neumap map --de", {"--decoder", "--depth", "--depth-topic"}),
+        ("neumap map --decoder l", {"latent "}),
+        ("neumap info a.neu", {"a.neumap "}),
+    ],
+)
+def test_a_shell_completes_what_is_typed(tmp_path: Path, typed: str, offered: set[str]) -> None:
+    pytest.importorskip("argcomplete")
+    (tmp_path / "a.neumap").write_bytes(b"")
+    asked = {
+        "_ARGCOMPLETE": "1",
+        "_ARGCOMPLETE_IFS": "|",
+        "_ARGCOMPLETE_STDOUT_FILENAME": str(tmp_path / "offered"),
+        "COMP_LINE": typed,
+        "COMP_POINT": str(len(typed)),
+    }
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parents[2])} | asked
+    code = "from neumap.cli.main import main; main()"
+    subprocess.run([sys.executable, "-c", code], env=environment, cwd=tmp_path, timeout=60, check=True)
+    assert offered <= set((tmp_path / "offered").read_text().split("|"))
+
+
 def test_without_arguments_help_is_shown_with_examples(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main([]) == 2
     told = capsys.readouterr().out
