@@ -40,7 +40,7 @@ ROOMS = (
 # what a robot has no use for
 NOT_ON_A_ROBOT = {"mapping", "virtual", "training", "report", "replay", "cli"}
 ROS_PACKAGES = {"rclpy", "rcl_interfaces", "lifecycle_msgs", "tf2_ros", "tf2_py", "diagnostic_updater", "cv_bridge"}
-EXTRAS = {"pycolmap", "evo", "matplotlib", "rosbags"}
+EXTRAS = {"pycolmap", "matplotlib", "rosbags"}
 
 
 def module_name(path: Path) -> str:

@@ -21,6 +21,7 @@ PACKAGE_XML = ET.parse(ROOT / "package.xml").getroot()
 CMAKE = (ROOT / "CMakeLists.txt").read_text(encoding="utf-8")
 LAUNCH_FILE = ROOT / "launch" / "localize.launch.py"
 DOCS = {path.name: path.read_text(encoding="utf-8") for path in sorted((ROOT / "docs").glob("*.md"))}
+SUFFIXES = {".md", ".rst", ".toml", ".xml", ".yml", ".yaml", ".cff", ".txt", ".py"}
 INTERFACES = sorted(
     path.relative_to(ROOT).as_posix() for folder in ("msg", "srv") for path in (ROOT / folder).glob(f"*.{folder}")
 )
@@ -55,6 +56,14 @@ TOPICS = {
 SERVICES = {"~/relocalize", "~/load_map", "reinitialize_global_localization", "set_initial_pose"}
 # use_sim_time is declared by ROS 2
 PARAMETERS: dict[str, Any] = {"use_sim_time": False} | {name: spec.default for name, spec in SPECS.items()}
+
+
+# Where a home of the project has to be named before a release: one domain that cannot be, in these files only.
+PLACEHOLDER = "neumap-ros.invalid"
+PLACEHOLDERS = {
+    "package.xml": [f"maintainers@{PLACEHOLDER}", f"https://{PLACEHOLDER}/repository", f"https://{PLACEHOLDER}/issues"],
+    "pyproject.toml": [f"https://{PLACEHOLDER}{path}" for path in ("", "/repository", "/issues", "/changelog")],
+}
 
 
 def texts(tag: str) -> set[str]:
@@ -134,6 +143,17 @@ def test_what_the_library_needs_is_a_dependency() -> None:
     table = (ROOT / "pyproject.toml").read_text(encoding="utf-8").partition("\ndependencies = [")[2].partition("]")[0]
     assert set(re.findall(r'"(\w+)', table)) == keys.keys() | from_pip
     assert {*keys.values(), "python3-opencv"} <= texts("exec_depend")
+
+
+def test_each_dependency_has_its_reason() -> None:
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    tables = text[text.index("\ndependencies = [") : text.index("\n[project.urls]")]
+    extras = dict(re.findall(r"^(\w+) = (\[.*\])$", tables, re.M))
+    packages = {*re.findall(r'"([\w-]+)[\[>=;]', tables)} - {"neumap"}
+    depends = {element.text for element in PACKAGE_XML if element.tag.endswith("depend")}
+    rows = " ".join(line for line in DOCS["dependencies.md"].partition("## Written")[0].splitlines() if line[:1] == "|")
+    named = set(re.findall(r"`([\w-]+)`", rows))
+    assert packages | depends | (extras.keys() - {"all"}) == named
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "scripts").iterdir()), ids=lambda path: path.name)
@@ -236,6 +256,24 @@ def test_links_between_the_documents_lead_somewhere() -> None:
     for name, text in DOCS.items():
         for target in re.findall(r"\]\((?!https?:)([^)#]+)", text):
             assert (ROOT / "docs" / target).exists(), f"{name}: {target}"
+
+
+def test_every_page_is_in_the_menu_of_the_site() -> None:
+    menu = re.findall(r"[\w/]+\.md", (ROOT / "mkdocs.yml").read_text(encoding="utf-8").partition("\nnav:")[2])
+    outside = dict(
+        re.findall(r'"([\w/]+\.md)": "(\w+\.md)"', (ROOT / "tools/site_pages.py").read_text(encoding="utf-8"))
+    )
+    assert sorted(menu) == sorted([*DOCS, *outside.values()])
+    assert all((ROOT / page).is_file() for page in outside)
+
+
+def test_the_home_of_the_project_is_named_in_two_files_only() -> None:
+    files = [*ROOT.glob("*.*"), *(ROOT / "docs").rglob("*.*"), *(ROOT / ".github").rglob("*.yml")]
+    texts = {path.name: path.read_text(encoding="utf-8") for path in files if path.suffix in SUFFIXES}
+    found = {name: re.findall(r"[\w:/@-]+\.invalid[\w/]*", text) for name, text in texts.items()}
+    assert {name: named for name, named in found.items() if named} == PLACEHOLDERS
+    # rosdep and colcon want a maintainer who can be written to
+    assert [element.get("email") for element in PACKAGE_XML.findall("maintainer")] == PLACEHOLDERS["package.xml"][:1]
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / ".github" / "workflows").glob("*.yml")), ids=lambda path: path.name)

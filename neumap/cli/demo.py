@@ -53,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
     from neumap.io.files import make_folder, write_atomically
     from neumap.process import set_up
 
-    need_extras("the demo", "evo", "matplotlib", "rosbags")
+    need_extras("the demo", "matplotlib", "rosbags")
     given = [f"--{name}" for name in ("seed", "decoder", "save") if getattr(args, name) is not None]
     if given and not args.full:
         raise ConfigError(f"{given[0]} is for a demo that is made anew: give --full, too")

@@ -18,7 +18,6 @@ from typing import NoReturn
 
 from neumap import __version__
 from neumap.errors import NeumapError
-from neumap.installation import missing
 
 # VERBS: modules of this package, in the order of the help.
 VERBS = ("map", "merge", "localize", "evaluate", "info", "replay", "demo", "pretrain")
@@ -80,6 +79,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except NeumapError as error:
         return _fail(str(error))
     except ImportError as error:
+        from neumap.installation import missing
+
         lacking = missing(error)
         if lacking is None:
             raise
@@ -99,6 +100,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(argv: Sequence[str] | None) -> int:
     try:
         parser = make_parser()
+        if "_ARGCOMPLETE" in os.environ:  # a shell asks what may follow
+            import argcomplete
+
+            argcomplete.autocomplete(parser)
         args = parser.parse_args(argv)
         if "run" not in args:
             parser.print_help()

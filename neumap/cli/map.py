@@ -84,6 +84,7 @@ def run(args: argparse.Namespace) -> int:
     from neumap.mapping.lens import settled
     from neumap.mapping.survey import used_of
     from neumap.maps.map_file import load_map, save_map
+    from neumap.maps.recording import recording_of
     from neumap.process import set_up
     from neumap.report.map_summary import expected_text, report_text, size_text
 
@@ -107,7 +108,8 @@ def run(args: argparse.Namespace) -> int:
             neural_map = build_map(source.frames, told, progress)
         else:
             neural_map = extend_map(old, source.frames, told.use_depth, told.seed, progress, args.apart)
-    neural_map = save_map(args.out, neural_map)
+    recordings = (*neural_map.recordings, recording_of(args.source, source.frames))
+    neural_map = save_map(args.out, replace(neural_map, recordings=recordings))
     used = len(source.frames) - damage.unreadable
     aside = used - neural_map.mapping_images + (0 if old is None else old.mapping_images)
     extended = [] if old is None else [("extends", f"{args.extend}, {len(old.landmarks)} landmarks, id {old.map_id}")]

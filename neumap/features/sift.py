@@ -16,7 +16,6 @@ from typing import ClassVar
 
 import cv2
 import numpy as np
-from scipy.spatial import cKDTree
 
 from neumap.arrays import BoolArray, Float32Array, FloatArray, ImageArray
 from neumap.features.extractor import Features, FeatureSettings, Similarities
@@ -174,6 +173,9 @@ def _known(table: FloatArray, quick: Features) -> BoolArray:
     """Tell which keypoints (K, 4), as of :func:`_placed`, a ``quick`` look at the image found."""
     if not len(quick):
         return np.zeros(len(table), dtype=bool)
+    # not imported with this module: who reads a map needs only the settings above, and SciPy takes longer than all else
+    from scipy.spatial import cKDTree
+
     distance, near = cKDTree(quick.pixels).query(table[:, :2], k=range(1, NEIGHBOURS + 1))
     near = np.minimum(near, len(quick) - 1)
     turn = np.angle(np.exp(1j * (quick.angle[near] - table[:, 3:])))

@@ -26,8 +26,9 @@ DEFAULT_LANDMARKS = 12_000
 FEWEST_LANDMARKS = 200
 # BYTES_PER_VIEWPOINT: a small map keeps a viewpoint of the drift for so many bytes of it, within these numbers.
 BYTES_PER_VIEWPOINT, FEWEST_VIEWPOINTS, MOST_VIEWPOINTS = 800, 32, 128
-# RESERVED_BYTES: what the calibration, and more voxels than a hundred landmarks show, may add to the file.
-RESERVED_BYTES = 500
+# RESERVED_BYTES: what the calibration, what is told of the recording, and more voxels than a hundred landmarks show may
+# add to the file.
+RESERVED_BYTES = 600
 
 
 def build_map(

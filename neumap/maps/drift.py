@@ -12,7 +12,6 @@ from functools import cached_property
 from itertools import product
 
 import numpy as np
-import scipy.linalg
 
 from neumap.arrays import FloatArray, IntArray
 from neumap.geometry import se3
@@ -77,6 +76,8 @@ class DriftField:
 
         In a field of many viewpoints it follows from those nearest to ``pose``; the others would hardly change it.
         """
+        from scipy.linalg import solve_triangular  # as in _solve
+
         if not len(self.poses):
             return np.zeros(6), self.scale
         x = self._viewpoints
@@ -88,7 +89,7 @@ class DriftField:
             x = x[near]
             lower, alpha = _solve(x, self.deviations[near], self.noise)
         k = _matern32(at, x)[0]
-        known = scipy.linalg.solve_triangular(lower, k, lower=True)
+        known = solve_triangular(lower, k, lower=True)
         variance = max(1.0 - float(known @ known), 0.0)
         return np.asarray(k @ alpha), self.scale * np.sqrt(variance)
 
@@ -104,15 +105,16 @@ def _solve(x: FloatArray, deviations: FloatArray, noise: float) -> tuple[FloatAr
     Raises numpy's LinAlgError where numbers that are no kernel's make it no covariance.
     """
     # not with numpy: where other programs are busy, its threads wait for each other for a hundred times as long; and
-    # not imported with this module, as who only reads maps does without torch
+    # not imported with this module, as who only reads maps does without torch and SciPy
     import torch
+    from scipy.linalg import cho_solve
 
     try:
         lower: FloatArray = torch.linalg.cholesky(torch.from_numpy(_covariance(x, noise))).numpy()
     except RuntimeError as error:
         raise np.linalg.LinAlgError(str(error)) from error
     # older versions of SciPy refuse to solve for no viewpoints
-    return lower, scipy.linalg.cho_solve((lower, True), deviations) if len(x) else deviations
+    return lower, cho_solve((lower, True), deviations) if len(x) else deviations
 
 
 def apply_deviation(pose: FloatArray, deviation: FloatArray) -> FloatArray:

@@ -30,6 +30,7 @@ from neumap.maps.neural_map import (
     VoxelGrid,
     mismatch,
 )
+from neumap.maps.recording import LONGEST_NAME, Recording
 from neumap.model.codebooks import shipped_codebooks
 from neumap.model.weights import EXTRACTOR_KEY, shipped_weights
 
@@ -85,6 +86,7 @@ def to_bytes(neural_map: NeuralMap) -> bytes:
         "voxel_size_m": m.grid.size_m,
         "mapping_images": m.mapping_images,
         "seed": m.seed,
+        "recordings": [asdict(recording) for recording in m.recordings],
         "features": {EXTRACTOR_KEY: m.features.extractor, **asdict(m.features)},
         "drift": {"length_m": m.drift.length_m, "angle_rad": m.drift.angle_rad, "noise": m.drift.noise},
         "calibration": asdict(m.calibration),
@@ -309,7 +311,25 @@ def _assemble(tensors: Tensors, header: dict[str, Any]) -> NeuralMap:
         seed=header["seed"],
         decoder_id=decoder_id,
         map_id=str(header["map_id"]),
+        recordings=_assemble_recordings(header.get("recordings", [])),
     )
+
+
+def _assemble_recordings(each: list[dict[str, Any]]) -> tuple[Recording, ...]:
+    if not isinstance(each, list):
+        raise ValueError(f"its recordings are {each!r}")
+    return tuple(_assemble_recording(dict(values)) for values in each)
+
+
+def _assemble_recording(values: dict[str, Any]) -> Recording:
+    name, stamps = values.get("name"), [values.get("first_ns"), values.get("last_ns")]
+    if not isinstance(name, str) or not name.isprintable() or len(name) > LONGEST_NAME:
+        raise ValueError(f"the name of a recording is {name!r}")
+    if not all(type(stamp) is int and abs(stamp) < 2**63 for stamp in stamps):
+        raise ValueError(f"the stamps of the recording {name} are {stamps}")
+    for number in ("width", "height", "focal_px"):
+        _number(number, values.get(number), 1.0)
+    return Recording(**values)
 
 
 def _assemble_anchors(

@@ -12,6 +12,7 @@ from neumap.arrays import FloatArray, IntArray
 from neumap.features.extractor import FeatureSettings
 from neumap.maps import DESCRIPTOR, LATENT
 from neumap.maps.drift import DriftField, evenly
+from neumap.maps.recording import Recording
 from neumap.model.codebooks import CODEBOOK_EXTRACTOR, Codes
 from neumap.model.weights import shipped_weights
 
@@ -179,6 +180,7 @@ class NeuralMap:
     """Everything a query needs. ``map_id`` is the hash of the content, set when the map is saved or loaded.
 
     ``decoder_id`` names the frozen decoder that its codes are latents of; it is empty where they are descriptors.
+    ``recordings`` are those that the mapping images are of, as far as they were told.
     """
 
     features: FeatureSettings
@@ -192,6 +194,7 @@ class NeuralMap:
     seed: int = 0
     decoder_id: str = ""
     map_id: str = ""
+    recordings: tuple[Recording, ...] = ()
 
     @property
     def decoder(self) -> str:

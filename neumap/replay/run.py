@@ -66,7 +66,7 @@ def replay(bag_path: Path, out: Path, settings: ReplaySettings, progress: Progre
 
     Raises :class:`~neumap.errors.DataError` and its kin for a bag, a map or parameters that cannot be used.
     """
-    need_extras("a replay", "evo", "matplotlib", "rosbags")
+    need_extras("a replay", "matplotlib", "rosbags")
     make_folder(out)
     parameters, unknown = ({}, ()) if settings.params is None else read_parameters(settings.params)
     initializes = settings_from(parameters).initializes

@@ -1,17 +1,18 @@
-"""How far estimated poses are from the truth, measured with the ``evo`` package.
+"""How far estimated poses are from the truth.
 
 Nothing is aligned: an estimate is right when it is right in the map's own frame.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from neumap.arrays import FloatArray, IntArray
-from neumap.errors import ConfigError, DataError, MissingDependencyError
+from neumap.errors import ConfigError, DataError
+from neumap.geometry.se3 import pose_error
 from neumap.io.files import PathLike
 from neumap.io.stamps import nearest, span
 from neumap.io.trajectories import poses_at
@@ -76,14 +77,8 @@ def evaluate(estimate: Trajectory, truth: Trajectory, queries: int | None = None
     """Compare an estimated trajectory with the truth, which is interpolated at the estimate's stamps.
 
     ``queries`` is the number of images that were to be localized. Raises :class:`~neumap.errors.DataError` where
-    no estimate has a true pose at its time, :class:`~neumap.errors.ConfigError` for fewer queries than poses,
-    :class:`~neumap.errors.MissingDependencyError` without evo.
+    no estimate has a true pose at its time, :class:`~neumap.errors.ConfigError` for fewer queries than poses.
     """
-    try:
-        from evo.core.metrics import APE, PoseRelation
-        from evo.core.trajectory import PosePath3D
-    except ImportError:
-        raise MissingDependencyError("evaluating poses needs evo: pip install 'neumap[evaluate]'") from None
     true_poses, known = poses_at(truth, estimate.stamps_ns)
     count = int(known.sum())
     if count == 0:
@@ -96,26 +91,30 @@ def evaluate(estimate: Trajectory, truth: Trajectory, queries: int | None = None
         raise ConfigError(f"{queries} query images cannot have {count} estimated poses: give the number of all queries")
     estimate_known = Trajectory(estimate.stamps_ns[known], estimate.map_from_camera[known])
     truth_known = Trajectory(estimate.stamps_ns[known], true_poses[known])
-
-    paths = tuple(PosePath3D(poses_se3=list(t.map_from_camera)) for t in (truth_known, estimate_known))
-
-    def errors(relation: Any) -> tuple[FloatArray, Statistics]:
-        metric = APE(relation)
-        metric.process_data(paths)
-        values = metric.get_all_statistics()
-        statistics = Statistics(*(float(values[field.name]) for field in fields(Statistics)))
-        return np.asarray(metric.error, dtype=np.float64), statistics
-
-    translation_m, translation = errors(PoseRelation.translation_part)
-    rotation_deg, rotation = errors(PoseRelation.rotation_angle_deg)
+    errors = pose_error(estimate_known.map_from_camera, truth_known.map_from_camera)
+    translation_m = np.linalg.norm(errors[:, :3], axis=1)
+    rotation_deg = np.rad2deg(np.linalg.norm(errors[:, 3:], axis=1))
     recall = tuple(
         Recall(m, deg, float(np.sum((translation_m <= m) & (rotation_deg <= deg)) / (queries or count)))
         for m, deg in THRESHOLDS
     )
     without_truth = len(estimate) - count
     return Evaluation(
-        estimate_known, truth_known, translation_m, rotation_deg, translation, rotation, recall, without_truth, queries
+        estimate_known,
+        truth_known,
+        translation_m,
+        rotation_deg,
+        _statistics(translation_m),
+        _statistics(rotation_deg),
+        recall,
+        without_truth,
+        queries,
     )
+
+
+def _statistics(errors: FloatArray) -> Statistics:
+    rmse = np.sqrt(np.mean(errors**2))
+    return Statistics(float(np.median(errors)), float(errors.mean()), float(rmse), float(errors.max()))
 
 
 def count_queries(image_stamps_ns: IntArray, estimate: Trajectory, truth: Trajectory) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,15 @@ import numpy as np
 from neumap.io.files import PathLike
 from neumap.maps.map_file import VERSION
 from neumap.maps.neural_map import ExpectedAccuracy, NeuralMap
+from neumap.maps.recording import Recording
 
 # _FEW_IMAGES: fewer set aside say little, and leave the covariance as it was.
 _FEW_IMAGES = 8
 # _LISTED_VOXELS: whose landmarks are told in a line. _BYTES_OF_A_VOXEL: in the file, its cell and its offset.
 _LISTED_VOXELS, _BYTES_OF_A_VOXEL = 12, 16
+# _LISTED: recordings, cameras and weak voxels told in a line. _FEW_SHARE: of the median voxel's landmarks, below which
+# a voxel is weak. _CLOCK_NS: stamps before 2001 are those of a simulation or of a computer without a clock.
+_LISTED, _FEW_SHARE, _CLOCK_NS = 3, 0.2, 10**18
 
 
 def as_dict(neural_map: NeuralMap, path: PathLike) -> dict[str, Any]:
@@ -24,8 +29,6 @@ def as_dict(neural_map: NeuralMap, path: PathLike) -> dict[str, Any]:
     not known.
     """
     m = neural_map
-    deviations = np.linalg.norm(m.drift.deviations.reshape(-1, 2, 3), axis=2)
-    largest_m, largest_rad = deviations.max(axis=0) if len(deviations) else (0.0, 0.0)
     low, high = m.bounds
     return {
         "id": m.map_id,
@@ -35,6 +38,7 @@ def as_dict(neural_map: NeuralMap, path: PathLike) -> dict[str, Any]:
         "size_bytes": Path(path).stat().st_size,
         "mapping_images": m.mapping_images,
         "seed": m.seed,
+        "recordings": [asdict(recording) for recording in m.recordings],
         "voxels": len(m.grid),
         "voxel_size_m": m.grid.size_m,
         "landmarks": len(m.landmarks),
@@ -43,13 +47,7 @@ def as_dict(neural_map: NeuralMap, path: PathLike) -> dict[str, Any]:
         "bounds": {"low": low.tolist(), "high": high.tolist()},
         "features": {"extractor": m.features.extractor, **asdict(m.features)},
         "calibration": asdict(m.calibration),
-        "drift": {
-            "samples": len(m.drift.poses),
-            "length_m": m.drift.length_m,
-            "angle_deg": float(np.rad2deg(m.drift.angle_rad)),
-            "largest_m": float(largest_m),
-            "largest_deg": float(np.rad2deg(largest_rad)),
-        },
+        "drift": _drift_dict(m),
         "expected": {name: None if value != value else value for name, value in asdict(m.expected).items()},
     }
 
@@ -85,30 +83,79 @@ def report_text(rows: Iterable[tuple[str, str]]) -> str:
 
 
 def as_text(neural_map: NeuralMap, path: PathLike) -> str:
-    """Write what is in a map that was loaded from ``path``, to read."""
-    info = as_dict(neural_map, path)
-    low, high = info["bounds"]["low"], info["bounds"]["high"]
-    per_voxel = info["landmarks_per_voxel"]
-    listed = ", ".join(map(str, per_voxel[:_LISTED_VOXELS])) + (", ..." if len(per_voxel) > _LISTED_VOXELS else "")
-    drift = info["drift"]
+    """Write what a user asks of a map that was loaded from ``path``."""
+    m, (low, high) = neural_map, neural_map.bounds
+    spans = ", ".join(f"{axis} {a:.2f} to {b:.2f} m" for axis, a, b in zip("xyz", low, high, strict=True))
+    recordings = [
+        (_recording_text(each), f"{each.width} x {each.height}, {each.focal_px:g} px") for each in m.recordings
+    ]
+    made_of = [f"{m.mapping_images} images", *(text for text, _ in recordings[:_LISTED])]
+    cameras = list(dict.fromkeys(camera for _, camera in recordings))
     rows = [
-        ("map", f"{path}, {size_text(info['size_bytes'])}, format {info['format_version']}"),
-        ("id", info["id"]),
-        ("frame", info["frame_id"]),
-        ("made of", f"{info['mapping_images']} images, seed {info['seed']}"),
-        ("decoder", info["decoder"]),
-        ("voxels", f"{info['voxels']} of {info['voxel_size_m']:g} m"),
-        ("landmarks", f"{info['landmarks']}" + (f" ({listed} a voxel)" if len(per_voxel) > 1 else "")),
-        ("bounds", ", ".join(f"{axis} {a:.2f} to {b:.2f} m" for axis, a, b in zip("xyz", low, high, strict=True))),
-        ("features", ", ".join([neural_map.features.extractor, *_numbers(asdict(neural_map.features))])),
-        ("covariance", ", ".join(_numbers(info["calibration"]))),
+        ("map", f"{path}, {size_text(Path(path).stat().st_size)}, id {m.map_id}"),
+        ("place", f"{' x '.join(f'{side:.1f}' for side in high - low)} m, in the frame {m.frame_id}: {spans}"),
+        ("made of", "; ".join([*made_of, *(["..."] if len(recordings) > _LISTED else [])])),
+        *([("camera", f"{' and '.join(cameras[:_LISTED])} of focal length")] if cameras else []),
+        ("landmarks", f"{len(m.landmarks)} in {len(m.grid)} voxel{'s' * (len(m.grid) != 1)} of {m.grid.size_m:g} m"),
+        ("expected", expected_text(m.expected)),
+        ("weak", _weak_text(m)),
+    ]
+    return report_text(rows)
+
+
+def _recording_text(recording: Recording) -> str:
+    """Write the name of a recording and when it was, where its stamps are those of a clock."""
+    if recording.first_ns < _CLOCK_NS:
+        return recording.name
+    first, last = (datetime.fromtimestamp(ns // 10**9, timezone.utc) for ns in (recording.first_ns, recording.last_ns))
+    until = f"{last:%H:%M}" if first.date() == last.date() else f"{last:%Y-%m-%d %H:%M}"
+    return f"{recording.name} ({first:%Y-%m-%d %H:%M} to {until} UTC)"
+
+
+def _weak_text(neural_map: NeuralMap) -> str:
+    """Name the voxels where few landmarks are, the emptiest first."""
+    counts = np.diff(neural_map.landmarks.offsets)
+    usual = float(np.median(counts))
+    weak = [int(index) for index in np.argsort(counts, kind="stable") if counts[index] < _FEW_SHARE * usual]
+    if not weak:
+        return "no voxel has far fewer landmarks than others"
+    corners = neural_map.grid.corners
+    told = [
+        f"about ({', '.join(f'{c:.1f}' for c in corners[i] + neural_map.grid.size_m / 2)}): {counts[i]}" for i in weak
+    ]
+    more = f", and {len(weak) - _LISTED} more" if len(weak) > _LISTED else ""
+    return f"few landmarks {'; '.join(told[:_LISTED])}{more}; usual are {usual:.0f}"
+
+
+def internals_text(neural_map: NeuralMap) -> str:
+    """Write what is inside a map, for developers."""
+    m, counts = neural_map, np.diff(neural_map.landmarks.offsets).tolist()
+    drift = _drift_dict(m)
+    rows = [
+        ("format", f"{VERSION}, seed {m.seed}"),
+        ("decoder", m.decoder + (f" {m.decoder_id}" if m.decoder_id else "")),
+        ("a voxel", ", ".join(map(str, counts[:_LISTED_VOXELS])) + (", ..." if len(counts) > _LISTED_VOXELS else "")),
+        ("features", ", ".join([m.features.extractor, *_numbers(asdict(m.features))])),
+        ("covariance", ", ".join(_numbers(asdict(m.calibration)))),
         (
             "drift",
             f"{drift['samples']} viewpoints, at most {100 * drift['largest_m']:.1f} cm, {drift['largest_deg']:.2f} deg",
         ),
-        ("expected", expected_text(neural_map.expected)),
     ]
     return report_text(rows)
+
+
+def _drift_dict(neural_map: NeuralMap) -> dict[str, Any]:
+    drift = neural_map.drift
+    deviations = np.linalg.norm(drift.deviations.reshape(-1, 2, 3), axis=2)
+    largest_m, largest_rad = deviations.max(axis=0) if len(deviations) else (0.0, 0.0)
+    return {
+        "samples": len(drift.poses),
+        "length_m": drift.length_m,
+        "angle_deg": float(np.rad2deg(drift.angle_rad)),
+        "largest_m": float(largest_m),
+        "largest_deg": float(np.rad2deg(largest_rad)),
+    }
 
 
 def _numbers(values: Mapping[str, float]) -> list[str]:

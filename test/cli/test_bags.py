@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 
 from neumap.cli.main import main, make_parser
-from neumap.io.trajectories import read_trajectory
+from neumap.io.trajectories import read_trajectory, write_trajectory
 from neumap.io.tum import read_tum
 from neumap.maps.map_file import load_map
+from neumap.records import Trajectory
 from neumap.report.evaluation import evaluate
 
 pytest.importorskip("rosbags")
@@ -76,6 +77,22 @@ def test_from_bag_to_bag(
     truth = read_trajectory(virtual_world / "query" / "groundtruth.txt")
     evaluation = evaluate(read_trajectory(poses), truth, 12)
     assert all(recall.share == 1.0 for recall in evaluation.recall if recall.metres >= 0.05)
+
+
+def test_truth_of_a_bag(
+    room: dict[str, Path], virtual_world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source, poses = read_tum(virtual_world / "mapping", poses=True, depth=False), tmp_path / "poses.txt"
+    estimates = np.array([frame.map_from_camera for frame in source.frames[::2]])
+    estimates[:, 0, 3] += 0.03
+    write_trajectory(poses, Trajectory(np.array([frame.stamp_ns for frame in source.frames[::2]]), estimates))
+    arguments = ["--image-topic", "/camera/image_raw", "--map-frame", "cellar"]
+    assert main(["evaluate", str(poses), str(room["mapping"]), *arguments]) == 0
+    told = capsys.readouterr().out
+    assert told.startswith("localized    30 of 60 images (50.0%)\ntranslation  median 3.00 cm, mean 3.00, rmse 3.00")
+    # its query has no poses
+    assert main(["evaluate", str(poses), str(room["query"]), *arguments]) == 1
+    assert "/tf" in capsys.readouterr().err
 
 
 def test_options_of_a_file(room: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -23,7 +23,7 @@ def is_picture(path: Path) -> bool:
 
 @pytest.fixture(autouse=True)
 def _extras() -> None:
-    for extra in ("evo", "matplotlib", "rosbags"):
+    for extra in ("matplotlib", "rosbags"):
         pytest.importorskip(extra)
 
 
@@ -134,5 +134,5 @@ def test_what_is_missing_is_said_first(
 ) -> None:
     monkeypatch.setattr("neumap.installation.find_spec", lambda name: None)
     assert main(["demo", "--out", str(tmp_path / "demo")]) == 1
-    assert "neumap[evaluate,plots,bags]" in capsys.readouterr().err
+    assert "neumap[plots,bags]" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from neumap.cli.main import main
 from neumap.io.trajectories import write_trajectory
+from neumap.io.tum import read_tum
 from neumap.records import Trajectory
-
-pytest.importorskip("evo")
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -60,6 +60,22 @@ def test_rows_that_hold_no_pose(files: tuple[Path, Path]) -> None:
     result = neumap(*files, "--strict")
     assert (result.returncode, result.stdout) == (1, "")
     assert result.stderr == f"neumap: error: {told}: mend them, or leave out --strict\n"
+
+
+def test_truth_of_a_folder(virtual_world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    query = virtual_world / "query"
+    source = read_tum(query, poses=True, depth=False)
+    poses = tmp_path / "poses.txt"
+    found = source.frames[:9]
+    estimates = np.array([frame.map_from_camera for frame in found])
+    estimates[:, 1, 3] += 0.02
+    write_trajectory(poses, Trajectory(np.array([frame.stamp_ns for frame in found]), estimates))
+    told = []
+    for arguments in ([query], [query / "groundtruth.txt", "--images", query / "rgb.txt"]):
+        assert main(["evaluate", str(poses), *map(str, arguments)]) == 0
+        told.append(capsys.readouterr().out)
+    assert told[0] == told[1]
+    assert told[0].startswith("localized    9 of 12 images (75.0%)\ntranslation  median 2.00 cm, mean 2.00")
 
 
 @pytest.mark.parametrize("option", ["--images", "--queries"])

@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 
 pytest.importorskip("rosbags")
-pytest.importorskip("evo")
 
 from neumap.cli.main import main
 from neumap.geometry.se3 import make_pose
@@ -518,7 +517,7 @@ def test_what_is_missing_is_said_first(
 ) -> None:
     monkeypatch.setattr("neumap.installation.find_spec", lambda name: None)
     assert main(["replay", str(bag), "--map", str(virtual_map), "--out", str(tmp_path / "out")]) == 1
-    assert "a replay needs evo, matplotlib and rosbags" in capsys.readouterr().err
+    assert "a replay needs matplotlib and rosbags" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
 
 

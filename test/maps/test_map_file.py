@@ -22,6 +22,7 @@ from neumap.maps import map_file
 from neumap.maps.drift import apply_deviation, fit_drift
 from neumap.maps.map_file import HEADER_KEY, VERSION, load_map, save_map, to_bytes
 from neumap.maps.neural_map import Calibration, ExpectedAccuracy, NeuralMap
+from neumap.maps.recording import Recording
 
 
 def small_map() -> NeuralMap:
@@ -271,6 +272,24 @@ def test_every_field_of_the_header_must_be_there_and_make_sense(tmp_path: Path, 
         wrong.remove(True)
     for value in wrong:
         refused(forge(path, lambda t, h, v=value: parent(h).update({where[-1]: v})))
+
+
+RECORDING = {"name": "drive", "first_ns": 1, "last_ns": 2, "width": 640, "height": 480, "focal_px": 525.0}
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        *[None, 3, {}, "drive", [3], [{}], [{**RECORDING, "more": 1}], [{**RECORDING, "name": "a\nb"}]],
+        *[[{**RECORDING, "name": "x" * 31}], [{**RECORDING, "last_ns": 2.5}], [{**RECORDING, "first_ns": 2**63}]],
+        *[[{**RECORDING, "width": 0}], [{**RECORDING, "focal_px": float("nan")}], [{**RECORDING, "focal_px": "1"}]],
+    ],
+)
+def test_recordings_are_checked(tmp_path: Path, wrong: object) -> None:
+    path = tmp_path / "a.neumap"
+    good = forge(path, lambda t, h: h.update({"recordings": [RECORDING]}))
+    assert load_map(good).recordings == (Recording(**RECORDING),)
+    assert "not a valid map" in refused(forge(path, lambda t, h: h.update({"recordings": wrong})))
 
 
 @pytest.mark.parametrize("where", ["voxel_size_m", "drift.length_m", "drift.noise", "calibration.inflation"])
