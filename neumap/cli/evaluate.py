@@ -35,19 +35,24 @@ def run(args: argparse.Namespace) -> int:
 
     from neumap.io.trajectories import read_trajectory
     from neumap.io.tum import read_image_list
-    from neumap.report.evaluation import as_dict, as_text, count_queries, evaluate, save_plot
+    from neumap.report.evaluation import as_dict, as_text, count_queries, evaluate, lost_poses
+    from neumap.report.evaluation_figure import draw_evaluation
+    from neumap.report.pictures import check_picture
 
+    if args.plot is not None:
+        check_picture(args.plot)
     estimate, truth = read_trajectory(args.poses), read_trajectory(args.truth)
     left_out = list(filter(None, (estimate.left_out, truth.left_out)))
     if args.strict:
         refuse(left_out)
     tell(left_out)
     queries: int | None = args.queries
+    images = None
     if args.images is not None:
-        stamps = np.array([stamp for stamp, _ in read_image_list(args.images)], dtype=np.int64)
-        queries = count_queries(stamps, estimate, truth)
+        images = np.array([stamp for stamp, _ in read_image_list(args.images)], dtype=np.int64)
+        queries = count_queries(images, estimate, truth)
     evaluation = evaluate(estimate, truth, queries)
     if args.plot is not None:
-        save_plot(evaluation, args.plot)
+        draw_evaluation(args.plot, evaluation, None if images is None else lost_poses(images, estimate, truth))
     print(json.dumps(as_dict(evaluation), indent=2) if args.json else as_text(evaluation))
     return 0

@@ -10,10 +10,8 @@ from neumap.arrays import FloatArray
 from neumap.io.files import PathLike
 from neumap.maps.neural_map import NeuralMap
 from neumap.report.map_summary import expected_text
-from neumap.report.pictures import COLOURS, draw_headings, extent_of, finish_above, picture
+from neumap.report.pictures import COLOURS, MOST_LANDMARKS, draw_headings, extent_of, finish_above, picture
 
-# _MOST_LANDMARKS: more dots are not told apart in a picture.
-_MOST_LANDMARKS = 20_000
 # _BULK: the colours span the heights of all but the lowest and the highest of the landmarks, percent.
 _BULK = (2, 98)
 
@@ -34,7 +32,7 @@ def draw_map_above(axes: Any, neural_map: NeuralMap) -> None:
     the edges of voxels, and mapping cameras with where they look; in metres, with a legend and a bar of the colours.
     """
     points = neural_map.landmarks.points(neural_map.grid)
-    some = points[:: max(1, len(points) // _MOST_LANDMARKS)]
+    some = points[:: max(1, len(points) // MOST_LANDMARKS)]
     some = some[np.argsort(some[:, 2])]
     low, high = np.percentile(points[:, 2], _BULK)
     dots = axes.scatter(*some.T[:2], c=some[:, 2], vmin=low, vmax=high, s=4, cmap="viridis", linewidths=0, zorder=2)
@@ -43,7 +41,7 @@ def draw_map_above(axes: Any, neural_map: NeuralMap) -> None:
     cameras = neural_map.drift.poses
     corners = extent_of(cameras[:, :2, 3], bulk=points)
     label = f"mapping cameras ({len(cameras)}) and where they look"
-    draw_headings(axes, cameras, 0.02 * float(np.ptp(corners, axis=0).max()), COLOURS.strong, label, s=7)
+    draw_headings(axes, cameras, corners, COLOURS.bad, label)
     finish_above(axes, corners)
 
 

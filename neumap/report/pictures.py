@@ -1,4 +1,4 @@
-"""Figures drawn with matplotlib into a file."""
+"""Figures drawn with matplotlib into a file, and what all of them share: colours, plots from above, axes of errors."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 import numpy as np
@@ -15,26 +16,35 @@ import numpy.typing as npt
 from neumap.arrays import FloatArray
 from neumap.errors import ConfigError, MissingDependencyError
 from neumap.io.files import PathLike, check_output, write_atomically
+from neumap.report.replay_report import WRONG_M
 
 FORMATS = ("png", "pdf", "svg", "jpg")
+# MOST_LANDMARKS: more dots are not told apart in a picture.
+MOST_LANDMARKS = 20_000
+# _SLIMMEST: the shorter side of a plot from above is this share of the longer one at least.
+_SLIMMEST = 0.7
+# _LEGEND, _LEGEND_BELOW: letters of a line of a legend; how far below the plot it begins, points.
+_LEGEND, _LEGEND_BELOW = 38, 40
+# _DECADES: where an axis of errors spans more of them, it is labelled at powers of ten only.
+_DECADES = 2.2
 
 
 @dataclass(frozen=True)
-class _Palette:
-    """Colours that all can tell apart who see colours otherwise, too (Okabe and Ito 2008): what is ``good``, is to be
-    watched for (``fair``), is ``bad``; what is ``true``, and what stands out on landmarks (``strong``) or hardly does.
+class Palette:
+    """Colours that are told apart by people who see red and green, or blue and yellow, as one, too: what is ``good``,
+    ``fair`` and ``bad``, what is the ``truth``, and what is plainly ``wrong``; grey for what is not in question.
     """
 
     good: str = "#0072b2"
     fair: str = "#f0b400"
     bad: str = "#d55e00"
-    true: str = "#000000"
-    strong: str = "#cc3377"
+    truth: str = "#000000"
+    wrong: str = "#5e0a5e"
     faint: str = "#9a9a9a"
     landmark: str = "#7f95b2"
 
 
-COLOURS = _Palette()
+COLOURS = Palette()
 
 
 def check_picture(path: PathLike) -> None:
@@ -70,25 +80,12 @@ def picture(path: PathLike, width: float, height: float) -> Iterator[Any]:
     write_atomically(path, buffer.getvalue())
 
 
-def draw_pairs(axes: Any, starts: FloatArray, ends: FloatArray, **style: Any) -> None:
-    """Draw lines from each of ``starts`` (N, 2) to its one of ``ends`` (N, 2)."""
-    pairs = np.stack([starts, ends, np.full_like(starts, np.nan)], axis=1).reshape(-1, 2)
-    axes.plot(pairs[:, 0], pairs[:, 1], **style)
-
-
-def draw_headings(axes: Any, poses: FloatArray, length_m: float, colour: str, label: str, **style: Any) -> None:
-    """Draw a dot for each map_from_camera (N, 4, 4), and a line of at most ``length_m`` metres to where it looks."""
-    at, ahead = poses[:, :2, 3], poses[:, :2, 3] + length_m * poses[:, :2, 2]
-    draw_pairs(axes, at, ahead, color=colour, lw=0.9, zorder=6)
-    marked = {"markersize": style.pop("s") ** 0.5, "markeredgewidth": 0.0}
-    # in the legend the dot and the line are one
-    axes.plot([], [], marker=".", color=colour, lw=0.9, label=label, markersize=8, markeredgewidth=0.0)
-    axes.plot(*at.T, "o", color=colour, zorder=6, **marked)
+# --- from above --------------------------------------------------------------------------------
 
 
 def extent_of(*points: npt.NDArray[np.floating], bulk: npt.NDArray[np.floating] | None = None) -> FloatArray:
     """Return the corners (2, 2), lowest and highest, of a plot from above: of all ``points`` (N, 2 or more), and of
-    ``bulk`` (K, 2 or more) but for what is astray, with a margin.
+    ``bulk`` (K, 2 or more) but for what is astray, with a margin, and no slimmer than ``_SLIMMEST``.
     """
     found = [np.asarray(each, dtype=np.float64)[:, :2] for each in points]
     if bulk is not None and len(bulk):
@@ -98,18 +95,103 @@ def extent_of(*points: npt.NDArray[np.floating], bulk: npt.NDArray[np.floating] 
     if not len(every):
         return np.array([[-1.0, -1.0], [1.0, 1.0]])
     low, high = every.min(axis=0), every.max(axis=0)
-    margin = 0.06 * max(float((high - low).max()), 0.5)
+    longest = max(float((high - low).max()), 0.5)
+    margin = np.maximum(0.06 * longest, (_SLIMMEST * longest - (high - low)) / 2)
     return np.stack([low - margin, high + margin])
 
 
-def finish_above(axes: Any, corners: FloatArray) -> None:
-    """Make a plot one of x and y in metres that shows all between ``corners`` (2, 2), with its legend below."""
+def draw_pairs(axes: Any, starts: FloatArray, ends: FloatArray, **style: Any) -> None:
+    """Draw lines from each of ``starts`` (N, 2) to its one of ``ends`` (N, 2)."""
+    pairs = np.stack([starts, ends, np.full_like(starts, np.nan)], axis=1).reshape(-1, 2)
+    axes.plot(pairs[:, 0], pairs[:, 1], **style)
+
+
+def draw_landmarks(axes: Any, landmarks: npt.NDArray[np.floating]) -> None:
+    """Draw landmarks (K, 3), in the map frame, as faint dots from above."""
+    some = landmarks[:: max(1, len(landmarks) // MOST_LANDMARKS)]
+    style = {"s": 2.5, "c": COLOURS.landmark, "alpha": 0.35, "linewidths": 0, "zorder": 1}
+    axes.scatter(some[:, 0], some[:, 1], label=f"landmarks ({len(landmarks)})", **style)
+
+
+def draw_headings(
+    axes: Any, poses: FloatArray, corners: FloatArray, colour: str, label: str, ahead: int = 2, size: float = 3.0
+) -> None:
+    """Draw a dot for each of ``poses`` (N, 4, 4) in the map and a line to where its axis ``ahead`` points: z of a
+    camera, x of a robot. ``corners`` (2, 2) are those of the plot, and the legend shows both.
+    """
+    at = poses[:, :2, 3]
+    draw_pairs(
+        axes, at, at + 0.02 * np.ptp(corners, axis=0).max() * poses[:, :2, ahead], color=colour, lw=0.9, zorder=6
+    )
+    dots = {"marker": "o", "color": colour, "markeredgewidth": 0.0}
+    axes.plot(*at.T, ls="", markersize=size, zorder=6, **dots)
+    axes.plot([], [], lw=0.9, markersize=4, label=label, **dots)
+
+
+def draw_wrong(axes: Any, poses: FloatArray, corners: FloatArray) -> None:
+    """Draw a large cross at each of ``poses`` (N, 4, 4), if any, that are wrong; at the edge of what is between
+    ``corners`` (2, 2), if they are beyond.
+    """
+    if len(poses):
+        at = np.clip(poses[:, :2, 3], *corners)
+        beyond = int((at != poses[:, :2, 3]).any(axis=1).sum())
+        counted = f"{len(poses)}, {beyond} of them beyond the edge" if beyond else str(len(poses))
+        label = f"wrong by more than {100 * WRONG_M:.0f} cm ({counted})"
+        axes.scatter(*at.T, marker="X", s=60, c=COLOURS.wrong, label=label, clip_on=False, zorder=8)
+
+
+def draw_lost(axes: Any, poses: FloatArray, label: str = "lost") -> None:
+    """Draw a small cross at each of ``poses`` (N, 4, 4), if any, where an image was taken that gave no pose."""
+    if len(poses):
+        axes.scatter(*poses[:, :2, 3].T, marker="x", s=30, c=COLOURS.bad, label=f"{label} ({len(poses)})", zorder=7)
+
+
+def finish_above(axes: Any, corners: FloatArray, anchor: str = "SW", **legend: Any) -> None:
+    """Make a plot one of x and y in metres, to one scale, between ``corners`` (2, 2), at the ``anchor`` of its place,
+    and give it a legend: below it, unless ``legend``, which matplotlib takes, places it elsewhere.
+    """
+    from matplotlib.transforms import ScaledTranslation
+
     (left, bottom), (right, top) = corners
     axes.set(xlabel="x / m", ylabel="y / m", xlim=(left, right), ylim=(bottom, top))
-    axes.set_aspect("equal", adjustable="datalim")
+    # in the corner that its labels and legend are at: the layout leaves room for these there
+    axes.set_aspect("equal", adjustable="box", anchor=anchor)
     axes.grid(True, color="#e4e4e4", lw=0.6)
     axes.set_axisbelow(True)
-    legend = axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.12), ncol=2, fontsize=9, frameon=False)
+    # by points, as what is written at the axis is
+    below = axes.transAxes + ScaledTranslation(0, -_LEGEND_BELOW / 72, axes.figure.dpi_scale_trans)
+    placed = legend or {"loc": "upper center", "bbox_to_anchor": (0.5, 0.0), "bbox_transform": below, "ncol": 2}
+    shown = axes.legend(fontsize=9, frameon=False, markerscale=1.6, borderaxespad=0, **placed)
+    for text in shown.get_texts():
+        text.set_text(fill(text.get_text(), _LEGEND))
     # matplotlib before 3.7, as Ubuntu 22.04 and 24.04 have it, calls them otherwise
-    for handle in getattr(legend, "legend_handles", None) or legend.legendHandles:
+    for handle in getattr(shown, "legend_handles", None) or shown.legendHandles:
         handle.set_alpha(0.9)
+
+
+# --- axes ----------------------------------------------------------------------------------------
+
+
+def make_logarithmic(axis: Any, values: FloatArray, least: float) -> None:
+    """Make an ``axis`` of a plot logarithmic, over ``values`` (N,), of which those below ``least`` are drawn there;
+    its labels are such as 0.5, and far enough apart to read.
+    """
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    values = np.maximum(values[np.isfinite(values)], least)
+    low = float(values.min()) / 1.3 if len(values) else least
+    high = 1.3 * max(float(values.max(initial=0.0)), 8 * low)
+    set_scale, set_limits = (getattr(axis.axes, f"set_{axis.axis_name}{what}") for what in ("scale", "lim"))
+    set_scale("log")
+    set_limits(low, high)
+    steps = (1.0, 2.0, 5.0) if np.log10(high / low) < _DECADES else (1.0,)
+    axis.set_major_locator(LogLocator(subs=steps, numticks=20))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
+
+
+def say(axes: Any, text: str) -> None:
+    """Write in the middle of a plot what it does not show, and why."""
+    style = {"ha": "center", "va": "center", "color": COLOURS.bad, "parse_math": False, "zorder": 9}
+    background = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8}
+    axes.text(0.5, 0.5, fill(text, 46), transform=axes.transAxes, bbox=background, **style)

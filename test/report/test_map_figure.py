@@ -6,27 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from small_maps import small_map
 
 from neumap.errors import ConfigError, DataError
-from neumap.features.sift import SiftSettings
-from neumap.geometry.se3 import make_pose
-from neumap.maps.drift import DriftField
-from neumap.maps.neural_map import NeuralMap, lay_out
 from neumap.report.map_figure import draw_map, draw_map_above
 from neumap.report.pictures import check_picture
 
 figure = pytest.importorskip("matplotlib.figure")
-
-
-def small_map(cameras: int = 3) -> NeuralMap:
-    """A map of 400 landmarks in a box of 8 x 4 x 2 m, whose cameras look along y."""
-    points = np.random.default_rng(0).uniform(0, [8.0, 4.0, 2.0], (400, 3))
-    codes = np.zeros((400, 8), np.uint8)
-    grid, landmarks = lay_out(points, codes, codes, 16, 5.0, 1)
-    looks = np.array([[1.0, 0, 0], [0, 0, 1], [0, -1, 0]])
-    poses = np.array([make_pose(looks, np.array([2.0 + i, 1.0, 1.0])) for i in range(cameras)]).reshape(-1, 4, 4)
-    drift = DriftField(poses, np.zeros((cameras, 6)), np.full(6, 0.01), 0.4, 0.4, 0.1)
-    return NeuralMap(SiftSettings(), grid, landmarks, drift, mapping_images=cameras)
 
 
 def test_landmarks_are_drawn_where_they_are_by_their_height() -> None:
