@@ -54,8 +54,12 @@ def run(args: argparse.Namespace) -> int:
     from neumap.io.bags.topics import BagOptions
     from neumap.io.trajectories import read_trajectory
     from neumap.io.tum import read_image_list
-    from neumap.report.evaluation import as_dict, as_text, count_queries, evaluate, save_plot
+    from neumap.report.evaluation import as_dict, as_text, count_queries, evaluate, lost_poses
+    from neumap.report.evaluation_figure import draw_evaluation
+    from neumap.report.pictures import check_picture
 
+    if args.plot is not None:
+        check_picture(args.plot)
     estimate = read_trajectory(args.poses)
     left_out, images = [estimate.left_out], None
     if args.truth.is_dir() or is_bag(args.truth):
@@ -76,7 +80,7 @@ def run(args: argparse.Namespace) -> int:
         queries = count_queries(images, estimate, truth)
     evaluation = evaluate(estimate, truth, queries)
     if args.plot is not None:
-        save_plot(evaluation, args.plot)
+        draw_evaluation(args.plot, evaluation, None if images is None else lost_poses(images, estimate, truth))
     print(json.dumps(as_dict(evaluation), indent=2) if args.json else as_text(evaluation))
     return 0
 

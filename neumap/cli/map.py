@@ -46,6 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--apart", action="store_true", help="what --extend adds is beside or above that map: as of neumap merge")
     add("--images", type=Path, metavar="DIR", help="the images of a COLMAP model")
+    add("--plot", type=Path, metavar="FILE", help="draw the map from above (.png, .pdf, .svg, .jpg)")
     add(
         "--config",
         type=Path,
@@ -86,12 +87,16 @@ def run(args: argparse.Namespace) -> int:
     from neumap.maps.map_file import load_map, save_map
     from neumap.maps.recording import recording_of
     from neumap.process import set_up
+    from neumap.report.map_figure import draw_map
     from neumap.report.map_summary import expected_text, report_text, size_text
+    from neumap.report.pictures import check_picture
 
     started = time.perf_counter()
     told = settings_of(args)
     bag = BagOptions(**{name: getattr(args, name) for name in options.BAG_OPTIONS})
     check_output(args.out, device=False)
+    if args.plot is not None:
+        check_picture(args.plot)
     old = None if args.extend is None else load_map(args.extend)
     set_up(args.threads)
     lenses = options.told_of(args)
@@ -122,6 +127,9 @@ def run(args: argparse.Namespace) -> int:
         ("time", f"{time.perf_counter() - started:.1f} s"),
         ("expected", expected_text(neural_map.expected)),
     ]
+    if args.plot is not None:
+        draw_map(args.plot, neural_map)
+        rows.append(("picture", str(args.plot)))
     print(report_text(rows))
     return 0
 

@@ -110,7 +110,8 @@ def replay(bag_path: Path, out: Path, settings: ReplaySettings, progress: Progre
         ("times.txt", "# begin of search (s), measured (ms): differs from run to run\n" + "".join(measured)),
     ):
         write_atomically(out / name, text.encode())
-    draw_replay(out / "replay.png", log, result, truth)
+    neural_map = rig.session.map.map
+    draw_replay(out / "replay.png", log, result, truth, neural_map.landmarks.points(neural_map.grid))
     return result
 
 

@@ -6,18 +6,15 @@ Nothing is aligned: an estimate is right when it is right in the map's own frame
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from neumap.arrays import FloatArray, IntArray
 from neumap.errors import ConfigError, DataError
 from neumap.geometry.se3 import pose_error
-from neumap.io.files import PathLike
 from neumap.io.stamps import nearest, span
 from neumap.io.trajectories import poses_at
 from neumap.records import Trajectory
-from neumap.report.pictures import draw_pairs, picture
 
 # THRESHOLDS: metres and degrees, strict, as indoor benchmarks have it, then two that a navigation stack can start from.
 THRESHOLDS = ((0.02, 2.0), (0.05, 5.0), (0.25, 10.0), (0.5, 10.0))
@@ -133,6 +130,15 @@ def count_queries(image_stamps_ns: IntArray, estimate: Trajectory, truth: Trajec
     return int(known.sum())
 
 
+def lost_poses(image_stamps_ns: IntArray, estimate: Trajectory, truth: Trajectory) -> FloatArray:
+    """Return the true poses (L, 4, 4) of the query images, by their stamps (N,), that have no estimated one."""
+    poses, known = poses_at(truth, np.unique(image_stamps_ns))
+    if not len(estimate):
+        return poses[known]
+    _, distance = nearest(np.sort(estimate.stamps_ns), np.unique(image_stamps_ns))
+    return poses[known & (distance > SAME_IMAGE_NS)]
+
+
 def as_dict(evaluation: Evaluation) -> dict[str, object]:
     """Tell the numbers of an evaluation for JSON: metres, degrees, shares from 0 to 1; null where not known."""
     return {
@@ -165,44 +171,3 @@ def as_text(evaluation: Evaluation) -> str:
     if evaluation.without_truth:
         lines.append(f"{evaluation.without_truth} more estimated pose(s) have no true pose at their time: left out.")
     return "\n".join(lines)
-
-
-def save_plot(evaluation: Evaluation, path: PathLike) -> None:
-    """Draw the poses from above, coloured by their error, and the shares within any error. Raises as ``picture``."""
-    with picture(path, 11.0, 5.0) as figure:
-        above, shares = figure.subplots(1, 2)
-        _draw_above(figure, above, evaluation)
-        _draw_shares(shares, evaluation)
-
-
-def _draw_above(figure: Any, axes: Any, evaluation: Evaluation) -> None:
-    truth, estimate = (t.map_from_camera[:, :2, 3] for t in (evaluation.truth, evaluation.estimate))
-    draw_pairs(axes, truth, estimate, color="0.85", linewidth=0.8, zorder=1)
-    axes.plot(truth[:, 0], truth[:, 1], "o", color="0.65", markersize=4, label="truth", zorder=2)
-    # one pose that is far off would make all others look alike
-    centimetres = 100 * evaluation.translation_m
-    top = max(float(np.percentile(centimetres, 90)), 1e-3)
-    # the worst above all others
-    order = np.argsort(centimetres)
-    x, y = estimate[order].T
-    dots = axes.scatter(x, y, c=centimetres[order], vmin=0, vmax=top, s=12, label="estimate", zorder=3)
-    figure.colorbar(dots, ax=axes, label="translation error [cm]", extend="max")
-    # poses far off would shrink the place to a dot
-    low, high = truth.min(axis=0), truth.max(axis=0)
-    margin = 0.1 * max(float((high - low).max()), 0.5)
-    limits = np.stack([low - margin, high + margin], axis=1)
-    axes.set(xlabel="map x [m]", ylabel="map y [m]", title="from above", xlim=limits[0], ylim=limits[1], aspect="equal")
-    axes.legend(loc="best")
-
-
-def _draw_shares(axes: Any, evaluation: Evaluation) -> None:
-    total = evaluation.queries or evaluation.poses
-    share = 100 * np.arange(1, evaluation.poses + 1) / total
-    centimetres = np.maximum(100 * np.sort(evaluation.translation_m), 1e-3)
-    degrees = np.maximum(np.sort(evaluation.rotation_deg), 1e-3)
-    axes.step(centimetres, share, where="post", label="translation [cm]")
-    axes.step(degrees, share, where="post", label="rotation [deg]")
-    axes.set(xscale="log", ylim=(0, 101), xlabel="error", title="share within an error")
-    axes.set_ylabel("% of query images" if evaluation.queries else "% of estimated poses")
-    axes.grid(True, which="both", alpha=0.3)
-    axes.legend(loc="best")

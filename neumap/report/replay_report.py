@@ -36,6 +36,11 @@ class StatusLine:
     processed: int
     dropped: int
 
+    @property
+    def is_lost_image(self) -> bool:
+        """Whether an image caused it that gave no fix."""
+        return self.latency_s > 0 and self.state != "TRACKING"
+
 
 @dataclass(frozen=True)
 class ReplayLog:
@@ -124,7 +129,7 @@ def report(log: ReplayLog, truth: Trajectory | None = None, odometry: Trajectory
             accuracy = _accuracy(log, truth, odometry)
         except DataError as error:  # a truth that does not fit costs nothing but the comparison
             notes = (*notes, str(error))
-    reasons = count_reasons(line.reason for line in images if line.state != "TRACKING")
+    reasons = count_reasons(line.reason for line in images if line.is_lost_image)
     jumped_m, jumped_rad = _norms(pose_error(log.map_from_odom[1:], log.map_from_odom[:-1]))
     return Report(
         duration_s=span_s,

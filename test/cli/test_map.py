@@ -55,15 +55,28 @@ def test_the_size_is_met(virtual_world: Path, tmp_path: Path) -> None:
     assert load_map(out).frame_id == "kitchen"
 
 
-def test_options_of_a_file(some_frames: Callable[[int], Path], tmp_path: Path) -> None:
-    source = some_frames(30)
+def test_options_of_a_file_and_a_picture(
+    some_frames: Callable[[int], Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("matplotlib")
+    source, picture = some_frames(30), tmp_path / "m.png"
     config = tmp_path / "map.yaml"
     config.write_text("quick: true\nseed: 5\nframe_id: cellar\nsize: 50KB\nfeatures: {max_keypoints: 400}\n")
     out = tmp_path / "m.neumap"
-    assert main(["map", str(source), "--out", str(out), "--config", str(config), "--seed", "6"]) == 0
+    arguments = ["--config", str(config), "--seed", "6", "--plot", str(picture)]
+    assert main(["map", str(source), "--out", str(out), *arguments]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == f"picture     {picture}"
+    assert picture.read_bytes()[:4] == b"\x89PNG"
     made = load_map(out)
     assert (made.frame_id, made.seed, made.features.max_keypoints) == ("cellar", 6, 400)
     assert out.stat().st_size <= 50_000
+
+
+def test_a_picture_that_cannot_be_drawn_is_told_before_the_work(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["map", str(tmp_path), "--out", str(tmp_path / "m.neumap"), "--plot", str(tmp_path / "m.doc")]) == 1
+    assert "m.doc: end its name in one of .png" in capsys.readouterr().err
 
 
 def test_without_depth(some_frames: Callable[[int], Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,7 +13,8 @@ import pytest
 from neumap.errors import ConfigError, DataError, MissingDependencyError
 from neumap.geometry.se3 import make_pose, rotation_exp
 from neumap.records import Trajectory
-from neumap.report.evaluation import as_dict, as_text, count_queries, evaluate, save_plot
+from neumap.report.evaluation import as_dict, as_text, count_queries, evaluate, lost_poses
+from neumap.report.evaluation_figure import draw_evaluation
 
 SECOND = 1_000_000_000
 
@@ -81,6 +82,13 @@ def test_count_queries() -> None:
         count_queries(ns[1:], ESTIMATE, TRUTH)
 
 
+def test_what_is_lost_is_where_the_truth_says() -> None:
+    ns = np.round(np.array([0.05, 0.1, 0.15, 0.2, 0.25, 0.35, 9.0]) * SECOND).astype(np.int64)
+    lost = lost_poses(ns, ESTIMATE, TRUTH)
+    np.testing.assert_allclose(lost[:, 0, 3], [0.2, 0.25])
+    np.testing.assert_allclose(lost_poses(ns, line([]), TRUTH)[:, 0, 3], [0.05, 0.1, 0.15, 0.2, 0.25, 0.35])
+
+
 def test_reports() -> None:
     alone, of_queries = evaluate(ESTIMATE, TRUTH), evaluate(ESTIMATE, TRUTH, queries=8)
     assert "of the estimated poses" in as_text(alone)
@@ -98,16 +106,16 @@ def test_reports() -> None:
 
 def test_plot(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
-    save_plot(evaluate(ESTIMATE, TRUTH, 8), tmp_path / "errors.png")
+    draw_evaluation(tmp_path / "errors.png", evaluate(ESTIMATE, TRUTH, 8))
     image = cv2.imread(str(tmp_path / "errors.png"))
     assert image.shape[0] > 400
     assert image.std() > 5
     # a single perfect pose has no extent and no error
-    save_plot(evaluate(line([0.1]), TRUTH), tmp_path / "one.svg")
-    with pytest.raises(ConfigError, match=r"cannot draw to .*errors\.doc: end its name in one of \.png, "):
-        save_plot(evaluate(ESTIMATE, TRUTH), tmp_path / "errors.doc")
+    draw_evaluation(tmp_path / "one.svg", evaluate(line([0.1]), TRUTH))
+    with pytest.raises(ConfigError, match=r"cannot draw to .*errors\.doc: end its name in one of \.png, \.pdf"):
+        draw_evaluation(tmp_path / "errors.doc", evaluate(ESTIMATE, TRUTH))
     with pytest.raises(DataError, match="does not exist"):
-        save_plot(evaluate(ESTIMATE, TRUTH), tmp_path / "none" / "errors.png")
+        draw_evaluation(tmp_path / "none" / "errors.png", evaluate(ESTIMATE, TRUTH))
 
 
 def block(monkeypatch: pytest.MonkeyPatch, package: str) -> None:
@@ -125,4 +133,4 @@ def test_without_matplotlib(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     result = evaluate(ESTIMATE, TRUTH)
     block(monkeypatch, "matplotlib")
     with pytest.raises(MissingDependencyError, match=r"pip install 'neumap\[plots\]'"):
-        save_plot(result, tmp_path / "a.png")
+        draw_evaluation(tmp_path / "a.png", result)
