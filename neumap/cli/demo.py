@@ -81,7 +81,7 @@ def run(args: argparse.Namespace) -> int:
         localizer = Localizer(neural_map)
         estimates = localize_each(localizer, query, partial(progress, "localize"))
         refused = localize_each(localizer, negatives, partial(progress, "refuse"))
-    write_trajectory(out / "poses.txt", as_trajectory(query.frames, estimates))
+    write_trajectory(out / "poses.txt", as_trajectory(query.moments, estimates))
     if not any(estimate.localized for estimate in estimates):
         raise MappingError(f"the demo failed: none of {len(estimates)} images was localized, see {out}")
     print("\n".join(_table(neural_map, out, query, estimates, refused)))
@@ -121,7 +121,7 @@ def _table(
     size = size_text((out / "demo.neumap").stat().st_size)
     wrong = sum(estimate.localized for estimate in refused)
     return [
-        as_text(evaluate(as_trajectory(query.frames, estimates), truth, len(estimates))),
+        as_text(evaluate(as_trajectory(query.moments, estimates), truth, len(estimates))),
         f"{'covariance':<13}{inside:.0%} of the true poses inside the 90 % ellipsoid",
         f"{'refused':<13}{len(refused) - wrong} of {len(refused)} images that show another room, or nothing",
         f"{'map':<13}{size}, {len(neural_map.landmarks)} landmarks, decoder {neural_map.decoder}",
