@@ -48,6 +48,21 @@ class Intrinsics:
 
 
 @dataclass(frozen=True)
+class Mount:
+    """Where the camera of an image is on a rig of several, and which images are of one moment.
+
+    ``rig_from_camera`` (4, 4) takes points in its frame to that of the rig's first camera, metres; ``covariance``
+    (6, 6) tells how far that may be off, as that of :class:`PoseEstimate` with the rig for the map. ``camera`` counts
+    the rig's cameras, the first is 0. Images with the same ``moment_ns``, the stamp of the first, are of one moment.
+    """
+
+    moment_ns: int
+    camera: int
+    rig_from_camera: FloatArray = field(default_factory=lambda: np.eye(4))
+    covariance: FloatArray = field(default_factory=lambda: np.zeros((6, 6)))
+
+
+@dataclass(frozen=True)
 class Frame:
     """One image of a source; pixels are read when asked for, so that a source of thousands stays small.
 
@@ -55,6 +70,7 @@ class Frame:
     metres along the optical axis, registered to the image, 0 where unknown. ``map_from_camera`` is None where the
     pose is not known (a query), ``frame_id`` names the camera's optical frame where the source does. ``lenses`` are
     what the camera may be where its calibration leaves that open, the most likely, which is ``camera``, first.
+    ``mount`` is None of a camera alone.
     """
 
     name: str
@@ -65,6 +81,12 @@ class Frame:
     map_from_camera: FloatArray | None = None
     frame_id: str = ""
     lenses: tuple[Intrinsics, ...] = ()
+    mount: Mount | None = None
+
+    @property
+    def moment_ns(self) -> int:
+        """The stamp that the images of its moment have together, in nanoseconds."""
+        return self.stamp_ns if self.mount is None else self.mount.moment_ns
 
     def through(self, origin: str) -> Frame:
         """Return the frame seen through that one of its lenses; through the most likely, if it has none such."""
@@ -89,6 +111,14 @@ class Source:
     @property
     def has_depth(self) -> bool:
         return any(frame.read_depth is not None for frame in self.frames)
+
+    @property
+    def moments(self) -> list[tuple[Frame, ...]]:
+        """The frames in their order; those of a rig that are of one moment together."""
+        moments: dict[object, list[Frame]] = {}
+        for index, frame in enumerate(self.frames):
+            moments.setdefault((index,) if frame.mount is None else frame.moment_ns, []).append(frame)
+        return list(map(tuple, moments.values()))
 
 
 @dataclass(frozen=True)

@@ -124,7 +124,7 @@ def _show(recorded: Path, out: Path, covered: Covered) -> dict[str, Any]:
     with StageProgress() as progress:
         estimates = localize_each(localizer, query, partial(progress, "localize"))
         refused = localize_each(localizer, negatives, partial(progress, "refuse"))
-    write_trajectory(out / "poses.txt", as_trajectory(query.frames, estimates))
+    write_trajectory(out / "poses.txt", as_trajectory(query.moments, estimates))
     if not any(estimate.localized for estimate in estimates):
         raise MappingError(f"the demo failed: none of {len(estimates)} images was localized, see {out}")
     lines, figures = _found(recorded, neural_map, query, estimates, refused)
@@ -166,7 +166,7 @@ def _found(
     from neumap.report.map_summary import expected_text, size_text
 
     evaluation = evaluate(
-        as_trajectory(query.frames, estimates), read_trajectory(recorded / "query" / "groundtruth.txt"), len(estimates)
+        as_trajectory(query.moments, estimates), read_trajectory(recorded / "query" / "groundtruth.txt"), len(estimates)
     )
     inside = measure(estimates, _poses(query)).in_90_percent_ellipsoid
     bytes_ = (recorded / MAP).stat().st_size

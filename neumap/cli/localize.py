@@ -1,5 +1,6 @@
 """Finds the camera's pose in a map for each image on its own, without any prior. Poses are of the camera's optical
-frame; an image that is not localized gets none.
+frame; an image that is not localized gets none. Images that several cameras of a rig took together have one pose, the
+first camera's.
 """
 
 from __future__ import annotations
@@ -13,13 +14,16 @@ from typing import TYPE_CHECKING
 from neumap.cli import options
 from neumap.cli.notes import refuse, tell
 from neumap.cli.progress import StageProgress
-from neumap.errors import ConfigError, UnreadableError
+from neumap.errors import ConfigError
 
 if TYPE_CHECKING:
     from neumap.localization.localizer import Localizer
     from neumap.records import PoseEstimate, Source
 
 HELP = "find the poses of images in a map"
+
+# BAG_OPTIONS: those that say what to localize and, of several cameras, where they are on the robot.
+BAG_OPTIONS = (*options.IMAGE_OPTIONS, "tf_topic", "camera_frame")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="TUM or nerfstudio folder, COLMAP model, rosbag (folder, .mcap, .db3 or .bag), folder of images or image",
     )
     add("--out", type=Path, required=True, metavar="poses.txt", help="TUM trajectory of the images localized")
-    add("--report", type=Path, metavar="r.jsonl", help="a line of JSON for every image: status, covariance, times, ...")
+    add("--report", type=Path, metavar="r.jsonl", help="a line of JSON for every pose: images, status, covariance, ...")
     add("--images", type=Path, metavar="DIR", help="the images of a COLMAP model")
     add(
         "--max-sigma",
@@ -44,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--strict", action="store_true", help="refuse images that cannot be read instead of leaving them out")
     add("--threads", type=options.threads, metavar="N", help="use at most this many threads")
     options.add_lens_arguments(parser)
-    options.add_bag_arguments(parser, options.IMAGE_OPTIONS)
+    options.add_bag_arguments(parser, BAG_OPTIONS, several=options.PER_CAMERA)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -53,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
     from neumap.io.files import check_output, noting, write_atomically
     from neumap.io.sources import open_source
     from neumap.io.trajectories import write_trajectory
-    from neumap.localization.lens import settled
+    from neumap.localization.lens import of_each_camera, settled
     from neumap.localization.localizer import Localizer
     from neumap.maps.map_file import load_map
     from neumap.process import set_up
@@ -66,22 +70,22 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError(f"poses and report cannot both go to {args.out}: give two names")
     set_up(args.threads)
     localizer = Localizer(load_map(args.map))
-    bag = BagOptions(**{name: getattr(args, name) for name in options.IMAGE_OPTIONS})
+    bag = BagOptions(**{name: getattr(args, name) for name in BAG_OPTIONS})
     told = options.told_of(args)
     source = open_source(args.source, poses=False, depth=False, told=told, images=args.images, bag=bag)
     if args.strict:
         refuse(source.left_out)
     damage = Damage(source)
-    source = settled(localizer, source if args.strict else damage.source)
+    source = of_each_camera(source if args.strict else damage.source, partial(settled, localizer))
     with StageProgress() as progress, noting(source.left_out):
         estimates = localize_each(localizer, source, partial(progress, "localize"), args.max_sigma)
     tell([*source.notes, *damage.notes])
-    trajectory = as_trajectory(source.frames, estimates)
+    trajectory = as_trajectory(source.moments, estimates)
     write_trajectory(args.out, trajectory)
     if args.report is not None:
-        lines = [as_json_line(frame, e) + "\n" for frame, e in zip(source.frames, estimates, strict=True)]
+        lines = [as_json_line(frames, e) + "\n" for frames, e in zip(source.moments, estimates, strict=True)]
         write_atomically(args.report, "".join(lines).encode())
-    print(summary_text(estimates))
+    print(summary_text(source.moments, estimates))
     if not len(trajectory):
         print(f"no image was localized: {args.out} holds no poses")
     return 0
@@ -90,16 +94,11 @@ def run(args: argparse.Namespace) -> int:
 def localize_each(
     localizer: Localizer, source: Source, progress: Callable[[int, int], object], max_sigma_m: float = float("inf")
 ) -> list[PoseEstimate]:
-    """Localize each frame on its own, telling ``progress`` how many of how many are done; poses less certain than
-    ``max_sigma_m`` metres are lost, as are images that cannot be read.
+    """Localize each moment of a source on its own, telling ``progress`` how many of how many are done; poses less
+    certain than ``max_sigma_m`` metres are lost, as are images that cannot be read.
     """
-    from neumap.records import lost
-
-    estimates = []
-    for done, frame in enumerate(source.frames, start=1):
-        try:
-            estimates.append(localizer.localize(frame.read_image(), frame.camera).certain(max_sigma_m))
-        except UnreadableError as error:
-            estimates.append(lost(str(error)))
-        progress(done, len(source.frames))
+    estimates, moments = [], source.moments
+    for done, frames in enumerate(moments, start=1):
+        estimates.append(localizer.localize_moment(frames).certain(max_sigma_m))
+        progress(done, len(moments))
     return estimates

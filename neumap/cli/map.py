@@ -7,6 +7,7 @@ from __future__ import annotations
 import argparse
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -70,7 +71,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         add("--strict", action=flag, help="refuse what holds items that cannot be used instead of leaving them out"),
         add("--threads", type=options.threads, metavar="N", help="use at most this many threads"),
         *options.add_lens_arguments(parser),
-        *options.add_bag_arguments(parser, options.BAG_OPTIONS),
+        *options.add_bag_arguments(parser, options.BAG_OPTIONS, several=options.PER_CAMERA),
     ]
     parser.set_defaults(in_file=in_file, features=None)
 
@@ -80,6 +81,7 @@ def run(args: argparse.Namespace) -> int:
     from neumap.io.damage import Damage
     from neumap.io.files import check_output
     from neumap.io.sources import open_source, thin
+    from neumap.localization.lens import of_each_camera
     from neumap.mapping.build import build_map
     from neumap.mapping.extend import extend_map
     from neumap.mapping.lens import settled
@@ -108,7 +110,8 @@ def run(args: argparse.Namespace) -> int:
     source = replace(source, frames=used_of(source.frames))
     damage = Damage(source)
     with telling(source.notes), StageProgress() as progress:
-        source = settled(source if args.strict else damage.source, told, progress)
+        settle = partial(settled, settings=told, progress=progress)
+        source = of_each_camera(source if args.strict else damage.source, settle)
         if old is None:
             neural_map = build_map(source.frames, told, progress)
         else:

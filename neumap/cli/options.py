@@ -87,6 +87,8 @@ def parser_of(action: argparse.Action) -> Parser:
             raise argparse.ArgumentTypeError(f"'{value}' is none of {', '.join(action.choices)}")
         if action.nargs == 0 and not isinstance(value, bool):
             raise argparse.ArgumentTypeError(f"'{value}' is neither true nor false")
+        if callable(action.type) and isinstance(value, list) and action.dest in PER_CAMERA:
+            return [action.type(each) for each in value]
         return action.type(value) if callable(action.type) else value
 
     return parse
@@ -122,7 +124,7 @@ def parse_options(where: str, content: Any, known: Mapping[str, Parser]) -> dict
 
 # BAG_OPTIONS: what names the topics and frames of a bag, as BagOptions calls it: parser, example, help.
 BAG_OPTIONS: dict[str, tuple[Parser, str, str]] = {
-    "image_topic": (topic, "/TOPIC", "the images of a bag"),
+    "image_topic": (topic, "/TOPIC", "the images of a bag; of several cameras, each with this option"),
     "camera_info_topic": (topic, "/TOPIC", "their calibration (default: beside them)"),
     "depth_topic": (topic, "/TOPIC", "their depth, registered to them"),
     "pose_topic": (topic, "/TOPIC", "poses or odometry (default: /tf, else what is in the map's frame)"),
@@ -132,6 +134,8 @@ BAG_OPTIONS: dict[str, tuple[Parser, str, str]] = {
     "camera_frame": (frame_id, "FRAME", "the camera's optical frame (default: that of the images)"),
     "max_gap_s": (seconds, "0.5", "the longest gap to interpolate over, s (default: 2.5 usual periods, or 0.15)"),
 }
+# PER_CAMERA: those that are given once for each camera, in the order of the image topics.
+PER_CAMERA = ("image_topic", "camera_info_topic", "depth_topic", "camera_frame")
 # IMAGE_OPTIONS: those that say what to localize.
 IMAGE_OPTIONS = ("image_topic", "camera_info_topic")
 
@@ -166,11 +170,19 @@ def told_of(args: argparse.Namespace) -> Told:
     return Told(args.rectified, None if args.mask is None else read_mask(args.mask))
 
 
-def add_bag_arguments(parser: argparse.ArgumentParser, names: Iterable[str]) -> list[argparse.Action]:
-    """Add the options of BAG_OPTIONS with these names."""
+def add_bag_arguments(
+    parser: argparse.ArgumentParser, names: Iterable[str], several: Iterable[str] = ()
+) -> list[argparse.Action]:
+    """Add the options of BAG_OPTIONS with these names, of which ``several`` may be given several times."""
     group = parser.add_argument_group("rosbag2", "Topics and frames are found by themselves where they are clear.")
     return [
-        group.add_argument(f"--{name.replace('_', '-')}", type=parse, metavar=example, help=text)
+        group.add_argument(
+            f"--{name.replace('_', '-')}",
+            type=parse,
+            action="append" if name in several else "store",
+            metavar=example,
+            help=text,
+        )
         for name, (parse, example, text) in BAG_OPTIONS.items()
         if name in names
     ]

@@ -1,15 +1,18 @@
-"""COLMAP models through pycolmap."""
+"""COLMAP models through pycolmap, and the rigs in them."""
 
 from __future__ import annotations
 
 import mmap
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import numpy as np
+
+from neumap.arrays import FloatArray
 from neumap.errors import CalibrationError, ConfigError, DataError, MissingDependencyError
 from neumap.geometry.cameras import make_camera, masked
 from neumap.geometry.se3 import make_pose
@@ -17,7 +20,7 @@ from neumap.io.camera_info import UNTOLD, Told, fit_to_image
 from neumap.io.files import PathLike
 from neumap.io.images import first_readable, read_gray
 from neumap.io.stamps import stamps_from_names
-from neumap.records import Camera, Frame, Source
+from neumap.records import Camera, Frame, Mount, Source
 
 # LENSES: COLMAP's lens models as ROS calls them; their coefficients come in one order, COLMAP's may end early.
 LENSES = {
@@ -95,11 +98,13 @@ def read_colmap(
     """Read the registered images of a COLMAP model, sorted by stamp, with their poses if ``poses``.
 
     Each frame has the camera that COLMAP gave it. The images are searched in ``image_folder``, else in ``images/`` in
-    and above the model, else beside the model. Stamps are as of :func:`~neumap.io.stamps.stamps_from_names`. There is
-    no depth, and the scale is the model's: a note says so.
+    and above the model, else beside the model. Stamps are as of :func:`~neumap.io.stamps.stamps_from_names`; images
+    that a rig took together have that of its first camera's. There is no depth, and the scale is the model's: a note
+    says so.
 
     Raises :class:`~neumap.errors.DataError` (or its kin) for a model or images that are missing or damaged, for fewer
-    than two images with a pose and for a lens model that ROS does not have; and
+    than two images with a pose, for a rig that does not tell where its cameras are and for a lens model that ROS does
+    not have; and
     :class:`~neumap.errors.ConfigError` where it is ``told`` whether the images are rectified, which the model knows.
     """
     if told.rectified is not None:
@@ -113,6 +118,7 @@ def read_colmap(
     name_of = _names_in_text(model) if _suffix(model) == ".txt" else {}
     found = {i: name_of.get(i, str(reconstruction.images[i].name)) for i in reconstruction.reg_image_ids()}
     images = [reconstruction.images[i] for i in sorted(found, key=lambda i: found[i])]
+    mounted = {image.image_id: _mounted(image, reconstruction.cameras) for image in images}
     if len(images) < (2 if poses else 1):
         raise DataError(f"the COLMAP model {model} has {len(images)} registered image(s): at least two are needed")
     names = sorted(found.values())
@@ -123,11 +129,15 @@ def read_colmap(
     if len(models) > 1:
         notes.append(f"of {len(models)} models the one with the most images is taken, {model} with {len(images)}")
     frames = []
-    stamps, stamp_notes = stamps_from_names(names)
+    # of images that were taken together the first camera's has the name that tells when
+    first = {each[0]: found[i] for i, each in sorted(mounted.items(), key=lambda item: -item[1][1])}
+    stamped = sorted(first, key=lambda moment: first[moment])
+    stamps, stamp_notes = stamps_from_names([first[moment] for moment in stamped])
+    stamp_of = dict(zip(stamped, stamps, strict=True))
     of_camera: dict[int, list[Path]] = {}
     for image, name in zip(images, names, strict=True):
         of_camera.setdefault(image.camera_id, []).append(directory / name)
-    for image, name, stamp in zip(images, names, stamps, strict=True):
+    for image, name in zip(images, names, strict=True):
         if image.camera_id not in cameras:
             camera = camera_from_colmap(reconstruction.cameras[image.camera_id])
             fitted, camera_notes = fit_to_image(camera, first_readable(of_camera[image.camera_id]))
@@ -137,9 +147,33 @@ def read_colmap(
         read_image = partial(read_gray, directory / name, (camera.width, camera.height))
         pose = image.cam_from_world().inverse().matrix() if poses else None
         map_from_camera = None if pose is None else make_pose(pose[:, :3], pose[:, 3])
-        frames.append(Frame(name, stamp, camera, read_image, map_from_camera=map_from_camera))
-    frames.sort(key=lambda frame: frame.stamp_ns)
+        moment, number, rig_from_camera = mounted[image.image_id]
+        stamp = stamp_of[moment]
+        mount = None if rig_from_camera is None else Mount(stamp, number, rig_from_camera)
+        frames.append(Frame(name, stamp, camera, read_image, map_from_camera=map_from_camera, mount=mount))
+    frames.sort(key=lambda frame: (frame.stamp_ns, 0 if frame.mount is None else frame.mount.camera))
     return Source(f"COLMAP model {model}", tuple(frames), (*notes, *stamp_notes))
+
+
+def _mounted(image: Any, cameras: Iterable[int]) -> tuple[int, int, FloatArray | None]:
+    """Return the number of the frame that an image is of, that of its camera among those of the model's ``cameras``
+    that are on its rig, the first 0, and ``rig_from_camera``; None of a camera alone.
+    """
+    rig, sensor = image.frame.rig, image.data_id.sensor_id
+    sensors = [type(sensor)(type=sensor.type, id=camera) for camera in sorted(cameras)]
+    order = [each.id for each in sorted(sensors, key=lambda each: not rig.is_ref_sensor(each)) if rig.has_sensor(each)]
+    if len(order) < 2:
+        return image.frame_id, 0, None
+    if rig.is_ref_sensor(sensor):
+        return image.frame_id, 0, np.eye(4)
+    camera_from_rig = rig.sensor_from_rig(sensor)
+    if camera_from_rig is None:
+        raise DataError(
+            f"the rig {rig.rig_id} of the COLMAP model does not tell where camera {sensor.id} is on it: let COLMAP "
+            "find it (colmap rig_configurator, bundle_adjuster), or remove rigs and frames from the model's folder"
+        )
+    pose = camera_from_rig.inverse().matrix()
+    return image.frame_id, order.index(sensor.id), make_pose(pose[:, :3], pose[:, 3])
 
 
 def camera_from_colmap(camera: Any) -> Camera:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
@@ -75,6 +75,22 @@ def settled(localizer: Localizer, source: Source) -> Source:
         if vote.decided:
             break
     return seen_through(source, vote.best)
+
+
+def of_each_camera(source: Source, settle: Callable[[Source], Source]) -> Source:
+    """Return the source with the frames of each camera, which ``frame_id`` tells, as ``settle`` returns them; what that
+    notes comes first.
+    """
+    cameras = dict.fromkeys(frame.frame_id for frame in source.frames)
+    notes: list[str] = []
+    frames = {}
+    for camera in cameras:
+        of_it = tuple(frame for frame in source.frames if frame.frame_id == camera)
+        settled_ = settle(replace(source, frames=of_it, notes=()))
+        frames[camera] = iter(settled_.frames)
+        notes += [f"{camera}: {note}" if len(cameras) > 1 else note for note in settled_.notes]
+    ordered = tuple(next(frames[frame.frame_id]) for frame in source.frames)
+    return replace(source, frames=ordered, notes=(*notes, *source.notes))
 
 
 def undecided(source: Source) -> list[Frame]:

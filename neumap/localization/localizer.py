@@ -12,6 +12,7 @@ An image that is looked for in several places is looked at quickly once, and who
 Images of several cameras, or of moments ago, may be looked for together:
 
     estimate = localizer.locate([View(query), View(other, rig_from_camera, covariance)])
+    estimates = [localizer.localize_moment(frames) for frames in source.moments]
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ import cv2
 import numpy as np
 
 from neumap.arrays import FloatArray, ImageArray
-from neumap.errors import DataError
+from neumap.errors import DataError, UnreadableError
 from neumap.features import make_extractor
 from neumap.features.extractor import Features
 from neumap.geometry import cameras, se3
@@ -44,7 +45,7 @@ from neumap.localization.verdict import (
 )
 from neumap.localization.verification import Hypothesis
 from neumap.maps.neural_map import NeuralMap
-from neumap.records import Alternative, Camera, PoseEstimate, Status
+from neumap.records import Alternative, Camera, Frame, Mount, PoseEstimate, Status, lost
 
 # MIN_KEYPOINTS: with fewer an image is blank, dark or blurred, and is not searched for.
 MIN_KEYPOINTS = 30
@@ -97,6 +98,28 @@ class Localizer:
         with measured() as times_ms:
             solved = self.solve(self.look(image, camera), scope)
         return self._estimate(solved, times_ms)
+
+    def localize_moment(self, frames: Sequence[Frame]) -> PoseEstimate:
+        """Find the pose of a rig from its images of one moment, ``frames`` of a :attr:`~neumap.records.Source.moments`;
+        of a frame that is alone that of its camera.
+
+        An image that cannot be read (:class:`~neumap.errors.UnreadableError`) is done without; where that is so of all,
+        the estimate says why. Raises what :meth:`localize` and :meth:`locate` raise.
+        """
+        views, problem = [], ""
+        with measured() as looking_ms:
+            for frame in frames:
+                try:
+                    query = self.look(frame.read_image(), frame.camera)
+                except UnreadableError as error:
+                    problem = str(error)
+                    continue
+                mount = frame.mount or Mount(frame.stamp_ns, 0)
+                views.append(View(query, mount.rig_from_camera, mount.covariance))
+        if not views:
+            return lost(problem)
+        found = self.locate(views)
+        return replace(found, times_ms={name: ms + found.times_ms[name] for name, ms in looking_ms.items()})
 
     def look(self, image: ImageArray, camera: Camera) -> Query:
         """Extract and embed what a quick look at an image shows, before it is searched for; the rest when it is needed:
@@ -151,12 +174,12 @@ class Localizer:
         """Find the camera's pose as :meth:`localize` does, for an image that was looked at already: times are those of
         the search, and of a longer look where it takes one.
 
-        Several :class:`~neumap.localization.query.View`, of other cameras or of moments ago, whose places relative to
-        the first one's camera are known in metres, with a covariance, are searched for together: the pose is that of
-        the first one's camera, in the map; ``inliers`` are those of all views, and keypoints and points of the first.
+        Several :class:`~neumap.localization.query.View`, of other cameras or of moments ago, whose places on a rig are
+        known in metres, with a covariance, are searched for together: the pose is that of the rig, in the map, so of
+        the first one's camera where the rig is that; ``inliers`` are those of all views, and keypoints and points of
+        the first.
 
-        Raises :class:`~neumap.errors.DataError` where the views do not begin with that of the rig, and for several
-        where PoseLib is not installed.
+        Raises :class:`~neumap.errors.DataError` where there is no view, and for several where PoseLib is not installed.
         """
         with measured() as times_ms:
             solved = self.solve(query if isinstance(query, Query) else pooled(query), scope)

@@ -31,8 +31,8 @@ class Query:
     ``more`` makes the query of the next longer look, None where that shows nothing else: the image must stay as it is.
     ``glance``: this look was but a glance.
 
-    The keypoints may be those of several ``views`` (empty: of this image alone), the strongest of each first;
-    ``camera`` is the first one's, in whose frame the pose is.
+    The keypoints may be those of several ``views`` (empty: of this image alone), the strongest of each first, and the
+    pose is that of the rig; ``camera`` is the first one's.
     """
 
     features: Features
@@ -115,9 +115,9 @@ class Query:
 class View:
     """One of several images that are searched for together: its ``query``, and where its camera was.
 
-    The rig is the first view's camera: ``rig_from_camera`` (4, 4) takes a point in the frame of this camera to that of
-    the first, metres. ``covariance`` (6, 6) tells how far that may be off, as that of
-    :class:`~neumap.records.PoseEstimate` with the rig for the map; zero: it is known.
+    ``rig_from_camera`` (4, 4) takes a point in the frame of this camera to that of the rig, metres. ``covariance``
+    (6, 6) tells how far that may be off, as that of :class:`~neumap.records.PoseEstimate` with the rig for the map;
+    zero: it is known.
     """
 
     query: Query
@@ -138,14 +138,14 @@ class View:
 
 
 def pooled(views: Sequence[View]) -> Query:
-    """Make the query of one or several views, whose pose is that of the first view's camera.
+    """Make the query of one or several views, whose pose is that of the rig.
 
-    Raises :class:`~neumap.errors.DataError` where there is none, or the first is not the rig.
+    Raises :class:`~neumap.errors.DataError` where there is none.
     """
-    if not views or not np.allclose(views[0].rig_from_camera, np.eye(4)) or views[0].covariance.any():
-        raise DataError("views begin with that of the rig: its rig_from_camera is the identity, and certain")
+    if not views:
+        raise DataError("there is no view: give one at least")
     queries = [view.query for view in views]
-    if len(views) == 1:
+    if len(views) == 1 and np.array_equal(views[0].rig_from_camera, np.eye(4)) and not views[0].covariance.any():
         return queries[0]
 
     def more() -> Query | None:

@@ -1,6 +1,6 @@
 """Poses of the one or several cameras of a query: how well one fits, which one fits best, and how certain it is.
 
-The rig is the first view's camera. Errors are in pixels of the image that a keypoint is of. One view is solved by
+Poses are those of the rig. Errors are in pixels of the image that a keypoint is of. One view is solved by
 :mod:`~neumap.localization.pnp` for one camera; several by generalized absolute pose, which takes PoseLib.
 """
 

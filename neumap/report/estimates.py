@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
+from typing import TypeAlias
 
 import numpy as np
 
@@ -13,17 +14,23 @@ from neumap.io.stamps import format_stamp
 from neumap.records import Frame, PoseEstimate, Trajectory
 from neumap.report.reasons import count_reasons
 
+# Moment: the images of one camera, or of several that are of one moment.
+Moment: TypeAlias = Sequence[Frame]
 
-def as_json_line(frame: Frame, estimate: PoseEstimate) -> str:
-    """Write all about one image as JSON; null where not known. The stamp is a string, to keep every digit."""
+
+def as_json_line(frames: Moment, estimate: PoseEstimate) -> str:
+    """Write all about what was found by the images of one moment as JSON; null where not known. The stamp is a string,
+    to keep every digit.
+    """
     pose, covariance, error = estimate.map_from_camera, estimate.covariance, estimate.reprojection_error_px
     if pose is None:
         place = None
     else:
         place = {"position": pose[:3, 3].tolist(), "quat_xyzw": quat_from_matrix(pose[:3, :3]).tolist()}
     content = {
-        "stamp": format_stamp(frame.stamp_ns),
-        "name": frame.name,
+        "stamp": format_stamp(frames[0].moment_ns),
+        "name": frames[0].name,
+        "images": [frame.name for frame in frames],
         "status": estimate.status.value,
         "reason": estimate.reason,
         "inliers": estimate.inliers,
@@ -35,22 +42,23 @@ def as_json_line(frame: Frame, estimate: PoseEstimate) -> str:
     return json.dumps(content, allow_nan=False)
 
 
-def as_trajectory(frames: Sequence[Frame], estimates: Sequence[PoseEstimate]) -> Trajectory:
-    """Collect the poses of the images that were localized."""
-    found = [(f.stamp_ns, e.map_from_camera) for f, e in zip(frames, estimates, strict=True) if e.localized]
+def as_trajectory(moments: Sequence[Moment], estimates: Sequence[PoseEstimate]) -> Trajectory:
+    """Collect the poses that were found, with the stamps of their moments."""
+    found = [(f[0].moment_ns, e.map_from_camera) for f, e in zip(moments, estimates, strict=True) if e.localized]
     return Trajectory(
         np.array([stamp for stamp, _ in found], dtype=np.int64),
         np.array([pose for _, pose in found], dtype=np.float64).reshape(-1, 4, 4),
     )
 
 
-def summary_text(estimates: Sequence[PoseEstimate]) -> str:
+def summary_text(moments: Sequence[Moment], estimates: Sequence[PoseEstimate]) -> str:
     """Say how many were localized, why the others were not, and what it took."""
-    count = sum(estimate.localized for estimate in estimates)
-    lines = [f"localized {count} of {len(estimates)} images"]
+    count, images = sum(estimate.localized for estimate in estimates), sum(map(len, moments))
+    of = f"{images} images" if images == len(moments) else f"{len(moments)} moments, of {images} images"
+    lines = [f"localized {count} of {of}"]
     reasons = count_reasons(e.reason for e in estimates if not e.localized)
     lines += [f"lost {number}: {reason}" for reason, number in reasons.items()]
-    lines.append(f"time per image {times_text(estimates)}")
+    lines.append(f"time per {'image' if images == len(moments) else 'moment'} {times_text(estimates)}")
     return "\n".join(lines)
 
 

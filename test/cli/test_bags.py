@@ -150,12 +150,13 @@ def test_wrong_values_are_wrong_usage(value: str, capsys: pytest.CaptureFixture[
 def test_the_parser_knows_all_options_of_bags() -> None:
     from dataclasses import fields
 
-    from neumap.cli.options import BAG_OPTIONS
-    from neumap.io.bags.topics import BagOptions
+    from neumap.cli.options import BAG_OPTIONS, PER_CAMERA
+    from neumap.io.bags.topics import BagOptions, CameraOptions
 
     assert set(BAG_OPTIONS) == {field.name for field in fields(BagOptions)}
     args = make_parser().parse_args(["map", "source", "--out", "m.neumap", "--image-topic", "image_raw"])
-    assert args.image_topic == "/image_raw"
+    assert args.image_topic == ["/image_raw"]
+    assert {field.name for field in fields(CameraOptions)} == set(PER_CAMERA)
     assert set(BAG_OPTIONS) <= set(vars(args))
 
 

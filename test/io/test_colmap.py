@@ -211,39 +211,87 @@ def test_the_layout_of_nerfstudio(make_model: Callable[..., Path], given: str) -
     assert len(read_colmap(folder / given).frames) == 3
 
 
-def test_cameras_of_a_rig(tmp_path: Path, write_image: Callable[..., Path]) -> None:
-    """Two cameras that are mounted together, as COLMAP has had them since 3.12."""
-    reconstruction, rig = pycolmap.Reconstruction(), pycolmap.Rig(rig_id=1)
-    second_from_rig = pycolmap.Rigid3d(pycolmap.Rotation3d([0.0, np.sin(0.3), 0.0, np.cos(0.3)]), [-0.5, 0.0, 0.1])
-    sensors = [pycolmap.sensor_t(pycolmap.SensorType.CAMERA, number) for number in (1, 2)]
-    for number in (1, 2):
-        reconstruction.add_camera(make_colmap_camera("OPENCV", number))
-    rig.add_ref_sensor(sensors[0])
-    rig.add_sensor(sensors[1], second_from_rig)
-    reconstruction.add_rig(rig)
-    expected = {}
-    for index in range(3):
-        rig_from_map = invert_pose(pose(index))
-        rigid = pycolmap.Rigid3d(pycolmap.Rotation3d(quat_from_matrix(rig_from_map[:3, :3])), rig_from_map[:3, 3])
-        frame = pycolmap.Frame(frame_id=index + 1, rig_id=1, rig_from_world=rigid)
+SECOND_FROM_RIG = make_pose(rotation_exp(np.array([0.0, 0.6, 0.0])), np.array([-0.5, 0.0, 0.1]))
+
+
+@pytest.fixture
+def make_rig(tmp_path: Path, write_image: Callable[..., Path]) -> Callable[..., Path]:
+    """Writes a model of two cameras that are mounted together, as COLMAP has them since 3.12, with their images."""
+
+    def rigid(pose: FloatArray) -> Any:
+        return pycolmap.Rigid3d(pycolmap.Rotation3d(quat_from_matrix(pose[:3, :3])), pose[:3, 3])
+
+    def make(names: tuple[str, ...] = ("1/{}.png", "2/{}.png"), text: bool = False, alone: int = -1) -> Path:
+        reconstruction, rig = pycolmap.Reconstruction(), pycolmap.Rig(rig_id=1)
+        sensors = [pycolmap.sensor_t(pycolmap.SensorType.CAMERA, number) for number in (1, 2)]
         for number in (1, 2):
-            frame.add_data_id(pycolmap.data_t(sensors[number - 1], 2 * index + number))
-        reconstruction.add_frame(frame)
-        for number in (1, 2):
-            name = f"{number}/{index}.png"
-            write_image(tmp_path / "images" / name)
-            image = pycolmap.Image(name=name, camera_id=number, image_id=2 * index + number)
-            image.frame_id = index + 1
-            reconstruction.add_image(image)
-            mounted = np.eye(4) if number == 1 else np.vstack([second_from_rig.matrix(), [0, 0, 0, 1]])
-            expected[name] = pose(index) @ invert_pose(mounted)
-    (tmp_path / "sparse").mkdir()
-    reconstruction.write_binary(tmp_path / "sparse")
-    source = read_colmap(tmp_path)
-    assert {frame.name for frame in source.frames} == set(expected)
+            reconstruction.add_camera(make_colmap_camera("OPENCV", number))
+        rig.add_ref_sensor(sensors[0])
+        rig.add_sensor(sensors[1], rigid(SECOND_FROM_RIG))
+        reconstruction.add_rig(rig)
+        for index in range(3):
+            numbers = (2,) if index == alone else (1, 2)
+            frame = pycolmap.Frame(frame_id=index + 1, rig_id=1, rig_from_world=rigid(invert_pose(pose(index))))
+            for number in numbers:
+                frame.add_data_id(pycolmap.data_t(sensors[number - 1], 2 * index + number))
+            reconstruction.add_frame(frame)
+            for number in numbers:
+                name = names[number - 1].format(index)
+                write_image(tmp_path / "images" / name)
+                image = pycolmap.Image(name=name, camera_id=number, image_id=2 * index + number)
+                image.frame_id = index + 1
+                reconstruction.add_image(image)
+        (tmp_path / "sparse").mkdir()
+        (reconstruction.write_text if text else reconstruction.write_binary)(tmp_path / "sparse")
+        return tmp_path
+
+    return make
+
+
+@pytest.mark.parametrize("text", [False, True])
+def test_cameras_of_a_rig(make_rig: Callable[..., Path], text: bool) -> None:
+    folder = make_rig(text=text)
+    source = read_colmap(folder)
+    assert len(source.frames) == 6
     for each in source.frames:
+        number, index = int(each.name[0]), int(each.name[2])
+        mounted = np.eye(4) if number == 1 else SECOND_FROM_RIG
         assert each.map_from_camera is not None
-        np.testing.assert_allclose(each.map_from_camera, expected[each.name], atol=1e-9)
+        np.testing.assert_allclose(each.map_from_camera, pose(index) @ invert_pose(mounted), atol=1e-9)
+    moments = read_colmap(folder, poses=False).moments
+    assert [[frame.name for frame in moment] for moment in moments] == [[f"1/{i}.png", f"2/{i}.png"] for i in range(3)]
+    for index, moment in enumerate(moments):
+        assert [frame.stamp_ns for frame in moment] == [index * 10**9] * 2
+        for frame, expected in zip(moment, (np.eye(4), invert_pose(SECOND_FROM_RIG)), strict=True):
+            assert frame.mount is not None
+            np.testing.assert_allclose(frame.mount.rig_from_camera, expected, atol=1e-9)
+            assert not frame.mount.covariance.any()
+
+
+def test_images_of_a_rig_have_the_stamp_of_the_first_cameras(make_rig: Callable[..., Path]) -> None:
+    moments = read_colmap(make_rig(("z/10{}.5.png", "a/{}.png"), alone=1)).moments
+    assert [[frame.name for frame in moment] for moment in moments] == [
+        ["a/1.png"],
+        ["z/100.5.png", "a/0.png"],
+        ["z/102.5.png", "a/2.png"],
+    ]
+    assert [moment[0].moment_ns / 1e9 for moment in moments] == [1, 100.5, 102.5]
+
+
+def test_a_rig_that_does_not_tell_where_its_cameras_are(make_rig: Callable[..., Path]) -> None:
+    folder = make_rig(text=True)
+    rigs = folder / "sparse" / "rigs.txt"
+    told = rigs.read_text()
+    rigs.write_text(told[: told.rindex("CAMERA 2")] + "CAMERA 2 0\n")
+    for poses in (True, False):
+        with pytest.raises(DataError, match=r"the rig 1 .* does not tell where camera 2 is on it: .*rig_configurator"):
+            read_colmap(folder, poses=poses)
+
+
+def test_cameras_that_are_not_mounted_together(make_model: Callable[..., Path]) -> None:
+    source = read_colmap(make_model(cameras=("PINHOLE", "OPENCV")), poses=False)
+    assert [len(moment) for moment in source.moments] == [1, 1, 1]
+    assert [frame.mount for frame in source.frames] == [None] * 3
 
 
 def test_text_that_is_no_model(make_model: Callable[..., Path]) -> None:

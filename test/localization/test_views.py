@@ -217,11 +217,21 @@ def test_poses_of_pooled_views_are_as_uncertain_as_they_are_wrong(room: Scene, e
     assert 0.5 * 6 < np.mean(squared) < 2 * 6
 
 
-def test_the_first_view_is_the_rig(localizer: Localizer, robot: Robot) -> None:
-    query = robot.sees(ring(4)[0], 0)
-    for views in ([], [View(query, STEP)], [View(query, covariance=np.eye(6))]):
-        with pytest.raises(DataError, match="views begin with that of the rig: its rig_from_camera is the identity"):
-            localizer.locate(views)
+def test_no_view_is_the_rig(localizer: Localizer, robot: Robot) -> None:
+    """The pose is that of the rig, whether a camera is there or not, and so is its covariance."""
+    with pytest.raises(DataError, match="there is no view"):
+        localizer.locate([])
+    rig = ring(4)[0]
+    rig_from_front = turned(np.array([0.1, 0.2, 0.0]), np.array([0.2, 0.1, -0.3]))
+    rig_from_left = turned(np.array([0.0, 1.2, 0.0]), np.array([-0.2, 0.0, 0.1]))
+    views = [View(robot.sees(rig @ place, i, MANY), place) for i, place in enumerate((rig_from_front, rig_from_left))]
+    doubt = np.diag([0.05**2] * 3 + [0.02**2] * 3)
+    for some in (views, views[:1], views[1:]):
+        estimate = localizer.locate(some)
+        assert np.linalg.norm(error_of(estimate, rig)[:3]) < 0.01
+        assert nees(estimate, rig) < 20
+        uncertain = localizer.locate([replace(view, covariance=doubt) for view in some])
+        assert uncertain.sigma_m == pytest.approx(np.sqrt(3 * 0.05**2), rel=0.3)
 
 
 def test_without_poselib_one_view_is_localized_and_several_are_refused(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeVar
 
@@ -12,12 +13,14 @@ from neumap.arrays import Float32Array, FloatArray, ImageArray, IntArray
 from neumap.errors import CalibrationError, ConfigError, DataError
 from neumap.geometry.intrinsics import Calibration, Calibrations, lenses_of
 from neumap.geometry.transform_tree import frame_name
+from neumap.io.bags.mounts import mounts_of
 from neumap.io.bags.poses import camera_poses
 from neumap.io.bags.reader import BagReader, Topic
 from neumap.io.bags.store import MessageStore, Position, numbered
 from neumap.io.bags.topics import (
     TF,
     BagOptions,
+    CameraOptions,
     Look,
     choose_camera_info,
     choose_depth,
@@ -39,6 +42,19 @@ Pixels = TypeVar("Pixels", ImageArray, Float32Array)
 Stamped = tuple[int, Position]
 
 
+@dataclass(frozen=True)
+class _Camera:
+    """The topics of a camera's images, of their calibration and of their depth, if any; the size of the images, and the
+    camera's optical frame.
+    """
+
+    image: Topic
+    info: Topic
+    depth: Topic | None
+    size: tuple[int, int]
+    frame: str
+
+
 def open_bag(
     path: PathLike, *, poses: bool, depth: bool = True, told: Told = UNTOLD, options: BagOptions | None = None
 ) -> Source:
@@ -46,8 +62,9 @@ def open_bag(
 
     With ``poses`` each frame gets the pose of the camera's optical frame in the map and frames without one are left
     out; with ``depth`` it gets the registered depth image within 20 ms, where there is one. Its camera is as of the
-    camera_info of its stamp, else the last before, and what was ``told`` of the images. Notes tell what was chosen
-    and left out. The recording stays open as long as its frames are in use; they may be read from several threads.
+    camera_info of its stamp, else the last before, and what was ``told`` of the images. Of several cameras frames have
+    their names and, without ``poses``, mounts by the transforms. Notes tell what was chosen and left out. The recording
+    stays open as long as its frames are in use; they may be read from several threads.
 
     Raises :class:`~neumap.errors.DataError` (or its kin) for a recording that is damaged or lacks what is needed and
     :class:`~neumap.errors.ConfigError` where the user has to choose between topics. An image that turns out damaged or
@@ -56,60 +73,104 @@ def open_bag(
     options = options or BagOptions()
     bag = BagReader(path)
     looks = look_at_images(bag)
-    image = choose_image(bag, looks, options.image_topic)
-    first, size = _first_image(bag, image)
-    look = Look(frame_name(first.header.frame_id), False, size)
-    info_topic = choose_camera_info(bag, image, look.frame, options.camera_info_topic)
-    info = bag.first(info_topic)
     notes: list[str] = []
-    if (info_frame := frame_name(info.header.frame_id)) != look.frame:
-        calibrated = f"their calibration on {info_topic.name} is of '{info_frame}'"
-        notes.append(f"the images are of the frame '{look.frame}', {calibrated}")
-    depth_topic = None
-    if depth:
-        depth_topic, topic_notes = choose_depth(bag, looks, look, options.depth_topic)
-        notes += topic_notes
+    cameras = [_camera(bag, looks, said, depth, notes) for said in options.of_each_camera()]
+    several = len(cameras) > 1
+    by_frame: dict[str, Topic] = {}
+    for camera in cameras if several or poses else ():
+        if not camera.frame:
+            raise DataError("the images do not name their frame (header.frame_id is empty): give --camera-frame")
+        if by_frame.setdefault(camera.frame, camera.image) is not camera.image:
+            both = f"{by_frame[camera.frame].name} and {camera.image.name}"
+            raise DataError(f"the images on {both} are of one frame, {camera.frame}: give --camera-frame for each")
 
     transforms = RecordedTransforms(options.max_gap_s, [topic.name for topic in pose_topics(bag)])
     of_poses = next((topic.name for topic in bag.topics if topic.name == options.pose_topic and topic.type == TF), None)
     if of_poses and options.tf_topic not in (None, of_poses):
         raise ConfigError("--pose-topic and --tf-topic name two topics of transforms: give one of them")
-    tf = choose_transforms(bag, image, options.tf_topic or of_poses) if poses else {}
-    messages, calibrations = _read_index(bag, image, info_topic, depth_topic, transforms, tf)
-    images, without, image_notes = _usable(image, messages[image])
-    notes += image_notes
+    asked = poses or several
+    tf = choose_transforms(bag, cameras[0].image, options.tf_topic or of_poses) if asked else {}
+    messages, calibrations = _read_index(bag, cameras, transforms, tf)
+    store, left_out = MessageStore(bag, messages), list(bag.left_out)
+    frames: list[list[Frame]] = []
+    for camera in cameras:
+        read, without, said = _frames(bag, store, camera, messages, calibrations[camera.info], told, several)
+        if poses:
+            stamps = np.array([frame.stamp_ns for frame in read], dtype=np.int64)
+            known, pose_notes, skipped = _poses(bag, transforms, camera.frame, stamps, options)
+            read = [replace(f, map_from_camera=pose) for f, pose in zip(read, known, strict=True) if pose is not None]
+            without, said = [*without, *skipped], [*said, *pose_notes]
+        frames.append(read)
+        about = f"{camera.image.name}: " if several else ""
+        left_out += [about + text for text in without]
+        notes += [about + text for text in said]
+    if several and not poses:
+        stamps_ns = [np.array([frame.stamp_ns for frame in read], dtype=np.int64) for read in frames]
+        mounts, said = mounts_of(transforms, [camera.frame for camera in cameras], stamps_ns)
+        frames = [
+            [replace(frame, mount=mount) for frame, mount in zip(read, there, strict=True) if mount is not None]
+            for read, there in zip(frames, mounts, strict=True)
+        ]
+        notes += said
+    if asked:
+        left_out, notes = [*left_out, *transforms.left_out], [*notes, *transforms.notes]
+    names = ", ".join(camera.image.name for camera in cameras)
+    ordered = sorted((frame for read in frames for frame in read), key=lambda frame: frame.moment_ns)
+    return Source(f"bag {path}, {names}", tuple(ordered), (*left_out, *notes), tuple(left_out))
+
+
+def _camera(bag: BagReader, looks: Mapping[Topic, Look], said: CameraOptions, depth: bool, notes: list[str]) -> _Camera:
+    """Choose what belongs to a camera of which so much is ``said``, and note what the user should know."""
+    image = choose_image(bag, looks, said.image_topic)
+    first, size = _first_image(bag, image)
+    look = Look(frame_name(first.header.frame_id), False, size)
+    info_topic = choose_camera_info(bag, image, look.frame, said.camera_info_topic)
+    info = bag.first(info_topic)
+    if (info_frame := frame_name(info.header.frame_id)) != look.frame:
+        calibrated = f"their calibration on {info_topic.name} is of '{info_frame}'"
+        notes.append(f"the images are of the frame '{look.frame}', {calibrated}")
+    depth_topic = None
+    if depth:
+        depth_topic, topic_notes = choose_depth(bag, looks, look, said.depth_topic)
+        notes += topic_notes
+    return _Camera(image, info_topic, depth_topic, size, said.camera_frame or look.frame)
+
+
+def _frames(
+    bag: BagReader,
+    store: MessageStore,
+    camera: _Camera,
+    messages: Mapping[Topic, Sequence[Stamped]],
+    calibrations: Calibrations,
+    told: Told,
+    several: bool,
+) -> tuple[list[Frame], list[str], list[str]]:
+    """Return the frames of a camera, which is one of ``several`` or not, without poses, what is said of those left out
+    and what else the user should know.
+    """
+    image, size = camera.image, camera.size
+    images, without, notes = _usable(image, messages[image])
     rectified = named_rectified(image.name) if told.rectified is None else told.rectified
     with naming(f"the calibration of {image.name}"):
         seen, uncalibrated = _through(images, calibrations, lambda each: lenses_of(each, size, rectified, told.mask))
-    stamps = np.array([stamp_ns for (stamp_ns, _), _ in seen], dtype=np.int64)
-    known: Sequence[FloatArray | None] = [None] * len(seen)
-    left_out = [*without, *uncalibrated]
-    if poses:
-        known, pose_notes, skipped = _poses(bag, transforms, options.camera_frame or look.frame, stamps, options)
-        notes, left_out = [*notes, *pose_notes], [*left_out, *skipped]
-    left_out = [*bag.left_out, *left_out]
-    notes = [*left_out, *notes]
     depths: list[Position | None] = [None] * len(seen)
-    if depth_topic is not None and messages[depth_topic]:
-        depths, depth_notes = depth_of_each(messages[depth_topic], stamps, f" on {depth_topic.name}")
-        notes += depth_notes
-
-    store = MessageStore(bag, messages)
-    frames = tuple(
+    if camera.depth is not None and messages[camera.depth]:
+        stamps = np.array([stamp_ns for (stamp_ns, _), _ in seen], dtype=np.int64)
+        depths, depth_notes = depth_of_each(messages[camera.depth], stamps, f" on {camera.depth.name}")
+        notes = [*notes, *depth_notes]
+    frames = [
         Frame(
-            name=format_stamp(stamp_ns),
+            name=f"{image.name} {format_stamp(stamp_ns)}" if several else format_stamp(stamp_ns),
             stamp_ns=stamp_ns,
             camera=lenses[0].camera,
             read_image=partial(_read, bag, store, position, size, gray_of),
             read_depth=None if measured is None else partial(_read, bag, store, measured, size, depth_of),
-            map_from_camera=pose,
-            frame_id=look.frame,
+            frame_id=camera.frame,
             lenses=lenses,
         )
-        for ((stamp_ns, position), lenses), pose, measured in zip(seen, known, depths, strict=True)
-        if pose is not None or not poses
-    )
-    return Source(f"bag {path}, {image.name}", frames, tuple(notes), tuple(left_out))
+        for ((stamp_ns, position), lenses), measured in zip(seen, depths, strict=True)
+    ]
+    return frames, [*without, *uncalibrated], notes
 
 
 def _first_image(bag: BagReader, image: Topic) -> tuple[Any, tuple[int, int]]:
@@ -131,19 +192,14 @@ def _is_readable(image: Any) -> bool:
 
 
 def _read_index(
-    bag: BagReader,
-    image: Topic,
-    info: Topic,
-    depth: Topic | None,
-    transforms: RecordedTransforms,
-    tf: Mapping[Topic, bool],
-) -> tuple[dict[Topic, list[Stamped]], Calibrations]:
+    bag: BagReader, cameras: Sequence[_Camera], transforms: RecordedTransforms, tf: Mapping[Topic, bool]
+) -> tuple[dict[Topic, list[Stamped]], dict[Topic, Calibrations]]:
     """Find, in one pass over the bag, where its images and depths are, in their order, and calibrations; take the
     transforms of ``tf``, whose topics are static or not.
     """
-    found: dict[Topic, list[Stamped]] = {topic: [] for topic in (image, depth) if topic is not None}
-    calibrations = Calibrations()
-    for position, message in numbered(bag.messages([*found, info, *tf])):
+    found: dict[Topic, list[Stamped]] = {c: [] for each in cameras for c in (each.image, each.depth) if c is not None}
+    calibrations = {camera.info: Calibrations() for camera in cameras}
+    for position, message in numbered(bag.messages([*found, *calibrations, *tf])):
         decoded = bag.try_to_decode(message)
         if decoded is None:
             continue
@@ -152,10 +208,12 @@ def _read_index(
         elif message.topic in tf:
             transforms.add(decoded.transforms, tf[message.topic], message.time_ns)
         else:
-            calibrations.add(stamp_of(decoded.header), calibration_of(decoded))
-    if 2 * len(found[image]) < image.count:
-        raise DataError(f"more than half of the {image.count} images on {image.name} cannot be decoded")
-    transforms.heard(np.array([(at.time_ns, stamp_ns) for stamp_ns, at in found[image]], dtype=np.int64))
+            calibrations[message.topic].add(stamp_of(decoded.header), calibration_of(decoded))
+    for image in (camera.image for camera in cameras):
+        if 2 * len(found[image]) < image.count:
+            raise DataError(f"more than half of the {image.count} images on {image.name} cannot be decoded")
+    heard = [(at.time_ns, stamp_ns) for camera in cameras for stamp_ns, at in found[camera.image]]
+    transforms.heard(np.array(sorted(heard), dtype=np.int64))
     return found, calibrations
 
 
@@ -210,12 +268,9 @@ def _through(
 def _poses(
     bag: BagReader, transforms: RecordedTransforms, camera_frame: str, stamps: IntArray, options: BagOptions
 ) -> tuple[Sequence[FloatArray | None], list[str], list[str]]:
-    """Return the pose of each image, notes, and what of transforms and poses cannot be used."""
-    if not camera_frame:
-        raise DataError("the images do not name their frame (header.frame_id is empty): give --camera-frame")
+    """Return the pose of each image, notes, and what of a topic of poses cannot be used."""
     found, notes, left_out = camera_poses(bag, transforms, camera_frame, stamps, options)
-    notes, left_out = [*notes, *transforms.notes], [*left_out, *transforms.left_out]
-    with noting([*left_out, *notes]):
+    with noting([*left_out, *transforms.left_out, *notes, *transforms.notes]):
         poses, more = pose_of_each(found.poses, found.known, stamps, f"the bag {bag.path}", found.gap, found.gap)
     return poses, [*notes, *more], left_out
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import TypeAlias
 
 from neumap.errors import ConfigError, DataError
 from neumap.geometry.transform_tree import frame_name
@@ -22,6 +23,9 @@ POSE_WITH_COVARIANCE = "geometry_msgs/msg/PoseWithCovarianceStamped"
 IMAGES = (IMAGE, COMPRESSED_IMAGE)
 POSES = (ODOMETRY, TRANSFORM, POSE, POSE_WITH_COVARIANCE)
 
+# Names: what is said once, or once for each camera.
+Names: TypeAlias = str | Sequence[str] | None
+
 # _WISHES: poses that a person or a planner asks for, not those that were
 _WISHES = frozenset({"initialpose", "goal_pose", "goal", "move_base_simple"})
 
@@ -30,21 +34,54 @@ _WISHES = frozenset({"initialpose", "goal_pose", "goal", "move_base_simple"})
 class BagOptions:
     """What the user says of a bag; None leaves it to the bag.
 
-    Topics by their names. ``map_frame`` is the frame that poses are wanted in (else "map"), ``base_frame`` the one
+    Topics by their names. What :class:`CameraOptions` has is given once for each camera, in the same order; the first
+    one is that of the rig. ``map_frame`` is the frame that poses are wanted in (else "map"), ``base_frame`` the one
     whose pose a pose topic tells (else that of its messages, else "base_link"), ``camera_frame`` the optical frame
     (else that of the images). ``max_gap_s`` is how far apart two poses may be to be interpolated, seconds (else
     as :func:`~neumap.io.trajectories.spacing_of` says).
     """
 
-    image_topic: str | None = None
-    camera_info_topic: str | None = None
-    depth_topic: str | None = None
+    image_topic: Names = None
+    camera_info_topic: Names = None
+    depth_topic: Names = None
     pose_topic: str | None = None
     tf_topic: str | None = None
     map_frame: str | None = None
     base_frame: str | None = None
-    camera_frame: str | None = None
+    camera_frame: Names = None
     max_gap_s: float | None = None
+
+    def of_each_camera(self) -> list[CameraOptions]:
+        """Return what is said of each camera. Raises :class:`~neumap.errors.ConfigError` where it is not said of all,
+        or of one twice.
+        """
+        said = {field.name: _listed(getattr(self, field.name)) for field in fields(CameraOptions)}
+        images = said["image_topic"]
+        if len(set(images)) < len(images):
+            raise ConfigError(f"--image-topic names a topic twice: {', '.join(images)}")
+        count = max(1, len(images))
+        for name, values in said.items():
+            if values and len(values) != count:
+                raise ConfigError(
+                    f"--{name.replace('_', '-')} is given {len(values)} times, and there are {count} cameras: give it "
+                    "once for each --image-topic, in the same order"
+                )
+        given = {name: values for name, values in said.items() if values}
+        return [CameraOptions(**{name: values[i] for name, values in given.items()}) for i in range(count)]
+
+
+@dataclass(frozen=True)
+class CameraOptions:
+    """What the user says of one camera, as :class:`BagOptions` has it."""
+
+    image_topic: str | None = None
+    camera_info_topic: str | None = None
+    depth_topic: str | None = None
+    camera_frame: str | None = None
+
+
+def _listed(names: Names) -> list[str]:
+    return [] if names is None else [names] if isinstance(names, str) else list(names)
 
 
 @dataclass(frozen=True)
