@@ -166,11 +166,17 @@ def told_of(args: argparse.Namespace) -> Told:
     return Told(args.rectified, None if args.mask is None else read_mask(args.mask))
 
 
-def add_bag_arguments(parser: argparse.ArgumentParser, names: Iterable[str]) -> list[argparse.Action]:
-    """Add the options of BAG_OPTIONS with these names."""
+def add_bag_arguments(
+    parser: argparse.ArgumentParser, names: Iterable[str], of_cameras: bool = False
+) -> list[argparse.Action]:
+    """Add the options of BAG_OPTIONS with these names; ``of_cameras``: those of IMAGE_OPTIONS for each camera again."""
+    again = IMAGE_OPTIONS if of_cameras else ()
     group = parser.add_argument_group("rosbag2", "Topics and frames are found by themselves where they are clear.")
+    each: dict[str, Any] = {"action": "append", "default": []}
     return [
-        group.add_argument(f"--{name.replace('_', '-')}", type=parse, metavar=example, help=text)
+        group.add_argument(
+            f"--{name.replace('_', '-')}", type=parse, metavar=example, help=text, **(each if name in again else {})
+        )
         for name, (parse, example, text) in BAG_OPTIONS.items()
         if name in names
     ]
