@@ -13,7 +13,7 @@ from neumap.localization.rig import can_pool
 from neumap.tracking.inspection import Finding, OpenMap, voxels_near
 from neumap.tracking.ports import RobotPose
 from neumap.tracking.settings import Settings
-from neumap.tracking.tracker import UNSURE_IMAGES, Fix, moved_covariance, predict
+from neumap.tracking.tracker import Fix, moved_covariance, predict
 
 # MOST_VIEWS: images that are searched for together: each costs as much as one alone.
 MOST_VIEWS = 6
@@ -74,15 +74,14 @@ def wanted(finding: Finding, settings: Settings) -> bool:
 
 
 def search_together(
-    opened: OpenMap, finding: Finding, recent: Accumulation, within: Near | None, settings: Settings
+    opened: OpenMap, finding: Finding, recent: Accumulation, within: Near | None, tracked: bool, settings: Settings
 ) -> Finding:
-    """Search the map, or where it is said to be (``within``), for several images and return what the newest gave with
-    it, if they have a pose for which as much speaks as for those of ``UNSURE_IMAGES`` single ones: windows that overlap
-    could not confirm each other.
+    """Search the map, or the part ``within`` which they are said to be, for several images and return what the newest
+    gave with it, if they have a pose: where the robot is not ``tracked``, one that is enough to begin with.
     """
     scope = Scope(voxels_near(opened.map, within))
     found = opened.localizer.locate(recent.views(settings), scope).certain(settings.max_sigma_m)
-    enough = found.localized and found.evidence >= UNSURE_IMAGES * opened.map.calibration.min_inliers
+    enough = found.localized and (tracked or opened.is_sure_of_many(found.evidence))
     return replace(finding, estimate=found, together=True, cameras=recent.cameras) if enough else finding
 
 

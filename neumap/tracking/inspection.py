@@ -20,7 +20,7 @@ from neumap.maps.neural_map import NeuralMap
 from neumap.records import Alternative, Camera, Frame, Intrinsics, PoseEstimate
 from neumap.tracking.ports import Transforms
 from neumap.tracking.settings import Settings
-from neumap.tracking.tracker import ONE_CAMERA, Fix, State, Track, claimed_near, predict
+from neumap.tracking.tracker import ONE_CAMERA, UNSURE_IMAGES, Fix, State, Track, claimed_near, predict
 
 # SURE: with so many times the inliers that a pose needs, one image is enough to begin with.
 SURE = 3.0
@@ -43,6 +43,12 @@ class OpenMap:
     def is_sure(self, evidence: int) -> bool:
         """Tell whether an image with so much evidence is enough to begin with."""
         return evidence >= SURE * self.map.calibration.min_inliers
+
+    def is_sure_of_many(self, evidence: int) -> bool:
+        """Tell the same of several images together: those that are put together later could not confirm them, if some
+        are the same.
+        """
+        return evidence >= UNSURE_IMAGES * self.map.calibration.min_inliers
 
     def may_glance(self, evidence: int) -> bool:
         """Tell whether a glance may do for an image that comes after one with so much evidence."""

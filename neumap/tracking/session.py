@@ -372,7 +372,8 @@ class Session:
                 self._located(generation, result, robot)
 
         if len(recent.kept) > 1:
-            self._worker.submit(partial(search_together, self.map, finding, recent, within, settings), found)
+            tracked = self.track.has_pose
+            self._worker.submit(partial(search_together, self.map, finding, recent, within, tracked, settings), found)
         else:
             self._fail(camera, finding.frame.stamp_ns, finding.estimate.reason, finding)
 
@@ -392,7 +393,8 @@ class Session:
         def fix(estimate: PoseEstimate | None) -> Fix | None:
             if estimate is None or estimate.map_from_camera is None or estimate.covariance is None:
                 return None
-            sure = finding.together or self.map.is_sure(estimate.evidence)
+            is_sure = self.map.is_sure_of_many if finding.together else self.map.is_sure
+            sure = is_sure(estimate.evidence)
             return fix_of(estimate.map_from_camera, estimate.covariance, frame.stamp_ns, *at, sure)
 
         at = robot.base_from_camera, robot.odom_from_base

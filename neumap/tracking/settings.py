@@ -201,7 +201,7 @@ class Settings:
     jump_images: int = _parameter(3, "images that must agree before a jump is believed", "", 2, 20)
     accumulate_s: float = _parameter(
         2.0,
-        "images of this time before the newest that gave no pose, as it, are searched for together with it; 0: never",
+        "an image without a pose is searched for together with those without one in this time before it; 0: never",
         "s",
         0.0,
         10.0,
