@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import copy
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from cv_bridge import CvBridge, CvBridgeError
@@ -28,14 +29,13 @@ from tf2_msgs.msg import TFMessage
 from neumap.arrays import ImageArray
 from neumap.errors import NeumapError
 from neumap.io.image_messages import gray_of
-from neumap.io.images import read_mask
-from neumap.io.live import LiveInputs, claim_of
+from neumap.io.live import LiveInputs, claim_of, read_masks
 from neumap.process import set_up
 from neumap.tracking.diagnosis import diagnose
 from neumap.tracking.inspection import open_warm_map
 from neumap.tracking.requests import LoadAnswer, RelocalizeAnswer, RelocalizeRequest
 from neumap.tracking.session import Session
-from neumap.tracking.settings import Settings
+from neumap.tracking.settings import Settings, topic_of
 from neumap_ros import parameters
 from neumap_ros.conversions import diagnostics_message, fill_relocalize
 from neumap_ros.ports import TF_QUEUE, RosClock, RosOutputs, ThreadWorker
@@ -95,7 +95,7 @@ class LocalizerNode(LifecycleNode):
                 raise NeumapError(doubt)
             set_up(settings.threads or None)
             opened = open_warm_map(settings.map)
-            mask = read_mask(settings.mask) if settings.mask else None
+            masks = read_masks(settings)
         except NeumapError as error:
             self.get_logger().error(f"not configured: {error}")
             return FAILURE
@@ -104,7 +104,7 @@ class LocalizerNode(LifecycleNode):
         self._transforms = transforms
         self._outputs = RosOutputs(self, settings.global_frame_id, settings.initializes)
         worker = ThreadWorker(self)
-        self._session = Session(opened, self._current_settings, clock, transforms, worker, self._outputs, mask)
+        self._session = Session(opened, self._current_settings, clock, transforms, worker, self._outputs, masks)
         self._subscribe(self._session, transforms, settings)
         self._serve(settings)
         threshold = JumpThreshold(
@@ -219,18 +219,30 @@ class LocalizerNode(LifecycleNode):
 
     def _subscribe(self, session: Session, transforms: RosTransforms, settings: Settings) -> None:
         compressed = settings.image_transport == "compressed"
-        image = (CompressedImage, "image/compressed") if compressed else (Image, "image")
-        # as it is remapped
-        topic = self.resolve_topic_name(image[1])
-        inputs = LiveInputs(session, transforms, topic, gray_by_cv_bridge(CvBridge()))
+        kind, name = (CompressedImage, "image/compressed") if compressed else (Image, "image")
+        topics = {camera: topic_of(camera, name) for camera in settings.camera_names}
+        # as they are remapped
+        resolved = {camera: self.resolve_topic_name(topic) for camera, topic in topics.items()}
+        inputs = LiveInputs(session, transforms, resolved, gray_by_cv_bridge(CvBridge()))
         # what it tells another localizer, an initializer must not take for a claim
         claims = "~/claim" if settings.initializes else "initialpose"
         # rclpy handles what is ready at once in this order: an image comes after what it takes to use it
         self._subscriptions_made = [
             self.create_subscription(TFMessage, "/tf_static", inputs.tf_static, TF_STATIC),
-            self.create_subscription(CameraInfo, "camera_info", inputs.camera_info, qos_profile_sensor_data),
+            *(
+                self.create_subscription(
+                    CameraInfo,
+                    topic_of(camera, "camera_info"),
+                    partial(inputs.camera_info, camera=camera),
+                    qos_profile_sensor_data,
+                )
+                for camera in topics
+            ),
             self.create_subscription(PoseWithCovarianceStamped, claims, inputs.initial_pose, 1),
-            self.create_subscription(*image, inputs.image, NEWEST),
+            *(
+                self.create_subscription(kind, topic, partial(inputs.image, camera=camera), NEWEST)
+                for camera, topic in topics.items()
+            ),
         ]
 
     def _serve(self, settings: Settings) -> None:

@@ -17,7 +17,8 @@ def declare(node: Node) -> None:
     Raises rclpy's own exceptions for overrides of the wrong type or out of range, which name the parameter.
     """
     for spec in SPECS.values():
-        node.declare_parameter(spec.name, spec.default, descriptor(spec))
+        default = list(spec.default) if isinstance(spec.default, tuple) else spec.default
+        node.declare_parameter(spec.name, default, descriptor(spec))
 
 
 def descriptor(spec: Spec) -> ParameterDescriptor:
@@ -27,7 +28,8 @@ def descriptor(spec: Spec) -> ParameterDescriptor:
         description=spec.description + unit,
         additional_constraints=f"one of {', '.join(spec.choices)}" if spec.choices else "",
     )
-    if spec.low is not None and spec.high is not None:
+    # of a list it is checked where it is set
+    if spec.low is not None and spec.high is not None and not isinstance(spec.default, tuple):
         if isinstance(spec.default, int):
             described.integer_range = [IntegerRange(from_value=int(spec.low), to_value=int(spec.high), step=1)]
         else:
@@ -45,7 +47,7 @@ def read(node: Node) -> Settings:
 def check(node: Node) -> str:
     """Say what is wrong with the node's parameters, from a parameter file for example; empty where nothing is."""
     doubts = (spec.doubt(node.get_parameter(name).value) for name, spec in SPECS.items())
-    return next(filter(None, doubts), "")
+    return next(filter(None, doubts), "") or read(node).doubt
 
 
 def verdict(changes: Iterable[Parameter], configured: bool) -> SetParametersResult:

@@ -55,7 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--strict", action="store_true", help="fail, with all outputs written, where messages or rows were left out")
     add("--threads", type=options.threads, metavar="N", help="use at most this many threads")
     options.add_lens_arguments(parser)
-    options.add_bag_arguments(parser, (*options.IMAGE_OPTIONS, "tf_topic"))
+    options.add_bag_arguments(parser, (*options.IMAGE_OPTIONS, "tf_topic"), several=options.PER_CAMERA)
 
 
 def _inference(value: str) -> float | None:
@@ -84,8 +84,8 @@ def run(args: argparse.Namespace) -> int:
         duration_s=args.duration,
         calls=[Call(*call) for call in args.call],
         inference_s=args.inference_s,
-        image_topic=args.image_topic,
-        camera_info_topic=args.camera_info_topic,
+        image_topics=args.image_topic or (),
+        camera_info_topics=args.camera_info_topic or (),
         tf_topic=args.tf_topic,
         rectified=args.rectified,
         mask=args.mask,

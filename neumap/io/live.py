@@ -5,17 +5,19 @@ Messages are told by their fields, so that those of rclpy and of rosbags are rea
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from neumap.arrays import ImageArray
+from neumap.arrays import BoolArray, ImageArray
 from neumap.io.camera_info import calibration_of
 from neumap.io.image_messages import gray_of, named_rectified
+from neumap.io.images import read_mask
 from neumap.io.stamps import stamp_of
 from neumap.io.trajectories import row_of
 from neumap.io.transform_messages import transforms_of
 from neumap.tracking.requests import PoseClaim
 from neumap.tracking.session import Session
+from neumap.tracking.settings import Settings, of_camera
 from neumap.tracking.transforms import TransformBuffer
 
 
@@ -26,23 +28,23 @@ class LiveInputs:
         self,
         session: Session,
         transforms: TransformBuffer,
-        image_topic: str,
+        image_topics: Mapping[str, str],
         read_gray: Callable[[Any], ImageArray] = gray_of,
     ) -> None:
-        """Feed ``session`` and ``transforms``. The name of ``image_topic`` may tell that images are rectified;
-        ``read_gray`` decodes the pixels of an image message, on the worker.
+        """Feed ``session`` and ``transforms``. The names of ``image_topics``, by camera, may tell that images are
+        rectified; ``read_gray`` decodes the pixels of an image message, on the worker.
         """
         self._session, self._transforms, self._read_gray = session, transforms, read_gray
-        self._rectified = named_rectified(image_topic)
+        self._rectified = {camera: named_rectified(topic) for camera, topic in image_topics.items()}
 
-    def image(self, message: Any) -> None:
+    def image(self, message: Any, camera: str = "") -> None:
         """Take a sensor_msgs/Image or CompressedImage."""
-        header = message.header
-        self._session.see(stamp_of(header), header.frame_id, lambda: self._read_gray(message), self._rectified)
+        header, rectified = message.header, self._rectified[camera]
+        self._session.see(stamp_of(header), header.frame_id, lambda: self._read_gray(message), rectified, camera)
 
-    def camera_info(self, message: Any) -> None:
+    def camera_info(self, message: Any, camera: str = "") -> None:
         """Take a sensor_msgs/CameraInfo."""
-        self._session.calibrate(stamp_of(message.header), calibration_of(message))
+        self._session.calibrate(stamp_of(message.header), calibration_of(message), camera)
 
     def tf(self, message: Any, is_static: bool = False) -> None:
         """Take a tf2_msgs/TFMessage of /tf."""
@@ -56,6 +58,14 @@ class LiveInputs:
     def initial_pose(self, message: Any) -> None:
         """Take a geometry_msgs/PoseWithCovarianceStamped that claims where the robot is."""
         self._session.claim(claim_of(message))
+
+
+def read_masks(settings: Settings) -> dict[str, BoolArray]:
+    """Read the masks (H, W) of the cameras, if there are some. Raises :class:`~neumap.errors.DataError` for one that
+    cannot be read.
+    """
+    names = settings.camera_names if settings.mask else ()
+    return {camera: read_mask(of_camera(settings.mask, camera)) for camera in names}
 
 
 def claim_of(message: Any) -> PoseClaim:

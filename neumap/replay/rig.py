@@ -6,8 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from neumap.errors import ConfigError
-from neumap.io.images import read_mask
-from neumap.io.live import LiveInputs
+from neumap.io.live import LiveInputs, read_masks
 from neumap.replay.clock import VirtualClock
 from neumap.replay.recorder import Recorder
 from neumap.replay.worker import ModelledWorker
@@ -23,11 +22,14 @@ JUMP_BACK_NS = 500_000_000
 
 
 class Timed(NamedTuple):
-    """A message that arrives at a time: ``role`` is the method of :class:`~neumap.io.live.LiveInputs` that takes it."""
+    """A message that arrives at a time: ``role`` is the method of :class:`~neumap.io.live.LiveInputs` that takes it, of
+    a ``camera`` where it is of one.
+    """
 
     time_ns: int
     role: str
     message: Any
+    camera: str | None = None
 
 
 class Event(NamedTuple):
@@ -51,14 +53,17 @@ class Rig:
         start_ns: int,
         inference_s: float | None = 0.1,
         rate: float = 1.0,
-        image_topic: str = "image",
+        image_topics: Mapping[str, str] | None = None,
     ) -> None:
+        """``image_topics`` name those of the cameras, where their names matter."""
         for name, value in parameters.items():
             doubt = SPECS[name].doubt(value) if name in SPECS else f"there is no parameter {name}"
             if doubt:
                 raise ConfigError(f"the localizer does not take its parameters: {doubt}")
         self._values = dict(parameters)
         self.settings: Settings = settings_from(self._values)
+        if self.settings.doubt:
+            raise ConfigError(f"the localizer does not take its parameters: {self.settings.doubt}")
         self.clock = VirtualClock(start_ns)
         self.out = Recorder(self.clock)
         self.worker = ModelledWorker(self.clock, inference_s, rate)
@@ -75,9 +80,10 @@ class Rig:
             self.transforms,
             self.worker,
             self.out,
-            read_mask(self.settings.mask) if self.settings.mask else None,
+            read_masks(self.settings),
         )
-        self._inputs = LiveInputs(self.session, self.transforms, image_topic)
+        topics = image_topics or dict.fromkeys(self.settings.camera_names, "image")
+        self._inputs = LiveInputs(self.session, self.transforms, topics)
         self.last_ns = start_ns
         self._diagnose()
 
@@ -112,7 +118,8 @@ class Rig:
 
     def deliver(self, message: Timed) -> None:
         """Hand over a message now."""
-        getattr(self._inputs, message.role)(message.message)
+        of_camera = {} if message.camera is None else {"camera": message.camera}
+        getattr(self._inputs, message.role)(message.message, **of_camera)
 
     def _happen(self, event: Event) -> None:
         self.clock.advance_to(event.time_ns)

@@ -10,12 +10,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from neumap.errors import DataError
+from neumap.errors import ConfigError, DataError
 from neumap.installation import need_extras
 from neumap.io.bags.poses import odometry_of, true_poses
 from neumap.io.bags.reader import BagReader, Topic
 from neumap.io.bags.topics import choose_camera_info, choose_image, choose_transforms, look_at_images
 from neumap.io.files import make_folder, write_atomically
+from neumap.io.image_messages import base_topic
 from neumap.io.parameter_file import NODE, read_parameters
 from neumap.io.stamps import stamp_of
 from neumap.io.trajectories import write_trajectory
@@ -27,7 +28,7 @@ from neumap.report.replay_figure import draw_replay
 from neumap.report.replay_report import Report, as_dict, as_text, report, status_lines
 from neumap.tracking.planar import flattened
 from neumap.tracking.requests import LoadAnswer, RelocalizeAnswer, RelocalizeRequest
-from neumap.tracking.settings import settings_from
+from neumap.tracking.settings import Settings, settings_from
 
 # INFERENCE_S: what a small computer takes for an image, near enough, seconds; a fixed time makes every replay the same.
 INFERENCE_S = 0.1
@@ -44,7 +45,7 @@ class Call(NamedTuple):
 
 @dataclass(frozen=True)
 class ReplaySettings:
-    """What a replay can be told. ``inference_s`` None: as long as it takes."""
+    """What a replay can be told. ``inference_s`` None: as long as it takes. Topics are of one camera each."""
 
     map: Path
     params: Path | None = None
@@ -53,8 +54,8 @@ class ReplaySettings:
     duration_s: float | None = None
     calls: Sequence[Call] = ()
     inference_s: float | None = INFERENCE_S
-    image_topic: str | None = None
-    camera_info_topic: str | None = None
+    image_topics: Sequence[str] = ()
+    camera_info_topics: Sequence[str] = ()
     tf_topic: str | None = None
     rectified: bool | None = None
     mask: Path | None = None
@@ -69,16 +70,18 @@ def replay(bag_path: Path, out: Path, settings: ReplaySettings, progress: Progre
     need_extras("a replay", "matplotlib", "rosbags")
     make_folder(out)
     parameters, unknown = ({}, ()) if settings.params is None else read_parameters(settings.params)
-    initializes = settings_from(parameters).initializes
+    given = settings_from(parameters)
+    initializes = given.initializes
     with BagReader(bag_path) as bag:
-        played = _choose_topics(bag, settings, f"/{NODE}/claim" if initializes else "/initialpose")
+        names = _names_of_cameras(given, settings)
+        played = _choose_topics(bag, settings, names, f"/{NODE}/claim" if initializes else "/initialpose")
         truth = true_poses(bag, settings.ground_truth)
-        parameters |= {"map": str(settings.map), "image_transport": played.transport}
+        parameters |= {"map": str(settings.map), "image_transport": played.transport, "camera_names": names}
         if settings.rectified is not None:
             parameters["rectified"] = "always" if settings.rectified else "never"
         if settings.mask is not None:
             parameters["mask"] = str(settings.mask)
-        rig = Rig(parameters, played.start_ns, settings.inference_s, settings.rate, played.image_topic)
+        rig = Rig(parameters, played.start_ns, settings.inference_s, settings.rate, played.image_topics)
         for name in unknown:
             rig.out.log("warning", f"{settings.params} has a parameter {name}, which the localizer does not")
         rig.start()
@@ -122,42 +125,81 @@ def _on_floor(path: Trajectory | None) -> Trajectory | None:
 
 @dataclass(frozen=True)
 class _Played:
-    """What of a bag is played: topics with what takes them, from ``start_ns`` to ``end_ns`` of recording time; of
-    these ``tf``, which are static or not.
+    """What of a bag is played: topics with what takes them and the camera that they are of, if they are of one, from
+    ``start_ns`` to ``end_ns`` of recording time; of these ``tf``, which are static or not; and the topics of images by
+    camera.
     """
 
-    roles: dict[Topic, str]
+    roles: dict[Topic, tuple[str, str | None]]
     tf: dict[Topic, bool]
-    image_topic: str
+    image_topics: dict[str, str]
     transport: str
     start_ns: int
     end_ns: int
     first_image_ns: int
 
 
-def _choose_topics(bag: BagReader, settings: ReplaySettings, claims: str) -> _Played:
+def _names_of_cameras(given: Settings, settings: ReplaySettings) -> list[str]:
+    """Name the cameras: as the parameters do, else by the topics of several.
+
+    Raises :class:`~neumap.errors.ConfigError` where there are not as many topics as cameras.
+    """
+    names, topics = list(given.camera_names), settings.image_topics
+    if len(names) == 1 and len(topics) > 1:
+        names = [base_topic(topic).strip("/") for topic in topics]
+    for option, many in (("--image-topic", topics), ("--camera-info-topic", settings.camera_info_topics)):
+        if len(many) not in (0, len(names)):
+            raise ConfigError(f"{option} is given {len(many)} times for {len(names)} cameras: once for each, in order")
+    return names
+
+
+def _choose_cameras(
+    bag: BagReader, settings: ReplaySettings, names: Sequence[str]
+) -> tuple[dict[str, Topic], dict[str, Topic]]:
+    """Choose the topics of images and calibrations of each camera: those given, else those that its name is part of."""
+    looks, images, infos = look_at_images(bag), dict[str, Topic](), dict[str, Topic]()
+    for i, name in enumerate(names):
+        given = settings.image_topics[i] if settings.image_topics else None
+        info = settings.camera_info_topics[i] if settings.camera_info_topics else None
+        mine = {topic: look for topic, look in looks.items() if f"/{name}/" in topic.name or not name}
+        if given is None and not mine:
+            have = ", ".join(topic.name for topic in looks) or "none"
+            raise ConfigError(
+                f"no topic of images has /{name}/ in its name, as camera_names has it: name those of all cameras with "
+                f"--image-topic; there are {have}"
+            )
+        images[name] = choose_image(bag, mine, given)
+        infos[name] = choose_camera_info(bag, images[name], looks[images[name]].frame, info)
+    return images, infos
+
+
+def _choose_topics(bag: BagReader, settings: ReplaySettings, names: Sequence[str], claims: str) -> _Played:
     """Choose what is played; ``claims`` is the name, in a namespace or not, under which poses are claimed."""
-    looks = look_at_images(bag)
-    image = choose_image(bag, looks, settings.image_topic)
-    info = choose_camera_info(bag, image, looks[image].frame, settings.camera_info_topic)
+    images, infos = _choose_cameras(bag, settings, names)
+    image = images[names[0]]
     first = next(bag.messages(bag.topics)).time_ns
     start_ns = first + round(settings.start_s * 1e9)
     end_ns = 2**63 - 1 if settings.duration_s is None else start_ns + round(settings.duration_s * 1e9)
-    images = (message for message in bag.messages([image], start_ns) if message.time_ns <= end_ns)
-    first_image = next(filter(None, map(bag.try_to_decode, images)), None)
+    shown = (message for message in bag.messages([*images.values()], start_ns) if message.time_ns <= end_ns)
+    first_image = next(filter(None, map(bag.try_to_decode, shown)), None)
     if first_image is None:
-        raise DataError(f"no image on {image.name} is within the part of {bag.path} that is to be played")
+        topics = " or ".join(topic.name for topic in images.values())
+        raise DataError(f"no image on {topics} is within the part of {bag.path} that is to be played")
     tf = choose_transforms(bag, image, settings.tf_topic)
-    roles = {topic: "tf_static" if is_static else "tf" for topic, is_static in tf.items()}
+    roles: dict[Topic, tuple[str, str | None]]
+    roles = {topic: ("tf_static" if is_static else "tf", None) for topic, is_static in tf.items()}
     # beside the transforms, or where a robot without a namespace has it
     spaces = {topic.name.rpartition("/")[0] for topic in tf}
     claimed = [topic for topic in bag.topics if topic.name.endswith(claims)]
     beside = [topic for topic in claimed if topic.name.removesuffix(claims) in spaces]
-    roles |= dict.fromkeys(beside or [topic for topic in claimed if topic.name == claims], "initial_pose")
+    heard = beside or [topic for topic in claimed if topic.name == claims]
+    roles |= dict.fromkeys(heard, ("initial_pose", None))
+    roles |= {topic: ("image", name) for name, topic in images.items()}
+    roles |= {topic: ("camera_info", name) for name, topic in infos.items()}
     return _Played(
-        roles=roles | {image: "image", info: "camera_info"},
+        roles=roles,
         tf=tf,
-        image_topic=image.name,
+        image_topics={name: topic.name for name, topic in images.items()},
         transport="compressed" if image.type == "sensor_msgs/msg/CompressedImage" else "raw",
         start_ns=start_ns,
         end_ns=end_ns,
@@ -167,25 +209,25 @@ def _choose_topics(bag: BagReader, settings: ReplaySettings, claims: str) -> _Pl
 
 def _messages(bag: BagReader, played: _Played, progress: Progress) -> Iterator[Timed]:
     """The messages to play. What was said once and for all before the start is said at the start: static transforms
-    and the newest calibration.
+    and the newest calibration of each camera.
     """
     total = sum(topic.count for topic in played.roles)
-    calibration: Any = None
+    calibrations = dict[str | None, Any]()
     for done, message in enumerate(bag.messages(played.roles), start=1):
         progress("replay", done, total)
-        role = played.roles[message.topic]
+        role, camera = played.roles[message.topic]
         early = message.time_ns < played.start_ns
         if message.time_ns > played.end_ns or (early and role not in ("tf_static", "camera_info")):
             continue
         if (decoded := bag.try_to_decode(message)) is None:
             continue
         if early and role == "camera_info":
-            calibration = decoded
+            calibrations[camera] = decoded
             continue
-        if calibration is not None and not early:
-            yield Timed(played.start_ns, "camera_info", calibration)
-            calibration = None
-        yield Timed(max(message.time_ns, played.start_ns), role, decoded)
+        while calibrations and not early:
+            name, calibration = calibrations.popitem()
+            yield Timed(played.start_ns, "camera_info", calibration, name)
+        yield Timed(max(message.time_ns, played.start_ns), role, decoded, camera)
 
 
 def _event(rig: Rig, call: Call, start_ns: int) -> Event:

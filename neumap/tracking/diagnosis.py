@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from neumap.tracking.cameras import CameraHealth
 from neumap.tracking.rates import WINDOW_S
 from neumap.tracking.session import Session
 from neumap.tracking.tracker import State
@@ -21,6 +22,11 @@ class Diagnosis:
     values: tuple[tuple[str, str], ...] = ()
 
 
+def _of(camera: CameraHealth) -> str:
+    """Name the camera that something is of, where it has a name."""
+    return f" of camera {camera.name}" if camera.name else ""
+
+
 def diagnose(session: Session | None) -> Diagnosis:
     """Tell how a session does; None: it is not configured."""
     if session is None or not session.active:
@@ -28,13 +34,15 @@ def diagnose(session: Session | None) -> Diagnosis:
     status = session.status()
     level = {State.TRACKING: OK, State.LOST: ERROR}.get(status.state, WARN)
     disputed, rates, apart_m = session.disputed(), session.rates, status.other_distance_m
+    cameras, silent = session.cameras, [camera.name for camera in session.cameras if camera.silent]
     values = (
         ("map", str(session.map.path)),
         ("map id", status.map_id),
         ("seconds since last fix", f"{status.age_s:.2f}"),
         ("latency of the last image in seconds", f"{session.latency_s:.2f}"),
         (f"latency of 95 of 100 images in seconds, of the last {WINDOW_S:g} s", f"{rates.latency_s:.2f}"),
-        ("images per second", f"{rates.came_hz:.1f}"),
+        *((f"images per second{_of(camera)}", f"{camera.came_hz:.1f}") for camera in cameras),
+        *((f"the last image{_of(camera)}", camera.told or "gave a pose") for camera in cameras),
         ("images processed per second", f"{rates.searched_hz:.1f}"),
         ("work on an image in seconds, median", f"{rates.cost_s:.3f}"),
         ("images processed", str(status.images_processed)),
@@ -42,5 +50,6 @@ def diagnose(session: Session | None) -> Diagnosis:
         *([] if apart_m < 0 else [("metres from the other localizer", f"{apart_m:.2f}")]),
     )
     said = ": ".join(filter(None, [status.state.name, status.reason]))
-    troubles = [*disputed, *([session.other] if status.other_disagrees else [])]
+    quiet = [f"no image from camera {' nor '.join(silent)}"] if silent else []
+    troubles = [*disputed, *quiet, *([session.other] if status.other_disagrees else [])]
     return Diagnosis(max(level, WARN) if troubles else level, "; ".join([said, *troubles]), values)

@@ -20,7 +20,7 @@ from neumap.maps.neural_map import NeuralMap
 from neumap.records import Alternative, Camera, Frame, Intrinsics, PoseEstimate
 from neumap.tracking.ports import Transforms
 from neumap.tracking.settings import Settings
-from neumap.tracking.tracker import Fix, State, Track, claimed_near, predict
+from neumap.tracking.tracker import ONE_CAMERA, UNSURE_IMAGES, Fix, State, Track, claimed_near, predict
 
 # SURE: with so many times the inliers that a pose needs, one image is enough to begin with.
 SURE = 3.0
@@ -43,6 +43,12 @@ class OpenMap:
     def is_sure(self, evidence: int) -> bool:
         """Tell whether an image with so much evidence is enough to begin with."""
         return evidence >= SURE * self.map.calibration.min_inliers
+
+    def is_sure_of_many(self, evidence: int) -> bool:
+        """Tell the same of several images together: those that are put together later could not confirm them, if some
+        are the same.
+        """
+        return evidence >= UNSURE_IMAGES * self.map.calibration.min_inliers
 
     def may_glance(self, evidence: int) -> bool:
         """Tell whether a glance may do for an image that comes after one with so much evidence."""
@@ -133,14 +139,15 @@ def where_to_search(
 
 @dataclass(frozen=True)
 class Shot:
-    """A live image that nobody has looked at yet: its pixels (H, W) are decoded by the worker. ``lenses`` tells what
-    its camera may be, when its width and height are known.
+    """A live image of a ``camera`` that nobody has looked at yet: its pixels (H, W) are decoded by the worker.
+    ``lenses`` tells what its camera may be, when its width and height are known.
     """
 
     stamp_ns: int
     frame_id: str
     read_image: Callable[[], ImageArray]
     lenses: Callable[[tuple[int, int]], tuple[Intrinsics, ...]]
+    camera: str = ""
 
 
 @dataclass(frozen=True)
@@ -150,7 +157,7 @@ class Finding:
 
     An image that looks like several places is not localized in the whole map; then it may be ``by_claim``, in that one
     of them where somebody claims that the camera is, or ``by_track``. ``query`` is what was searched for; the estimate
-    may be of several images ``together``.
+    may be of several images ``together``, of ``cameras``, that of the frame the first.
     """
 
     frame: Frame
@@ -162,6 +169,7 @@ class Finding:
     by_track: PoseEstimate | None = None
     alternatives: tuple[Alternative, ...] = ()
     together: bool = False
+    cameras: tuple[str, ...] = ONE_CAMERA
 
     @property
     def best(self) -> PoseEstimate:
@@ -190,7 +198,8 @@ def inspect(opened: OpenMap, shot: Shot, where: Where) -> Finding:
         str(shot.stamp_ns), shot.stamp_ns, lens.camera, lambda: pixels, frame_id=shot.frame_id, lenses=(lens,)
     )
     through = {lens.origin: estimate for lens, estimate in zip(lenses, estimates, strict=True)}
-    finding = Finding(frame, pixels, query, estimates[best].certain(where.max_sigma_m), through)
+    estimate = estimates[best].certain(where.max_sigma_m)
+    finding = Finding(frame, pixels, query, estimate, through, cameras=(shot.camera,))
     in_doubt = where.around and not finding.estimate.localized
     if in_doubt and where.claimed is not None:
         seen_from_there = replace(where.claimed, radius_m=where.claimed.radius_m + opened.map.sight_m)

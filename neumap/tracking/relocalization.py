@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 from neumap.tracking.ports import Cancellable, Clock
 from neumap.tracking.requests import RelocalizeAnswer
 from neumap.tracking.settings import Settings
-from neumap.tracking.tracker import Fix, Track, apart_from_claim, see, settled
+from neumap.tracking.tracker import ONE_CAMERA, Fix, Track, apart_from_claim, see, settled
 
 
 @dataclass(frozen=True)
 class Seen:
-    """What one image gave: a fix or the reason for none, perhaps one ``near`` a pose that somebody claims, and other
-    places that look alike with their evidence.
+    """What one image gave, perhaps with others: a fix or the reason for none, perhaps one ``near`` a pose that somebody
+    claims, and other places that look alike with their evidence; by ``cameras``, that of the image the first.
     """
 
     stamp_ns: int
@@ -23,6 +23,7 @@ class Seen:
     near: Fix | None = None
     evidence: int = 0
     others: tuple[tuple[Fix, int], ...] = ()
+    cameras: tuple[str, ...] = ONE_CAMERA
 
 
 @dataclass(eq=False)
@@ -84,7 +85,7 @@ class Relocalization:
                 apart = apart_from_claim(search.prior, fix, settings)
                 if not apart.confirms:
                     fix, reason = None, f"the image says {apart} from the prior"
-            search.track = see(search.track, seen.stamp_ns, fix, reason, settings)
+            search.track = see(search.track, seen.stamp_ns, fix, reason, settings, seen.cameras)
             search.image_ns, search.reason = seen.stamp_ns, search.track.reason
             if search.track.believed and search.track.fix is not None:
                 found = search.track

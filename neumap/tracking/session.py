@@ -1,25 +1,26 @@
 """The running localizer: images, transforms and requests in, poses and answers out, by events and four ports.
 
 Everything that decides is here or in the pure rules of :mod:`~neumap.tracking.tracker`; nothing here knows ROS. All
-events come on one thread, but what is handed to the worker. Of several images the newest is taken; one is in work at a
-time.
+events come on one thread, but what is handed to the worker. Of several images of a camera the newest is taken; one is
+in work at a time.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from math import isnan
 
 from neumap.arrays import BoolArray, FloatArray, ImageArray
 from neumap.errors import CalibrationError, DataError, NeumapError
-from neumap.geometry.intrinsics import MOST_KEPT, Calibration, Calibrations, lenses_of
+from neumap.geometry.intrinsics import Calibration
 from neumap.geometry.se3 import invert_pose
-from neumap.localization.lens import Vote
-from neumap.records import Frame, Intrinsics, PoseEstimate
+from neumap.localization.query import Near
+from neumap.records import PoseEstimate
 from neumap.tracking.accumulation import Accumulation, Shown, search_together, wanted
 from neumap.tracking.announcer import Announcer
+from neumap.tracking.cameras import CameraHealth, Cameras, LiveCamera, LiveImage
 from neumap.tracking.inspection import Finding, OpenMap, Shot, inspect, open_map, voxels_near, where_to_search
 from neumap.tracking.mounting import doubt
 from neumap.tracking.planar import tilt_doubt
@@ -27,19 +28,9 @@ from neumap.tracking.ports import Clock, Inspected, LocalizerStatus, Outputs, Ro
 from neumap.tracking.rates import Meter, Rates
 from neumap.tracking.relocalization import Relocalization, Seen
 from neumap.tracking.requests import LoadAnswer, PoseClaim, RelocalizeAnswer, RelocalizeRequest, planar_claim
-from neumap.tracking.settings import Settings
-from neumap.tracking.tracker import (
-    Fix,
-    Intake,
-    State,
-    Track,
-    claim,
-    fix_of,
-    see,
-    settled,
-    wait,
-)
-from neumap.tracking.transforms import LapGuard
+from neumap.tracking.settings import Settings, topic_of
+from neumap.tracking.tracker import Fix, Intake, State, Track, claim, fix_of, see, settled, wait
+from neumap.tracking.transforms import NO_TRANSFORM, LapGuard
 
 # RATE_SLACK: images a camera takes at 5 Hz are not exactly 0.2 s apart; share of the period that is enough.
 RATE_SLACK = 0.8
@@ -47,27 +38,15 @@ RATE_SLACK = 0.8
 OTHER_CLOCK_S = 10.0
 # WARN_EVERY_S: dropped images are told about so often, seconds.
 WARN_EVERY_S = 5.0
-# RECTIFIED: what the parameter of that name tells.
-RECTIFIED = {"always": True, "never": False}
 # MAX_TIMEOUT_S: the longest a request may wait, seconds.
 MAX_TIMEOUT_S = 600.0
 DEACTIVATED = "the localizer was deactivated"
 
 
-@dataclass(frozen=True)
-class _Image:
-    """A live image whose calibration is not looked up yet."""
-
-    stamp_ns: int
-    frame_id: str
-    read_image: Callable[[], ImageArray]
-    rectified: bool | None
-
-
 class Session:
     """One localizer between configure and cleanup. ``settings`` is asked anew each time, for parameters may change.
 
-    ``mask`` (H, W) tells what of the images shows the place; None: all.
+    ``masks`` (H, W), by the name of the camera, tell what of its images shows the place.
     """
 
     def __init__(
@@ -78,19 +57,16 @@ class Session:
         transforms: Transforms,
         worker: Worker,
         outputs: Outputs,
-        mask: BoolArray | None = None,
+        masks: Mapping[str, BoolArray],
     ) -> None:
-        self._mask = mask
         self.map, self._settings = opened, settings
         self._clock, self._transforms, self._worker, self._outputs = clock, transforms, worker, outputs
         self._announcer = Announcer(settings, clock, transforms, outputs)
         self._requests = Relocalization(clock)
         self.active = False
-        self._calibrations, self._vote = Calibrations(MOST_KEPT), Vote()
-        # what was said of camera_info, once each
-        self._said: set[str] = set()
-        # the stamp of the last image that the whole map was searched for, and the evidence of the last
-        self._around_ns = self._evidence = 0
+        self._cameras = Cameras(settings(), masks, clock.now_ns())
+        # the stamp of the last image that the whole map was searched for
+        self._around_ns = 0
         self._loading: Callable[[LoadAnswer], None] | None = None
         self._guard = LapGuard()
         self._warned_ns: int | None = None
@@ -100,7 +76,6 @@ class Session:
         # results that are on their way when everything starts over belong to the generation before
         self._generation = 0
         self.track = Track(reason="not active")
-        self._newest: _Image | None = None
         self._recent = Accumulation()
         self._intake = Intake()
         self._report_map()
@@ -124,6 +99,11 @@ class Session:
         return self._meter.rates(self._clock.now_ns())
 
     @property
+    def cameras(self) -> tuple[CameraHealth, ...]:
+        """How each camera does."""
+        return self._cameras.health(self._clock.now_ns(), self._settings().image_timeout)
+
+    @property
     def other(self) -> str:
         """Say where the other localizer has the robot."""
         return str(self._announcer.other)
@@ -136,10 +116,14 @@ class Session:
         self._worker.start()
         self.active = True
         topic = "image/compressed" if settings.image_transport == "compressed" else "image"
-        self._forget(f"no image on '{topic}' yet")
+        topics = " or ".join(f"'{topic_of(camera.name, topic)}'" for camera in self._cameras)
+        self._forget(f"no image on {topics} yet")
         self.images_processed = self.images_dropped = 0
         self.latency_s = 0.0
-        self._meter = Meter(self._clock.now_ns())
+        now_ns = self._clock.now_ns()
+        self._meter = Meter(now_ns)
+        for camera in self._cameras:
+            camera.count_anew(now_ns)
         if settings.set_initial_pose:
             x, y, z = settings.initial_pose_x, settings.initial_pose_y, settings.initial_pose_z
             self.claim(planar_claim(settings.global_frame_id, x, y, z, settings.initial_pose_yaw))
@@ -157,26 +141,28 @@ class Session:
 
     # --- events ------------------------------------------------------------------------
 
-    def calibrate(self, stamp_ns: int, calibration: Calibration) -> None:
-        """Take the camera's calibration, which is that of the image with its stamp if there is one."""
-        self._calibrations.add(stamp_ns, calibration)
+    def calibrate(self, stamp_ns: int, calibration: Calibration, camera: str = "") -> None:
+        """Take a camera's calibration, which is that of the image with its stamp if there is one."""
+        self._cameras[camera].calibrate(stamp_ns, calibration)
         self._next_image()
 
     def see(
-        self, stamp_ns: int, frame_id: str, read_image: Callable[[], ImageArray], rectified: bool | None = None
+        self,
+        stamp_ns: int,
+        frame_id: str,
+        read_image: Callable[[], ImageArray],
+        rectified: bool | None = None,
+        camera: str = "",
     ) -> None:
         """Take an image; ``read_image`` returns its grey pixels (H, W), and is called on the worker.
 
-        ``frame_id`` is that of the camera's optical frame, as the image's header has it; ``rectified`` tells what the
-        name of the topic says, None: nothing.
+        ``stamp_ns`` and ``frame_id``, that of the camera's optical frame, are those of the image's header;
+        ``rectified`` tells what the name of the topic says, None: nothing.
         """
-        if not self.active:
-            return
-        self._meter.came(self._clock.now_ns())
-        if self._newest is not None:
-            self.images_dropped += 1
-        self._newest = _Image(stamp_ns, frame_id, read_image, rectified)
-        self._next_image()
+        if self.active:
+            now_ns = self._clock.now_ns()
+            self.images_dropped += self._cameras[camera].see(stamp_ns, frame_id, read_image, rectified, now_ns)
+            self._next_image()
 
     def claim(self, claimed: PoseClaim) -> None:
         """Take a pose that somebody claims for now, to be checked against the next image."""
@@ -243,8 +229,10 @@ class Session:
         if self._intake.newest_ns is not None:
             self._guard.begin(self._intake.newest_ns)
         self._transforms.time_jumped_back()
-        self._calibrations.time_jumped_back()
-        self._warned_ns, self._meter = None, Meter(self._clock.now_ns())
+        now_ns = self._clock.now_ns()
+        for camera in self._cameras:
+            camera.time_jumped_back(now_ns)
+        self._warned_ns, self._meter = None, Meter(now_ns)
         # they wait for images after stamps that are yet to come, and their priors lie in another odometry
         self._requests.abandon("time jumped back", self.map_id)
         if self.active:
@@ -263,73 +251,64 @@ class Session:
     # --- images ------------------------------------------------------------------------
 
     def _next_image(self) -> None:
-        """Take on the newest image, if none is in work."""
-        image = self._newest
-        if self._intake.busy or image is None or self._calibrations.awaits(image.stamp_ns):
-            return
-        self._newest = None
-        now_ns, settings = self._clock.now_ns(), self._settings()
-        refusal = self._refusal(image.stamp_ns, now_ns)
-        if refusal:
-            self._drop(refusal, now_ns)
-            return
-        rate, taken_ns = settings.max_image_rate, self._intake.taken_ns
-        self._intake = replace(self._intake, newest_ns=image.stamp_ns)
-        costs_s = self._meter.rates(now_ns).cost_s
+        """Take on an image, if none is in work: that of the camera that was looked at longest ago."""
+        while not self._intake.busy and (camera := self._cameras.next()) is not None:
+            image, now_ns = camera.take(), self._clock.now_ns()
+            if refusal := self._refusal(camera, image.stamp_ns, now_ns):
+                self._drop(f"{camera}{refusal}", now_ns)
+                continue
+            self._intake = replace(self._intake, newest_ns=_later(self._intake.newest_ns, image.stamp_ns))
+            if self._requests.pending or self._is_due(camera, image.stamp_ns, now_ns):
+                self._take_on(camera, image, now_ns)
+
+    def _is_due(self, camera: LiveCamera, stamp_ns: int, now_ns: int) -> bool:
+        """Tell whether an image is to be searched, where nobody asks: in time, and after what is known already.
+
+        All cameras that send share what may be searched, each as much.
+        """
+        settings, track, costs_s = self._settings(), self.track, self._meter.rates(now_ns).cost_s
+        if track.has_pose and track.fix is not None and stamp_ns <= track.fix.stamp_ns:
+            return False
+        rate, sharing = settings.max_image_rate, len(self._cameras.sending(now_ns, settings.image_timeout))
         period_s = max(1 / rate if rate > 0 else 0.0, 0.0 if isnan(costs_s) else costs_s / settings.max_cpu)
-        too_early = taken_ns is not None and (image.stamp_ns - taken_ns) * 1e-9 < RATE_SLACK * period_s
-        if too_early and not self._requests.pending:
+        return camera.taken_ns is None or (stamp_ns - camera.taken_ns) * 1e-9 >= RATE_SLACK * period_s * sharing
+
+    def _take_on(self, camera: LiveCamera, image: LiveImage, now_ns: int) -> None:
+        """Have an image searched."""
+        settings = self._settings()
+        camera.taken_ns = image.stamp_ns
+        self._intake = replace(self._intake, taken_ns=_later(self._intake.taken_ns, image.stamp_ns))
+        try:
+            shot = camera.shot(image, settings)
+        except CalibrationError as error:
+            self._cannot_use(camera, image.stamp_ns, str(error), str(error))
             return
-        self._intake = replace(self._intake, taken_ns=image.stamp_ns)
-        lenses = self._lenses(image, settings)
-        if isinstance(lenses, str):
-            self._conclude(Seen(image.stamp_ns, None, lenses), None)
+        frame_id, sending = shot.frame_id, self._cameras.sending(now_ns, settings.image_timeout)
+        if len(sending) > 1 and self._transforms.base_from_camera(frame_id) is None:
+            # the others do not wait for what would be searched in vain
+            nowhere = f"{NO_TRANSFORM}: /tf does not tell where '{frame_id}' is on the robot"
+            self._cannot_use(camera, image.stamp_ns, nowhere, "transforms")
             return
         self._intake = replace(self._intake, since_ns=now_ns)
-        frame_id = (settings.camera_frame_id or image.frame_id).lstrip("/")
-        shot = Shot(image.stamp_ns, frame_id, image.read_image, lenses)
         asked = self._requests.pending or self.track.prior is not None
         prior = self._requests.prior or self.track.prior
         due = (image.stamp_ns - self._around_ns) * 1e-9 >= settings.global_search_period
-        glance = self.map.may_glance(self._evidence)
+        glance = self.map.may_glance(camera.evidence)
         where = where_to_search(self.track, prior, asked, frame_id, now_ns, self._transforms, settings, due, glance)
         if where.around:
             self._around_ns = image.stamp_ns
         self._outputs.searched(image.stamp_ns, self.map.map.grid, voxels_near(self.map.map, where.first))
-        self._worker.submit(partial(inspect, self.map, shot, where), partial(self._found, self._generation, shot))
+        found = partial(self._found, self._generation, shot, where.first)
+        self._worker.submit(partial(inspect, self.map, shot, where), found)
 
-    def _lenses(self, image: _Image, settings: Settings) -> Callable[[tuple[int, int]], tuple[Intrinsics, ...]] | str:
-        """What the camera of an image may be, by the size that it turns out to have; or why that is not known."""
-        calibration, mask, decided = self._calibrations.at(image.stamp_ns), self._mask, self._vote.decided
-        if calibration is None:
-            return "no camera_info yet"
-        rectified = RECTIFIED.get(settings.rectified, image.rectified)
-        try:
-            lenses_of(calibration, None, rectified)
-        except CalibrationError as error:
-            unusable = f"camera_info cannot be used: {error}"
-            self._say("warning", unusable)
-            return unusable
-
-        def lenses(size: tuple[int, int]) -> tuple[Intrinsics, ...]:
-            found = lenses_of(calibration, size, rectified, mask)
-            return tuple(lens for lens in found if lens.origin == decided) or found
-
-        return lenses
-
-    def _say(self, level: str, text: str) -> None:
-        if text not in self._said:
-            self._said.add(text)
-            self._outputs.log(level, text)
-
-    def _refusal(self, stamp_ns: int, now_ns: int) -> str:
+    def _refusal(self, camera: LiveCamera, stamp_ns: int, now_ns: int) -> str:
         """Why an image of this stamp is not looked at; empty if it is."""
         if self._guard.is_stale(stamp_ns, now_ns):
             return "it was taken before time jumped back"
         ahead_s = (stamp_ns - now_ns) * 1e-9
         if abs(ahead_s) > OTHER_CLOCK_S:
             return f"the images are stamped {ahead_s:+.0f} s from this clock: is use_sim_time right?"
-        if self._intake.taken_ns is not None and stamp_ns <= self._intake.taken_ns:
+        if camera.taken_ns is not None and stamp_ns <= camera.taken_ns:
             return "its stamp is not after that of the image before"
         return ""
 
@@ -341,89 +320,108 @@ class Session:
         if self.track.image_ns is None:
             self._set_track(replace(self.track, reason=refusal))
 
-    def _found(self, generation: int, shot: Shot, finding: Finding | Exception, cost_s: float) -> None:
-        """The worker is done with an image, which cost it ``cost_s`` seconds."""
+    def _found(
+        self, generation: int, shot: Shot, within: Near | None, finding: Finding | Exception, cost_s: float
+    ) -> None:
+        """The worker is done with an image, which it looked for ``within`` some place, and which cost it ``cost_s``
+        seconds.
+        """
         if generation != self._generation:
             return
+        camera = self._cameras[shot.camera]
         self.images_processed += 1
-        self._evidence = 0
+        camera.evidence = 0
         self._meter.searched(self._clock.now_ns(), cost_s)
         self._outputs.log("debug", f"an image took {1e3 * cost_s:.0f} ms")
         if isinstance(finding, Exception):
             if not isinstance(finding, NeumapError):
                 self._outputs.log("error", f"localizing an image failed: {finding!r}")
-            self._conclude(Seen(shot.stamp_ns, None, str(finding) or repr(finding)), None)
+            self._fail(camera, shot.stamp_ns, str(finding) or repr(finding))
             return
-        frame, self._evidence = finding.frame, finding.best.evidence
-        if len(finding.through) > 1 and not self._vote.decided:
-            self._vote = self._vote.counted(finding.through)
-        if len(finding.through) == 1 or frame.lenses[0].origin == self._vote.decided:
-            self._say("info", str(frame.lenses[0]))
-        self._outputs.inspected(Inspected(frame, finding.pixels, finding.best))
-        settings = self._settings()
-        if not finding.best.localized and self.track.state is not State.TRACKING and wanted(finding, settings):
-            add = partial(self._accumulate, generation, finding)
-            self._transforms.when_known(frame.stamp_ns, frame.frame_id, settings.transform_timeout, add)
-        elif not finding.best.localized:
-            self._conclude(Seen(frame.stamp_ns, None, finding.estimate.reason), finding)
-        elif not frame.frame_id:
+        if camera.count(finding):
+            self._say(camera, "info", str(finding.frame.lenses[0]))
+        self._outputs.inspected(Inspected(finding.frame, finding.pixels, finding.best))
+        settings, localized = self._settings(), finding.best.localized
+        if localized and not shot.frame_id:
             unnamed = "the images have no frame_id: set the parameter camera_frame_id"
-            self._conclude(Seen(frame.stamp_ns, None, unnamed), finding)
+            self._cannot_use(camera, shot.stamp_ns, unnamed, unnamed, finding)
+        elif localized or wanted(finding, settings):
+            ask = self._located if localized else partial(self._accumulate, within)
+            known = partial(ask, generation, finding)
+            self._transforms.when_known(shot.stamp_ns, shot.frame_id, settings.transform_timeout, known)
         else:
-            located = partial(self._located, generation, frame, finding)
-            self._transforms.when_known(frame.stamp_ns, frame.frame_id, settings.transform_timeout, located)
+            self._fail(camera, shot.stamp_ns, finding.estimate.reason, finding)
 
-    def _accumulate(self, generation: int, finding: Finding, robot: RobotPose | str) -> None:
-        """Search for an image that gave no pose together with those before it, if it is known how the robot moved."""
+    def _accumulate(self, within: Near | None, generation: int, finding: Finding, robot: RobotPose | str) -> None:
+        """Search for an image that gave no pose together with those before it that gave none."""
         if generation != self._generation:
             return
-        settings, views = self._settings(), []
-        if not isinstance(robot, str) and robot.odom_from_base is not None:
-            shown = Shown(finding.frame.stamp_ns, finding.query, robot)
-            self._recent = self._recent.followed_by(shown, settings)
-            views = self._recent.views(settings)
+        settings, camera, recent = self._settings(), self._cameras[finding.cameras[0]], Accumulation()
+        if not isinstance(robot, str):
+            shown = Shown(finding.frame.stamp_ns, finding.query, robot, camera.name)
+            recent = self._recent = self._recent.followed_by(shown, settings)
 
         def found(result: Finding | Exception, cost_s: float) -> None:
             if generation != self._generation:
                 return
             self._meter.searched_on(cost_s)
             if isinstance(result, Exception) or not result.together:
-                self._conclude(alone, finding)
+                self._fail(camera, finding.frame.stamp_ns, finding.estimate.reason, finding)
             else:
-                self._evidence, self._recent = result.best.evidence, Accumulation()
-                self._located(generation, finding.frame, result, robot)
+                camera.evidence, self._recent = result.best.evidence, Accumulation()
+                self._located(generation, result, robot)
 
-        alone = Seen(finding.frame.stamp_ns, None, finding.estimate.reason)
-        if len(views) > 1:
-            self._worker.submit(partial(search_together, self.map, finding, views, settings), found)
+        if len(recent.kept) > 1:
+            tracked = self.track.has_pose
+            self._worker.submit(partial(search_together, self.map, finding, recent, within, tracked, settings), found)
         else:
-            self._conclude(alone, finding)
+            self._fail(camera, finding.frame.stamp_ns, finding.estimate.reason, finding)
 
-    def _located(self, generation: int, frame: Frame, finding: Finding, robot: RobotPose | str) -> None:
+    def _located(self, generation: int, finding: Finding, robot: RobotPose | str) -> None:
         """The transforms at the image's stamp are known, or will not be."""
         if generation != self._generation:
             return
-        stamp_ns, pose = frame.stamp_ns, finding.best.map_from_camera
+        frame, pose, camera = finding.frame, finding.best.map_from_camera, self._cameras[finding.cameras[0]]
+        kind = "transforms"
         if not isinstance(robot, str) and pose is not None:
+            kind = "mounting"
             robot = doubt(pose, robot.base_from_camera, frame.frame_id) or self._tilted(pose, robot) or robot
         if isinstance(robot, str):
-            self._conclude(Seen(stamp_ns, None, robot), finding)
+            self._cannot_use(camera, frame.stamp_ns, robot, kind, finding)
             return
 
         def fix(estimate: PoseEstimate | None) -> Fix | None:
             if estimate is None or estimate.map_from_camera is None or estimate.covariance is None:
                 return None
-            sure = finding.together or self.map.is_sure(estimate.evidence)
-            return fix_of(estimate.map_from_camera, estimate.covariance, stamp_ns, *at, sure)
+            is_sure = self.map.is_sure_of_many if finding.together else self.map.is_sure
+            sure = is_sure(estimate.evidence)
+            return fix_of(estimate.map_from_camera, estimate.covariance, frame.stamp_ns, *at, sure)
 
         at = robot.base_from_camera, robot.odom_from_base
         others = tuple(
-            (fix_of(other.map_from_camera, other.covariance, stamp_ns, *at, sure=False), other.evidence)
+            (fix_of(other.map_from_camera, other.covariance, frame.stamp_ns, *at, sure=False), other.evidence)
             for other in finding.alternatives
         )
         found, near, by_track = fix(finding.estimate), fix(finding.by_claim), fix(finding.by_track)
-        seen = Seen(stamp_ns, found, finding.estimate.reason, near, finding.best.evidence, others)
+        reason, evidence = finding.estimate.reason, finding.best.evidence
+        seen = Seen(frame.stamp_ns, found, reason, near, evidence, others, finding.cameras)
         self._conclude(seen, finding, by_track)
+
+    def _fail(self, camera: LiveCamera, stamp_ns: int, reason: str, finding: Finding | None = None) -> None:
+        """An image gave no pose."""
+        self._conclude(Seen(stamp_ns, None, reason, cameras=(camera.name,)), finding)
+
+    def _cannot_use(
+        self, camera: LiveCamera, stamp_ns: int, reason: str, kind: str, finding: Finding | None = None
+    ) -> None:
+        """No image of a camera can give a pose, for a reason of some ``kind``: others may hide that from the status."""
+        self._say(camera, "warning", reason, kind)
+        self._fail(camera, stamp_ns, reason, finding)
+
+    def _say(self, camera: LiveCamera, level: str, text: str, kind: str = "") -> None:
+        """Log something of a camera once, whatever else of its ``kind`` is to be said later."""
+        if camera.is_news(kind or text):
+            self._outputs.log(level, f"{camera}{text}")
 
     def _tilted(self, map_from_camera: FloatArray, robot: RobotPose) -> str:
         on_floor = self._settings().on_floor
@@ -435,8 +433,11 @@ class Session:
         """
         settings = self._settings()
         says = settled(self.track.prior, seen.fix, seen.near, settings) or by_track
-        track = see(self.track, seen.stamp_ns, says, seen.reason, settings)
+        track = see(self.track, seen.stamp_ns, says, seen.reason, settings, seen.cameras)
         track = self._requests.see(seen, self.map_id, settings) or track
+        self._cameras[seen.cameras[0]].told = seen.reason if says is None else ""
+        if track.believed:
+            self._recent = Accumulation()
         self._set_track(track, publish=False)
         self._announcer.announce(track)
         now_ns = self._clock.now_ns()
@@ -511,5 +512,11 @@ class Session:
     def _forget(self, reason: str) -> None:
         self._generation += 1
         self.track = Track(reason=reason)
-        self._newest, self._intake, self._recent = None, Intake(), Accumulation()
+        self._intake, self._recent = Intake(), Accumulation()
+        for camera in self._cameras:
+            camera.forget()
         self._announcer.start_over()
+
+
+def _later(one_ns: int | None, other_ns: int) -> int:
+    return other_ns if one_ns is None else max(one_ns, other_ns)

@@ -9,20 +9,24 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-Value = bool | int | float | str
+Value = bool | int | float | str | tuple[str, ...] | tuple[float, ...]
+
+# CAMERA: what stands for the name of a camera in parameters of several.
+CAMERA = "{camera}"
 
 
 @dataclass(frozen=True)
 class Spec:
     """One parameter as users see it.
 
-    Numbers lie from ``low`` to ``high``, strings are one of ``choices`` where there are any. ``fixed`` ones are read
-    when the node is configured and can be changed only while it is not. ``field`` is that of
-    :class:`Settings`.
+    Numbers lie from ``low`` to ``high``, strings are one of ``choices`` where there are any; so does each of a list,
+    whose default is a tuple. ``fixed`` ones are read when the node is configured and can be changed only while it is
+    not. ``field`` is that of :class:`Settings`.
     """
 
     name: str
@@ -40,7 +44,20 @@ class Spec:
         """Say why ``value`` cannot be set; empty where it can. ``configured``: whether the node is."""
         if self.fixed and configured:
             return f"{self.name} is read when the node is configured: clean it up, set {self.name}, configure it again"
-        expected = type(self.default)
+        if not isinstance(self.default, tuple):
+            return self._doubt(value, type(self.default))
+        given = self.held(value)
+        if not isinstance(given, tuple) or not given:
+            return f"{self.name} is {value!r} instead of a list, such as {list(self.default)}"
+        return next(filter(None, (self._doubt(each, type(self.default[0])) for each in given)), "")
+
+    def held(self, value: Any) -> Any:
+        """Return a value as :class:`Settings` hold it: lists are tuples."""
+        is_list = isinstance(self.default, tuple) and isinstance(value, Iterable) and not isinstance(value, str)
+        return tuple(value) if is_list else value
+
+    def _doubt(self, value: Any, expected: type[Any]) -> str:
+        """Say why ``value`` cannot be set, or cannot be one of a list."""
         if expected is not type(value):
             return f"{self.name} is {value!r} instead of a {_TYPE_NAMES[expected]}"
         if self.choices and value not in self.choices:
@@ -55,6 +72,8 @@ class Spec:
                 return f"{self.name} must not be empty"
             if value.startswith("/") or " " in value:
                 return f"{self.name} is '{value}': frames of tf2 have no leading slash and no spaces"
+        if self.name == "camera_names" and value and not re.fullmatch(r"(?a)[A-Za-z]\w*(/[A-Za-z]\w*)*", value):
+            return f"{self.name} has '{value}': topics begin with them: letters, digits, _ and, between these, /"
         return ""
 
 
@@ -99,14 +118,31 @@ class Settings:
         "odom", "frame of the odometry; empty: there is none, map -> base is published", fixed=True
     )
     base_frame_id: str = _parameter("base_link", "frame of the robot's base, whose pose is published", fixed=True)
-    camera_frame_id: str = _parameter("", "optical frame of the camera; empty: the frame_id of the images", fixed=True)
+    camera_frame_id: str = _parameter(
+        "",
+        f"optical frame of the camera, {CAMERA} standing for its name; empty: the frame_id of the images",
+        fixed=True,
+    )
 
+    camera_names: tuple[str, ...] = _parameter(
+        ("",),
+        "the robot's cameras, each with topics NAME/image and NAME/camera_info; one empty name: image and camera_info",
+        fixed=True,
+        group="Cameras and images",
+    )
+    image_time_offset: tuple[float, ...] = _parameter(
+        (0.0,),
+        "added to the stamps of images, below 0 where they are stamped late; one for all cameras, or one for each",
+        "s",
+        -5.0,
+        5.0,
+        fixed=True,
+    )
     image_transport: str = _parameter(
         "raw",
-        "which image topic is subscribed: image, or image/compressed",
+        "which image topics are subscribed: image, or image/compressed",
         choices=("raw", "compressed"),
         fixed=True,
-        group="Images",
     )
     rectified: str = _parameter(
         "auto",
@@ -114,10 +150,13 @@ class Settings:
         choices=("auto", "always", "never"),
     )
     mask: str = _parameter(
-        "", "path of an image whose black covers what shows the robot itself; empty: there is none", fixed=True
+        "",
+        f"path of an image whose black covers what shows the robot itself, {CAMERA} standing for the camera's name; "
+        "empty: there is none",
+        fixed=True,
     )
     max_image_rate: float = _parameter(
-        5.0, "images searched per second, up to a quarter more; 0: no limit", "Hz", 0.0, 100.0
+        5.0, "images of all cameras searched per second, up to a quarter more; 0: no limit", "Hz", 0.0, 100.0
     )
     max_cpu: float = _parameter(
         1.0, "cores that images may take on average: where one takes longer, fewer are searched", "cores", 0.01, 256.0
@@ -162,7 +201,7 @@ class Settings:
     jump_images: int = _parameter(3, "images that must agree before a jump is believed", "", 2, 20)
     accumulate_s: float = _parameter(
         2.0,
-        "while not tracking, images of this time before the newest are searched for together with it; 0: never",
+        "an image without a pose is searched for together with those without one in this time before it; 0: never",
         "s",
         0.0,
         10.0,
@@ -221,6 +260,18 @@ class Settings:
     )
 
     @property
+    def doubt(self) -> str:
+        """Say which parameters do not go together; empty where all do."""
+        names, offsets = self.camera_names, self.image_time_offset
+        if len(set(names)) < len(names) or (len(names) > 1 and "" in names):
+            return "camera_names must be different, and each of several cameras must have one"
+        if len(offsets) not in (1, len(names)):
+            return f"image_time_offset has {len(offsets)} numbers: give one, or one for each of camera_names"
+        if len(names) > 1 and self.camera_frame_id and CAMERA not in self.camera_frame_id:
+            return f"camera_frame_id is one frame for several cameras: write {CAMERA} where their names differ"
+        return ""
+
+    @property
     def initializes(self) -> bool:
         """Whether another localizer is to be told where the robot is, and the transform is its."""
         return self.mode == "initializer"
@@ -239,6 +290,16 @@ def _spec(field: dataclasses.Field[Any]) -> Spec:
 SPECS: Mapping[str, Spec] = {spec.name: spec for spec in map(_spec, dataclasses.fields(Settings))}
 
 
+def topic_of(camera: str, name: str) -> str:
+    """Return the topic of a camera, or of the only one, which has no name."""
+    return f"{camera}/{name}" if camera else name
+
+
+def of_camera(value: str, camera: str) -> str:
+    """Return what a parameter of several cameras says of one."""
+    return value.replace(CAMERA, camera)
+
+
 def settings_from(values: Mapping[str, Any]) -> Settings:
     """Make settings of parameter values by name; those left out have their defaults."""
-    return Settings(**{SPECS[name].field: value for name, value in values.items()})
+    return Settings(**{SPECS[name].field: SPECS[name].held(value) for name, value in values.items()})

@@ -8,7 +8,8 @@ with where odometry leads; its covariance stays that of one image, because conse
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from enum import Enum
 
 import numpy as np
@@ -30,6 +31,8 @@ FLOOR_M, FLOOR_RAD = 0.03, 0.02
 # UNSURE_IMAGES: images that must agree where there is no pose to compare with and one is not sure enough by itself
 UNSURE_IMAGES = 2
 WAITS = "the initial pose waits for an image that confirms it"
+# ONE_CAMERA: the name of the camera of a robot that has one.
+ONE_CAMERA = ("",)
 
 
 class State(Enum):
@@ -69,6 +72,7 @@ class Track:
     each other but not with it. ``prior`` is a pose somebody claims, which the next image ``newer_than`` this stamp
     (None: any image) will confirm or refuse. ``image_ns`` is the stamp of the last image, and ``believed`` whether its
     pose was. Where there was no pose before, or one elsewhere, so many images ``agreed`` on the one that is believed.
+    ``seen_by`` are the cameras whose last image gave a pose, with its stamp.
     """
 
     state: State = State.UNINITIALIZED
@@ -80,6 +84,7 @@ class Track:
     image_ns: int | None = None
     believed: bool = False
     agreed: int = 0
+    seen_by: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def has_pose(self) -> bool:
@@ -208,9 +213,25 @@ def settled(prior: Fix | None, fix: Fix | None, near: Fix | None, settings: Sett
     return near if apart_from_claim(prior, near, settings).confirms else None
 
 
-def see(track: Track, stamp_ns: int, fix: Fix | None, reason: str, settings: Settings) -> Track:
-    """Return the track after an image, which gave ``fix`` or, for a ``reason``, none."""
-    track = replace(track, image_ns=stamp_ns, believed=False, agreed=0)
+def see(
+    track: Track,
+    stamp_ns: int,
+    fix: Fix | None,
+    reason: str,
+    settings: Settings,
+    cameras: tuple[str, ...] = ONE_CAMERA,
+) -> Track:
+    """Return the track after an image, which gave ``fix`` or, for a ``reason``, none; with images of other ``cameras``,
+    perhaps, its own the first.
+
+    An image that gave none says nothing while another camera gives poses: what it looks at may be blank.
+    """
+    seen_by = {name: seen_ns for name, seen_ns in track.seen_by.items() if name != cameras[0]}
+    if fix is not None:
+        seen_by |= dict.fromkeys(cameras, stamp_ns)
+    track = replace(track, image_ns=stamp_ns, believed=False, agreed=0, seen_by=seen_by)
+    if fix is None and any((stamp_ns - seen_ns) * 1e-9 <= settings.image_timeout for seen_ns in seen_by.values()):
+        return track
     if fix is None:
         return _carried_on(replace(track, candidates=()), stamp_ns, None, reason, settings)
     verdict = ""

@@ -13,7 +13,7 @@ from streams import START_NS, Stream, ns
 from neumap.arrays import FloatArray
 from neumap.geometry.se3 import quat_from_matrix
 from neumap.replay.recorder import SentTransform
-from neumap.replay.rig import Rig
+from neumap.replay.rig import Rig, Timed
 from neumap.tracking.ports import LocalizerStatus
 from neumap.tracking.requests import LoadAnswer, PoseClaim, RelocalizeAnswer, RelocalizeRequest
 from neumap.tracking.tracker import Fix
@@ -65,8 +65,12 @@ class Bench:
         end = ns(seconds)
         part = [each for each in self._rest if each.time_ns <= end]
         self._rest = self._rest[len(part) :]
-        self.rig.play(streams.to_play(part), after_s=0)
+        self.rig.play(self.to_play(part), after_s=0)
         self.rig.clock.advance_to(end)
+
+    def to_play(self, part: Stream) -> list[Timed]:
+        """What of a part of the stream the session hears."""
+        return streams.to_play(part)
 
     def skip(self, seconds: float) -> None:
         """Leave out the stream up to then."""

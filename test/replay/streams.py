@@ -75,14 +75,19 @@ def drive_through(seed: int, first: int, count: int) -> Drive:
     """Images ``first`` to ``first + count`` of a drive at 0.6 m/s along the way on which the small virtual room of a
     seed is mapped, with three times as many images: what is tested is what becomes of poses, not where there are some.
     """
-    room = SMALL.room(seed)
-    whole = drive(room, seed, 3 * SMALL.mapping_frames - 2, "mapping")
-    poses = whole[first : first + count]
-    images = []
+    whole = drive(SMALL.room(seed), seed, 3 * SMALL.mapping_frames - 2, "mapping")
+    return carried(seed, SMALL.camera, whole[first : first + count] @ invert_pose(BASE_FROM_CAMERA))
+
+
+def carried(
+    seed: int, camera: Camera, map_from_base: FloatArray, base_from_camera: FloatArray = BASE_FROM_CAMERA
+) -> Drive:
+    """What a camera sees in the small virtual room of a seed that a robot carries along poses (N, 4, 4)."""
+    room, poses, images = SMALL.room(seed), map_from_base @ base_from_camera, []
     for index in range(len(poses)):
-        image, _ = photograph(room, SMALL.camera, poses, index, seed + 1)
+        image, _ = photograph(room, camera, poses, index, seed + 1)
         images.append(image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_BGR2GRAY))
-    return Drive(SMALL.camera, tuple(images), poses @ invert_pose(BASE_FROM_CAMERA))
+    return Drive(camera, tuple(images), map_from_base)
 
 
 def standing(drive: Drive, index: int, count: int) -> Drive:

@@ -210,7 +210,7 @@ def seen(way: Way) -> Stream:
 
 
 def played(virtual_map: Path, stream: Stream, topic: str, **parameters: Any) -> Outcome:
-    rig = Rig({"map": str(virtual_map)} | parameters, streams.begin_of(stream), image_topic=topic)
+    rig = Rig({"map": str(virtual_map)} | parameters, streams.begin_of(stream), image_topics={"": topic})
     rig.start()
     rig.play(streams.to_play(stream), after_s=0.5)
     assert_alive(rig)

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from neumap.tracking.rates import Meter
+from neumap.tracking.rates import Meter, Window
 
 START_NS = 1000 * 10**9
 
@@ -17,41 +17,41 @@ def ns(seconds: float) -> int:
 
 def test_nothing_came() -> None:
     rates = Meter(START_NS).rates(START_NS)
-    assert (rates.came_hz, rates.searched_hz) == (0.0, 0.0)
+    assert (Window(START_NS).rate_hz(START_NS), rates.searched_hz) == (0.0, 0.0)
     assert math.isnan(rates.cost_s)
     assert math.isnan(rates.latency_s)
 
 
 def test_rates_costs_and_latencies() -> None:
-    meter = Meter(START_NS)
+    meter, came = Meter(START_NS), Window(START_NS)
     for i in range(1, 601):
-        meter.came(ns(i / 30))
+        came.add(ns(i / 30))
         if i % 6 == 0:
             # of 20 images one is late
             meter.searched(ns(i / 30), 0.3 if i % 120 == 0 else 0.1)
             meter.concluded(ns(i / 30), 2.0 if i % 240 == 0 else 0.2)
     rates = meter.rates(ns(20.0))
-    assert rates.came_hz == pytest.approx(30.0)
+    assert came.rate_hz(ns(20.0)) == pytest.approx(30.0)
     assert rates.searched_hz == pytest.approx(5.0)
     assert rates.cost_s == pytest.approx(0.1)
     assert rates.latency_s == pytest.approx(0.2)
 
 
 def test_the_time_since_the_start_counts_where_it_is_shorter() -> None:
-    meter = Meter(START_NS)
+    came = Window(START_NS)
     for i in range(1, 11):
-        meter.came(ns(i / 5))
-    assert meter.rates(ns(2.0)).came_hz == pytest.approx(5.0)
+        came.add(ns(i / 5))
+    assert came.rate_hz(ns(2.0)) == pytest.approx(5.0)
 
 
 def test_what_is_long_ago_is_forgotten() -> None:
-    meter = Meter(START_NS)
+    meter, came = Meter(START_NS), Window(START_NS)
     for i in range(1, 51):
-        meter.came(ns(i / 5))
+        came.add(ns(i / 5))
         meter.concluded(ns(i / 5), 9.0)
-    meter.came(ns(25.0))
+    came.add(ns(25.0))
     rates = meter.rates(ns(25.0))
-    assert rates.came_hz == pytest.approx(0.1)
+    assert came.rate_hz(ns(25.0)) == pytest.approx(0.1)
     assert math.isnan(rates.latency_s)
 
 
