@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from neumap.errors import ConfigError
 
 if TYPE_CHECKING:
+    from neumap.arrays import FloatArray
     from neumap.io.camera_info import Told
 
 Parser = Callable[[Any], Any]
@@ -77,6 +78,27 @@ topic = checked(
     lambda value: f"/{value.removeprefix('/')}" if re.fullmatch(r"/?[^\s/]+(/[^\s/]+)*", value) else None,
 )
 file = checked("the path of a file", Path)
+
+
+def rigid(numbers: Iterable[str]) -> FloatArray:
+    """Return the transform (4, 4) of x y z yaw or x y z qx qy qz qw, metres and radians, between spaces or commas.
+
+    Raises :class:`~neumap.errors.ConfigError` where they are none.
+    """
+    from neumap.geometry.se3 import poses_of, yaw_pose
+    from neumap.io.trajectories import check_row
+
+    text = " ".join(numbers).replace(",", " ")
+    try:
+        row = [float(number) for number in text.split()]
+        if len(row) not in (4, 7):
+            raise ValueError(f"{len(row)} numbers, expected x y z yaw or x y z qx qy qz qw")
+        check_row(row if len(row) == 7 else [*row[:3], 0.0, 0.0, 0.0, 1.0])
+        if len(row) == 4 and not abs(row[3]) <= 2 * math.pi:
+            raise ValueError(f"a yaw of {row[3]:g} is more than a turn: give it in radians")
+    except ValueError as error:
+        raise ConfigError(f"'{text}' is no transform: {error}") from None
+    return poses_of([row])[0] if len(row) == 7 else yaw_pose(*row)
 
 
 def parser_of(action: argparse.Action) -> Parser:

@@ -116,6 +116,34 @@ def transform_points(pose: FloatArray, points: FloatArray) -> FloatArray:
     return np.asarray(points @ pose[:3, :3].T + pose[:3, 3])
 
 
+def yaw_pose(x: float, y: float, z: float, yaw: float) -> FloatArray:
+    """Make the pose (4, 4) at a place in metres that is turned left about z by ``yaw`` radians."""
+    return make_pose(rotation_exp(np.array([0.0, 0.0, yaw])), np.array([x, y, z]))
+
+
+def fit_rigid(source: FloatArray, target: FloatArray) -> FloatArray:
+    """Return the rigid transforms (..., 4, 4) that bring points ``source`` (..., N, 3) nearest to ``target`` (..., N,
+    3), in the least squares (Kabsch 1976). Of N below 3, or points on a line, the turn is one of many.
+    """
+    from_middle, to_middle = source.mean(axis=-2, keepdims=True), target.mean(axis=-2, keepdims=True)
+    u, _, vt = np.linalg.svd(np.swapaxes(target - to_middle, -1, -2) @ (source - from_middle))
+    # no mirror image
+    u[..., 2] *= np.linalg.det(u @ vt)[..., None]
+    turn = u @ vt
+    return make_pose(turn, (to_middle - from_middle @ np.swapaxes(turn, -1, -2))[..., 0, :])
+
+
+def fit_planar(source: FloatArray, target: FloatArray) -> FloatArray:
+    """Return the transform (4, 4) that brings points ``source`` (N, 2) nearest to ``target`` (N, 2) and leaves heights
+    as they are.
+    """
+    a, b = source - source.mean(axis=0), target - target.mean(axis=0)
+    yaw = np.arctan2((a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0]).sum(), (a * b).sum())
+    turned = yaw_pose(0, 0, 0, yaw)
+    turned[:2, 3] = target.mean(axis=0) - turned[:2, :2] @ source.mean(axis=0)
+    return turned
+
+
 def pose_error(estimate: FloatArray, truth: FloatArray) -> FloatArray:
     """Return the 6-vectors (..., 6) that :class:`~neumap.records.PoseEstimate` gives a covariance for.
 

@@ -106,7 +106,6 @@ def check_alike(first: NeuralMap, second: NeuralMap) -> None:
             (first.landmarks.descriptors.shape[1], first.landmarks.coarse.shape[1]),
             (second.landmarks.descriptors.shape[1], second.landmarks.coarse.shape[1]),
         ),
-        ("bits of an anchor", first.landmarks.anchor_bits, second.landmarks.anchor_bits),
     ]
     for what, one, other in differences:
         if one != other:
@@ -132,14 +131,12 @@ class _Held:
 
 def _held_by(neural_map: NeuralMap) -> _Held:
     codes = neural_map.landmarks
-    counts = np.diff(codes.offsets)
-    within = np.arange(len(codes)) - np.repeat(codes.offsets[:-1], counts)
     return _Held(
         points=codes.points(neural_map.grid),
         descriptors=codes.descriptors,
         coarse=codes.coarse,
         looks=joint_descriptors(*landmark_descriptors(neural_map)),
-        rank=within / np.repeat(np.maximum(counts, 1), counts),
+        rank=codes.rank,
     )
 
 

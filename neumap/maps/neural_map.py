@@ -107,6 +107,13 @@ class LandmarkCodes:
     def __len__(self) -> int:
         return len(self.anchors)
 
+    @property
+    def rank(self) -> FloatArray:
+        """The place (L,) of each landmark in its voxel, from 0, the most useful, to less than 1."""
+        counts = np.diff(self.offsets)
+        within = np.arange(len(self)) - np.repeat(self.offsets[:-1], counts)
+        return np.asarray(within / np.repeat(np.maximum(counts, 1), counts))
+
     def points(self, grid: VoxelGrid) -> FloatArray:
         """Return the anchors (L, 3) in metres in the map frame."""
         corner = np.repeat(grid.corners, np.diff(self.offsets), axis=0)

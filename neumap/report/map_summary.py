@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from neumap.arrays import FloatArray
+from neumap.geometry.se3 import quat_from_matrix
 from neumap.io.files import PathLike
 from neumap.maps.map_file import VERSION
 from neumap.maps.neural_map import ExpectedAccuracy, NeuralMap
@@ -176,6 +178,14 @@ def expected_text(expected: ExpectedAccuracy) -> str:
     if expected.images < _FEW_IMAGES:
         found += " (too few to rely on: the covariance is not calibrated)"
     return found
+
+
+def pose_text(pose: FloatArray) -> str:
+    """Write a transform (4, 4) in the numbers that ``neumap transform --by`` takes, and its turn from the x axis."""
+    quaternion = quat_from_matrix(pose[:3, :3])
+    numbers = [*pose[:3, 3], *(quaternion if quaternion[3] >= 0 else -quaternion)]
+    yaw = np.rad2deg(np.arctan2(pose[1, 0], pose[0, 0]))
+    return f"{' '.join(f'{each + 0:.4f}' for each in numbers)} (x y z qx qy qz qw; yaw {yaw:.1f} deg)"
 
 
 def size_text(size_bytes: int) -> str:

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from synthetic_scene import Scene, make_map, make_scene, ring
+from scipy.spatial import cKDTree
+from synthetic_scene import Scene, make_latent_map, make_map, make_scene, ring
 
 from neumap.errors import ConfigError
 from neumap.features.sift import SiftSettings
@@ -144,9 +145,15 @@ def test_codes_of_other_lengths() -> None:
     short, long = (make_map(make_scene(np.random.default_rng(6), 50, parts)) for parts in ((16, 8), (32, 16)))
     with pytest.raises(ConfigError, match="bytes of a landmark"):
         merge_maps(short, long)
-    coarse = replace(short, landmarks=replace(short.landmarks, anchor_bits=12))
-    with pytest.raises(ConfigError, match="bits of an anchor"):
-        merge_maps(short, coarse)
+
+
+def test_anchors_are_stored_as_in_the_first() -> None:
+    one, other = (make_scene(np.random.default_rng(seed), 300) for seed in (6, 7))
+    merged = merge_maps(make_latent_map(one, anchor_bits=12), make_latent_map(other, anchor_bits=16), apart=True)
+    assert merged.landmarks.anchor_bits == 12
+    assert len(merged.landmarks) > 550
+    nearest, _ = cKDTree(np.concatenate([one.points, other.points])).query(merged.landmarks.points(merged.grid))
+    assert nearest.max() < np.sqrt(3) * 0.6 * VOXEL_M / 4095 + np.sqrt(3) * 0.6 * 10.0 / 4095
 
 
 def test_joined_drift_knows_both_places_and_is_as_careful_as_either() -> None:
