@@ -85,8 +85,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if lacking is None:
             raise
         return _fail(str(lacking))
-    except KeyboardInterrupt:
-        _fail("interrupted")
+    except KeyboardInterrupt as stop:
+        _fail(str(stop) or "interrupted")
         return INTERRUPTED
     except BrokenPipeError:
         _discard_output()

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from neumap.cli import options
-from neumap.cli.notes import refuse, telling
+from neumap.cli.notes import refuse, tell, telling
 from neumap.cli.progress import StageProgress
 from neumap.errors import ConfigError
 from neumap.maps import DECODERS
@@ -28,6 +28,8 @@ SETTINGS = {"size": "size_bytes", "depth": "use_depth"} | {
 }
 # OF_OLD_MAP: options that a map that is extended decides.
 OF_OLD_MAP = ("decoder", "size", "quick", "frame_id", "features")
+# MANY: of more images it is said what memory they take.
+MANY = 2000
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -46,6 +48,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="add what SOURCE shows to this map, in whose frame its poses must be; it decides how landmarks are stored",
     )
     add("--apart", action="store_true", help="what --extend adds is beside or above that map: as of neumap merge")
+    add(
+        "--work",
+        type=Path,
+        metavar="DIR",
+        help="keep there what is found out of each image, about 1 MB: a long drive takes little memory, and a run that "
+        "is interrupted goes on where it was when it is started again; remove the folder when the map is made",
+    )
     add("--images", type=Path, metavar="DIR", help="the images of a COLMAP model")
     add("--plot", type=Path, metavar="FILE", help="draw the map from above (.png, .pdf, .svg, .jpg)")
     add(
@@ -77,6 +86,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    from neumap.report.map_summary import report_text
+
+    try:
+        with StageProgress() as progress:
+            progress("open", 0, 1)
+            rows = _make(args, progress)
+    except KeyboardInterrupt:
+        resume = "with --work DIR it could go on where it was"
+        if args.work is not None:
+            resume = f"the same command goes on where it was, with what is in {args.work}"
+        raise KeyboardInterrupt(f"interrupted; {resume}") from None
+    print(report_text(rows))
+    return 0
+
+
+def _make(args: argparse.Namespace, progress: StageProgress) -> list[tuple[str, str]]:
+    """Make the map and return the rows of the report."""
+    started = time.perf_counter()
     from neumap.io.bags.topics import BagOptions
     from neumap.io.damage import Damage
     from neumap.io.files import check_output
@@ -86,19 +113,20 @@ def run(args: argparse.Namespace) -> int:
     from neumap.mapping.extend import extend_map
     from neumap.mapping.lens import settled
     from neumap.mapping.survey import used_of
+    from neumap.mapping.work import Work
     from neumap.maps.map_file import load_map, save_map
     from neumap.maps.recording import recording_of
     from neumap.process import set_up
     from neumap.report.map_figure import draw_map
-    from neumap.report.map_summary import expected_text, report_text, size_text
+    from neumap.report.map_summary import expected_text, size_text
     from neumap.report.pictures import check_picture
 
-    started = time.perf_counter()
     told = settings_of(args)
     bag = BagOptions(**{name: getattr(args, name) for name in options.BAG_OPTIONS})
     check_output(args.out, device=False)
     if args.plot is not None:
         check_picture(args.plot)
+    work = Work(args.work)
     old = None if args.extend is None else load_map(args.extend)
     set_up(args.threads)
     lenses = options.told_of(args)
@@ -107,34 +135,37 @@ def run(args: argparse.Namespace) -> int:
     if args.strict:
         refuse(source.left_out)
     count = len(source.frames)
-    source = replace(source, frames=used_of(source.frames))
+    if args.every_m is None and args.every_deg is None:
+        source = replace(source, frames=used_of(source.frames))
+    if args.work is None and len(source.frames) > MANY:
+        tell([f"{len(source.frames)} images take about {len(source.frames) / 800:.0f} GB of memory, less with --work"])
+    progress("open", 1, 1)
     damage = Damage(source)
-    with telling(source.notes), StageProgress() as progress:
+    with telling(source.notes):
         settle = partial(settled, settings=told, progress=progress)
         source = of_each_camera(source if args.strict else damage.source, settle)
         if old is None:
-            neural_map = build_map(source.frames, told, progress)
+            neural_map = build_map(source.frames, told, progress, work)
         else:
-            neural_map = extend_map(old, source.frames, told.use_depth, told.seed, progress, args.apart)
+            neural_map = extend_map(old, source.frames, told.use_depth, told.seed, progress, args.apart, work)
     recordings = (*neural_map.recordings, recording_of(args.source, source.frames))
     neural_map = save_map(args.out, replace(neural_map, recordings=recordings))
     used = len(source.frames) - damage.unreadable
     aside = used - neural_map.mapping_images + (0 if old is None else old.mapping_images)
     extended = [] if old is None else [("extends", f"{args.extend}, {len(old.landmarks)} landmarks, id {old.map_id}")]
-    rows = [
+    if args.plot is not None:
+        draw_map(args.plot, neural_map)
+    return [
         ("map", f"{args.out}, {size_text(args.out.stat().st_size)}, id {neural_map.map_id}"),
         ("made of", f"{source.description}: {used} of {count} frames, {aside} of them set aside"),
         *(("", note) for note in (*source.notes, *damage.notes)),
         *extended,
         ("holds", f"{len(neural_map.landmarks)} landmarks, decoder {neural_map.decoder}"),
+        *([] if args.work is None else [("work", str(work))]),
         ("time", f"{time.perf_counter() - started:.1f} s"),
         ("expected", expected_text(neural_map.expected)),
+        *([] if args.plot is None else [("picture", str(args.plot))]),
     ]
-    if args.plot is not None:
-        draw_map(args.plot, neural_map)
-        rows.append(("picture", str(args.plot)))
-    print(report_text(rows))
-    return 0
 
 
 def settings_of(args: argparse.Namespace) -> MappingSettings:

@@ -32,6 +32,7 @@ class StageProgress(AbstractContextManager["StageProgress"]):
         if self._bar is None:
             self._show_line(done, total)
         else:
+            self._bar.total = total
             self._bar.update(done - self._bar.n)
             if done == total:
                 self._bar.refresh()

@@ -153,3 +153,17 @@ def pose_error(estimate: FloatArray, truth: FloatArray) -> FloatArray:
     translation = estimate[..., :3, 3] - truth[..., :3, 3]
     rotation = rotation_log(estimate[..., :3, :3] @ np.swapaxes(truth[..., :3, :3], -1, -2))
     return np.concatenate([translation, rotation], axis=-1)
+
+
+def kept_by_motion(poses: FloatArray, every_m: float | None, every_deg: float | None) -> list[int]:
+    """Return the indices of poses (N, 4, 4) in order: the first, and each that moved or turned enough since.
+
+    ``every_m`` in metres, ``every_deg`` in degrees; None: motion of that kind does not count.
+    """
+    metres, degrees = (np.inf if limit is None else limit for limit in (every_m, every_deg))
+    kept: list[int] = []
+    for index, pose in enumerate(poses):
+        motion = pose_error(pose, poses[kept[-1]]) if kept else np.full(6, np.inf)
+        if np.linalg.norm(motion[:3]) >= metres or np.rad2deg(np.linalg.norm(motion[3:])) >= degrees:
+            kept.append(index)
+    return kept

@@ -13,9 +13,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from neumap.arrays import FloatArray
 from neumap.errors import ConfigError, DataError
-from neumap.geometry.se3 import pose_error
+from neumap.geometry.se3 import kept_by_motion
 from neumap.io.bags.reader import is_bag
 from neumap.io.bags.source import open_bag
 from neumap.io.bags.topics import BagOptions
@@ -192,17 +191,3 @@ def thin(source: Source, every_m: float | None = None, every_deg: float | None =
         raise DataError(f"{source.description}: only {what}, two are needed at least: ask for less motion")
     frames = tuple(source.frames[i] for i in kept)
     return replace(source, frames=frames, notes=(*source.notes, f"{what}: the others are left out"))
-
-
-def kept_by_motion(poses: FloatArray, every_m: float | None, every_deg: float | None) -> list[int]:
-    """Return the indices of poses (N, 4, 4) in order: the first, and each that moved or turned enough since.
-
-    ``every_m`` in metres, ``every_deg`` in degrees; None: motion of that kind does not count.
-    """
-    metres, degrees = (np.inf if limit is None else limit for limit in (every_m, every_deg))
-    kept: list[int] = []
-    for index, pose in enumerate(poses):
-        motion = pose_error(pose, poses[kept[-1]]) if kept else np.full(6, np.inf)
-        if np.linalg.norm(motion[:3]) >= metres or np.rad2deg(np.linalg.norm(motion[3:])) >= degrees:
-            kept.append(index)
-    return kept

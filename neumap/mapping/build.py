@@ -12,6 +12,7 @@ from neumap.mapping.encoding import SMALL_BYTES, EncodedLandmarks, LandmarkForm,
 from neumap.mapping.selection import by_usefulness
 from neumap.mapping.settings import MappingSettings
 from neumap.mapping.survey import Survey, survey
+from neumap.mapping.work import NOWHERE, Work
 from neumap.maps import LATENT
 from neumap.maps.drift import DriftField, thin_field
 from neumap.maps.map_file import to_bytes
@@ -20,8 +21,9 @@ from neumap.model.weights import shipped_weights
 from neumap.progress import Progress
 from neumap.records import Frame
 
-# DEFAULT_LANDMARKS: of a map without a budget; more hardly help in a room.
-DEFAULT_LANDMARKS = 12_000
+# DEFAULT_LANDMARKS: of a map without a budget; more hardly help in a room. LANDMARKS_PER_IMAGE: of a drive of more than
+# a thousand images it has so many more.
+DEFAULT_LANDMARKS, LANDMARKS_PER_IMAGE = 12_000, 12
 # FEWEST_LANDMARKS: a map of fewer is of no use, so that a size for no more is refused.
 FEWEST_LANDMARKS = 200
 # BYTES_PER_VIEWPOINT: a small map keeps a viewpoint of the drift for so many bytes of it, within these numbers.
@@ -32,17 +34,21 @@ RESERVED_BYTES = 600
 
 
 def build_map(
-    frames: Sequence[Frame], settings: MappingSettings | None = None, progress: Progress = lambda *_: None
+    frames: Sequence[Frame],
+    settings: MappingSettings | None = None,
+    progress: Progress = lambda *_: None,
+    work: Work = NOWHERE,
 ) -> NeuralMap:
     """Make a map of posed frames, calibrated on some that are set aside; ``settings`` None: as ``neumap map`` by
     default.
 
-    ``progress(stage, done, total)`` is called often. Raises :class:`~neumap.errors.MappingError` where the images
+    ``progress(stage, done, total)`` is called often. With a folder of ``work`` memory stays small and what was found
+    out before is taken from there; the map is the same. Raises :class:`~neumap.errors.MappingError` where the images
     share too little, :class:`~neumap.errors.ConfigError` where the size is too small for them, and what the frames'
     readers raise.
     """
     settings = settings or MappingSettings()
-    return map_of(survey(frames, settings, progress), settings, progress)
+    return map_of(survey(frames, settings, progress, work), settings, progress)
 
 
 def map_of(place: Survey, settings: MappingSettings, progress: Progress = lambda *_: None) -> NeuralMap:
@@ -55,9 +61,10 @@ def _within_budget(place: Survey, settings: MappingSettings, progress: Progress)
     form, size, drift = form_for(settings), settings.budget, place.drift
     if size is not None and size < SMALL_BYTES:
         drift = thin_field(drift, int(np.clip(size // BYTES_PER_VIEWPOINT, FEWEST_VIEWPOINTS, MOST_VIEWPOINTS)))
-    most = DEFAULT_LANDMARKS if size is None else int(size / form.bytes_each)
-    chosen = by_usefulness(place.candidates, progress)[:most]
-    encoded = encode(place, chosen, form)
+    default = max(DEFAULT_LANDMARKS, LANDMARKS_PER_IMAGE * len(place.keyframes))
+    most = default if size is None else int(size / form.bytes_each)
+    chosen = by_usefulness(place.candidates, most, progress)
+    encoded = encode(place, chosen, form, progress)
     if size is None:
         return compose(place, encoded, form, drift, settings)
 

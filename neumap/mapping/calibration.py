@@ -15,7 +15,7 @@ from neumap.localization.localizer import Localizer
 from neumap.localization.verdict import Verdict, judge
 from neumap.maps.drift import deviations_between
 from neumap.maps.neural_map import Calibration, ExpectedAccuracy, NeuralMap
-from neumap.progress import Progress
+from neumap.progress import Progress, count_up
 from neumap.records import Frame, PoseEstimate
 
 # FEWEST_FRAMES: of fewer frames none is set aside. BLOCK, SMALL_BLOCK: consecutive ones that are set aside together, of
@@ -63,10 +63,11 @@ def calibrate(
     """
     if not frames:
         return neural_map
+    step = count_up(progress, "calibrate", len(frames))
     localizer = Localizer(neural_map)
     found, parts, poses = [], [], []
     for i, frame in enumerate(frames):
-        progress("calibrate", i + 1, len(frames))
+        step(min(i, 1))
         try:
             image = frame.read_image()
         except UnreadableError:
@@ -84,6 +85,7 @@ def calibrate(
     if least is not None:
         calibration = more_cautious(calibration, least)
     verdicts = [judge(one, localizer.needed(), neural_map.drift, calibration) for one in found]
+    step(1)
     return replace(neural_map, calibration=calibration, expected=measure(verdicts, truth))
 
 

@@ -7,7 +7,9 @@ a hundredth of comparing all descriptors of two images with each other.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import lru_cache, partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,12 +19,20 @@ from neumap.arrays import BoolArray, FloatArray, IntArray
 from neumap.geometry import se3
 from neumap.localization.verification import mutual_best
 from neumap.mapping.keyframes import Keyframes
+from neumap.mapping.work import Arrays
+from neumap.maps.drift import evenly
+from neumap.progress import Step, ignore
 
 # SEARCH_RADIUS_PX: how far from its projection a keypoint is looked for: given poses are off by some centimetres.
 # NEAREST_KEYPOINTS: compared at most, of those within a radius of a projection.
 SEARCH_RADIUS_PX, NEAREST_KEYPOINTS = 5.0, 4
+# TREES: of the keypoints of so many images are kept, as neighbours in a drive are compared with the same ones.
+TREES = 64
 # MIN_OVERLAP: share of what one image sees that the other must see for a pair.
 MIN_OVERLAP = 0.3
+# REACH: images that look the same way and overlap are at most half as far apart as they see, and those that look across
+# each other's view about as far as both see. MOST_OTHERS: looked at for each image, evenly taken by how far they are.
+REACH, MOST_OTHERS = 1.5, 256
 # MAX_LOG_SCALE: by how much, as a logarithm, the size of a keypoint may differ from what its distance asks for.
 MAX_LOG_SCALE = 0.4
 # DEPTH_M, DEPTH_RATIO: by how much depths of one point may differ, in metres and for each metre of depth.
@@ -50,38 +60,48 @@ def pair_by_overlap(
     view: FloatArray,
     nearest: int,
     spread: int,
+    step: Step = ignore,
 ) -> IntArray:
     """Return pairs (P, 2) of images i < j that see the same part of a scene at about ``depths`` (F,) metres.
 
     For each image the ``nearest`` others by viewpoint, for precise matches, and ``spread`` more evenly taken from the
-    rest, for long tracks. The overlap is that of a grid of pixels moved to the image's median depth.
+    rest, for long tracks. The overlap is that of a grid of pixels moved to the image's median depth. Of images further
+    apart than ``REACH`` times how far both see there is none, and of many others in reach ``MOST_OTHERS`` are looked
+    at. ``step`` is called with 1 after each image.
     """
-    n = len(map_from_camera)
     camera_from_map = se3.invert_pose(map_from_camera)
     u, v = np.meshgrid(np.linspace(view[0], view[2], 9), np.linspace(view[1], view[3], 7))
     rays = np.stack([u.ravel(), v.ravel(), np.ones(u.size)], axis=1)
-    overlap = np.zeros((n, n), np.float32)
-    for i in range(n):
-        points = se3.transform_points(map_from_camera[i], rays * depths[i])
-        seen = np.einsum("nij,mj->nmi", camera_from_map[:, :3, :3], points) + camera_from_map[:, None, :3, 3]
-        z = np.maximum(seen[..., 2], 1e-6)
-        x, y = seen[..., 0] / z, seen[..., 1] / z
-        inside = (seen[..., 2] > 0.1) & (x > view[0]) & (x < view[2]) & (y > view[1]) & (y < view[3])
-        overlap[i] = inside.mean(axis=1)
-    overlap = np.minimum(overlap, overlap.T)
+    # what each image sees of the scene
+    patches = np.einsum("nij,nmj->nmi", map_from_camera[:, :3, :3], rays * depths[:, None, None])
+    patches += map_from_camera[:, None, :3, 3]
     centres, forward = map_from_camera[:, :3, 3], map_from_camera[:, :3, 2]
     pairs: set[tuple[int, int]] = set()
-    for i in range(n):
-        turned = np.arccos(np.clip(forward @ forward[i], -1, 1))
-        distance = np.linalg.norm(centres - centres[i], axis=1) / depths[i] + turned
-        others = np.flatnonzero((overlap[i] >= MIN_OVERLAP) & (np.arange(n) != i))
-        others = others[np.argsort(distance[others], kind="stable")]
+    for i in range(len(map_from_camera)):
+        away = np.linalg.norm(centres - centres[i], axis=1)
+        others = np.flatnonzero((away <= REACH * (depths + depths[i])) & (np.arange(len(away)) != i))
+        distance = away[others] / depths[i] + np.arccos(np.clip(forward[others] @ forward[i], -1, 1))
+        others = others[np.argsort(distance, kind="stable")]
+        others = others[np.union1d(np.arange(min(4 * nearest, len(others))), evenly(len(others), MOST_OTHERS))]
+        here = _inside(patches[others], np.broadcast_to(camera_from_map[i], (len(others), 4, 4)), view)
+        there = _inside(np.broadcast_to(patches[i], (len(others), *patches[i].shape)), camera_from_map[others], view)
+        others = others[np.minimum(here, there) >= MIN_OVERLAP]
         chosen = list(others[:nearest])
         rest = others[nearest:]
         if len(rest):
             chosen += list(rest[np.unique(np.rint(np.linspace(0, len(rest) - 1, spread)).astype(int))])
         pairs.update((min(i, int(j)), max(i, int(j))) for j in chosen)
+        step(1)
     return np.array(sorted(pairs), dtype=np.int64).reshape(-1, 2)
+
+
+def _inside(points: FloatArray, camera_from_map: FloatArray, view: FloatArray) -> FloatArray:
+    """Return the share (K,) of points (K, M, 3) that cameras at ``camera_from_map`` (K, 4, 4) have in view."""
+    seen = points @ np.swapaxes(camera_from_map[:, :3, :3], 1, 2) + camera_from_map[:, None, :3, 3]
+    z = np.maximum(seen[..., 2], 1e-6)
+    x, y = seen[..., 0] / z, seen[..., 1] / z
+    inside = (seen[..., 2] > 0.1) & (x > view[0]) & (x < view[2]) & (y > view[1]) & (y < view[3])
+    return np.asarray(inside.mean(axis=1))
 
 
 def agree_in_depth(known: FloatArray, expected: FloatArray) -> BoolArray:
@@ -89,72 +109,59 @@ def agree_in_depth(known: FloatArray, expected: FloatArray) -> BoolArray:
     return np.asarray((known <= 0) | (np.abs(known - expected) < DEPTH_M + DEPTH_RATIO * expected))
 
 
-def match_with_depth(
-    keyframes: Keyframes, pairs: IntArray, progress: Callable[[int], object] = lambda done: None
-) -> IntArray:
-    """Return matches (M, 2), as indices of keypoints, between the images of ``pairs`` (P, 2).
+def match_with_depth(keyframes: Keyframes, pairs: IntArray, step: Step = ignore) -> IntArray:
+    """Return matches (M, 2), as indices of keypoints, between the images of ``pairs`` (P, 2), ordered by the first.
 
     A keypoint with depth is looked for within ``SEARCH_RADIUS_PX`` of its projection; a match must look alike, have the
-    scale its distance asks for, agree in depth where both are known, and be the best of both ends.
+    scale its distance asks for, agree in depth where both are known, and be the best of both ends. ``step`` is called
+    with how many more pairs are done.
     """
-    camera_from_map = se3.invert_pose(keyframes.map_from_camera)
-    trees = [
-        cKDTree(keyframes.rays[keyframes.slice(i)]) if np.diff(keyframes.offsets)[i] else None
-        for i in range(len(keyframes))
-    ]
-    points = keyframes.rays3() * keyframes.depth[:, None]
-    out = []
-    for i, j in pairs:
-        progress(1)
-        tree = trees[j]
-        source = np.flatnonzero(keyframes.depth[keyframes.slice(i)] > 0) + keyframes.offsets[i]
-        moved = se3.transform_points(camera_from_map[j] @ keyframes.map_from_camera[i], points[source])
-        front = moved[:, 2] > 0.1
-        source, moved = source[front], moved[front]
-        if tree is None or not len(source):
-            continue
-        radius = SEARCH_RADIUS_PX / keyframes.focal_px[j]
-        _, near = tree.query(moved[:, :2] / moved[:, 2:], k=NEAREST_KEYPOINTS, distance_upper_bound=radius)
-        row, column = np.nonzero(near < tree.n)
-        a, b = source[row], near[row, column] + keyframes.offsets[j]
-        z_here, z_there, z_moved = keyframes.depth[a], keyframes.depth[b], moved[row, 2]
-        scale = np.log(keyframes.size[b] * z_moved / keyframes.focal_px[j])
-        scale -= np.log(keyframes.size[a] * z_here / keyframes.focal_px[i])
-        agree = (np.abs(scale) < MAX_LOG_SCALE) & agree_in_depth(z_there, z_moved)
-        a, b = a[agree], b[agree]
-        similarity = np.einsum(
-            "ij,ij->i", keyframes.descriptors[a].astype(np.float32), keyframes.descriptors[b].astype(np.float32)
-        )
-        alike = similarity > keyframes.similarities.expected
-        a, b, similarity = a[alike], b[alike], similarity[alike]
-        best = mutual_best(a, b, similarity)
-        out.append(np.stack([a[best], b[best]], axis=1))
-    return np.concatenate(out) if out else np.zeros((0, 2), np.int64)
+    tree_of = lru_cache(TREES)(lambda j: cKDTree(keyframes.rays[keyframes.slice(j)]))
+    return _match_by_image(keyframes, pairs, lambda i, j: _with_depth(keyframes, tree_of, i, j), "depth", step)
 
 
-def match_along_epipolar_lines(
-    keyframes: Keyframes,
-    pairs: IntArray,
-    progress: Callable[[int], object] = lambda done: None,
-) -> IntArray:
+def _with_depth(keyframes: Keyframes, tree_of: Callable[[int], cKDTree], i: int, j: int) -> IntArray:
+    here, there = keyframes.slice(i), keyframes.slice(j)
+    source = np.flatnonzero(keyframes.depth[here] > 0) + here.start
+    rays = np.column_stack([keyframes.rays[source], np.ones(len(source))])
+    moved = se3.transform_points(_motion(keyframes, i, j), rays * keyframes.depth[source, None])
+    front = moved[:, 2] > 0.1
+    source, moved = source[front], moved[front]
+    if there.stop == there.start or not len(source):
+        return np.zeros((0, 2), np.int64)
+    radius, tree = SEARCH_RADIUS_PX / keyframes.focal_px[j], tree_of(j)
+    _, near = tree.query(moved[:, :2] / moved[:, 2:], k=NEAREST_KEYPOINTS, distance_upper_bound=radius)
+    row, column = np.nonzero(near < tree.n)
+    a, b = source[row], near[row, column] + there.start
+    z_here, z_there, z_moved = keyframes.depth[a], keyframes.depth[b], moved[row, 2]
+    scale = np.log(keyframes.size[b] * z_moved / keyframes.focal_px[j])
+    scale -= np.log(keyframes.size[a] * z_here / keyframes.focal_px[i])
+    agree = (np.abs(scale) < MAX_LOG_SCALE) & agree_in_depth(z_there, z_moved)
+    a, b = a[agree], b[agree]
+    looks = (keyframes.descriptors[k].astype(np.float32) for k in (a, b))
+    similarity = np.einsum("ij,ij->i", *looks)
+    alike = similarity > keyframes.similarities.expected
+    a, b, similarity = a[alike], b[alike], similarity[alike]
+    best = mutual_best(a, b, similarity)
+    return np.stack([a[best], b[best]], axis=1)
+
+
+def match_along_epipolar_lines(keyframes: Keyframes, pairs: IntArray, step: Step = ignore) -> IntArray:
     """Return matches (M, 2), as indices of keypoints, where depth is not known: descriptors of all keypoints are
     compared, mutual and by Lowe's ratio, and must lie on each other's epipolar line within ``MAX_EPIPOLAR_PX``.
     """
-    camera_from_map = se3.invert_pose(keyframes.map_from_camera)
-    rays = keyframes.rays3()
     # Made once: ten megabytes allocated anew for each pair, between small results that stay, can break up the heap
     # until it holds thousands of them.
     largest = int(np.diff(keyframes.offsets).max())
     one, other = (torch.empty(largest, keyframes.descriptors.shape[1]) for _ in range(2))
     table = torch.empty(largest * largest)
-    out = []
-    for i, j in pairs:
-        progress(1)
+
+    def match(i: int, j: int) -> IntArray:
         first, second = keyframes.slice(i), keyframes.slice(j)
         a = one[: first.stop - first.start].copy_(torch.from_numpy(keyframes.descriptors[first]))
         b = other[: second.stop - second.start].copy_(torch.from_numpy(keyframes.descriptors[second]))
         if len(a) < 2 or len(b) < 2:
-            continue
+            return np.zeros((0, 2), np.int64)
         similarity = torch.mm(a, b.T, out=table[: len(a) * len(b)].view(len(a), len(b)))
         value, index = (t.numpy() for t in similarity.topk(2, dim=1))
         back = similarity.argmax(dim=0).numpy()
@@ -162,14 +169,46 @@ def match_along_epipolar_lines(
         distance = np.sqrt(np.maximum(2 - 2 * value, 1e-9))
         mutual = back[best] == np.arange(len(best))
         alike = value[:, 0] > keyframes.similarities.anywhere
-        good = mutual & (distance[:, 0] < MAX_DISTANCE_RATIO * distance[:, 1]) & alike
-        here = np.flatnonzero(good)
-        k, m = here + keyframes.offsets[i], best[here] + keyframes.offsets[j]
-        j_from_i = camera_from_map[j] @ keyframes.map_from_camera[i]
+        here = np.flatnonzero(mutual & (distance[:, 0] < MAX_DISTANCE_RATIO * distance[:, 1]) & alike)
+        k, m = here + first.start, best[here] + second.start
+        ray_i, ray_j = (np.column_stack([keyframes.rays[n], np.ones(len(n))]) for n in (k, m))
+        j_from_i = _motion(keyframes, i, j)
         essential = se3.skew(j_from_i[:3, 3]) @ j_from_i[:3, :3]
-        line_j, line_i = rays[k] @ essential.T, rays[m] @ essential
+        line_j, line_i = ray_i @ essential.T, ray_j @ essential
         norm = np.sqrt((line_j[:, :2] ** 2).sum(axis=1) + (line_i[:, :2] ** 2).sum(axis=1) + 1e-18)
-        sampson = np.abs(np.einsum("ij,ij->i", rays[m], line_j)) / norm * keyframes.focal_px[j]
+        sampson = np.abs(np.einsum("ij,ij->i", ray_j, line_j)) / norm * keyframes.focal_px[j]
         fits = sampson < MAX_EPIPOLAR_PX
-        out.append(np.stack([k[fits], m[fits]], axis=1))
-    return np.concatenate(out) if out else np.zeros((0, 2), np.int64)
+        return np.stack([k[fits], m[fits]], axis=1)
+
+    return _match_by_image(keyframes, pairs, match, "epipolar", step)
+
+
+def _motion(keyframes: Keyframes, i: int, j: int) -> FloatArray:
+    """Return camera j from camera i (4, 4)."""
+    return np.asarray(se3.invert_pose(keyframes.map_from_camera[j]) @ keyframes.map_from_camera[i])
+
+
+def _match_by_image(
+    keyframes: Keyframes, pairs: IntArray, match: Callable[[int, int], IntArray], how: str, step: Step
+) -> IntArray:
+    """Return the matches (M, 2) of all pairs; those that the work folder holds are taken from there."""
+
+    def follows_from(i: int, others: IntArray) -> Iterator[Any]:
+        yield f"{how} matches"
+        for k in (i, *others.tolist()):
+            yield from (keyframes.keys[k], keyframes.depth[keyframes.slice(k)], keyframes.focal_px[k])
+            yield _motion(keyframes, i, k)
+
+    def make(i: int, others: IntArray) -> Arrays:
+        found = [match(i, int(j)) - keyframes.offsets[[i, j]] for j in others]
+        return {"counts": np.array([len(each) for each in found]), "matches": np.concatenate(found).astype(np.int32)}
+
+    out = [np.zeros((0, 2), np.int32)]
+    starts = np.searchsorted(pairs[:, 0], np.arange(len(keyframes) + 1))
+    for i in np.flatnonzero(np.diff(starts)).tolist():
+        others = pairs[starts[i] : starts[i + 1], 1]
+        _, found = keyframes.work.recall(follows_from(i, others), partial(make, i, others))
+        firsts = np.column_stack([np.full(len(others), keyframes.offsets[i]), keyframes.offsets[others]])
+        out.append((found["matches"] + np.repeat(firsts, found["counts"], axis=0)).astype(np.int32))
+        step(len(others))
+    return np.concatenate(out)

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from neumap.arrays import FloatArray, IntArray
+from neumap.arrays import Float32Array, FloatArray, IntArray
+from neumap.mapping.keyframes import Keyframes
 from neumap.mapping.settings import MappingSettings
 from neumap.mapping.survey import Survey
 from neumap.mapping.tracks import mean_descriptors
 from neumap.maps import DESCRIPTOR, LATENT
 from neumap.maps.neural_map import ANCHOR_BITS, SMALL_ANCHOR_BITS, NeuralMap
 from neumap.model.codebooks import Codes, shipped_codebooks
-from neumap.model.decoder import shipped_decoder
+from neumap.model.decoder import FrozenDecoder, shipped_decoder
+from neumap.model.encoder import EMBEDDING
+from neumap.progress import Progress, count_up
 
 # SMALL_BYTES: maps below this size store shorter codes and coarser anchors, as more landmarks are worth more there.
 SMALL_BYTES = 300_000
@@ -70,14 +73,35 @@ class EncodedLandmarks:
         return EncodedLandmarks(self.points[:count], self.descriptors[:count], self.coarse[:count])
 
 
-def encode(place: Survey, chosen: IntArray, form: LandmarkForm) -> EncodedLandmarks:
+@dataclass(frozen=True)
+class _Embedded:
+    """The embeddings (N, 64) of all keypoints, each made when it is asked for."""
+
+    keyframes: Keyframes
+    frozen: FrozenDecoder
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return len(self.keyframes.image), EMBEDDING
+
+    def __getitem__(self, rows: IntArray, /) -> Float32Array:
+        k = self.keyframes
+        return self.frozen.embed(k.descriptors[rows], k.coarse[rows], k.size[rows], k.angle[rows])
+
+
+def encode(
+    place: Survey, chosen: IntArray, form: LandmarkForm, progress: Progress = lambda *_: None
+) -> EncodedLandmarks:
     """Encode the ``chosen`` candidates (L,) of a place in a form, in their order."""
-    keyframes, candidates = place.keyframes, place.candidates
+    keyframes, seen = place.keyframes, place.tracks.pick(place.candidates.track[chosen])
+    step = count_up(progress, "encode", len(seen.keypoint) * (2 if form.decoder == DESCRIPTOR else 1))
     if form.decoder == DESCRIPTOR:
         fine, coarse = (shipped_codebooks()[n] for n in (f"descriptor-{form.fine}", f"coarse-{form.coarse}"))
-        codes = fine.encode(candidates.descriptors[chosen]), coarse.encode(candidates.coarse[chosen])
-        return EncodedLandmarks(candidates.points[chosen], *codes)
-    frozen, seen = shipped_decoder(), place.tracks.pick(candidates.track[chosen])
-    embeddings = frozen.embed(keyframes.descriptors, keyframes.coarse, keyframes.size, keyframes.angle)
-    latents = frozen.codebook.encode(mean_descriptors(seen, embeddings), form.fine)
+        codes = (
+            book.encode(mean_descriptors(seen, looks, step))
+            for book, looks in ((fine, keyframes.descriptors), (coarse, keyframes.coarse))
+        )
+        return EncodedLandmarks(seen.points, *codes)
+    frozen = shipped_decoder()
+    latents = frozen.codebook.encode(mean_descriptors(seen, _Embedded(keyframes, frozen), step), form.fine)
     return EncodedLandmarks(seen.points, latents, latents[:, :0])

@@ -11,6 +11,7 @@ from neumap.mapping.merge import merge_all
 from neumap.mapping.selection import by_usefulness
 from neumap.mapping.settings import MappingSettings
 from neumap.mapping.survey import Survey, survey
+from neumap.mapping.work import NOWHERE, Work
 from neumap.maps.drift import thin_field
 from neumap.maps.neural_map import NeuralMap
 from neumap.progress import Progress
@@ -27,12 +28,14 @@ def extend_map(
     seed: int = 0,
     progress: Progress = lambda *_: None,
     apart: bool = False,
+    work: Work = NOWHERE,
 ) -> NeuralMap:
     """Make a map of ``neural_map`` and what posed ``frames`` show, whose poses are in its frame, with landmarks in its
     own form.
 
     The accuracy to expect is that of the frames set aside, in the whole map; that of ``neural_map`` where they are too
-    few. ``apart`` is as of :func:`~neumap.mapping.merge.merge_maps`. Raises what that raises, and
+    few. ``apart`` is as of :func:`~neumap.mapping.merge.merge_maps`, ``work`` as of
+    :func:`~neumap.mapping.build.build_map`. Raises what that raises, and
     :func:`~neumap.mapping.build.build_map`.
     """
     settings = MappingSettings(
@@ -42,7 +45,7 @@ def extend_map(
         frame_id=neural_map.frame_id,
         features=neural_map.features,
     )
-    place = survey(frames, settings, progress)
+    place = survey(frames, settings, progress, work)
     added = _map_like(neural_map, place, settings, progress)
     merged = merge_all([neural_map, added], apart, ["the map that is extended", "what is added to it"])
     return calibrate(merged, place.aside, progress, least=neural_map.calibration)
@@ -54,6 +57,6 @@ def _map_like(neural_map: NeuralMap, place: Survey, settings: MappingSettings, p
     """
     form, share = form_of(neural_map), len(place.keyframes) / max(neural_map.mapping_images, 1)
     count = max(round(share * len(neural_map.landmarks)), FEWEST_ADDED)
-    chosen = by_usefulness(place.candidates, progress)[:count]
+    chosen = by_usefulness(place.candidates, count, progress)
     drift = thin_field(place.drift, max(round(share * len(neural_map.drift.poses)), FEWEST_VIEWPOINTS))
-    return compose(place, encode(place, chosen, form), form, drift, settings)
+    return compose(place, encode(place, chosen, form, progress), form, drift, settings)

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from threading import local
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
-from neumap.arrays import BoolArray, Float32Array, FloatArray, IntArray
+from neumap.arrays import BoolArray, Float32Array, FloatArray, ImageArray, IntArray
 from neumap.errors import MappingError, UnreadableError
 from neumap.features import extractor_class, make_extractor
-from neumap.features.extractor import Features, FeatureSettings, Similarities
-from neumap.geometry import cameras
+from neumap.features.extractor import Extractor, FeatureSettings, Similarities
+from neumap.geometry import cameras, se3
+from neumap.mapping.work import NOWHERE, Arrays, Rows, Work
 from neumap.process import usable_cores
-from neumap.records import Frame
+from neumap.records import Camera, Frame
 
 Result = TypeVar("Result")
 
@@ -38,9 +38,10 @@ class Keyframes:
     ``map_from_camera`` (F, 4, 4); ``focal_px`` (F,); ``offsets`` (F + 1,): keypoints of image i are
     ``offsets[i]:offsets[i + 1]``; ``image`` (N,); ``rays`` (N, 2) undistorted normalized coordinates;
     ``depth`` (N,) metres, 0 where unknown; ``size`` and ``angle`` (N,) as in Features; ``descriptors`` and ``coarse``
-    (N, D) and (N, C) float16, compared by the extractor's ``similarities``; ``quick`` (N,), which of them a quick look
-    shows. ``view`` (4,) is the field of view all images share: x and y of the left, top, right and bottom edge in
-    normalized coordinates.
+    (N, D) and (N, C) float16, compared by the extractor's ``similarities``, in memory or in the folder of ``work``,
+    where ``keys`` are those of the images, if it has one; ``quick`` (N,), which of them a quick look shows. ``view``
+    (4,) is the field of view all images share: x and y of the left, top, right and bottom edge in normalized
+    coordinates.
     """
 
     map_from_camera: FloatArray
@@ -51,12 +52,14 @@ class Keyframes:
     depth: FloatArray
     size: FloatArray
     angle: FloatArray
-    descriptors: npt.NDArray[np.float16]
-    coarse: npt.NDArray[np.float16]
+    descriptors: Rows
+    coarse: Rows
     quick: BoolArray
     view: FloatArray
     depth_measured: bool
     similarities: Similarities
+    work: Work = NOWHERE
+    keys: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.map_from_camera)
@@ -71,8 +74,11 @@ class Keyframes:
 
     def points(self, map_from_camera: FloatArray) -> FloatArray:
         """Return the points (N, 3) of the keypoints, by depth, from cameras at ``map_from_camera`` (F, 4, 4)."""
-        poses, seen = map_from_camera[self.image], self.rays3() * self.depth[:, None]
-        return np.asarray(np.einsum("nij,nj->ni", poses[:, :3, :3], seen) + poses[:, :3, 3])
+        out: FloatArray = self.rays3() * self.depth[:, None]
+        for i, pose in enumerate(map_from_camera):
+            here = self.slice(i)
+            out[here] = se3.transform_points(pose, out[here])
+        return out
 
 
 def depth_at(depth: Float32Array, pixels: Float32Array) -> Float32Array:
@@ -110,17 +116,8 @@ def ordered_map(function: Callable[[Frame], Result], frames: Sequence[Frame], wo
                 future.cancel()
 
 
-class _Seen(NamedTuple):
-    """What is kept of one image, named as in :class:`Keyframes`: not its pixels, nor descriptors at full precision,
-    which would be most of the memory that mapping takes."""
-
-    rays: FloatArray
-    depth: Float32Array
-    size: Float32Array
-    angle: Float32Array
-    descriptors: npt.NDArray[np.float16]
-    coarse: npt.NDArray[np.float16]
-    quick: BoolArray
+# IN_WORK: what is left in the work folder of what is kept of an image: most of it by far.
+IN_WORK = ("descriptors", "coarse")
 
 
 def extract_keyframes(
@@ -128,8 +125,9 @@ def extract_keyframes(
     settings: FeatureSettings,
     use_depth: bool,
     progress: Callable[[int], object] = lambda done: None,
+    work: Work = NOWHERE,
 ) -> Keyframes:
-    """Extract features (and depths) of posed frames.
+    """Extract features (and depths) of posed frames; those that are in the folder of ``work`` are taken from there.
 
     ``progress`` is called with 1 after each image; those that are unreadable are left out. Raises
     :class:`~neumap.errors.MappingError` where fewer than two images have features, and what the frames' readers raise.
@@ -138,31 +136,17 @@ def extract_keyframes(
         raise MappingError("a frame without a pose cannot be mapped")
     per_thread = local()
 
-    def one(frame: Frame) -> _Seen | None:
+    def one(frame: Frame) -> tuple[str, dict[str, np.ndarray]] | None:
         if not hasattr(per_thread, "extractor"):
             per_thread.extractor = make_extractor(settings)
         try:
             image = frame.read_image()
         except UnreadableError:
             return None
-        first: Features = per_thread.extractor.quick(image)
-        features: Features = per_thread.extractor.whole(image, first)
-        quick = np.arange(len(features)) < len(first)
-        rays = cameras.normalize(frame.camera, features.pixels)
-        good = np.asarray(np.isfinite(rays).all(axis=1))
-        features, rays, quick = features.select(good), rays[good], quick[good]
-        depth = np.zeros(len(features), np.float32)
-        if use_depth and frame.read_depth is not None:
-            depth = depth_at(frame.read_depth(), features.pixels)
-        return _Seen(
-            rays=rays,
-            depth=depth,
-            size=features.size,
-            angle=features.angle,
-            descriptors=features.descriptors.astype(np.float16),
-            coarse=features.coarse.astype(np.float16),
-            quick=quick,
-        )
+        depth = frame.read_depth() if use_depth and frame.read_depth is not None else None
+        follows_from = ("features", settings.extractor, settings, *astuple(frame.camera), image, depth)
+        key, arrays = work.recall(follows_from, lambda: _seen(per_thread.extractor, frame.camera, image, depth))
+        return key, {name: value for name, value in arrays.items() if not key or name not in IN_WORK}
 
     tried = []
     # as many as torch was told to take: the one limit of the process
@@ -170,29 +154,58 @@ def extract_keyframes(
         tried.append(each)
         progress(1)
     frames = [frame for frame, each in zip(frames, tried, strict=True) if each is not None]
-    seen = [each for each in tried if each is not None]
-    counts = np.array([len(each.rays) for each in seen], dtype=np.int64)
+    keys, seen = zip(*(each for each in tried if each is not None), strict=True) if frames else ((), ())
+    counts = np.array([len(each["rays"]) for each in seen], dtype=np.int64)
     if (counts >= FEWEST_KEYPOINTS).sum() < 2:
         raise MappingError(
             f"fewer than two images have {FEWEST_KEYPOINTS} or more keypoints: they are blank, dark or blurred"
         )
-    depth = np.concatenate([each.depth for each in seen]).astype(np.float64)
+    kind, offsets = extractor_class(settings.extractor), np.concatenate([[0], np.cumsum(counts)])
+
+    def joined(name: str) -> np.ndarray:
+        return np.concatenate([each.pop(name) for each in seen])
+
+    widths = dict(zip(IN_WORK, (kind.descriptor_size, kind.coarse_size), strict=True))
+    looks = {name: work.rows(name, keys, offsets, widths[name]) if keys[0] else joined(name) for name in IN_WORK}
+    depth = joined("depth").astype(np.float64)
     return Keyframes(
         map_from_camera=np.array([frame.map_from_camera for frame in frames], dtype=np.float64),
         focal_px=np.array([focal(frame) for frame in frames]),
-        offsets=np.concatenate([[0], np.cumsum(counts)]),
+        offsets=offsets,
         image=np.repeat(np.arange(len(frames)), counts),
-        rays=np.concatenate([each.rays for each in seen]),
+        rays=joined("rays"),
         depth=depth,
-        size=np.concatenate([each.size for each in seen]).astype(np.float64),
-        angle=np.concatenate([each.angle for each in seen]).astype(np.float64),
-        descriptors=np.concatenate([each.descriptors for each in seen]),
-        coarse=np.concatenate([each.coarse for each in seen]),
-        quick=np.concatenate([each.quick for each in seen]),
+        size=joined("size").astype(np.float64),
+        angle=joined("angle").astype(np.float64),
+        **looks,
+        quick=joined("quick"),
         view=field_of_view(frames[0]),
         depth_measured=bool((depth > 0).mean() > MEASURED_SHARE),
-        similarities=extractor_class(settings.extractor).similarities,
+        similarities=kind.similarities,
+        work=work,
+        keys=keys,
     )
+
+
+def _seen(extractor: Extractor, camera: Camera, image: ImageArray, depth: Float32Array | None) -> Arrays:
+    """Return what is kept of one image, named as in :class:`Keyframes`: not its pixels, nor descriptors at full
+    precision, which would be most of the memory that mapping takes.
+    """
+    first = extractor.quick(image)
+    features = extractor.whole(image, first)
+    quick = np.arange(len(features)) < len(first)
+    rays = cameras.normalize(camera, features.pixels)
+    good = np.asarray(np.isfinite(rays).all(axis=1))
+    features, rays, quick = features.select(good), rays[good], quick[good]
+    return {
+        "rays": rays,
+        "depth": np.zeros(len(features), np.float32) if depth is None else depth_at(depth, features.pixels),
+        "size": features.size,
+        "angle": features.angle,
+        "descriptors": features.descriptors.astype(np.float16),
+        "coarse": features.coarse.astype(np.float16),
+        "quick": quick,
+    }
 
 
 def focal(frame: Frame) -> float:

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from neumap.arrays import FloatArray, IntArray
+from neumap.arrays import IntArray
 from neumap.errors import DataError, MappingError
 from neumap.geometry import cameras, se3
 from neumap.localization.lens import UNSURE_PX, seen_through, undecided
@@ -17,12 +17,12 @@ from neumap.mapping.settings import MappingSettings
 from neumap.mapping.survey import extract, find_tracks
 from neumap.mapping.tracks import refine_points
 from neumap.mapping.triangulation import with_triangulated_depth
-from neumap.progress import Progress
+from neumap.progress import Progress, ignore
 from neumap.records import Frame, Source
 
-# TRIED: images that are looked at, each MOVED_M or MOVED_RAD from the one before: enough to tell a lens, and that
+# TRIED: images that are looked at, each MOVED_M or MOVED_DEG from the one before: enough to tell a lens, and that
 # still see the same things.
-TRIED, MOVED_M, MOVED_RAD = 16, 0.1, np.deg2rad(5.0)
+TRIED, MOVED_M, MOVED_DEG = 16, 0.1, 5.0
 # FAR_PX: an observation further from its point is as wrong as one this far.
 FAR_PX = 10.0
 
@@ -34,17 +34,20 @@ def settled(source: Source, settings: MappingSettings, progress: Progress = lamb
     frames = undecided(source)
     if not frames:
         return seen_through(source, "")
-    moving = _moving(np.array([frame.map_from_camera for frame in frames]))
-    tried = [frame for frame in (frames[i] for i in moving) if _is_readable(frame)]
+    moving = se3.kept_by_motion(np.array([frame.map_from_camera for frame in frames]), MOVED_M, MOVED_DEG)
+    tried = [frame for frame in (frames[i] for i in moving[:TRIED]) if _is_readable(frame)]
     if not tried:
         return seen_through(source, "")
     fits = dict.fromkeys((lens.origin for lens in tried[0].lenses), 0.0)
+    total = len(tried) + len(fits)
     # where images show too little in all ways, nothing tells; whether that will do for a map is for others to say
     with suppress(MappingError):
-        keyframes = extract(tried, settings, lambda _, done, total: progress("lens", done, total))
-        for origin in fits:
+        keyframes = extract(tried, settings, lambda _, done, __: progress("lens", done, total))
+        for number, origin in enumerate(fits):
+            progress("lens", len(tried) + number, total)
             with suppress(MappingError):
                 fits[origin] = _fit(_seen_through(keyframes, tried, [frame.through(origin) for frame in tried]))
+    progress("lens", total, total)
     best = max(fits, key=fits.__getitem__)
     return seen_through(source, best if fits[best] > 0 else "")
 
@@ -55,16 +58,6 @@ def _is_readable(frame: Frame) -> bool:
     except DataError:
         return False
     return True
-
-
-def _moving(poses: FloatArray) -> list[int]:
-    """Return the first images that are apart, by their poses (N, 4, 4)."""
-    kept: list[int] = []
-    for index, pose in enumerate(poses):
-        motion = se3.pose_error(pose, poses[kept[-1]]) if kept else np.full(6, np.inf)
-        if np.linalg.norm(motion[:3]) >= MOVED_M or np.linalg.norm(motion[3:]) >= MOVED_RAD:
-            kept.append(index)
-    return kept[:TRIED]
 
 
 def _seen_through(keyframes: Keyframes, frames: Sequence[Frame], through: Sequence[Frame]) -> Keyframes:
@@ -98,12 +91,9 @@ def _fit(keyframes: Keyframes) -> float:
     their own. Raises :class:`~neumap.errors.MappingError` where they share too little.
     """
 
-    def quietly(*_: object) -> None:
-        pass
-
     if not keyframes.depth_measured:
-        keyframes = with_triangulated_depth(keyframes, quietly)
-    found, adjusted = find_tracks(keyframes, quietly, 2)
+        keyframes = with_triangulated_depth(keyframes, ignore)
+    found, adjusted = find_tracks(keyframes, ignore, 2)
     fits = 1.0
     for poses in (adjusted, keyframes.map_from_camera):
         _, error_px = refine_points(found, keyframes, poses)

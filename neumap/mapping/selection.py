@@ -15,7 +15,7 @@ from neumap.arrays import BoolArray, Float32Array, FloatArray, IntArray
 from neumap.localization.evidence import CELLS, cells_at
 from neumap.mapping.keyframes import Keyframes
 from neumap.mapping.tracks import Tracks, mean_descriptors
-from neumap.progress import Progress
+from neumap.progress import Progress, Step, count_up, ignore
 
 # TWIN_RADIUS_M: two tracks this close that look alike are one point that was tracked twice.
 TWIN_RADIUS_M = 0.02
@@ -25,16 +25,13 @@ PAIRS_AT_ONCE = 200_000
 
 @dataclass(frozen=True)
 class Candidates:
-    """L points (L, 3) that may become landmarks, with mean unit descriptors (L, D) and coarse descriptors (L, C)
-    float32, and who sees them.
+    """L points (L, 3) that may become landmarks, and who sees them.
 
     ``track`` (L,) is the track each was made of. ``visibility`` is a sparse (L, cells) matrix of ones: l was seen in
     cell c of all the mapping images are cut into, as :func:`image_cells` counts them.
     """
 
     points: FloatArray
-    descriptors: Float32Array
-    coarse: Float32Array
     track: IntArray
     visibility: scipy.sparse.csr_matrix
 
@@ -42,14 +39,16 @@ class Candidates:
         return len(self.points)
 
 
-def make_candidates(tracks: Tracks, keyframes: Keyframes) -> Candidates:
-    """Make candidates of all tracks, those that are one point merged into the longest of them."""
-    descriptors = mean_descriptors(tracks, keyframes.descriptors)
-    coarse = mean_descriptors(tracks, keyframes.coarse)
+def make_candidates(tracks: Tracks, keyframes: Keyframes, step: Step = ignore) -> Candidates:
+    """Make candidates of all tracks, those that are one point merged into the longest of them.
+
+    ``step`` is called with how many more of the tracks' observations are done.
+    """
+    descriptors = mean_descriptors(tracks, keyframes.descriptors, step)
     cell = image_cells(keyframes)[tracks.keypoint]
     order = np.argsort(-tracks.lengths, kind="stable")
     rank = np.argsort(order, kind="stable")
-    parent = _merge(tracks.points[order], descriptors[order], keyframes.similarities.twin)
+    parent = _merge(tracks.points, descriptors, order, keyframes.similarities.twin)
     kept = np.flatnonzero(parent == np.arange(len(order)))
     row = np.searchsorted(kept, parent[rank[tracks.track]])
     visibility = scipy.sparse.csr_matrix(
@@ -57,7 +56,7 @@ def make_candidates(tracks: Tracks, keyframes: Keyframes) -> Candidates:
     )
     visibility.data[:] = 1
     chosen = order[kept]
-    return Candidates(tracks.points[chosen], descriptors[chosen], coarse[chosen], chosen, visibility)
+    return Candidates(tracks.points[chosen], chosen, visibility)
 
 
 def image_cells(keyframes: Keyframes) -> IntArray:
@@ -69,14 +68,16 @@ def image_cells(keyframes: Keyframes) -> IntArray:
     return np.asarray(keyframes.image * CELLS + cells_at(keyframes.rays - [left, top], right - left, bottom - top))
 
 
-def _merge(points: FloatArray, descriptors: Float32Array, similarity: float) -> IntArray:
-    """Return the earliest row nearby that is so similar to each row, which takes it in; itself where none is."""
+def _merge(points: FloatArray, descriptors: Float32Array, order: IntArray, similarity: float) -> IntArray:
+    """Return, of rows in an ``order``, the earliest nearby that is so similar to each, which takes it in; itself where
+    none is.
+    """
     parent = np.arange(len(points))
     if not len(points):
         return parent
-    pairs = cKDTree(points).query_pairs(TWIN_RADIUS_M, output_type="ndarray")
+    pairs = cKDTree(points[order]).query_pairs(TWIN_RADIUS_M, output_type="ndarray")
     alike = [
-        np.einsum("ij,ij->i", descriptors[some[:, 0]], descriptors[some[:, 1]]) > similarity
+        np.einsum("ij,ij->i", *(descriptors[order[some[:, k]]] for k in (0, 1))) > similarity
         for some in np.array_split(pairs, len(pairs) // PAIRS_AT_ONCE + 1)
     ]
     pairs = np.sort(pairs[np.concatenate(alike)], axis=1)
@@ -89,11 +90,14 @@ def _merge(points: FloatArray, descriptors: Float32Array, similarity: float) -> 
     return parent
 
 
-def choose_by_coverage(visibility: scipy.sparse.csr_matrix, count: int, batch: int | None = None) -> IntArray:
+def choose_by_coverage(
+    visibility: scipy.sparse.csr_matrix, count: int, batch: int | None = None, step: Step = ignore
+) -> IntArray:
     """Return rows of ``visibility`` (L, cells), at most ``count``, most useful first.
 
     Greedy: a landmark is worth the more, the more cells see it and the fewer chosen landmarks those cells have.
     ``batch`` are chosen at a time, since single steps would take minutes; None: the more, the more are chosen already.
+    ``step`` is called with how many more are chosen.
     """
     total = visibility.shape[0]
     count = min(count, total)
@@ -109,12 +113,13 @@ def choose_by_coverage(visibility: scipy.sparse.csr_matrix, count: int, batch: i
         free[take] = False
         left -= len(take)
         seen += np.asarray(visibility[take].sum(axis=0)).ravel()
+        step(len(take))
     return np.concatenate(chosen) if chosen else np.zeros(0, np.int64)
 
 
-def by_usefulness(candidates: Candidates, progress: Progress) -> IntArray:
-    """Return the candidates with a position, most useful first."""
-    progress("choose landmarks", 0, 1)
-    order = choose_by_coverage(candidates.visibility, len(candidates))
-    progress("choose landmarks", 1, 1)
-    return order[np.isfinite(candidates.points[order]).all(axis=1)]
+def by_usefulness(candidates: Candidates, most: int, progress: Progress) -> IntArray:
+    """Return the candidates with a position, at most so many, most useful first."""
+    somewhere = np.flatnonzero(np.isfinite(candidates.points).all(axis=1))
+    count = min(most, len(somewhere))
+    step = count_up(progress, "choose landmarks", count)
+    return somewhere[choose_by_coverage(candidates.visibility[somewhere], count, step=step)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import cv2
 import numpy as np
@@ -12,6 +13,7 @@ import torch
 
 from neumap.arrays import FloatArray
 from neumap.errors import MappingError
+from neumap.geometry import se3
 from neumap.mapping import bundle, correspondences, suspects, tracks
 from neumap.mapping.calibration import set_aside
 from neumap.mapping.keyframes import Keyframes, extract_keyframes
@@ -19,19 +21,22 @@ from neumap.mapping.selection import Candidates, choose_by_coverage, make_candid
 from neumap.mapping.settings import MappingSettings
 from neumap.mapping.tracks import Tracks
 from neumap.mapping.triangulation import with_triangulated_depth
+from neumap.mapping.work import NOWHERE, Work
 from neumap.maps.drift import DriftField, evenly, fit_drift
 from neumap.progress import Progress, count_up
 from neumap.records import Frame
 
-# MAX_FRAMES: images of a drive that are used; the adjustment takes memory with the square of them.
-MAX_FRAMES = 1000
+# MANY_FRAMES: of more images of a drive those are used that moved EVERY_M metres or turned EVERY_DEG degrees since the
+# one before, or so many where the camera moved less.
+MANY_FRAMES, EVERY_M, EVERY_DEG = 1000, 0.1, 5.0
 # MIN_VIEWS, MIN_VIEWS_TRIANGULATED: images that must see a point; two where its depth was measured, since where images
 # are sparse there are often no more, else three. FEW_FRAMES: fewer images have no third view to spare.
 MIN_VIEWS, MIN_VIEWS_TRIANGULATED, FEW_FRAMES = 2, 3, 6
 # FEWEST_TRACKS: with fewer the images do not hang together.
 FEWEST_TRACKS = 50
-# ADJUSTED_TRACKS: those that see the images best adjust the poses; all would take minutes for the same poses.
-ADJUSTED_TRACKS = 8000
+# ADJUSTED_TRACKS, TRACKS_PER_IMAGE: those that see the images best adjust the poses, in ADJUSTMENTS rounds: so many, or
+# so many for each image; all would take minutes for the same poses.
+ADJUSTED_TRACKS, TRACKS_PER_IMAGE, ADJUSTMENTS = 8000, 8, 6
 # MAX_ERROR_PX, MAX_ADJUSTED_ERROR_PX: observations further from their point's projection are wrong, with the given
 # poses and with the adjusted ones.
 MAX_ERROR_PX, MAX_ADJUSTED_ERROR_PX = 5.0, 4.0
@@ -54,40 +59,45 @@ class Survey:
     aside: tuple[Frame, ...]
 
 
-def survey(frames: Sequence[Frame], settings: MappingSettings, progress: Progress = lambda *_: None) -> Survey:
+def survey(
+    frames: Sequence[Frame], settings: MappingSettings, progress: Progress = lambda *_: None, work: Work = NOWHERE
+) -> Survey:
     """Survey the place that posed frames show; maps of all sizes share this part of mapping.
 
     Raises :class:`~neumap.errors.MappingError` where the images share too little, and what the frames' readers raise.
     """
     np.random.seed(settings.seed)  # noqa: NPY002 (what libraries below draw from)
     torch.manual_seed(settings.seed)
-    frames = used_of(frames)
     aside = set_aside(len(frames))
     mapped = [frame for i, frame in enumerate(frames) if i not in set(aside.tolist())]
-    keyframes = extract(mapped, settings, progress)
+    keyframes = extract(mapped, settings, progress, work)
     suspects.check(keyframes)
     if not keyframes.depth_measured:
         keyframes = with_triangulated_depth(keyframes, progress)
     measured = keyframes.depth_measured or len(keyframes) < FEW_FRAMES
     found, adjusted = find_tracks(keyframes, progress, MIN_VIEWS if measured else MIN_VIEWS_TRIANGULATED)
-    drift = fit_drift(adjusted, keyframes.map_from_camera)
-    candidates = make_candidates(found, keyframes)
+    drift = fit_drift(adjusted, keyframes.map_from_camera, partial(progress, "drift"))
+    candidates = make_candidates(found, keyframes, count_up(progress, "landmarks", len(found.keypoint)))
     return Survey(keyframes, adjusted, found, candidates, drift, tuple(frames[i] for i in aside))
 
 
 def used_of(frames: Sequence[Frame]) -> tuple[Frame, ...]:
-    """Return those of the frames of a drive that are used: evenly taken, ``MAX_FRAMES`` at most."""
-    return tuple(frames[i] for i in evenly(len(frames), MAX_FRAMES))
+    """Return those of the frames of a drive that are used, all where they are not many."""
+    if len(frames) <= MANY_FRAMES:
+        return tuple(frames)
+    moved = se3.kept_by_motion(np.array([frame.map_from_camera for frame in frames]), EVERY_M, EVERY_DEG)
+    kept = moved if len(moved) > MANY_FRAMES else evenly(len(frames), MANY_FRAMES).tolist()
+    return tuple(frames[i] for i in kept)
 
 
-def extract(frames: Sequence[Frame], settings: MappingSettings, progress: Progress) -> Keyframes:
+def extract(frames: Sequence[Frame], settings: MappingSettings, progress: Progress, work: Work = NOWHERE) -> Keyframes:
     """Extract the features of posed frames, as :func:`~neumap.mapping.keyframes.extract_keyframes` does."""
     # images are worked on in parallel; threads inside of each would only get in the way
     threads = cv2.getNumThreads()
     cv2.setNumThreads(1)
     try:
         step = count_up(progress, "features", len(frames))
-        return extract_keyframes(frames, settings.features, settings.use_depth, step)
+        return extract_keyframes(frames, settings.features, settings.use_depth, step, work)
     finally:
         cv2.setNumThreads(threads)
 
@@ -98,24 +108,28 @@ def find_tracks(keyframes: Keyframes, progress: Progress, min_views: int) -> tup
     Raises :class:`~neumap.errors.MappingError` where the images share too little.
     """
     depths = correspondences.median_depths(keyframes, default=2.0)
-    pairs = correspondences.pair_by_overlap(keyframes.map_from_camera, depths, keyframes.view, nearest=6, spread=10)
+    step = count_up(progress, "overlap", len(keyframes))
+    poses = keyframes.map_from_camera
+    pairs = correspondences.pair_by_overlap(poses, depths, keyframes.view, nearest=6, spread=10, step=step)
     matches = correspondences.match_with_depth(keyframes, pairs, count_up(progress, "tracks", len(pairs)))
+    progress("points", 0, 1)
     label = tracks.group_by_leader(matches, len(keyframes.image))
-    points = keyframes.points(keyframes.map_from_camera)
-    found = tracks.tracks_from_labels(label, points, keyframes.depth > 0, min_views)
-    found, error = tracks.refine_points(found, keyframes, keyframes.map_from_camera)
+    found = tracks.tracks_from_labels(label, keyframes.points(poses), keyframes.depth > 0, min_views)
+    del matches, label
+    found, error = tracks.refine_points(found, keyframes, poses, step=count_up(progress, "points", len(found)))
     found = tracks.drop_outliers(found, error, MAX_ERROR_PX, min_views)
     if len(found) < FEWEST_TRACKS:
         raise MappingError(
             f"only {len(found)} points are seen in {min_views} or more images: the images share too little, "
             "or poses and images do not belong together"
         )
-    progress("adjust", 0, 1)
-    _, adjusted = bundle.adjust_poses(_widely_seen(found, keyframes), keyframes, DRIFT_M, DRIFT_RAD)
-    found, error = tracks.refine_points(found, keyframes, adjusted)
+    step = count_up(progress, "adjust", ADJUSTMENTS)
+    widely = _widely_seen(found, keyframes)
+    _, adjusted = bundle.adjust_poses(widely, keyframes, DRIFT_M, DRIFT_RAD, ADJUSTMENTS, step)
+    step = count_up(progress, "points again", 2 * len(found))
+    found, error = tracks.refine_points(found, keyframes, adjusted, step=step)
     found = tracks.drop_outliers(found, error, MAX_ADJUSTED_ERROR_PX, min_views)
-    found, _ = tracks.refine_points(found, keyframes, adjusted, iterations=3)
-    progress("adjust", 1, 1)
+    found, _ = tracks.refine_points(found, keyframes, adjusted, iterations=3, step=step)
     return found, adjusted
 
 
@@ -127,6 +141,6 @@ def _widely_seen(found: Tracks, keyframes: Keyframes) -> Tracks:
     )
     chosen = np.zeros(len(found), dtype=bool)
     # in batches of one size: the decoder that ships was trained in places whose poses were adjusted so
-    count = min(ADJUSTED_TRACKS, len(found))
+    count = min(max(ADJUSTED_TRACKS, TRACKS_PER_IMAGE * len(keyframes)), len(found))
     chosen[choose_by_coverage(visibility, count, max(32, count // 40))] = True
     return found.select(chosen)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -10,11 +11,15 @@ import scipy.sparse
 from neumap.arrays import BoolArray, Float32Array, FloatArray, IntArray
 from neumap.geometry import se3
 from neumap.mapping.keyframes import Keyframes
+from neumap.mapping.work import Rows
+from neumap.progress import Step, ignore
 
 # POINT_LOSS_PX: from which reprojection error on an observation counts less for a point (Cauchy's scale).
 POINT_LOSS_PX = 2.0
 # NEAREST_M: what is nearer to a camera counts as this far away, lest projections run away.
 NEAREST_M = 0.05
+# OBSERVATIONS_AT_ONCE: of tracks, that are worked on together: about 1 kB each. MATCHES_AT_ONCE: some 20 bytes each.
+OBSERVATIONS_AT_ONCE, MATCHES_AT_ONCE = 50_000, 1_000_000
 
 
 @dataclass(frozen=True)
@@ -57,26 +62,33 @@ def group_by_leader(matches: IntArray, count: int, rounds: int = 6) -> IntArray:
     everything in a track was matched with the same keypoint.
     """
     label = np.full(count, -1, dtype=np.int64)
-    edges = np.concatenate([matches, matches[:, ::-1]])
     for _ in range(rounds):
-        edges = edges[(label[edges[:, 0]] < 0) & (label[edges[:, 1]] < 0)]
-        if not len(edges):
+        matches = matches[(label[matches[:, 0]] < 0) & (label[matches[:, 1]] < 0)]
+        if not len(matches):
             break
-        degree = np.bincount(edges[:, 0], minlength=count)
+        degree = np.bincount(matches.ravel(), minlength=count)
         rank = degree * count + np.arange(count)
         strongest = np.zeros(count, dtype=np.int64)
-        np.maximum.at(strongest, edges[:, 0], rank[edges[:, 1]])
+        for one, other in _both_ways(matches):
+            np.maximum.at(strongest, one, rank[other])
         leader = (degree > 0) & (rank > strongest)
         label[leader] = np.flatnonzero(leader)
-        joins = leader[edges[:, 1]] & ~leader[edges[:, 0]]
-        follower, followed = edges[joins].T
         choice = np.full(count, -1, dtype=np.int64)
-        np.maximum.at(choice, follower, rank[followed])
+        for one, other in _both_ways(matches):
+            joins = leader[other] & ~leader[one]
+            np.maximum.at(choice, one[joins], rank[other[joins]])
         joined = choice >= 0
         label[joined] = choice[joined] % count
     alone = label < 0
     label[alone] = np.flatnonzero(alone)
     return label
+
+
+def _both_ways(matches: IntArray) -> Iterator[tuple[IntArray, IntArray]]:
+    """Return each end of matches (M, 2) and its other end, in parts."""
+    for some in np.split(matches, np.arange(MATCHES_AT_ONCE, len(matches), MATCHES_AT_ONCE)):
+        yield some[:, 0], some[:, 1]
+        yield some[:, 1], some[:, 0]
 
 
 def tracks_from_labels(label: IntArray, points: FloatArray, known: BoolArray, min_views: int) -> Tracks:
@@ -107,12 +119,37 @@ def refine_points(
     keyframes: Keyframes,
     map_from_camera: FloatArray,
     iterations: int = 6,
+    step: Step = ignore,
 ) -> tuple[Tracks, FloatArray]:
     """Return points that minimize robust reprojection errors (and depth errors, where measured) with the poses fixed.
 
     Returns the tracks with new points and the reprojection error in pixels of each observation (O,); infinite behind
-    the camera. Gauss-Newton with Cauchy weights, all points at once.
+    the camera. Gauss-Newton with Cauchy weights, some thousand points at once. ``step`` is called with how many more
+    are done.
     """
+    points, errors = [tracks.points[:0]], [np.zeros(0)]
+    for some in in_parts(tracks):
+        refined, error = _refine(some, keyframes, map_from_camera, iterations)
+        points.append(refined)
+        errors.append(error)
+        step(len(some))
+    return replace(tracks, points=np.concatenate(points)), np.concatenate(errors)
+
+
+def in_parts(tracks: Tracks) -> Iterator[Tracks]:
+    """Cut tracks, with their observations, into parts that are worked on together."""
+    starts = np.searchsorted(tracks.track, np.arange(len(tracks) + 1))
+    first = 0
+    while first < len(tracks):
+        end = max(first + 1, int(np.searchsorted(starts, starts[first] + OBSERVATIONS_AT_ONCE, side="right")) - 1)
+        seen = slice(starts[first], starts[end])
+        yield Tracks(tracks.keypoint[seen], tracks.track[seen] - first, tracks.points[first:end])
+        first = end
+
+
+def _refine(
+    tracks: Tracks, keyframes: Keyframes, map_from_camera: FloatArray, iterations: int
+) -> tuple[FloatArray, FloatArray]:
     image = keyframes.image[tracks.keypoint]
     camera_from_map = se3.invert_pose(map_from_camera)[image]
     rotation, translation = camera_from_map[:, :3, :3], camera_from_map[:, :3, 3]
@@ -146,7 +183,7 @@ def refine_points(
         points -= np.linalg.solve(h, g[..., None])[..., 0]
     seen, _, error = residuals()
     error[seen[:, 2] < NEAREST_M] = np.inf
-    return replace(tracks, points=points), error
+    return points, error
 
 
 def sum_by(group: IntArray, values: FloatArray, count: int) -> FloatArray:
@@ -162,11 +199,20 @@ def drop_outliers(tracks: Tracks, error_px: FloatArray, max_error_px: float, min
     return Tracks(keypoint, track, tracks.points).select(lengths >= min_views)
 
 
-def mean_descriptors(tracks: Tracks, descriptors: np.ndarray) -> Float32Array:
-    """Return the unit mean (T, D) over each track's views of what describes all keypoints, ``descriptors`` (N, D)."""
-    averaging = scipy.sparse.csr_matrix(
-        (np.ones(len(tracks.track), np.float32), (tracks.track, np.arange(len(tracks.track)))),
-        shape=(len(tracks), len(tracks.track)),
-    )
-    mean = averaging @ descriptors[tracks.keypoint].astype(np.float32)
-    return np.asarray(mean / np.maximum(np.linalg.norm(mean, axis=1, keepdims=True), 1e-9), dtype=np.float32)
+def mean_descriptors(tracks: Tracks, descriptors: Rows, step: Step = ignore) -> Float32Array:
+    """Return the unit mean (T, D) over each track's views of what describes all keypoints, ``descriptors`` (N, D).
+
+    ``step`` is called with how many more of the tracks' observations are done.
+    """
+    mean = np.zeros((len(tracks), descriptors.shape[1]), np.float32)
+    # by image, as descriptors may be in files
+    order = np.argsort(tracks.keypoint, kind="stable")
+    for some in np.split(order, np.arange(OBSERVATIONS_AT_ONCE, len(order), OBSERVATIONS_AT_ONCE)):
+        rows, row = np.unique(tracks.track[some], return_inverse=True)
+        total = scipy.sparse.csr_matrix(
+            (np.ones(len(some), np.float32), (row, np.arange(len(some)))), shape=(len(rows), len(some))
+        )
+        mean[rows] += total @ descriptors[tracks.keypoint[some]].astype(np.float32)
+        step(len(some))
+    mean /= np.maximum(np.linalg.norm(mean, axis=1, keepdims=True), 1e-9)
+    return mean

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -40,7 +40,7 @@ def neighbours_by_viewpoint(map_from_camera: FloatArray, count: int = NEIGHBOURS
     return np.array(sorted(pairs), dtype=np.int64).reshape(-1, 2)
 
 
-def triangulate_tracks(keyframes: Keyframes, label: IntArray, progress: Callable[[int], object]) -> Tracks:
+def triangulate_tracks(keyframes: Keyframes, label: IntArray, progress: Progress) -> Tracks:
     """Return tracks whose points pycolmap triangulates robustly from the known poses; those it cannot are left out."""
     try:
         import pycolmap
@@ -50,7 +50,7 @@ def triangulate_tracks(keyframes: Keyframes, label: IntArray, progress: Callable
         ) from error
     members = np.flatnonzero(np.bincount(label, minlength=len(label))[label] >= 2)
     members = members[np.argsort(label[members], kind="stable")]
-    groups = np.split(members, np.flatnonzero(np.diff(label[members])) + 1) if len(members) else []
+    starts = np.searchsorted(label[members], np.append(np.unique(label[members]), len(label)))
     camera_from_map = se3.invert_pose(keyframes.map_from_camera)
     poses = [pycolmap.Rigid3d(m[:3]) for m in camera_from_map]
     # rays are undistorted and normalized, so the camera is a pinhole of focal length one
@@ -60,41 +60,38 @@ def triangulate_tracks(keyframes: Keyframes, label: IntArray, progress: Callable
     options.min_tri_angle = MIN_ANGLE_RAD
     options.ransac.max_error = MAX_TRIANGULATION_PX / float(np.median(keyframes.focal_px))
     options.ransac.random_seed = 0
-    keypoint: list[IntArray] = []
-    track: list[IntArray] = []
-    points: list[FloatArray] = []
-    for group in groups:
-        progress(1)
+    inlier, points = np.zeros(len(members), dtype=bool), np.zeros((len(starts) - 1, 3))
+    step = count_up(progress, "triangulate", len(points))
+    for index, (first, end) in enumerate(pairwise(starts.tolist())):
+        step(1)
+        group = members[first:end]
         images = keyframes.image[group]
         found = pycolmap.estimate_triangulation(
             keyframes.rays[group], [poses[i] for i in images], [camera] * len(group), options
         )
-        if found is None:
-            continue
-        kept = group[np.asarray(found["inliers"], dtype=bool)]
-        if len(kept) >= 2:
-            keypoint.append(kept)
-            track.append(np.full(len(kept), len(points)))
-            points.append(found["xyz"])
-    if not points:
+        if found is not None and np.count_nonzero(found["inliers"]) >= 2:
+            inlier[first:end] = found["inliers"]
+            points[index] = found["xyz"]
+    if not inlier.any():
         raise MappingError("no point could be triangulated: the images hardly move, or their poses are wrong")
-    return Tracks(np.concatenate(keypoint), np.concatenate(track), np.array(points))
+    track = np.repeat(np.arange(len(points)), np.diff(starts))[inlier]
+    used, track = np.unique(track, return_inverse=True)
+    return Tracks(members[inlier], track, points[used])
 
 
 def with_triangulated_depth(keyframes: Keyframes, progress: Progress) -> Keyframes:
     """Return the keyframes with the depth of every keypoint that could be triangulated, 0 elsewhere."""
+    progress("match", 0, 1)
     pairs = neighbours_by_viewpoint(keyframes.map_from_camera)
     matches = correspondences.match_along_epipolar_lines(keyframes, pairs, count_up(progress, "match", len(pairs)))
     if not len(matches):
         raise MappingError("no two images show the same things from known poses: are the poses of these images?")
     label = group_by_leader(matches, len(keyframes.image))
-    progress("triangulate", 0, 1)
-    tracks = triangulate_tracks(keyframes, label, lambda _: None)
+    tracks = triangulate_tracks(keyframes, label, progress)
     tracks, error = refine_points(tracks, keyframes, keyframes.map_from_camera, iterations=3)
-    progress("triangulate", 1, 1)
     good = error < MAX_TRIANGULATION_PX
     keypoint, points = tracks.keypoint[good], tracks.points[tracks.track[good]]
-    camera_from_map = se3.invert_pose(keyframes.map_from_camera)[keyframes.image[keypoint]]
+    ahead = se3.invert_pose(keyframes.map_from_camera)[:, 2][keyframes.image[keypoint]]
     depth = np.zeros(len(keyframes.image))
-    depth[keypoint] = np.einsum("nj,nj->n", camera_from_map[:, 2, :3], points) + camera_from_map[:, 2, 3]
+    depth[keypoint] = np.einsum("nj,nj->n", ahead[:, :3], points) + ahead[:, 3]
     return replace(keyframes, depth=depth, depth_measured=False)

@@ -7,6 +7,7 @@ mapping images it predicts none, with the whole prior variance.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import product
@@ -15,6 +16,7 @@ import numpy as np
 
 from neumap.arrays import FloatArray, IntArray
 from neumap.geometry import se3
+from neumap.progress import ignore
 
 # MAX_SUPPORT: viewpoints that a field is fitted to, and that are solved together: that takes some milliseconds.
 # NEAREST: of a field of more viewpoints, such as a merged one, so many around a query are looked at.
@@ -139,33 +141,41 @@ def thin_field(field: DriftField, most: int) -> DriftField:
     return replace(field, poses=field.poses[keep], deviations=field.deviations[keep])
 
 
-def fit_drift(adjusted: FloatArray, given: FloatArray) -> DriftField:
+def fit_drift(adjusted: FloatArray, given: FloatArray, progress: Callable[[int, int], object] = ignore) -> DriftField:
     """Make the field of the deviations of ``given`` from ``adjusted`` mapping poses (F, 4, 4), ordered by time.
 
     Length scales and noise are those that best predict each stretch of the trajectory from all others, which is what
-    a query between the mapping images asks for; errors of that prediction beyond its own variance widen the prior.
+    a query between the mapping images asks for; errors of that prediction beyond its own variance widen the prior. Of a
+    long drive one viewpoint in four is kept, and parts of ``MAX_SUPPORT`` tell by themselves. ``progress`` is called
+    with what is done and its total.
     """
-    keep = evenly(len(given), MAX_SUPPORT)
+    keep = evenly(len(given), max(MAX_SUPPORT, len(given) // 4))
     poses, deviations = adjusted[keep], deviations_between(adjusted, given)[keep]
     scale = np.maximum(np.sqrt((deviations**2).mean(axis=0)), 1e-5)
-    stretches = np.array_split(np.arange(len(poses)), min(STRETCHES, len(poses)))
+    parts = np.array_split(np.arange(len(poses)), -(-len(poses) // MAX_SUPPORT))
 
     def score(settings: tuple[float, float, float]) -> tuple[float, float]:
         """Return the log predictive density of each stretch given the rest, and the mean squared normalized error."""
         length, angle, noise = settings
-        x = _embed(poses, length, angle)
-        inverse = np.linalg.inv(_matern32(x, x) + noise * np.eye(len(x)))
-        weights = inverse @ (deviations / scale)
         density, squared = 0.0, 0.0
-        for s in stretches:
-            # leave-out prediction from the whole inverse (Rasmussen and Williams 2006, eq. 5.12, for blocks)
-            error = np.linalg.solve(inverse[np.ix_(s, s)], weights[s])
-            variance = np.diag(np.linalg.inv(inverse[np.ix_(s, s)]))[:, None]
-            density -= 0.5 * float((error**2 / variance + np.log(variance)).sum())
-            squared += float((error**2 / variance).sum())
+        for part in parts:
+            x = _embed(poses[part], length, angle)
+            inverse = np.linalg.inv(_matern32(x, x) + noise * np.eye(len(x)))
+            weights = inverse @ (deviations[part] / scale)
+            for s in np.array_split(np.arange(len(x)), min(STRETCHES, len(x))):
+                # leave-out prediction from the whole inverse (Rasmussen and Williams 2006, eq. 5.12, for blocks)
+                error = np.linalg.solve(inverse[np.ix_(s, s)], weights[s])
+                variance = np.diag(np.linalg.inv(inverse[np.ix_(s, s)]))[:, None]
+                density -= 0.5 * float((error**2 / variance + np.log(variance)).sum())
+                squared += float((error**2 / variance).sum())
         return density, squared / deviations.size
 
-    settings = max(product(LENGTHS_M, ANGLES_RAD, NOISE), key=lambda s: score(s)[0])
-    _, normalized = score(settings)
-    length, angle, noise = settings
+    choices = list(product(LENGTHS_M, ANGLES_RAD, NOISE))
+    scores = []
+    for done, choice in enumerate(choices):
+        progress(done, len(choices))
+        scores.append(score(choice))
+    progress(len(choices), len(choices))
+    best = max(range(len(choices)), key=lambda i: scores[i][0])
+    (length, angle, noise), (_, normalized) = choices[best], scores[best]
     return DriftField(poses, deviations, scale * np.sqrt(max(normalized, 1.0)), length, angle, noise)

@@ -75,7 +75,7 @@ def test_only_images_that_were_looked_at_count(
     damaged: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Of a long recording some are used."""
-    monkeypatch.setattr("neumap.mapping.survey.MAX_FRAMES", 9)
+    monkeypatch.setattr("neumap.mapping.survey.MANY_FRAMES", 9)
     assert main(["map", str(damaged), "--out", str(tmp_path / "m.neumap"), "--quick"]) == 0
     captured = capsys.readouterr()
     assert re.search(r"\d of 9 images cannot be read", captured.out)

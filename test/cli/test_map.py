@@ -29,10 +29,17 @@ def test_the_report_says_what_was_made(virtual_map: Path) -> None:
 def test_progress_is_lines_where_there_is_no_terminal(virtual_map: Path) -> None:
     lines = virtual_map.with_suffix(".progress").read_text().splitlines()
     assert [line.partition(":")[0] for line in lines] == [
+        "open",
         "features",
+        "overlap",
         "tracks",
+        "points",
         "adjust",
+        "points again",
+        "drift",
+        "landmarks",
         "choose landmarks",
+        "encode",
         "calibrate",
     ]
 
@@ -138,12 +145,12 @@ def test_interrupting_leaves_nothing(
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     assert process.stderr is not None
-    assert process.stderr.readline().startswith("features: done")
+    assert process.stderr.readline().startswith("open: done")
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130
     assert out == ""
-    assert err.splitlines()[-1] == "neumap: error: interrupted"
+    assert err.splitlines()[-1] == "neumap: error: interrupted; with --work DIR it could go on where it was"
     assert "Traceback" not in err
     assert list(tmp_path.iterdir()) == []
 

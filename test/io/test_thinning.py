@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from neumap.errors import DataError
-from neumap.geometry.se3 import make_pose, rotation_exp
-from neumap.io.sources import kept_by_motion, thin
+from neumap.geometry.se3 import kept_by_motion, make_pose, rotation_exp
+from neumap.io.sources import thin
 from neumap.io.tum import read_tum
 
 

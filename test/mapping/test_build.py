@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +12,7 @@ from map_files import assert_same
 from scipy.spatial import cKDTree
 from synthetic_scene import make_keyframes, make_scene, ring
 
+from neumap.arrays import Float32Array
 from neumap.errors import ConfigError
 from neumap.mapping.build import map_of
 from neumap.mapping.selection import Candidates
@@ -28,11 +29,19 @@ SIZES = [25_000, 50_000, 100_000, 200_000]
 ROOM, HALL = (6.0, 5.0, 2.7), (40.0, 30.0, 3.0)
 
 
-def many_landmarks(count: int, extent_m: tuple[float, float, float] = ROOM) -> Candidates:
+@dataclass(frozen=True)
+class Described(Candidates):
+    """Candidates, and what the one keypoint looks like that each was seen as."""
+
+    descriptors: Float32Array
+    coarse: Float32Array
+
+
+def many_landmarks(count: int, extent_m: tuple[float, float, float] = ROOM) -> Described:
     """Candidates anywhere in a place of that extent, each seen in some images."""
     rng = np.random.default_rng(0)
     fine, coarse = (np.abs(rng.normal(size=(count, 128))).astype(np.float32) for _ in range(2))
-    return Candidates(
+    return Described(
         points=rng.uniform(0, extent_m, (count, 3)),
         descriptors=fine / np.linalg.norm(fine, axis=1, keepdims=True),
         coarse=coarse / np.linalg.norm(coarse, axis=1, keepdims=True),
@@ -48,7 +57,7 @@ def field() -> DriftField:
     return fit_drift(poses, poses)
 
 
-def compose(landmarks: Candidates, field: DriftField, settings: MappingSettings) -> NeuralMap:
+def compose(landmarks: Described, field: DriftField, settings: MappingSettings) -> NeuralMap:
     """The map of landmarks of which each was seen as one keypoint that looks like it."""
     some, _ = make_keyframes(make_scene(np.random.default_rng(0), 50), ring(4), np.random.default_rng(0))
     keyframes = replace(

@@ -96,7 +96,7 @@ def test_depth_finds_the_right_matches(scene: tuple[Keyframes, IntArray]) -> Non
     keyframes, point = scene
     told: list[int] = []
     matches = match_with_depth(keyframes, ALL_PAIRS, told.append)
-    assert len(told) == len(ALL_PAIRS)
+    assert sum(told) == len(ALL_PAIRS)
     assert (point[matches[:, 0]] == point[matches[:, 1]]).mean() > 0.999
     assert len(matches) > 0.97 * shared(point, keyframes, ALL_PAIRS)
     assert (keyframes.image[matches[:, 0]] < keyframes.image[matches[:, 1]]).all()
