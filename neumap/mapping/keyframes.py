@@ -39,7 +39,7 @@ class Keyframes:
     ``offsets[i]:offsets[i + 1]``; ``image`` (N,); ``rays`` (N, 2) undistorted normalized coordinates;
     ``depth`` (N,) metres, 0 where unknown; ``size`` and ``angle`` (N,) as in Features; ``descriptors`` and ``coarse``
     (N, D) and (N, C) float16, compared by the extractor's ``similarities``; ``quick`` (N,), which of them a quick look
-    shows. ``view`` (4,) is the field of view all images share: x and y of the left, top, right and bottom edge in
+    shows. ``frames`` are those that the images are of, where they were read. ``view`` (4,) is the field of view all images share: x and y of the left, top, right and bottom edge in
     normalized coordinates.
     """
 
@@ -57,6 +57,7 @@ class Keyframes:
     view: FloatArray
     depth_measured: bool
     similarities: Similarities
+    frames: tuple[Frame, ...] = ()
 
     def __len__(self) -> int:
         return len(self.map_from_camera)
@@ -64,6 +65,21 @@ class Keyframes:
     def slice(self, i: int) -> slice:
         """Tell where the keypoints of image ``i`` are."""
         return slice(int(self.offsets[i]), int(self.offsets[i + 1]))
+
+    def pick(self, images: IntArray) -> Keyframes:
+        """Return these images alone, in this order."""
+        of_image = [np.arange(self.offsets[i], self.offsets[i + 1]) for i in images]
+        rows, counts = np.concatenate(of_image), np.diff(self.offsets)[images]
+        each = {n: getattr(self, n)[rows] for n in ("rays", "depth", "size", "angle", "descriptors", "coarse", "quick")}
+        return replace(
+            self,
+            map_from_camera=self.map_from_camera[images],
+            focal_px=self.focal_px[images],
+            offsets=np.concatenate([[0], np.cumsum(counts)]),
+            image=np.repeat(np.arange(len(images)), counts),
+            frames=tuple(self.frames[i] for i in images) if self.frames else (),
+            **each,
+        )
 
     def rays3(self) -> FloatArray:
         """Return homogeneous rays (N, 3)."""
@@ -192,6 +208,7 @@ def extract_keyframes(
         view=field_of_view(frames[0]),
         depth_measured=bool((depth > 0).mean() > MEASURED_SHARE),
         similarities=extractor_class(settings.extractor).similarities,
+        frames=tuple(frames),
     )
 
 
