@@ -79,12 +79,12 @@ def make_pose(rotation: FloatArray, translation: FloatArray) -> FloatArray:
 
 
 def adjoint(pose: FloatArray) -> FloatArray:
-    """Return the matrix (6, 6) that takes a small motion (translation, then rotation) on the right of a ``pose`` (4, 4)
-    to the same one on its left.
+    """Return the matrices (..., 6, 6) that take a small motion (translation, then rotation) on the right of a ``pose``
+    (..., 4, 4) to the same one on its left.
     """
-    out = np.zeros((6, 6))
-    out[:3, :3] = out[3:, 3:] = pose[:3, :3]
-    out[:3, 3:] = skew(pose[:3, 3]) @ pose[:3, :3]
+    out = np.zeros((*pose.shape[:-2], 6, 6))
+    out[..., :3, :3] = out[..., 3:, 3:] = pose[..., :3, :3]
+    out[..., :3, 3:] = skew(pose[..., :3, 3]) @ pose[..., :3, :3]
     return out
 
 

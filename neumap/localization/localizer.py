@@ -204,6 +204,14 @@ class Localizer:
             others.append(Alternative(corrected.map_from_camera, covariance, int(found.evidence.weight)))
         return sorted(others, key=lambda other: -other.evidence)[:most]
 
+    def likeness(self, query: Query, most: int) -> float:
+        """Tell how much of an image looks like something in the map, by its ``most`` first keypoints and without
+        looking for a pose: to choose among maps.
+        """
+        landmarks = self._search.landmarks
+        best = (query.looks[:most] @ landmarks.looks.T).max(axis=1, initial=0.0)
+        return float(np.maximum(best - landmarks.min_similarity, 0).sum())
+
     def solve(self, query: Query, scope: Scope = EVERYWHERE) -> Solved:
         """Find the best pose in the adjusted map; by longer looks at the image until one settles it.
 

@@ -39,9 +39,9 @@ class Keyframes:
     ``offsets[i]:offsets[i + 1]``; ``image`` (N,); ``rays`` (N, 2) undistorted normalized coordinates;
     ``depth`` (N,) metres, 0 where unknown; ``size`` and ``angle`` (N,) as in Features; ``descriptors`` and ``coarse``
     (N, D) and (N, C) float16, compared by the extractor's ``similarities``, in memory or in the folder of ``work``,
-    where ``keys`` are those of the images, if it has one; ``quick`` (N,), which of them a quick look shows. ``view``
-    (4,) is the field of view all images share: x and y of the left, top, right and bottom edge in normalized
-    coordinates.
+    where ``keys`` are those of the images, if it has one; ``quick`` (N,), which of them a quick look shows. ``frames``
+    are those that the images are of, where they were read. ``view`` (4,) is the field of view all images share: x and
+    y of the left, top, right and bottom edge in normalized coordinates.
     """
 
     map_from_camera: FloatArray
@@ -60,6 +60,7 @@ class Keyframes:
     similarities: Similarities
     work: Work = NOWHERE
     keys: tuple[str, ...] = ()
+    frames: tuple[Frame, ...] = ()
 
     def __len__(self) -> int:
         return len(self.map_from_camera)
@@ -67,6 +68,21 @@ class Keyframes:
     def slice(self, i: int) -> slice:
         """Tell where the keypoints of image ``i`` are."""
         return slice(int(self.offsets[i]), int(self.offsets[i + 1]))
+
+    def pick(self, images: IntArray) -> Keyframes:
+        """Return these images alone, in this order."""
+        of_image = [np.arange(self.offsets[i], self.offsets[i + 1]) for i in images]
+        rows, counts = np.concatenate(of_image), np.diff(self.offsets)[images]
+        each = {n: getattr(self, n)[rows] for n in ("rays", "depth", "size", "angle", "descriptors", "coarse", "quick")}
+        return replace(
+            self,
+            map_from_camera=self.map_from_camera[images],
+            focal_px=self.focal_px[images],
+            offsets=np.concatenate([[0], np.cumsum(counts)]),
+            image=np.repeat(np.arange(len(images)), counts),
+            frames=tuple(self.frames[i] for i in images) if self.frames else (),
+            **each,
+        )
 
     def rays3(self) -> FloatArray:
         """Return homogeneous rays (N, 3)."""
@@ -184,6 +200,7 @@ def extract_keyframes(
         similarities=kind.similarities,
         work=work,
         keys=keys,
+        frames=tuple(frames),
     )
 
 

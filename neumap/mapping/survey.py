@@ -72,13 +72,27 @@ def survey(
     mapped = [frame for i, frame in enumerate(frames) if i not in set(aside.tolist())]
     keyframes = extract(mapped, settings, progress, work)
     suspects.check(keyframes)
+    return survey_keyframes(keyframes, progress, tuple(frames[i] for i in aside))
+
+
+def survey_keyframes(
+    keyframes: Keyframes, progress: Progress = lambda *_: None, aside: tuple[Frame, ...] = ()
+) -> Survey:
+    """Survey the place that images show whose features are known. Raises as :func:`survey` does."""
+    keyframes, found, adjusted = adjust(keyframes, progress)
+    drift = fit_drift(adjusted, keyframes.map_from_camera, partial(progress, "drift"))
+    candidates = make_candidates(found, keyframes, count_up(progress, "landmarks", len(found.keypoint)))
+    return Survey(keyframes, adjusted, found, candidates, drift, aside)
+
+
+def adjust(keyframes: Keyframes, progress: Progress) -> tuple[Keyframes, Tracks, FloatArray]:
+    """Return the keyframes with depth, triangulated where none was measured, tracks of them and adjusted poses (F, 4,
+    4). Raises as :func:`survey` does.
+    """
     if not keyframes.depth_measured:
         keyframes = with_triangulated_depth(keyframes, progress)
     measured = keyframes.depth_measured or len(keyframes) < FEW_FRAMES
-    found, adjusted = find_tracks(keyframes, progress, MIN_VIEWS if measured else MIN_VIEWS_TRIANGULATED)
-    drift = fit_drift(adjusted, keyframes.map_from_camera, partial(progress, "drift"))
-    candidates = make_candidates(found, keyframes, count_up(progress, "landmarks", len(found.keypoint)))
-    return Survey(keyframes, adjusted, found, candidates, drift, tuple(frames[i] for i in aside))
+    return keyframes, *find_tracks(keyframes, progress, MIN_VIEWS if measured else MIN_VIEWS_TRIANGULATED)
 
 
 def used_of(frames: Sequence[Frame]) -> tuple[Frame, ...]:

@@ -1,0 +1,199 @@
+"""Loops of a drive: the camera comes to where it was before, and a small map of then tells where it is now.
+
+What odometry tells of a stretch of the drive is enough for a map of that stretch, a submap. Later images that may have
+been taken near it, as far as is known, are localized in it by the rules of any query; and a loop counts where several
+images agree on it, as a jump of a robot that is tracked does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from neumap.arrays import FloatArray, IntArray
+from neumap.errors import MappingError
+from neumap.features.extractor import Features
+from neumap.geometry import cameras, se3
+from neumap.localization.localizer import Localizer
+from neumap.localization.query import Query
+from neumap.mapping.build import compose
+from neumap.mapping.encoding import encode, form_for
+from neumap.mapping.keyframes import Keyframes
+from neumap.mapping.pose_graph import CHI2_99, Measurements, Solution, solve, together
+from neumap.mapping.selection import by_usefulness
+from neumap.mapping.settings import MappingSettings
+from neumap.mapping.survey import survey_keyframes
+from neumap.maps.drift import DriftField
+
+# SUBMAP: images of a submap. LANDMARKS: of it, at most.
+SUBMAP, LANDMARKS = 24, 2000
+# ASKED: every so many images one is localized; TRIED: submaps that it is looked for in, those it looks like the most;
+# KEYPOINTS: that tell.
+ASKED, TRIED, KEYPOINTS = 2, 2, 256
+# REACH_M: an image may show a submap's place from so far away. SURE: how many standard deviations further odometry may
+# have drifted.
+REACH_M, SURE = 4.0, 3.0
+# KNOWN_M: where an image is in a submap is known so well already that a loop tells nothing new, metres.
+KNOWN_M = 0.005
+# AGREEING: images that must agree about a loop, and WITHIN: so many images apart at most.
+AGREEING, WITHIN = 3, 12
+# LOOP_M, LOOP_RAD: what a loop may be wrong by besides, as landmarks of a submap are wrong together.
+LOOP_M, LOOP_RAD = 0.01, np.deg2rad(0.2)
+
+
+@dataclass(frozen=True)
+class Submap:
+    """A map of the ``images`` (S,) of a stretch of the drive, where these are in it (S, 4, 4), and what localizes."""
+
+    images: IntArray
+    poses: FloatArray
+    localizer: Localizer
+
+
+@dataclass
+class _Search:
+    """What is known so far: all ``measurements``, what the poses are by these, and loops that ``wait`` for others that
+    agree.
+    """
+
+    keyframes: Keyframes
+    settings: MappingSettings
+    measurements: Measurements
+    solution: Solution
+    waiting: list[Measurements] = field(default_factory=list)
+    submaps: dict[int, Submap | None] = field(default_factory=dict)
+
+    def submap(self, number: int) -> Submap | None:
+        """Return the submap of a stretch, made when it is first asked for, as straight as it is known by then."""
+        if number not in self.submaps:
+            images = np.arange(number * SUBMAP, (number + 1) * SUBMAP)
+            picked = replace(self.keyframes, map_from_camera=self.solution.poses).pick(images)
+            self.submaps[number] = _map_of(picked, images, self.settings)
+        return self.submaps[number]
+
+
+def close_loops(
+    keyframes: Keyframes,
+    steps: Measurements,
+    settings: MappingSettings,
+    progress: Callable[[int], object] = lambda done: None,
+) -> tuple[Solution, Measurements]:
+    """Return the poses that ``steps`` between images and loops agree on, and the loops, those without trust left out.
+
+    The poses of ``keyframes`` are those of odometry.
+    """
+    search = _Search(keyframes, settings, steps, solve(keyframes.map_from_camera, steps))
+    for j in range(len(keyframes)):
+        progress(1)
+        if j % ASKED == 0:
+            _ask(search, j)
+        if j % SUBMAP == SUBMAP - 1 or j == len(keyframes) - 1:
+            _take(search)
+    loops = search.measurements.select(np.arange(len(steps), len(search.measurements)))
+    return search.solution, loops.select(loops.squared(search.solution.poses) < CHI2_99)
+
+
+def _map_of(keyframes: Keyframes, images: IntArray, settings: MappingSettings) -> Submap | None:
+    """Make the submap of some images; None where they share too little for one."""
+    try:
+        place = survey_keyframes(keyframes)
+    except MappingError:
+        return None
+    # poses are wanted among the adjusted ones: nothing is to be moved to where odometry was
+    flat = DriftField(place.adjusted, np.zeros((len(images), 6)), np.full(6, 1e-5), 1.0, 1.0, 0.1)
+    chosen = by_usefulness(place.candidates, lambda *_: None)[:LANDMARKS]
+    form = form_for(replace(settings, quick=True))
+    neural_map = compose(place, encode(place, chosen, form), form, flat, settings)
+    return Submap(images, place.adjusted, Localizer(neural_map))
+
+
+def _ask(search: _Search, j: int) -> None:
+    """Look for an image in the submaps before it, and keep what is found."""
+    poses = search.solution.poses
+    far = [submap for n in _may_show(search.solution, j) if (submap := search.submap(n)) is not None]
+    if not far:
+        return
+    query = _query(far[0].localizer, search.keyframes, j)
+    best = sorted(far, key=lambda s: -s.localizer.likeness(query, KEYPOINTS))[:TRIED]
+    for submap in best:
+        found = submap.localizer.locate(query)
+        if found.map_from_camera is None or found.covariance is None:
+            continue
+        near = int(np.argmin(np.linalg.norm(submap.poses[:, :3, 3] - found.map_from_camera[:3, 3], axis=1)))
+        turn = np.kron(np.eye(2), found.map_from_camera[:3, :3])
+        covariance = turn.T @ found.covariance @ turn + np.diag([LOOP_M**2] * 3 + [LOOP_RAD**2] * 3)
+        loop = Measurements(
+            np.array([submap.images[near]]),
+            np.array([j]),
+            (se3.invert_pose(submap.poses[near]) @ found.map_from_camera)[None],
+            np.linalg.inv(covariance)[None],
+            np.ones(1, dtype=bool),
+        )
+        known = search.solution.covariance_between(int(loop.first[0]), loop.second)[0]
+        error = loop.errors(poses)[0]
+        if error @ np.linalg.solve(known + covariance, error) < SURE**2 * 6:
+            search.waiting.append(loop)
+
+
+def _may_show(solution: Solution, j: int) -> list[int]:
+    """Return the stretches before an image, but not right before it, whose place it may show, where that would tell
+    something new.
+    """
+    numbers = np.arange(j // SUBMAP - 1 if j >= SUBMAP else 0)
+    known = solution.covariance_between(j, numbers * SUBMAP + SUBMAP // 2)[:, :3, :3]
+    sigma_m = np.sqrt(np.linalg.eigvalsh(known)[:, -1])
+    places = solution.poses[: len(numbers) * SUBMAP, :3, 3].reshape(len(numbers), SUBMAP, 3)
+    away = np.linalg.norm(places - solution.poses[j, :3, 3], axis=2).min(axis=1)
+    return [int(n) for n in np.flatnonzero((sigma_m > KNOWN_M) & (away < REACH_M + SURE * sigma_m))]
+
+
+def _query(localizer: Localizer, keyframes: Keyframes, j: int) -> Query:
+    """Make the query of an image whose features are known."""
+    rows, lens = keyframes.slice(j), keyframes.frames[j].camera
+    rays = keyframes.rays[rows]
+    names = ("size", "angle", "descriptors", "coarse")
+    each = {name: getattr(keyframes, name)[rows].astype(np.float32) for name in names}
+    pixels = cameras.project(lens, keyframes.rays3()[rows]).astype(np.float32)
+    features = Features(pixels=pixels, response=np.ones(len(rays), np.float32), **each)
+    return localizer.query(features, rays, lens)
+
+
+def _take(search: _Search) -> None:
+    """Take the loops that enough others agree with, and solve for the poses with them."""
+    waiting = together(*search.waiting) if search.waiting else None
+    if waiting is None:
+        return
+    agrees = np.eye(len(waiting), dtype=bool)
+    for a in range(len(waiting)):
+        for b in range(a):
+            if abs(waiting.second[a] - waiting.second[b]) <= WITHIN:
+                agrees[a, b] = agrees[b, a] = _agree(search.solution, waiting, a, b)
+    # images, not poses: one that two submaps show is one
+    images = np.array([len(np.unique(waiting.second[row])) for row in agrees])
+    taken = images >= AGREEING
+    search.waiting = [waiting.select(np.array([i])) for i in np.flatnonzero(~taken) if waiting.second[i] > 0]
+    if taken.any():
+        search.measurements = together(search.measurements, waiting.select(taken))
+        search.solution = solve(search.keyframes.map_from_camera, search.measurements)
+
+
+def _agree(solution: Solution, loops: Measurements, a: int, b: int) -> bool:
+    """Tell whether two loops agree about where the one stretch of the drive is in the other."""
+    poses = solution.poses
+
+    def between(one: int, other: int) -> FloatArray:
+        return np.asarray(se3.invert_pose(poses[one]) @ poses[other])
+
+    first, second = loops.first, loops.second
+    # the second camera of a, by b: what each part may be wrong by is carried to its end
+    by_other = between(first[a], first[b]) @ loops.motion[b] @ between(second[b], second[a])
+    step = se3.invert_pose(loops.motion[a]) @ by_other
+    error = np.r_[step[:3, 3], se3.rotation_log(step[:3, :3])]
+    carry = se3.adjoint(between(second[a], second[b]))
+    covariance = np.linalg.inv(loops.information[a]) + carry @ np.linalg.inv(loops.information[b]) @ carry.T
+    lever = se3.adjoint(se3.invert_pose(loops.motion[b] @ between(second[b], second[a])))
+    covariance += lever @ solution.covariance_between(int(first[a]), first[[b]])[0] @ lever.T
+    covariance += solution.covariance_between(int(second[b]), second[[a]])[0]
+    return bool(error @ np.linalg.solve(covariance, error) < CHI2_99)

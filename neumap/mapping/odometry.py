@@ -1,0 +1,88 @@
+"""Poses that drift, as odometry does, made straight by what the images show, before a map is made of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from neumap.arrays import BoolArray, FloatArray, IntArray
+from neumap.mapping import suspects
+from neumap.mapping.keyframes import Keyframes
+from neumap.mapping.loops import close_loops
+from neumap.mapping.pose_graph import Measurements, Solution, together
+from neumap.mapping.settings import MappingSettings
+from neumap.mapping.steps import odometry_steps, visual_steps
+from neumap.mapping.survey import adjust, extract
+from neumap.progress import Progress, count_up
+from neumap.records import Frame
+
+# LOOSE_M: an image whose place is uncertain by more, as seen from the nearest one that a loop ties down, is to be
+# driven to again; metres.
+LOOSE_M = 0.1
+
+
+@dataclass(frozen=True)
+class Straightened:
+    """A drive made straight: ``keyframes`` with the poses found, their frames with the same; ``loops``, by the images
+    (L, 2) of each; ``moved_m`` (F,), how far each image was moved; and ``loose``, stretches that no loop ties down, by
+    the stamps of their first and last image, nanoseconds.
+    """
+
+    keyframes: Keyframes
+    loops: IntArray
+    moved_m: FloatArray
+    loose: tuple[tuple[int, int], ...]
+
+    @property
+    def frames(self) -> tuple[Frame, ...]:
+        """The frames that could be read, with their poses."""
+        return self.keyframes.frames
+
+
+def straighten(
+    frames: Sequence[Frame], settings: MappingSettings, progress: Progress = lambda *_: None
+) -> Straightened:
+    """Find the poses of frames whose given ones drift as odometry does: in the frame of these, which z points up in,
+    from the first one on.
+
+    Raises :class:`~neumap.errors.MappingError` where the images share too little, and what the frames' readers raise.
+    """
+    keyframes = extract(frames, settings, progress)
+    suspects.check(keyframes)
+    count = len(keyframes)
+    given = keyframes.map_from_camera
+    steps = together(odometry_steps(given), visual_steps(keyframes, count_up(progress, "steps", count)))
+    solution, loops = close_loops(keyframes, steps, settings, count_up(progress, "loops", count))
+    loose = _loose(solution, loops)
+    _, _, poses = adjust(replace(keyframes, map_from_camera=solution.poses), progress)
+    posed = tuple(replace(frame, map_from_camera=pose) for frame, pose in zip(keyframes.frames, poses, strict=True))
+    stamps = [(posed[a].stamp_ns, posed[b].stamp_ns) for a, b in _runs(loose)]
+    return Straightened(
+        keyframes=replace(keyframes, map_from_camera=poses, frames=posed),
+        loops=np.stack([loops.first, loops.second], axis=1),
+        moved_m=np.linalg.norm(poses[:, :3, 3] - given[:, :3, 3], axis=1),
+        loose=tuple(stamps),
+    )
+
+
+def _loose(solution: Solution, loops: Measurements) -> BoolArray:
+    """Tell which images (F,) are uncertain as seen from the nearest one of a loop, or from the first where there is
+    none.
+    """
+    count = len(solution.poses)
+    tied = np.unique(np.r_[loops.first, loops.second]) if len(loops) else np.zeros(1, np.int64)
+    nearest = tied[np.abs(np.arange(count)[:, None] - tied).argmin(axis=1)]
+    out = np.zeros(count, dtype=bool)
+    for node in tied:
+        images = np.flatnonzero(nearest == node)
+        covariance = solution.covariance_between(int(node), images)
+        out[images] = np.sqrt(np.trace(covariance[:, :3, :3], axis1=1, axis2=2)) > LOOSE_M
+    return out
+
+
+def _runs(flags: BoolArray) -> list[tuple[int, int]]:
+    """Return the first and last index of each run of true ``flags``."""
+    edges = np.flatnonzero(np.diff(np.r_[False, flags, False]))
+    return [(int(a), int(b) - 1) for a, b in edges.reshape(-1, 2)]

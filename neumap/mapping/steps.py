@@ -1,0 +1,156 @@
+"""How the camera moved from image to image: as odometry says, and as both images show."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import scipy.optimize
+import torch
+
+from neumap.arrays import FloatArray, IntArray
+from neumap.geometry import se3
+from neumap.localization.pnp import RansacSettings, noise_of, pose_gradient, ransac_pose, residuals_px
+from neumap.mapping.keyframes import Keyframes
+from neumap.mapping.pose_graph import Measurements
+
+# SHARE, TURN_RAD: what odometry is wrong by after a metre, one standard deviation, as a share and in radians; both grow
+# with the square root of the way. TURN_SHARE: of what it turned.
+SHARE, TURN_RAD, TURN_SHARE = 0.02, np.deg2rad(0.5), 0.02
+# STEP_M, STEP_RAD: what any step from image to image may be wrong by besides.
+STEP_M, STEP_RAD = 0.002, np.deg2rad(0.05)
+# LAGS: how far apart in the recording images are that are compared; KEYPOINTS: of an image, the strongest; MAX_RATIO:
+# Lowe's.
+LAGS, KEYPOINTS, MAX_RATIO = (1, 2, 4), 1000, 0.8
+# MAX_ERROR_PX: of a match, from what others say; FEWEST: matches that must agree.
+MAX_ERROR_PX, FEWEST = 4.0, 25
+# SEEN_TWICE: by what the standard deviation is larger than reprojection errors tell, as both images err.
+SEEN_TWICE = 2.0
+# LEAST_M: images must be so far apart, in metres, for which way the camera went to follow without depth. SOFT_PX: from
+# which error on a match counts less, pixels, round by round.
+LEAST_M, SOFT_PX = 0.03, (4.0, 1.5)
+
+
+def odometry_steps(given: FloatArray) -> Measurements:
+    """Return the steps between poses ``given`` (N, 4, 4) by odometry, with what they are usually wrong by."""
+    motion = se3.invert_pose(given[:-1]) @ given[1:]
+    first = np.arange(len(motion))
+    doubtful = np.zeros(len(motion), dtype=bool)
+    return Measurements(first, first + 1, motion, np.linalg.inv(_odometry_covariance(motion)), doubtful)
+
+
+def _odometry_covariance(motion: FloatArray) -> FloatArray:
+    """Return the covariances (..., 6, 6) that motions (..., 4, 4) have by odometry."""
+    metres = np.linalg.norm(motion[..., :3, 3], axis=-1)
+    turned = np.linalg.norm(se3.rotation_log(motion[..., :3, :3]), axis=-1)
+    shift = SHARE**2 * metres + STEP_M**2
+    turn = TURN_RAD**2 * metres + (TURN_SHARE * turned) ** 2 + STEP_RAD**2
+    return np.asarray(np.stack([shift] * 3 + [turn] * 3, axis=-1)[..., None] * np.eye(6))
+
+
+def visual_steps(keyframes: Keyframes, progress: Callable[[int], object] = lambda done: None) -> Measurements:
+    """Return the steps between images that show the same things, by their looks; without depth their length is not
+    measured.
+    """
+    first, second, motions, informations = [], [], [], []
+    for i in range(len(keyframes)):
+        progress(1)
+        for j in (i + lag for lag in LAGS if i + lag < len(keyframes)):
+            found = (_by_depth if keyframes.depth_measured else _by_rays)(keyframes, i, j, *_matches(keyframes, i, j))
+            if found is not None:
+                first.append(i)
+                second.append(j)
+                motions.append(found[0])
+                informations.append(_with_floor(found[1] / SEEN_TWICE**2))
+    return Measurements(
+        np.array(first, dtype=np.int64),
+        np.array(second, dtype=np.int64),
+        np.array(motions).reshape(-1, 4, 4),
+        np.array(informations).reshape(-1, 6, 6),
+        np.ones(len(first), dtype=bool),
+    )
+
+
+def _with_floor(information: FloatArray) -> FloatArray:
+    """Return an information matrix (6, 6), which may be singular, with what any step may be wrong by besides."""
+    floor = np.diag([STEP_M**2] * 3 + [STEP_RAD**2] * 3)
+    return np.asarray(np.linalg.solve(np.eye(6) + information @ floor, information))
+
+
+def _matches(keyframes: Keyframes, i: int, j: int) -> tuple[IntArray, IntArray]:
+    """Return keypoints (M,) and (M,) of two images that look alike, the most distinct first."""
+    here, there = (np.arange(*keyframes.slice(k).indices(len(keyframes.image)))[:KEYPOINTS] for k in (i, j))
+    if min(len(here), len(there)) < FEWEST:
+        return here[:0], there[:0]
+    a, b = (torch.from_numpy(keyframes.descriptors[each]).float() for each in (here, there))
+    similarity = a @ b.T
+    value, index = similarity.topk(2, dim=1)
+    mutual = similarity.argmax(dim=0)[index[:, 0]] == torch.arange(len(a))
+    distance = (2 - 2 * value).clamp_min(1e-9).sqrt()
+    ratio = (distance[:, 0] / distance[:, 1]).numpy()
+    order = np.argsort(ratio, kind="stable")
+    good = order[(mutual.numpy() & (ratio < MAX_RATIO))[order]]
+    return here[good], there[index[:, 0].numpy()[good]]
+
+
+def _by_depth(
+    keyframes: Keyframes, i: int, j: int, here: IntArray, there: IntArray
+) -> tuple[FloatArray, FloatArray] | None:
+    """Return the motion (4, 4) and its information (6, 6) by the depth of the first image's keypoints."""
+    known = keyframes.depth[here] > 0
+    here, there = here[known], there[known]
+    points = keyframes.rays3()[here] * keyframes.depth[here, None]
+    rays, focal = keyframes.rays[there], float(keyframes.focal_px[j])
+    found = ransac_pose(rays, points, focal, RansacSettings(max_error_px=MAX_ERROR_PX))
+    if found is None or found[1].sum() < FEWEST:
+        return None
+    pose, agree = found
+    _, information = pose_gradient(pose, rays[agree], points[agree], focal)
+    noise = noise_of(np.linalg.norm(residuals_px(pose, rays[agree], points[agree], focal), axis=1))
+    return se3.invert_pose(pose), information / noise
+
+
+def _by_rays(
+    keyframes: Keyframes, i: int, j: int, here: IntArray, there: IntArray
+) -> tuple[FloatArray, FloatArray] | None:
+    """Return the motion (4, 4) and its information (6, 6), which is none along the way, by epipolar lines.
+
+    From what odometry says and not far from it: a wall alone fits two motions.
+    """
+    told = se3.invert_pose(keyframes.map_from_camera[i]) @ keyframes.map_from_camera[j]
+    if len(here) < FEWEST or np.linalg.norm(told[:3, 3]) < LEAST_M:
+        return None
+    rays, focal = keyframes.rays3(), float(keyframes.focal_px[[i, j]].mean())
+    a, b = rays[here], rays[there]
+    sigma = np.sqrt(np.diag(_odometry_covariance(told)))
+
+    def errors(step: FloatArray) -> FloatArray:
+        return np.r_[_off_epipolar_px(told @ _small(step), a, b, focal), step / sigma]
+
+    step = np.zeros(6)
+    for soft in SOFT_PX:
+        step = scipy.optimize.least_squares(errors, step, x_scale=sigma, loss="cauchy", f_scale=soft).x
+    motion = told @ _small(step)
+    error = _off_epipolar_px(motion, a, b, focal)
+    agree = np.abs(error) < MAX_ERROR_PX
+    if agree.sum() < FEWEST:
+        return None
+    tiny = 1e-6
+    by_motion = np.array([_off_epipolar_px(motion @ _small(tiny * axis), a, b, focal) for axis in np.eye(6)])
+    by_motion = (by_motion - error) / tiny
+    weight = agree / (1 + (error / SOFT_PX[-1]) ** 2)
+    return motion, (by_motion * weight) @ by_motion.T / (2 * noise_of(np.abs(error[agree])))
+
+
+def _small(step: FloatArray) -> FloatArray:
+    return se3.make_pose(se3.rotation_exp(step[3:]), step[:3])
+
+
+def _off_epipolar_px(motion: FloatArray, a: FloatArray, b: FloatArray, focal_px: float) -> FloatArray:
+    """Return how far rays (M, 3) of one image and of another, whose pose in the first is ``motion``, are from each
+    other's epipolar lines, pixels (M,).
+    """
+    essential = se3.skew(motion[:3, 3]) @ motion[:3, :3]
+    line_a, line_b = b @ essential.T, a @ essential
+    norm = np.sqrt((line_a[:, :2] ** 2).sum(axis=1) + (line_b[:, :2] ** 2).sum(axis=1) + 1e-18)
+    return np.asarray((a * line_a).sum(axis=1) / norm * focal_px)
