@@ -103,7 +103,7 @@ def _map_of(keyframes: Keyframes, images: IntArray, settings: MappingSettings) -
         return None
     # poses are wanted among the adjusted ones: nothing is to be moved to where odometry was
     flat = DriftField(place.adjusted, np.zeros((len(images), 6)), np.full(6, 1e-5), 1.0, 1.0, 0.1)
-    chosen = by_usefulness(place.candidates, lambda *_: None)[:LANDMARKS]
+    chosen = by_usefulness(place.candidates, LANDMARKS, lambda *_: None)
     form = form_for(replace(settings, quick=True))
     neural_map = compose(place, encode(place, chosen, form), form, flat, settings)
     return Submap(images, place.adjusted, Localizer(neural_map))
