@@ -85,7 +85,7 @@ def merge_all(maps: Sequence[NeuralMap], apart: bool = False, names: Sequence[st
         calibration=reduce(more_cautious, [one.calibration for one in maps]),
         expected=reduce(average_accuracy, [one.expected for one in maps]),
         mapping_images=sum(one.mapping_images for one in maps),
-        recordings=tuple(recording for one in maps for recording in one.recordings),
+        recordings=tuple(dict.fromkeys(recording for one in maps for recording in one.recordings)),
         map_id="",
     )
 

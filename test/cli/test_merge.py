@@ -60,6 +60,7 @@ def test_extending_a_map(
     assert both.landmarks.descriptors.shape[1] == old.landmarks.descriptors.shape[1]
     assert both.landmarks.anchor_bits == old.landmarks.anchor_bits
     assert both.mapping_images == old.mapping_images + 30
+    assert [recording.name for recording in both.recordings] == ["first", "second"]
     assert len(old.landmarks) < len(both.landmarks) < 2.5 * len(old.landmarks)
     assert both.calibration.inflation >= old.calibration.inflation
     assert both.expected.images == 2

@@ -16,6 +16,7 @@ from neumap.mapping.merge import already_in, average_accuracy, join_drift, merge
 from neumap.maps.drift import DriftField, fit_drift
 from neumap.maps.map_file import load_map, save_map
 from neumap.maps.neural_map import VOXEL_M, Calibration, ExpectedAccuracy, NeuralMap
+from neumap.maps.recording import Recording
 
 APART = np.array([20.0, 3.0, 0.0])
 
@@ -42,12 +43,17 @@ def assert_holds(neural_map: NeuralMap, scene: Scene) -> None:
 def test_two_rooms_are_one_map(tmp_path: object) -> None:
     one = make_scene(np.random.default_rng(0), 700)
     other = moved(make_scene(np.random.default_rng(1), 500), APART)
-    merged = merge_maps(replace(make_map(one), mapping_images=3), replace(make_map(other), mapping_images=4))
+    drives = [Recording(name, 0, 10**9, 640, 480, 500.0) for name in ("first", "both", "second")]
+    merged = merge_maps(
+        replace(make_map(one), mapping_images=3, recordings=tuple(drives[:2])),
+        replace(make_map(other), mapping_images=4, recordings=tuple(drives[1:])),
+    )
     both = Scene(*(np.concatenate([getattr(s, n) for s in (one, other)]) for n in ("points", "fine", "coarse")))
     assert_holds(merged, both)
     assert merged.grid.size_m == VOXEL_M
     assert len(merged.grid) > 4
     assert merged.mapping_images == 7
+    assert merged.recordings == tuple(drives)
     assert merged.map_id == ""
     saved = save_map(f"{tmp_path}/both.neumap", merged)
     assert load_map(f"{tmp_path}/both.neumap").map_id == saved.map_id
