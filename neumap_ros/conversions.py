@@ -14,12 +14,14 @@ import numpy as np
 from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from geometry_msgs.msg import Point, Pose, PoseWithCovariance, PoseWithCovarianceStamped, TransformStamped
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import Image, PointCloud2, PointField
+from sensor_msgs_py.point_cloud2 import create_cloud
 from std_msgs.msg import Header
 from tf_transformations import quaternion_from_matrix
 from visualization_msgs.msg import Marker, MarkerArray
 
 from neumap.arrays import FloatArray, ImageArray
+from neumap.io.clouds import Cloud, fields_of
 from neumap.maps.neural_map import VoxelGrid
 from neumap.records import PoseEstimate
 from neumap.tracking.diagnosis import Diagnosis
@@ -115,6 +117,11 @@ def fill_relocalize(response: Any, answer: RelocalizeAnswer, frame_id: str) -> A
         response.alternatives = [pose_with_covariance(fix) for fix, _ in answer.alternatives]
         response.alternative_inliers = [int(inliers) for _, inliers in answer.alternatives]
     return response
+
+
+def cloud_message(cloud: Cloud, stamp_ns: int, frame_id: str) -> PointCloud2:
+    """Make the message of a cloud."""
+    return create_cloud(header(stamp_ns, frame_id), [PointField(**field) for field in fields_of(cloud)], cloud)
 
 
 def debug_image(pixels: ImageArray, estimate: PoseEstimate, stamp_ns: int, frame_id: str) -> Image:

@@ -17,15 +17,22 @@ from rclpy.lifecycle import LifecycleNode
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image, PointCloud2
-from sensor_msgs_py.point_cloud2 import create_cloud_xyz32
 from tf2_msgs.msg import TFMessage
 from visualization_msgs.msg import MarkerArray
 
 from neumap.arrays import FloatArray
-from neumap.maps.neural_map import VoxelGrid
+from neumap.io.clouds import inlier_cloud, landmark_cloud
+from neumap.maps.neural_map import NeuralMap, VoxelGrid
 from neumap.tracking.ports import Inspected, LocalizerStatus, Result
 from neumap.tracking.tracker import Fix
-from neumap_ros.conversions import debug_image, header, stamped_pose, stamped_transform, status_message, voxel_markers
+from neumap_ros.conversions import (
+    cloud_message,
+    debug_image,
+    stamped_pose,
+    stamped_transform,
+    status_message,
+    voxel_markers,
+)
 from neumap_ros.msg import LocalizationStatus
 
 # LATCHED: the newest message is kept for those who subscribe later
@@ -148,6 +155,8 @@ class RosOutputs:
         self._voxels = node.create_lifecycle_publisher(MarkerArray, "~/voxels", LATCHED)
         self._tf = node.create_lifecycle_publisher(TFMessage, "/tf", TF_QUEUE)
         self._all = [self._pose, self._status, self._inliers, self._debug_image, self._voxels, self._tf]
+        # a plain one: what map is configured can be seen before the node is active
+        self._landmarks = node.create_publisher(PointCloud2, "~/landmarks", LATCHED)
         if initializes:
             self._initial_pose = node.create_lifecycle_publisher(PoseWithCovarianceStamped, "initialpose", 1)
             self._all.append(self._initial_pose)
@@ -156,6 +165,11 @@ class RosOutputs:
         """Destroy the publishers."""
         for publisher in self._all:
             self._node.destroy_lifecycle_publisher(publisher)
+        self._node.destroy_publisher(self._landmarks)
+
+    def uses(self, neural_map: NeuralMap) -> None:
+        """Once for each map, for whoever comes; the stamp is 0, for they do not move."""
+        self._landmarks.publish(cloud_message(landmark_cloud(neural_map), 0, self._map_frame))
 
     def pose(self, fix: Fix) -> None:
         self._pose.publish(stamped_pose(fix, self._map_frame))
@@ -174,7 +188,7 @@ class RosOutputs:
         """Made only while someone listens."""
         frame, estimate = inspected.frame, inspected.estimate
         if self._inliers.get_subscription_count():
-            self._inliers.publish(create_cloud_xyz32(header(frame.stamp_ns, self._map_frame), estimate.points_map))
+            self._inliers.publish(cloud_message(inlier_cloud(estimate), frame.stamp_ns, self._map_frame))
         if self._debug_image.get_subscription_count():
             self._debug_image.publish(debug_image(inspected.pixels, estimate, frame.stamp_ns, frame.frame_id))
 

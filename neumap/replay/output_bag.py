@@ -1,4 +1,6 @@
-"""The bag that a replay leaves: what the localizer said, beside what of the recording is not large."""
+"""The bag that a replay leaves: what the localizer said and the images that it searched, beside what of the recording
+is not large.
+"""
 
 from __future__ import annotations
 
@@ -12,16 +14,22 @@ from neumap.io.bags.messages import STATUS, typestore
 from neumap.io.bags.reader import BagReader, Topic
 from neumap.io.bags.topics import POSE_WITH_COVARIANCE, TF
 from neumap.io.bags.writer import BagWriter
+from neumap.io.image_messages import gray_of
+from neumap.io.stamps import stamp_of
 from neumap.replay.messages import (
+    COMPRESSED_IMAGE,
     DIAGNOSTICS,
+    POINT_CLOUD,
+    cloud_message,
     diagnostics_message,
+    jpeg_message,
     pose_message,
     status_message,
     transform_message,
 )
 from neumap.replay.recorder import Recorder
 
-# not copied to the output: large, and in the input already
+# not copied to the output, but for images that were searched: large, and in the input already
 LARGE = frozenset({"sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage", "sensor_msgs/msg/PointCloud2"})
 
 
@@ -40,16 +48,17 @@ def write_output_bag(
     out: Recorder,
     span_ns: tuple[int, int],
     tf: Mapping[Topic, bool],
+    images: Collection[Topic],
     frame_id: str,
     link: tuple[str, str] | None,
     node: str,
 ) -> None:
     """Write a bag that replaces an older one. ``span_ns`` is the part of the recording that was played, ``tf`` are its
-    topics of transforms, which are static or not; ``frame_id`` is that of the map.
+    topics of transforms, which are static or not, and ``images`` those of images; ``frame_id`` is that of the map.
 
     The transform ``link`` (map, child) is the localizer's: where the recording has one too, it is left out.
     """
-    status_topic = f"/{node}/status"
+    status_topic, landmarks_topic = f"/{node}/status", f"/{node}/landmarks"
     static = {topic.name for topic, is_static in tf.items() if is_static}
     tf_topic = next((topic.name for topic, is_static in tf.items() if not is_static), "/tf")
     said = heapq.merge(
@@ -58,10 +67,16 @@ def write_output_bag(
         (_Line(t, status_topic, STATUS, status_message(status, frame_id)) for t, status in out.statuses),
         (_Line(t, "/initialpose", POSE_WITH_COVARIANCE, pose_message(fix, frame_id)) for t, fix in out.initial_poses),
         (_Line(t, "/diagnostics", DIAGNOSTICS, diagnostics_message(d, t, node)) for t, d in out.diagnoses),
+        (_Line(t, landmarks_topic, POINT_CLOUD, cloud_message(cloud, 0, frame_id)) for t, cloud in out.maps),
+        (
+            _Line(t, f"/{node}/inliers", POINT_CLOUD, cloud_message(seen.inliers, seen.stamp_ns, frame_id))
+            for t, seen in out.seen
+        ),
+        _searched(bag, images, span_ns, {seen.stamp_ns for _, seen in out.seen}, f"/{node}/image/compressed"),
         key=_time,
     )
     small = [topic for topic in bag.topics if topic.type not in LARGE and topic.type in typestore().types]
-    latched = {*static, "/pose", status_topic}
+    latched = {*static, "/pose", status_topic, landmarks_topic}
     with BagWriter(path, overwrite=True) as writer:
         for line in heapq.merge(_recorded(bag, small, span_ns, static, link), said, key=_time):
             writer.write(line.topic, line.type, line.time_ns, line.message, line.topic in latched)
@@ -69,6 +84,22 @@ def write_output_bag(
 
 def _time(line: _Line) -> int:
     return line.time_ns
+
+
+def _searched(
+    bag: BagReader, topics: Iterable[Topic], span_ns: tuple[int, int], stamps_ns: Collection[int], name: str
+) -> Iterator[_Line]:
+    """The images of these stamps: as they came where they were compressed, else as JPEG."""
+    start_ns, end_ns = span_ns
+    for message in bag.messages(topics, start_ns):
+        if message.time_ns > end_ns:
+            return
+        image = bag.try_to_decode(message)
+        if image is not None and (stamp_ns := stamp_of(image.header)) in stamps_ns:
+            content: Any = bytes(message.data)
+            if message.topic.type != COMPRESSED_IMAGE:
+                content = jpeg_message(gray_of(image), stamp_ns, image.header.frame_id)
+            yield _Line(message.time_ns, name, COMPRESSED_IMAGE, content)
 
 
 def _recorded(

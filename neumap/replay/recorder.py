@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from neumap.arrays import FloatArray
-from neumap.maps.neural_map import VoxelGrid
+from neumap.io.clouds import Cloud, inlier_cloud, landmark_cloud
+from neumap.maps.neural_map import NeuralMap, VoxelGrid
 from neumap.records import Trajectory
 from neumap.replay.clock import VirtualClock
 from neumap.report.replay_report import ReplayLog, StatusLine
@@ -29,6 +30,14 @@ class SentTransform:
     map_from_child: FloatArray
 
 
+@dataclass(frozen=True)
+class Seen:
+    """What was found in the image of a stamp."""
+
+    stamp_ns: int
+    inliers: Cloud
+
+
 @dataclass
 class Recorder:
     """Keeps all that is published, each with the time at which it was, and the log. Implements ``Outputs``."""
@@ -39,9 +48,14 @@ class Recorder:
     initial_poses: list[tuple[int, Fix]] = field(default_factory=list)
     statuses: list[tuple[int, LocalizerStatus]] = field(default_factory=list)
     diagnoses: list[tuple[int, Diagnosis]] = field(default_factory=list)
+    maps: list[tuple[int, Cloud]] = field(default_factory=list)
+    seen: list[tuple[int, Seen]] = field(default_factory=list)
     log_lines: list[str] = field(default_factory=list)
-    images_searched: int = 0
     glances: int = 0
+
+    def uses(self, neural_map: NeuralMap) -> None:
+        """Keep its landmarks."""
+        self.maps.append((self.clock.now_ns(), landmark_cloud(neural_map)))
 
     def pose(self, fix: Fix) -> None:
         self.poses.append((self.clock.now_ns(), fix))
@@ -60,8 +74,8 @@ class Recorder:
         self.diagnoses.append((self.clock.now_ns(), diagnosis))
 
     def inspected(self, inspected: Inspected) -> None:
-        """Count it; nobody looks."""
-        self.images_searched += 1
+        """Keep what was found in it."""
+        self.seen.append((self.clock.now_ns(), Seen(inspected.frame.stamp_ns, inlier_cloud(inspected.estimate))))
         self.glances += inspected.estimate.glance
 
     def searched(self, stamp_ns: int, grid: VoxelGrid, voxels: Any) -> None:
@@ -104,7 +118,7 @@ class Recorder:
             published_ns=np.array([time_ns for time_ns, _ in self.poses], dtype=np.int64),
             transform_ns=np.array([time_ns for time_ns, _ in self.transforms], dtype=np.int64),
             map_from_odom=np.array([sent.map_from_child for _, sent in self.transforms]).reshape(-1, 4, 4),
-            searched=self.images_searched,
+            searched=len(self.seen),
             glances=self.glances,
             notes=notes,
             left_out=left_out,

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 from neumap.arrays import FloatArray, ImageArray
-from neumap.maps.neural_map import VoxelGrid
+from neumap.maps.neural_map import NeuralMap, VoxelGrid
 from neumap.records import Frame, PoseEstimate
 from neumap.tracking.tracker import Fix, State
 
@@ -118,6 +118,9 @@ class Inspected:
 
 class Outputs(Protocol):
     """Where a localizer's answers go."""
+
+    def uses(self, neural_map: NeuralMap) -> None:
+        """Show the map that is used from now on."""
 
     def pose(self, fix: Fix) -> None:
         """Publish the base's pose in the map."""

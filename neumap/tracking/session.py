@@ -470,6 +470,7 @@ class Session:
         done(LoadAnswer(False, reason, self.map_id, path))
 
     def _report_map(self) -> None:
+        self._outputs.uses(self.map.map)
         self._outputs.log("info", str(self.map))
         made_in, used_as = self.map.map.frame_id, self._settings().global_frame_id
         if made_in != used_as:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,14 @@ import pytest
 pytest.importorskip("rosbags")
 
 from neumap.cli.main import main
-from neumap.geometry.se3 import make_pose
+from neumap.geometry.cameras import project
+from neumap.geometry.se3 import invert_pose, make_pose, transform_points
 from neumap.io.bags.messages import header, message, transform, typestore
 from neumap.io.bags.reader import BagReader
 from neumap.io.bags.writer import BagWriter
+from neumap.io.image_messages import gray_of
+from neumap.io.sources import open_source
+from neumap.io.stamps import stamp_of
 from neumap.io.trajectories import read_trajectory, write_trajectory
 from neumap.io.tum import read_tum
 from neumap.maps.map_file import load_map
@@ -29,6 +33,8 @@ from neumap.virtual.world import SMALL
 
 WRITTEN = {"replay", "poses.txt", "states.txt", "report.txt", "report.json", "log.txt", "times.txt", "replay.png"}
 STATUS = "/neumap_localizer/status"
+LANDMARKS, INLIERS, IMAGE = (f"/neumap_localizer/{name}" for name in ("landmarks", "inliers", "image/compressed"))
+SHOWN = {LANDMARKS, INLIERS, IMAGE}
 # ten images, four seconds covered, ten images
 SECONDS, COVERED_S, SEEN_AGAIN_S = 6.0, 1.0, 5.0
 
@@ -95,6 +101,7 @@ def test_all_outputs_are_there(replays: list[tuple[Path, str]], bag: Path) -> No
     with BagReader(folder / "replay") as out, BagReader(bag) as given:
         topics = {topic.name: topic for topic in out.topics}
         assert {"/pose", STATUS, "/diagnostics", "/tf", "/tf_static", TRUTH_TOPIC} <= set(topics)
+        assert set(topics) - {topic.name for topic in given.topics} - {"/pose", STATUS, "/diagnostics"} == SHOWN
         assert not {IMAGE_TOPIC, "/rosout", "/clock", "/parameter_events"} & set(topics)
         assert topics[STATUS].type == "neumap_ros/msg/LocalizationStatus"
         # the recording's own transforms, and the localizer's
@@ -123,6 +130,68 @@ def test_two_replays_are_the_same(replays: list[tuple[Path, str]]) -> None:
     for name in WRITTEN - {"replay", "replay.png", "times.txt"}:
         assert (first / name).read_bytes() == (second / name).read_bytes()
     assert list(messages(first)) == list(messages(second))
+
+
+def test_what_can_be_seen_in_it(replays: list[tuple[Path, str]], bag: Path, virtual_map: Path) -> None:
+    folder, _ = replays[0]
+    kinds = {LANDMARKS: "PointCloud2", INLIERS: "PointCloud2", IMAGE: "CompressedImage"}
+    seen = {
+        name: [typestore().deserialize_cdr(data, f"sensor_msgs/msg/{kind}") for _, _, data in messages(folder, name)]
+        for name, kind in kinds.items()
+    }
+    neural_map = load_map(virtual_map)
+    [landmarks] = seen[LANDMARKS]
+    np.testing.assert_allclose(rows(landmarks), neural_map.landmarks.points(neural_map.grid), atol=1e-5)
+    # an image and its inliers for each that was searched, as it is in the recording
+    stamps = [stamp_of(cloud.header) for cloud in seen[INLIERS]]
+    assert [stamp_of(image.header) for image in seen[IMAGE]] == stamps
+    assert len(stamps) == report(folder)["images_processed"]
+    pixels = {f.stamp_ns: f.read_image() for f in open_source(bag, poses=False).frames}
+    truth = {f.stamp_ns: f for f in open_source(bag, poses=True).frames}
+    shown = 0
+    for image, cloud in zip(seen[IMAGE], seen[INLIERS], strict=True):
+        stamp = stamp_of(image.header)
+        assert image.header.frame_id == "camera_color_optical_frame"
+        assert np.abs(gray_of(image).astype(float) - pixels[stamp]).mean() < 3
+        points = rows(cloud)
+        if len(points):
+            frame = truth[stamp]
+            assert frame.map_from_camera is not None
+            in_camera = transform_points(invert_pose(frame.map_from_camera), points[:, :3].astype(np.float64))
+            off = np.linalg.norm(project(frame.camera, in_camera) - points[:, 3:], axis=1)
+            assert np.median(off) < 2
+            shown += 1
+    assert shown >= 6
+
+
+def test_compressed_images_are_kept_as_they_came(
+    altered: Callable[..., Path], virtual_map: Path, tmp_path: Path
+) -> None:
+    kind = "sensor_msgs/msg/CompressedImage"
+
+    def compressed(time_ns: int, topic: str, given: Any) -> tuple[int, str, Any]:
+        if topic != IMAGE_TOPIC:
+            return time_ns, topic, given
+        data = cv2.imencode(".png", gray_of(given))[1].reshape(-1)
+        return time_ns, f"{topic}/compressed", message(kind, header=given.header, format="png", data=data)
+
+    recording, out = altered(compressed, {IMAGE_TOPIC: kind}), tmp_path / "out"
+    assert main(["replay", str(recording), "--map", str(virtual_map), "--out", str(out), "--duration", "0.95"]) == 0
+    with BagReader(recording) as given:
+        came = {bytes(m.data) for m in given.messages([t for t in given.topics if t.type == kind])}
+    kept = [data for _, _, data in messages(out, IMAGE)]
+    assert len(kept) == report(out)["images_processed"] >= 4
+    assert set(kept) <= came
+
+
+def rows(cloud: Any) -> Any:
+    """The columns (N, K) of a cloud of float32."""
+    return np.frombuffer(bytes(cloud.data), "<f4").reshape(-1, cloud.point_step // 4)
+
+
+def test_another_map_has_its_landmarks_in_it(replay: Callable[..., Path], virtual_map: Path) -> None:
+    folder = replay("--duration", "0.5", "--call", f"load_map:{virtual_map}@0.3")
+    assert len(list(messages(folder, LANDMARKS))) == 2
 
 
 def test_a_part_of_the_bag(replay: Callable[..., Path], bag: Path) -> None:
@@ -271,14 +340,19 @@ def test_an_older_output_is_replaced(replay: Callable[..., Path]) -> None:
 
 @pytest.fixture
 def altered(bag: Path, tmp_path: Path) -> Callable[..., Path]:
-    """Writes the bag with other messages: ``change(time_ns, topic, message)`` gives these three, or None."""
+    """Writes the bag with other messages: ``change(time_ns, topic, message)`` gives these three, or None; ``kinds`` are
+    the types that topics have then.
+    """
 
-    def write(change: Callable[[int, str, Any], tuple[int, str, Any] | None]) -> Path:
+    def write(
+        change: Callable[[int, str, Any], tuple[int, str, Any] | None], kinds: Mapping[str, str] | None = None
+    ) -> Path:
         kept = []
         with BagReader(bag) as given:
             for each in given.messages(given.topics):
                 changed = change(each.time_ns, each.topic.name, given.decode(each))
-                kept += [] if changed is None else [(*changed, each.topic.type)]
+                kind = (kinds or {}).get(each.topic.name, each.topic.type)
+                kept += [] if changed is None else [(*changed, kind)]
         with BagWriter(tmp_path / "altered") as writer:
             for time_ns, topic, message, kind in sorted(kept, key=lambda each: each[0]):
                 writer.write(topic, kind, time_ns, message, topic.endswith("tf_static"))

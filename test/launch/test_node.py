@@ -185,6 +185,7 @@ def test_topics_and_services(node: Process, client: Client, room_map: Path) -> N
         f"{NODE}/inliers": "sensor_msgs/msg/PointCloud2",
         f"{NODE}/debug_image": "sensor_msgs/msg/Image",
         f"{NODE}/voxels": "visualization_msgs/msg/MarkerArray",
+        f"{NODE}/landmarks": "sensor_msgs/msg/PointCloud2",
     }
     for found, wanted in ((client.services, services), (client.topics, topics)):
         assert eventually(lambda found=found, wanted=wanted: wanted.keys() <= found().keys(), 20.0), found()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -10,12 +11,18 @@ from client import Client
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from geometry_msgs.msg import PoseWithCovarianceStamped, TransformStamped
 from neumap_ros.msg import LocalizationStatus
-from node_process import ACTIVATE, CONFIGURE, DEACTIVATE, LATCHED, STATES, NodeProcess
+from neumap_ros.srv import LoadMap
+from node_process import ACTIVATE, CLEANUP, CONFIGURE, DEACTIVATE, LATCHED, STATES, NodeProcess
 from player import SECOND, Player, Recording, nanoseconds
 from rclpy.qos import DurabilityPolicy, ReliabilityPolicy
 from sensor_msgs.msg import Image, PointCloud2
 from tf2_msgs.msg import TFMessage
 from visualization_msgs.msg import Marker, MarkerArray
+
+from neumap.maps.map_file import load_map
+
+if TYPE_CHECKING:
+    from conftest import World
 
 RELIABLE, BEST_EFFORT = ReliabilityPolicy.RELIABLE, ReliabilityPolicy.BEST_EFFORT
 VOLATILE, TRANSIENT_LOCAL = DurabilityPolicy.VOLATILE, DurabilityPolicy.TRANSIENT_LOCAL
@@ -28,6 +35,7 @@ PUBLISHED = {
     f"{OWN}/inliers": ("sensor_msgs/msg/PointCloud2", RELIABLE, VOLATILE),
     f"{OWN}/debug_image": ("sensor_msgs/msg/Image", RELIABLE, VOLATILE),
     f"{OWN}/voxels": ("visualization_msgs/msg/MarkerArray", RELIABLE, TRANSIENT_LOCAL),
+    f"{OWN}/landmarks": ("sensor_msgs/msg/PointCloud2", RELIABLE, TRANSIENT_LOCAL),
     f"{OWN}/transition_event": ("lifecycle_msgs/msg/TransitionEvent", RELIABLE, VOLATILE),
 }
 IMAGES = {
@@ -229,11 +237,34 @@ def test_what_is_made_only_for_those_who_listen(tracking: Player, node: NodeProc
     assert cloud.header.frame_id == "map"
     assert picture.header.frame_id == "camera_color_optical_frame"
     assert {nanoseconds(each.header.stamp) for each in (cloud, picture)} == {nanoseconds(status.header.stamp)}
-    points = np.frombuffer(cloud.data, np.float32).reshape(-1, cloud.point_step // 4)[:, :3]
+    assert [field.name for field in cloud.fields] == ["x", "y", "z", "u", "v"]
+    columns = np.frombuffer(cloud.data, np.float32).reshape(-1, cloud.point_step // 4)
+    points, pixels = columns[:, :3], columns[:, 3:]
     assert len(points) >= status.inliers
     assert (np.abs(points) < 10).all()
+    assert ((pixels > -0.5) & (pixels < [319.5, 239.5])).all()
     assert (picture.encoding, picture.width, picture.height, len(picture.data)) == ("bgr8", 320, 240, 320 * 240 * 3)
     cleared, *drawn = boxes[-1].markers
     assert cleared.action == Marker.DELETEALL
     assert len(drawn) == 1
     assert all(each.header.frame_id == "map" and len(each.points) == 24 for each in drawn)
+
+
+def test_the_landmarks_of_the_map_in_use(tracking: Player, node: NodeProcess, world: World, client: Client) -> None:
+    """They are there before the node is active, for who comes late, and anew with another map."""
+
+    def last_is(path: Path) -> bool:
+        expected = load_map(path)
+        cloud = np.frombuffer(clouds[-1].data, np.float32).reshape(-1, 3)
+        return np.array_equal(cloud, expected.landmarks.points(expected.grid).astype(np.float32))
+
+    assert node.change(DEACTIVATE)
+    assert node.change(CLEANUP)
+    assert node.change(CONFIGURE)
+    clouds = client.listen(PointCloud2, f"{OWN}/landmarks", LATCHED)
+    assert client.until(lambda: clouds)
+    assert last_is(world.map)
+    assert (clouds[-1].header.frame_id, nanoseconds(clouds[-1].header.stamp)) == ("map", 0)
+    assert node.call(LoadMap, "load_map", map_path=str(world.other_map)).success
+    assert client.until(lambda: len(clouds) == 2)
+    assert last_is(world.other_map)

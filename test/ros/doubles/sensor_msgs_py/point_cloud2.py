@@ -1,7 +1,8 @@
-"""Of sensor_msgs_py.point_cloud2, what makes a cloud of points."""
+"""Of sensor_msgs_py.point_cloud2, what makes a cloud of a structured array."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -9,11 +10,14 @@ from sensor_msgs.msg import PointCloud2, PointField
 from std_msgs.msg import Header
 
 
-def create_cloud_xyz32(header: Header, points: Any) -> PointCloud2:
-    """Returns the message of points (N, 3) in metres."""
-    points = np.asarray(points, dtype=np.float32).reshape(-1, 3)
-    fields = [PointField(name=name, offset=4 * i, datatype=PointField.FLOAT32, count=1) for i, name in enumerate("xyz")]
-    cloud = PointCloud2(header=header, height=1, width=len(points), fields=fields, point_step=12)
-    cloud.row_step = 12 * len(points)
+def create_cloud(header: Header, fields: Iterable[PointField], points: Any) -> PointCloud2:
+    """Returns the message of points (N,), whose type must be that of the fields."""
+    fields = list(fields)
+    assert {field.datatype for field in fields} == {PointField.FLOAT32}
+    about = {"names": [field.name for field in fields], "offsets": [field.offset for field in fields]}
+    assert points.dtype == np.dtype(about | {"formats": ["f4"] * len(fields)})
+    size = points.dtype.itemsize
+    cloud = PointCloud2(header=header, height=1, width=len(points), fields=fields, point_step=size)
+    cloud.row_step = size * len(points)
     cloud.data.frombytes(points.tobytes())
     return cloud
