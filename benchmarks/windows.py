@@ -56,9 +56,15 @@ def windows(frames: Sequence[Frame]) -> Iterator[list[int]]:
 
 
 def carried(
-    poses: Sequence[FloatArray], queries: Sequence[Query], share: float, rng: np.random.Generator
+    poses: Sequence[FloatArray],
+    queries: Sequence[Query],
+    share: float,
+    rng: np.random.Generator,
+    floor: tuple[float, float] = (FLOOR_M, FLOOR_RAD),
 ) -> list[View]:
-    """The views of a window, the newest first, where odometry with a ``share`` of error says that they were."""
+    """The views of a window, the newest first, where odometry with a ``share`` of error says that they were; the poses
+    may be wrong by the ``floor`` besides.
+    """
     views = [View(queries[0])]
     wrong, pose = rng.normal(size=6) / np.sqrt(3), np.eye(4)
     metres = radians = 0.0
@@ -69,7 +75,7 @@ def carried(
         metres, radians = metres + share * far, radians + share * angle
         error = se3.make_pose(se3.rotation_exp(share * angle * wrong[3:]), share * far * wrong[:3])
         pose = pose @ step @ error
-        covariance = np.diag([(metres**2 + FLOOR_M**2) / 3] * 3 + [(radians**2 + FLOOR_RAD**2) / 3] * 3)
+        covariance = np.diag([(metres**2 + floor[0] ** 2) / 3] * 3 + [(radians**2 + floor[1] ** 2) / 3] * 3)
         views.append(View(query, pose, covariance))
     return views
 

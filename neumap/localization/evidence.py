@@ -45,7 +45,8 @@ MIN_CONFIRMED = 0.4
 # CHANCE: the power of the number of views that the inliers of a wrong pose grow with, about as measured of two and four
 # foreign images.
 CHANCE = 1 / 3
-# FEWEST_OF_VIEW: inliers of one of several views that speak for a pose; chance rarely makes them for one that is known.
+# FEWEST_OF_VIEW: matches of one of several views that speak for a pose, or against it where they are strong; chance
+# rarely makes as many.
 FEWEST_OF_VIEW = 3
 # SAME_POINT_M: points that are the same when rounded to this, metres, are one landmark.
 SAME_POINT_M = 0.01
@@ -60,7 +61,7 @@ class Evidence:
     and how many contradict it, and whether the camera is far ``outside`` of what the map spans.
 
     Of several ``views`` parts of the image are parts of what they show together, and chance has as many times more
-    matches to make inliers of. ``dissent``: the first of them, or half of them, hardly speak for the pose: they may be
+    matches to make inliers of. ``dissent``: the first of them, or half of them, speak for another pose: they may be
     elsewhere than is said.
     """
 
@@ -122,6 +123,7 @@ def agreeing(camera_from_map: FloatArray, matches: Matches, query: Query) -> Boo
 def count_evidence(camera_from_map: FloatArray, matches: Matches, query: Query) -> Evidence:
     """Count what of ``matches``, made without knowing the pose, agrees with it."""
     agree = agreeing(camera_from_map, matches, query)
+    strong = matches.confidence > STRONG_CONFIDENCE
     steps = np.rint(matches.points / SAME_POINT_M).astype(np.int64)
     # one number for each place: rows are slow to compare
     places = (steps[:, 0] << 42) + (steps[:, 1] << 21) + steps[:, 2]
@@ -132,17 +134,23 @@ def count_evidence(camera_from_map: FloatArray, matches: Matches, query: Query) 
     held = np.bincount(cells_of(matches.keypoint[agree], query), minlength=1)
     return Evidence(
         inliers=different(agree),
-        strong=different(agree & (matches.confidence > STRONG_CONFIDENCE)),
+        strong=different(agree & strong),
         cells=int((held >= 2).sum()),
         views=len(query.rig),
-        dissent=dissents(matches.keypoint[agree], query),
+        dissent=dissents(matches.keypoint, agree, strong, query),
     )
 
 
-def dissents(keypoint: IntArray, query: Query) -> bool:
-    """Tell whether too few of the agreeing ``keypoint`` (M,) are the first view's, or half of the views'."""
-    few = [len(mine) < FEWEST_OF_VIEW for _, mine in query.by_view(keypoint)]
-    return len(few) > 1 and (few[0] or 2 * sum(few) >= len(few))
+def dissents(keypoint: IntArray, agree: BoolArray, strong: BoolArray, query: Query) -> bool:
+    """Tell whether the first view, or half of them, dissent: too few of a view's matches ``agree`` (M,), and others are
+    ``strong`` (M,), which chance rarely makes. A view that shows a blank wall, or nothing that was mapped, does not.
+    """
+
+    def of_each(chosen: BoolArray) -> IntArray:
+        return np.bincount(query.owner[keypoint[chosen]], minlength=len(query.rig))
+
+    against = (of_each(agree) < FEWEST_OF_VIEW) & (of_each(strong & ~agree) >= FEWEST_OF_VIEW)
+    return len(against) > 1 and bool(against[0] or 2 * against.sum() >= len(against))
 
 
 def count_cells(expected: IntArray, found: IntArray, query: Query) -> tuple[int, int]:

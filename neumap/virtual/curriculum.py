@@ -157,16 +157,28 @@ class Building:
 
         Raises :class:`~neumap.errors.ConfigError` where there is no such room.
         """
-        if not 0 <= index < self.rooms:
-            raise ConfigError(f"there is no room {index} in a building of {self.rooms}")
-        furniture, seed = self.furniture(index), self.seed * _MOST_ROOMS + index
-        room = make_room(self.seed * FURNITURE + furniture, ROOM_M, detail=_DETAIL, decoration_seed=index)
+        room, seed = self._made(index), self.seed * _MOST_ROOMS + index
         record = partial(record_drive, room, _CAMERA, seed=seed, offset=self.offset(index))
         return Place(
-            description=f"room {index}, furniture {furniture}",
+            description=f"room {index}, furniture {self.furniture(index)}",
             mapping=tuple(record(count=_STRIDE * self.images, kind="mapping")[::_STRIDE]),
             query=tuple(record(count=_STRIDE * self.queries, kind="query")[::_STRIDE]),
         )
+
+    def seen_from(self, index: int, map_from_camera: FloatArray) -> tuple[Frame, ...]:
+        """Take frames at other poses (N, 4, 4) in room ``index``, in the light of its query drive. Raises as
+        :meth:`room`.
+        """
+        room, offset = self._made(index), self.offset(index)
+        poses, seed = map_from_camera.copy(), (self.seed + 1) * _MOST_ROOMS * SEEDS + index
+        poses[:, :3, 3] -= offset
+        return tuple(photos.take(room, _CAMERA, poses, name="query", light=CHANGED, seed=seed, offset=offset))
+
+    def _made(self, index: int) -> Room:
+        if not 0 <= index < self.rooms:
+            raise ConfigError(f"there is no room {index} in a building of {self.rooms}")
+        seed = self.seed * FURNITURE + self.furniture(index)
+        return make_room(seed, ROOM_M, detail=_DETAIL, decoration_seed=index)
 
 
 def building(rooms: int, seed: int = 0, images: int = 32, queries: int = 6) -> Building:

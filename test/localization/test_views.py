@@ -124,6 +124,17 @@ def test_cameras_of_other_lenses_that_look_opposite_ways(localizer: Localizer, r
         assert np.linalg.norm(error[:3]) < 0.01
 
 
+@pytest.mark.parametrize("first", [0, 1])
+def test_a_camera_that_faces_a_blank_wall(localizer: Localizer, robot: Robot, first: int) -> None:
+    """It says nothing for the pose that the other one shows, and nothing against it."""
+    front = ring(4)[0]
+    poses = [front, front @ turned(np.array([0.0, np.pi, 0.0]), np.array([0.1, 0.0, -0.3]))]
+    queries = [robot.sees(poses[0], 1, 0, 20), robot.sees(poses[1], 2, MANY, 20)]
+    views = views_of(poses[:: 1 - 2 * first], queries[:: 1 - 2 * first])
+    error = error_of(localizer.locate(views), poses[first])
+    assert np.linalg.norm(error[:3]) < 0.01
+
+
 def test_where_all_images_are_taken_from_one_place(localizer: Localizer, robot: Robot) -> None:
     poses = [ring(4)[2] @ turned(np.array([0.0, 0.3 * i, 0.0]), np.zeros(3)) for i in range(4)]
     error = error_of(localizer.locate(views_of(poses, [robot.sees(p, i) for i, p in enumerate(poses)])), poses[0])
