@@ -3,6 +3,11 @@
     ros2 launch neumap_ros localize.launch.py map:=/path/to/room.neumap image:=/camera/image_raw \
         camera_info:=/camera/camera_info
 
+With several cameras:
+
+    ros2 launch neumap_ros localize.launch.py map:=/path/to/room.neumap camera_names:=front,rear \
+        image:=/front/image_raw,/rear/image_raw camera_info:=/front/camera_info,/rear/camera_info
+
 What is set in ``params_file`` counts unless an argument that overrides it is given. See docs/ros.md and docs/nav2.md.
 """
 
@@ -129,6 +134,30 @@ class EndWithoutStart:
         raise RuntimeError(f"the localizer has died with exit code {event.returncode}")
 
 
+def camera_remappings(names, images, camera_infos):
+    """What the topics of cameras are remapped to: of as many names, or of one camera without; raises where the numbers
+    of topics are others. Empty topics stay.
+    """
+    names, remappings = names or [""], []
+    for topic, given in (("image", images), ("camera_info", camera_infos)):
+        if len(given) not in (0, len(names)):
+            raise RuntimeError(
+                f"{topic}:= has {len(given)} topics for {len(names)} cameras: give one for each of camera_names, with "
+                "commas between them"
+            )
+        for name, target in zip(names, given, strict=False):
+            of_camera = f"{name}/{topic}" if name else topic
+            remappings.append((of_camera, target))
+            if topic == "image":
+                remappings.append((f"{of_camera}/compressed", f"{target}/compressed"))
+    return remappings
+
+
+def listed(argument):
+    """The parts of an argument, between commas."""
+    return [part.strip() for part in argument.split(",") if part.strip()]
+
+
 def localizer(context):
     """The node as the arguments want it, and what starts it."""
     given = context.launch_configurations
@@ -141,6 +170,10 @@ def localizer(context):
         overrides["mode"] = ParameterValue(given["mode"], value_type=str)
     if given["image_transport"]:
         overrides["image_transport"] = ParameterValue(given["image_transport"], value_type=str)
+
+    names = listed(given["camera_names"])
+    if names:
+        overrides["camera_names"] = names
 
     # of the node's own logger: at debug the middleware's would bury it
     level = given["log_level"]
@@ -160,9 +193,7 @@ def localizer(context):
             # tf2 uses absolute names; relative ones let several robots each have their own.
             ("/tf", "tf"),
             ("/tf_static", "tf_static"),
-            ("image", given["image"]),
-            ("image/compressed", given["image"] + "/compressed"),
-            ("camera_info", given["camera_info"]),
+            *camera_remappings(names, listed(given["image"]), listed(given["camera_info"])),
         ],
     )
     autostart = given["autostart"].lower() == "true"
@@ -198,12 +229,21 @@ def generate_launch_description():
             ),
             DeclareLaunchArgument("log_level", default_value="info", description="debug, info, warn, error or fatal"),
             DeclareLaunchArgument(
-                "image",
-                default_value="image",
-                description="topic of the images; with image_transport:=compressed, without its /compressed",
+                "camera_names",
+                default_value="",
+                description="names of several cameras, such as front,rear; empty: as in params_file",
             ),
             DeclareLaunchArgument(
-                "camera_info", default_value="camera_info", description="topic of the camera's calibration"
+                "image",
+                default_value="",
+                description="topic of the images, or one for each of camera_names, with commas between them; with "
+                "image_transport:=compressed, without its /compressed; empty: image, or NAME/image",
+            ),
+            DeclareLaunchArgument(
+                "camera_info",
+                default_value="",
+                description="topic of the camera's calibration, or topics as with image; empty: camera_info, or "
+                "NAME/camera_info",
             ),
             DeclareLaunchArgument(
                 "image_transport",

@@ -34,6 +34,7 @@ LAUNCH_ARGUMENTS = {
     "params_file",
     "use_respawn",
     "log_level",
+    "camera_names",
     "image",
     "camera_info",
     "image_transport",
@@ -55,7 +56,14 @@ TOPICS = {
 }
 SERVICES = {"~/relocalize", "~/load_map", "reinitialize_global_localization", "set_initial_pose"}
 # use_sim_time is declared by ROS 2
-PARAMETERS: dict[str, Any] = {"use_sim_time": False} | {name: spec.default for name, spec in SPECS.items()}
+PARAMETERS: dict[str, Any] = {"use_sim_time": False} | {
+    name: list(spec.default) if isinstance(spec.default, tuple) else spec.default for name, spec in SPECS.items()
+}
+
+
+def kind(value: Any) -> Any:
+    """The type of a parameter, or that of what a list holds."""
+    return [type(each) for each in value[:1]] if isinstance(value, list) else type(value)
 
 
 # Where a home of the project has to be named before a release: one domain that cannot be, in these files only.
@@ -192,6 +200,29 @@ def test_the_launch_file_uses_no_argument_that_is_not_declared() -> None:
     assert used == LAUNCH_ARGUMENTS
 
 
+def test_the_launch_file_gives_each_camera_its_topics() -> None:
+    tree = ast.parse(LAUNCH_FILE.read_text(encoding="utf-8"))
+    functions = [node for node in tree.body if getattr(node, "name", "") in ("camera_remappings", "listed")]
+    names: dict[str, Any] = {}
+    # the rest of the file takes ROS' own package launch
+    exec(compile(ast.Module(functions, []), LAUNCH_FILE, "exec"), names)
+    remappings, listed = names["camera_remappings"], names["listed"]
+    assert remappings([], listed(""), listed("")) == []
+    assert remappings([], ["/camera/image_raw"], ["/camera/camera_info"]) == [
+        ("image", "/camera/image_raw"),
+        ("image/compressed", "/camera/image_raw/compressed"),
+        ("camera_info", "/camera/camera_info"),
+    ]
+    assert remappings(listed("front, rear"), listed("/a/image_raw,/b/image_raw"), []) == [
+        ("front/image", "/a/image_raw"),
+        ("front/image/compressed", "/a/image_raw/compressed"),
+        ("rear/image", "/b/image_raw"),
+        ("rear/image/compressed", "/b/image_raw/compressed"),
+    ]
+    with pytest.raises(RuntimeError, match=r"camera_info:= has 1 topics for 2 cameras: give one for each of"):
+        remappings(["front", "rear"], [], ["/camera_info"])
+
+
 def test_the_files_that_follow_from_the_parameters_do() -> None:
     remedy = "run tools/parameter_files.py"
     assert parameter_files.CONFIG.read_text(encoding="utf-8") == parameter_files.config(), remedy
@@ -205,8 +236,8 @@ def test_the_parameter_file_has_every_parameter_with_its_default() -> None:
     written = flat(node["ros__parameters"])
     assert written == PARAMETERS
     # ROS 2 refuses an int where a double is declared, and takes null for a string
-    assert {name: type(value) for name, value in written.items()} == {
-        name: type(value) for name, value in PARAMETERS.items()
+    assert {name: kind(value) for name, value in written.items()} == {
+        name: kind(value) for name, value in PARAMETERS.items()
     }
 
 
@@ -237,8 +268,8 @@ def test_yaml_to_paste_can_be_read(text: str) -> None:
         parameters = flat(node["ros__parameters"])
         assert None not in parameters.values()
         if key == "/**":
-            assert {name: type(value) for name, value in parameters.items()} == {
-                name: type(PARAMETERS[name]) for name in parameters
+            assert {name: kind(value) for name, value in parameters.items()} == {
+                name: kind(PARAMETERS[name]) for name in parameters
             }
 
 

@@ -39,10 +39,19 @@ def test_it_shows_its_arguments() -> None:
         "autostart",
         "params_file",
         "use_respawn",
+        "camera_names",
         "image_transport",
         "mode",
     ):
         assert f"'{name}'" in shown.stdout
+
+
+def test_several_cameras(start: Start, client: Client, room_map: Path) -> None:
+    topics = ("image:=/a/image_raw,/b/image_raw", "camera_info:=/a/camera_info,/b/camera_info")
+    launch = start(*LAUNCH, f"map:={room_map}", "camera_names:=front,rear", *topics)
+    assert eventually(lambda: client.state() == "active"), launch.output
+    heard = {"/a/image_raw", "/b/image_raw", "/a/camera_info", "/b/camera_info"}
+    assert eventually(lambda: heard <= client.topics().keys()), client.topics()
 
 
 def test_a_failed_start_leaves_a_node_that_can_be_tried_again(start: Start, client: Client) -> None:

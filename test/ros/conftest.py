@@ -186,7 +186,8 @@ def node(shared: Callable[[], NodeProcess], world: World, table: Any) -> Iterato
     """
     node = shared()
     node.turn_page()
-    values = {spec.name: spec.default for spec in table} | {"map": str(world.map), "image_transport": "compressed"}
+    values = {spec.name: list(spec.default) if isinstance(spec.default, tuple) else spec.default for spec in table}
+    values |= {"map": str(world.map), "image_transport": "compressed"}
     try:
         reset(node, values)
     except AssertionError:

@@ -27,6 +27,7 @@ TYPES = {
     float: ParameterType.PARAMETER_DOUBLE,
     str: ParameterType.PARAMETER_STRING,
 }
+LISTS = {str: ParameterType.PARAMETER_STRING_ARRAY, float: ParameterType.PARAMETER_DOUBLE_ARRAY}
 BAD = {
     "base_frame_id": ["", "/base_link", "my base"],
     "global_frame_id": ["", "/map", "the map"],
@@ -40,11 +41,23 @@ def other(spec: Any) -> Any:
     """Return another value that a parameter may have."""
     if spec.choices:
         return next(choice for choice in spec.choices if choice != spec.default)
+    if isinstance(spec.default, tuple):
+        return ["front", "rear"] if spec.default == ("",) else [0.5]
     if isinstance(spec.default, bool):
         return not spec.default
     if isinstance(spec.default, str):
         return f"{spec.default}x"
     return type(spec.default)(spec.low + (spec.high - spec.low) / 4)
+
+
+def as_ros(value: Any) -> Any:
+    """Return a default as it is set and read."""
+    return list(value) if isinstance(value, tuple) else value
+
+
+def kind(value: Any) -> Any:
+    """Return the type of a value, or that of what a list holds."""
+    return [type(each) for each in value[:1]] if isinstance(value, list | tuple) else type(value)
 
 
 def beyond(spec: Any) -> list[Any]:
@@ -56,8 +69,8 @@ def beyond(spec: Any) -> list[Any]:
 
 
 def ranged(table: Any) -> list[Any]:
-    """Return those that have a range."""
-    return [spec for spec in table if spec.high is not None]
+    """Return numbers that have a range."""
+    return [spec for spec in table if spec.high is not None and not isinstance(spec.default, tuple)]
 
 
 def free(table: Any) -> list[Any]:
@@ -71,16 +84,18 @@ def test_all_are_declared_and_described(node: NodeProcess, table: Any) -> None:
     described = node.call(DescribeParameters, "describe_parameters", names=names).descriptors
     for spec, descriptor in zip(table, described, strict=True):
         assert spec.description in descriptor.description
-        assert descriptor.type == TYPES[type(spec.default)], spec.name
+        is_list = isinstance(spec.default, tuple)
+        expected = LISTS[type(spec.default[0])] if is_list else TYPES[type(spec.default)]
+        assert descriptor.type == expected, spec.name
         assert not descriptor.dynamic_typing
         ranges = [*descriptor.integer_range, *descriptor.floating_point_range]
-        limits = [] if spec.high is None else [(float(spec.low), float(spec.high))]
+        limits = [] if spec.high is None or is_list else [(float(spec.low), float(spec.high))]
         assert [(float(each.from_value), float(each.to_value)) for each in ranges] == limits
 
 
 def test_defaults(start: Start, table: Any) -> None:
     """Of the node itself and, to begin with, of the installed file, with whose values it is started here."""
-    defaults = {spec.name: spec.default for spec in table}
+    defaults = {spec.name: as_ros(spec.default) for spec in table}
     installed = Path(get_package_share_directory("neumap_ros"), "config", "localize.yaml")
     by_itself, by_file = start(up=False), start("--params-file", str(installed), up=False)
     for node in (by_itself, by_file):
@@ -115,7 +130,7 @@ def test_what_makes_no_sense_is_refused(node: NodeProcess) -> None:
 def test_another_type_is_refused(node: NodeProcess, table: Any) -> None:
     for spec in table:
         for value in (True, 1, 1.0, "one", [1.0]):
-            if type(value) is not type(spec.default):
+            if kind(value) != kind(spec.default):
                 assert list(node.set({spec.name: value})) == [spec.name], (spec.name, value)
 
 
@@ -150,7 +165,7 @@ def test_all_others_can_be_changed_while_active(tracking: Player, node: NodeProc
         for name, value in values.items():
             assert node.set({name: value}) == {}, name
         assert node.get(*values) == values
-        assert node.set({spec.name: spec.default for spec in free(table)}) == {}
+        assert node.set({spec.name: as_ros(spec.default) for spec in free(table)}) == {}
     tracking.step_to(max(tracking.now_s, 2.4) + 0.4)
     assert node.belief == "TRACKING", node.told
     assert "[ERROR]" not in node.output

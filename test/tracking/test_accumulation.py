@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any, cast
 
 import numpy as np
+import pytest
 
 from neumap.arrays import FloatArray
 from neumap.geometry import se3
@@ -42,6 +43,34 @@ def test_few_images_of_the_last_seconds_are_kept_and_evenly() -> None:
         assert 1.2 < kept[0] - kept[-1] <= SETTINGS.accumulate_s
     assert kept_after([0.0, 1.0, 9.0]) == [9.0]
     assert kept_after([0.0, 1.0, 1.5]) == [1.5, 1.0, 0.0]
+
+
+def test_of_each_camera_some_are_kept_the_nearest_first() -> None:
+    recent = Accumulation()
+    for i in range(20):
+        for camera, late_s in (("front", 0.0), ("rear", 0.05)):
+            taken = replace(shown(0.2 * i + late_s, np.eye(4)), camera=camera)
+            recent = recent.followed_by(taken, SETTINGS)
+    assert recent.cameras == ("rear", "front")
+    counts = [sum(each.camera == camera for each in recent.kept) for camera in recent.cameras]
+    assert counts == [3, 3]
+    apart = [abs(recent.kept[0].stamp_ns - each.stamp_ns) * 1e-9 for each in recent.kept]
+    assert apart == sorted(apart)
+    assert 0.8 < apart[-1] <= SETTINGS.accumulate_s
+
+
+def test_without_odometry_images_of_one_moment_are_kept() -> None:
+    recent = Accumulation()
+    for seconds, camera in ((0.0, "rear"), (0.5, "front"), (0.53, "rear")):
+        stamped = Shown(round(seconds * 1e9), cast(Any, camera), RobotPose(BASE_FROM_CAMERA, None), camera)
+        recent = recent.followed_by(stamped, SETTINGS)
+    assert recent.cameras == ("rear", "front")
+    _, front = recent.views(SETTINGS)
+    assert np.array_equal(front.rig_from_camera, np.eye(4))
+    # three standard deviations are as far as the robot can have come, and turned
+    far_m, far_rad = 3 * np.sqrt(front.covariance.diagonal()[2]), 3 * np.sqrt(front.covariance.diagonal()[4])
+    assert far_rad == pytest.approx(SETTINGS.max_turn_rate * 0.03)
+    assert far_m >= SETTINGS.max_speed * 0.03 - 1e-9
 
 
 def test_views_are_where_odometry_says_and_as_uncertain_as_it_is() -> None:

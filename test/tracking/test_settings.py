@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from neumap.tracking.settings import SPECS, Settings, settings_from
+from neumap.tracking.settings import SPECS, Settings, of_camera, settings_from, topic_of
 
 
 def test_settings_follow_from_the_table() -> None:
@@ -38,12 +38,45 @@ def test_defaults_are_allowed_and_described(spec: Any) -> None:
         ("base_frame_id", "", "must not be empty"),
         ("odom_frame_id", "/odom", "no leading slash"),
         ("map", None, "text"),
+        ("camera_names", "front", "instead of a list, such as ['']"),
+        ("camera_names", [], "instead of a list"),
+        ("camera_names", [1], "text"),
+        ("camera_names", ["front", "/rear"], "letters, digits, _"),
+        ("image_time_offset", 0.05, "instead of a list, such as [0.0]"),
+        ("image_time_offset", [0.0, 1], "decimal point"),
+        ("image_time_offset", [0.0, 6.0], "from -5 to 5"),
     ],
 )
 def test_what_cannot_be_is_refused(name: str, value: Any, said: str) -> None:
     doubt = SPECS[name].doubt(value)
     assert name in doubt
     assert said in doubt
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"camera_names": ["front", "front"]}, "camera_names must be different"),
+        ({"camera_names": ["front", ""]}, "each of several cameras must have one"),
+        ({"image_time_offset": [0.0, 0.1]}, "image_time_offset has 2 numbers: give one, or one for each"),
+        (
+            {"camera_names": ["a", "b"], "camera_frame_id": "optical"},
+            "camera_frame_id is one frame for several cameras",
+        ),
+    ],
+)
+def test_what_does_not_go_together_is_refused(values: dict[str, Any], said: str) -> None:
+    assert not any(SPECS[name].doubt(value) for name, value in values.items())
+    assert said in settings_from(values).doubt
+
+
+def test_several_cameras_of_a_pattern() -> None:
+    values = {"camera_names": ["a", "robot/b"], "camera_frame_id": "{camera}_optical", "image_time_offset": [0.0, -0.1]}
+    settings = settings_from(values)
+    assert not settings.doubt
+    assert settings.camera_names == ("a", "robot/b")
+    assert of_camera(settings.camera_frame_id, "a") == "a_optical"
+    assert [topic_of(name, "image") for name in ("", "robot/b")] == ["image", "robot/b/image"]
 
 
 def test_no_odometry_and_no_camera_frame_may_be_empty() -> None:

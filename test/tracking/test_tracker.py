@@ -89,6 +89,30 @@ def test_one_wrong_pose_is_not_believed() -> None:
     assert not again.candidates
 
 
+def test_an_image_without_a_pose_says_nothing_while_another_camera_gives_some() -> None:
+    def front(track: Track, seconds: float, given: Fix | None) -> Track:
+        return see(track, ns(seconds), given, "nothing seen", SETTINGS, ("front",))
+
+    def rear(track: Track, seconds: float) -> Track:
+        return see(track, ns(seconds), None, "a wall", SETTINGS, ("rear",))
+
+    track = rear(front(Track(), 0.0, fix(0.0, 0.0)), 0.1)
+    assert (track.state, track.reason, track.believed) == (State.TRACKING, "", False)
+    assert track.image_ns == ns(0.1)
+    # its own image was the last to give one, or that of another camera is too long ago
+    assert front(track, 0.2, None).state is State.DEGRADED
+    assert rear(track, 1.1).reason == "a wall"
+    # so do candidates stay
+    one = rear(front(Track(), 0.0, fix(0.0, 1.0, sure=False)), 0.1)
+    assert front(one, 0.2, fix(0.2, 1.1, sure=False)).state is State.TRACKING
+    # a pose of both counts for both
+    both = see(Track(), 0, fix(0.0, 0.0), "", SETTINGS, ("rear", "front"))
+    assert front(both, 0.2, None).state is State.TRACKING
+    assert rear(front(both, 0.2, None), 0.3).state is State.DEGRADED
+    # one that contradicts does count
+    assert front(rear(both, 0.1), 0.2, fix(0.2, 3.0, odom_x=0.0)).state is State.DEGRADED
+
+
 def test_a_jump_is_believed_when_three_images_agree_on_it() -> None:
     begun = after(fix(0.0, 0.0))
     jumped = [fix(0.2 * i, 5 + 0.02 * i, odom_x=0.02 * i) for i in range(1, 4)]
