@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from neumap.cli import options
+from neumap.cli.merge import aligned_rows
 from neumap.cli.notes import refuse, telling
 from neumap.cli.progress import StageProgress
 from neumap.errors import ConfigError
@@ -42,9 +43,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--extend",
         type=Path,
         metavar="OLD.neumap",
-        help="add what SOURCE shows to this map, in whose frame its poses must be; it decides how landmarks are stored",
+        help="add what SOURCE shows to this map, in whose frame its poses must be (but for --align); it decides how "
+        "landmarks are stored",
     )
     add("--apart", action="store_true", help="what --extend adds is beside or above that map: as of neumap merge")
+    add("--align", action="store_true", help="what --extend adds is in another frame: as of neumap merge")
     add("--images", type=Path, metavar="DIR", help="the images of a COLMAP model")
     add(
         "--config",
@@ -104,9 +107,11 @@ def run(args: argparse.Namespace) -> int:
     with telling(source.notes), StageProgress() as progress:
         source = settled(source if args.strict else damage.source, told, progress)
         if old is None:
-            neural_map = build_map(source.frames, told, progress)
+            neural_map, found = build_map(source.frames, told, progress), None
         else:
-            neural_map = extend_map(old, source.frames, told.use_depth, told.seed, progress, args.apart)
+            neural_map, found = extend_map(
+                old, source.frames, told.use_depth, told.seed, progress, args.apart, args.align
+            )
     neural_map = save_map(args.out, neural_map)
     used = len(source.frames) - damage.unreadable
     aside = used - neural_map.mapping_images + (0 if old is None else old.mapping_images)
@@ -116,6 +121,7 @@ def run(args: argparse.Namespace) -> int:
         ("made of", f"{source.description}: {used} of {count} frames, {aside} of them set aside"),
         *(("", note) for note in (*source.notes, *damage.notes)),
         *extended,
+        *([] if found is None else aligned_rows(str(args.source), found)),
         ("holds", f"{len(neural_map.landmarks)} landmarks, decoder {neural_map.decoder}"),
         ("time", f"{time.perf_counter() - started:.1f} s"),
         ("expected", expected_text(neural_map.expected)),
@@ -133,8 +139,11 @@ def settings_of(args: argparse.Namespace) -> MappingSettings:
         for name, value in options.read_config(args.config, known).items():
             if getattr(args, name) is None:
                 setattr(args, name, value)
-    if args.apart and args.extend is None:
-        raise ConfigError("'--apart' says where what --extend adds is: leave it out, or give --extend")
+    if (args.apart or args.align) and args.extend is None:
+        option = "--apart" if args.apart else "--align"
+        raise ConfigError(f"'{option}' says where what --extend adds is: leave it out, or give --extend")
+    if args.apart and args.align:
+        raise ConfigError("'--apart' and '--align' do not go together: what is apart shows nothing to align by")
     refused = [] if args.extend is None else [name for name in OF_OLD_MAP if getattr(args, name) is not None]
     if refused:
         option = refused[0].replace("_", "-")
