@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from neumap.cli import options
+from neumap.cli.merge import aligned_rows
 from neumap.cli.notes import refuse, tell, telling
 from neumap.cli.progress import StageProgress
 from neumap.errors import ConfigError
@@ -45,9 +46,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--extend",
         type=Path,
         metavar="OLD.neumap",
-        help="add what SOURCE shows to this map, in whose frame its poses must be; it decides how landmarks are stored",
+        help="add what SOURCE shows to this map, in whose frame its poses must be (but for --align); it decides how "
+        "landmarks are stored",
     )
     add("--apart", action="store_true", help="what --extend adds is beside or above that map: as of neumap merge")
+    add("--align", action="store_true", help="what --extend adds is in another frame: as of neumap merge")
     add(
         "--work",
         type=Path,
@@ -145,9 +148,11 @@ def _make(args: argparse.Namespace, progress: StageProgress) -> list[tuple[str, 
         settle = partial(settled, settings=told, progress=progress)
         source = of_each_camera(source if args.strict else damage.source, settle)
         if old is None:
-            neural_map = build_map(source.frames, told, progress, work)
+            neural_map, found = build_map(source.frames, told, progress, work), None
         else:
-            neural_map = extend_map(old, source.frames, told.use_depth, told.seed, progress, args.apart, work)
+            neural_map, found = extend_map(
+                old, source.frames, told.use_depth, told.seed, progress, args.apart, args.align, work
+            )
     recordings = (*neural_map.recordings, recording_of(args.source, source.frames))
     neural_map = save_map(args.out, replace(neural_map, recordings=recordings))
     used = len(source.frames) - damage.unreadable
@@ -160,6 +165,7 @@ def _make(args: argparse.Namespace, progress: StageProgress) -> list[tuple[str, 
         ("made of", f"{source.description}: {used} of {count} frames, {aside} of them set aside"),
         *(("", note) for note in (*source.notes, *damage.notes)),
         *extended,
+        *([] if found is None else aligned_rows(str(args.source), found)),
         ("holds", f"{len(neural_map.landmarks)} landmarks, decoder {neural_map.decoder}"),
         *([] if args.work is None else [("work", str(work))]),
         ("time", f"{time.perf_counter() - started:.1f} s"),
@@ -177,8 +183,11 @@ def settings_of(args: argparse.Namespace) -> MappingSettings:
         for name, value in options.read_config(args.config, known).items():
             if getattr(args, name) is None:
                 setattr(args, name, value)
-    if args.apart and args.extend is None:
-        raise ConfigError("'--apart' says where what --extend adds is: leave it out, or give --extend")
+    if (args.apart or args.align) and args.extend is None:
+        option = "--apart" if args.apart else "--align"
+        raise ConfigError(f"'{option}' says where what --extend adds is: leave it out, or give --extend")
+    if args.apart and args.align:
+        raise ConfigError("'--apart' and '--align' do not go together: what is apart shows nothing to align by")
     refused = [] if args.extend is None else [name for name in OF_OLD_MAP if getattr(args, name) is not None]
     if refused:
         option = refused[0].replace("_", "-")

@@ -1,5 +1,5 @@
-"""Makes one map of several that are in one frame and were made with the same options. What several of them hold is
-kept once. 'neumap map --extend' adds a recording instead, in the form of the map it extends.
+"""Makes one map of several that were made with the same options, in one frame or, with --align, each in its own. What
+several of them hold is kept once. 'neumap map --extend' adds a recording instead, in the form of the map it extends.
 """
 
 from __future__ import annotations
@@ -7,20 +7,35 @@ from __future__ import annotations
 import argparse
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-HELP = "make one map of several that are in one frame"
+if TYPE_CHECKING:
+    from neumap.mapping.align import Alignment
+
+HELP = "make one map of several"
 APART_HELP = "they are side by side or above each other: do not ask for landmarks in common where they share space"
+ALIGN_HELP = "their frames differ: find how they lie to each other by the landmarks of the space that they share"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("maps", type=Path, nargs="+", metavar="M.neumap", help="the maps, two at least")
     parser.add_argument("--out", type=Path, required=True, metavar="ALL.neumap", help="the map file to write")
-    parser.add_argument("--apart", action="store_true", help=APART_HELP)
+    frames = parser.add_mutually_exclusive_group()
+    frames.add_argument("--apart", action="store_true", help=APART_HELP)
+    frames.add_argument("--align", action="store_true", help=ALIGN_HELP + "; all are moved to that of the first")
+
+
+def aligned_rows(name: str, found: Alignment) -> list[tuple[str, str]]:
+    """Return the rows of a report on how what is called ``name`` was moved."""
+    from neumap.report.map_summary import pose_text
+
+    return [("aligned", f"{name}: {found}"), ("moved by", pose_text(found.first_from_second))]
 
 
 def run(args: argparse.Namespace) -> int:
     from neumap.errors import ConfigError
     from neumap.io.files import check_output
+    from neumap.mapping.align import aligned
     from neumap.mapping.merge import merge_all
     from neumap.maps.map_file import load_map, save_map
     from neumap.process import set_up
@@ -31,8 +46,9 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError("give two maps at least to merge")
     check_output(args.out, device=False)
     set_up()
-    maps = [load_map(path) for path in args.maps]
-    merged = save_map(args.out, merge_all(maps, args.apart, [str(path) for path in args.maps]))
+    maps, names = [load_map(path) for path in args.maps], [str(path) for path in args.maps]
+    placed = aligned(maps, names) if args.align else [(one, None) for one in maps]
+    merged = save_map(args.out, merge_all([one for one, _ in placed], args.apart, names))
     twice = sum(len(one.landmarks) for one in maps) - len(merged.landmarks)
     rows = [
         ("map", f"{args.out}, {size_text(args.out.stat().st_size)}, id {merged.map_id}"),
@@ -40,6 +56,7 @@ def run(args: argparse.Namespace) -> int:
             ("made of", f"{path}, {size_text(path.stat().st_size)}, id {one.map_id}, {len(one.landmarks)} landmarks")
             for path, one in zip(args.maps, maps, strict=True)
         ),
+        *(row for name, (_, found) in zip(names, placed, strict=True) if found for row in aligned_rows(name, found)),
         (
             "holds",
             f"{len(merged.landmarks)} landmarks in {len(merged.grid)} voxels, decoder {merged.decoder}; "

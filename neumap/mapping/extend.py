@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
+import numpy as np
+
+from neumap.mapping.align import Alignment, find_alignment
 from neumap.mapping.build import FEWEST_VIEWPOINTS, compose
 from neumap.mapping.calibration import calibrate
 from neumap.mapping.encoding import encode, form_of
@@ -13,6 +17,7 @@ from neumap.mapping.settings import MappingSettings
 from neumap.mapping.survey import Survey, survey
 from neumap.mapping.work import NOWHERE, Work
 from neumap.maps.drift import thin_field
+from neumap.maps.moving import transformed
 from neumap.maps.neural_map import NeuralMap
 from neumap.progress import Progress
 from neumap.records import Frame
@@ -28,15 +33,17 @@ def extend_map(
     seed: int = 0,
     progress: Progress = lambda *_: None,
     apart: bool = False,
+    align: bool = False,
     work: Work = NOWHERE,
-) -> NeuralMap:
+) -> tuple[NeuralMap, Alignment | None]:
     """Make a map of ``neural_map`` and what posed ``frames`` show, whose poses are in its frame, with landmarks in its
     own form.
 
-    The accuracy to expect is that of the frames set aside, in the whole map; that of ``neural_map`` where they are too
-    few. ``apart`` is as of :func:`~neumap.mapping.merge.merge_maps`, ``work`` as of
-    :func:`~neumap.mapping.build.build_map`. Raises what that raises, and
-    :func:`~neumap.mapping.build.build_map`.
+    With ``align`` the poses may be in any frame: how it lies to that of the map is found by what both show, and
+    returned. The accuracy to expect is that of the frames set aside, in the whole map; that of ``neural_map`` where
+    they are too few. ``apart`` is as of :func:`~neumap.mapping.merge.merge_maps`, ``work`` as of
+    :func:`~neumap.mapping.build.build_map`. Raises what these raise, and
+    :func:`~neumap.mapping.align.find_alignment`.
     """
     settings = MappingSettings(
         decoder=neural_map.decoder,
@@ -47,8 +54,14 @@ def extend_map(
     )
     place = survey(frames, settings, progress, work)
     added = _map_like(neural_map, place, settings, progress)
-    merged = merge_all([neural_map, added], apart, ["the map that is extended", "what is added to it"])
-    return calibrate(merged, place.aside, progress, least=neural_map.calibration)
+    found, aside, names = None, place.aside, ("the map that is extended", "what is added to it")
+    if align:
+        found = find_alignment(neural_map, added, names)
+        move = found.first_from_second
+        added = transformed(added, move)
+        aside = tuple(replace(each, map_from_camera=move @ np.asarray(each.map_from_camera)) for each in aside)
+    merged = merge_all([neural_map, added], apart, names)
+    return calibrate(merged, aside, progress, least=neural_map.calibration), found
 
 
 def _map_like(neural_map: NeuralMap, place: Survey, settings: MappingSettings, progress: Progress) -> NeuralMap:

@@ -94,8 +94,8 @@ def check_alike(first: NeuralMap, second: NeuralMap) -> None:
     """Raise :class:`~neumap.errors.ConfigError` that says why two maps cannot be merged, if they cannot."""
     if first.frame_id != second.frame_id:
         raise ConfigError(
-            f"the maps are in the frames '{first.frame_id}' and '{second.frame_id}': map both in one frame, and name "
-            "it with --frame-id"
+            f"the maps are in the frames '{first.frame_id}' and '{second.frame_id}': give --align to find how they lie "
+            "to each other, or call one otherwise with 'neumap transform --to' if they are the same"
         )
     differences = [
         ("decoder", first.decoder, second.decoder),
@@ -155,7 +155,8 @@ def _check_shared_space(parts: Sequence[_Held], names: Sequence[str]) -> None:
         if group[one] != group[other]:
             raise ConfigError(
                 f"{names[one]} and {names[other]} share space but no landmarks there, as if of two places or frames: "
-                "map both in one frame, or give --apart if they are side by side or above each other"
+                "give --align to find how their frames lie to each other, or --apart if they are side by side or above "
+                "each other"
             )
 
 

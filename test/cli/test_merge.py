@@ -116,7 +116,7 @@ def test_two_rooms_in_one_space(
     first_map: Path, other_map: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out, mapping = tmp_path / "all.neumap", other_map.parent / "mapping"
-    said = "share space but no landmarks there, as if of two places or frames: map both in one frame, or give --apart"
+    said = "share space but no landmarks there, as if of two places or frames: give --align"
     assert main(["merge", str(first_map), str(other_map), "--out", str(out)]) == 1
     assert f"{first_map} and {other_map} {said}" in capsys.readouterr().err
     assert main(["map", str(mapping), "--extend", str(first_map), "--out", str(out)]) == 1
