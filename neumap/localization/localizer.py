@@ -182,8 +182,8 @@ class Localizer:
         return sorted(others, key=lambda other: -other.evidence)[:most]
 
     def likeness(self, query: Query, most: int) -> float:
-        """Tell how much of an image looks like something in the map, by its ``most`` first keypoints and without looking
-        for a pose: to choose among maps.
+        """Tell how much of an image looks like something in the map, by its ``most`` first keypoints and without
+        looking for a pose: to choose among maps.
         """
         landmarks = self._search.landmarks
         best = (query.looks[:most] @ landmarks.looks.T).max(axis=1, initial=0.0)

@@ -39,8 +39,8 @@ class Keyframes:
     ``offsets[i]:offsets[i + 1]``; ``image`` (N,); ``rays`` (N, 2) undistorted normalized coordinates;
     ``depth`` (N,) metres, 0 where unknown; ``size`` and ``angle`` (N,) as in Features; ``descriptors`` and ``coarse``
     (N, D) and (N, C) float16, compared by the extractor's ``similarities``; ``quick`` (N,), which of them a quick look
-    shows. ``frames`` are those that the images are of, where they were read. ``view`` (4,) is the field of view all images share: x and y of the left, top, right and bottom edge in
-    normalized coordinates.
+    shows. ``view`` (4,) is the field of view all images share: x and y of the left, top, right and bottom edge in
+    normalized coordinates. ``frames`` are those that the images were read from.
     """
 
     map_from_camera: FloatArray

@@ -83,9 +83,11 @@ def open_bag(
         seen, uncalibrated = _through(images, calibrations, lambda each: lenses_of(each, size, rectified, told.mask))
     stamps = np.array([stamp_ns for (stamp_ns, _), _ in seen], dtype=np.int64)
     known: Sequence[FloatArray | None] = [None] * len(seen)
-    left_out = [*without, *uncalibrated]
+    left_out, drifts = [*without, *uncalibrated], False
     if poses:
-        known, pose_notes, skipped = _poses(bag, transforms, options.camera_frame or look.frame, stamps, options)
+        known, pose_notes, skipped, drifts = _poses(
+            bag, transforms, options.camera_frame or look.frame, stamps, options
+        )
         notes, left_out = [*notes, *pose_notes], [*left_out, *skipped]
     left_out = [*bag.left_out, *left_out]
     notes = [*left_out, *notes]
@@ -109,7 +111,7 @@ def open_bag(
         for ((stamp_ns, position), lenses), pose, measured in zip(seen, known, depths, strict=True)
         if pose is not None or not poses
     )
-    return Source(f"bag {path}, {image.name}", frames, tuple(notes), tuple(left_out))
+    return Source(f"bag {path}, {image.name}", frames, tuple(notes), tuple(left_out), drifts)
 
 
 def _first_image(bag: BagReader, image: Topic) -> tuple[Any, tuple[int, int]]:
@@ -209,15 +211,15 @@ def _through(
 
 def _poses(
     bag: BagReader, transforms: RecordedTransforms, camera_frame: str, stamps: IntArray, options: BagOptions
-) -> tuple[Sequence[FloatArray | None], list[str], list[str]]:
-    """Return the pose of each image, notes, and what of transforms and poses cannot be used."""
+) -> tuple[Sequence[FloatArray | None], list[str], list[str], bool]:
+    """Return the pose of each image, notes, what of transforms and poses cannot be used, and whether poses drift."""
     if not camera_frame:
         raise DataError("the images do not name their frame (header.frame_id is empty): give --camera-frame")
-    found, notes, left_out = camera_poses(bag, transforms, camera_frame, stamps, options)
+    found, notes, left_out, drifts = camera_poses(bag, transforms, camera_frame, stamps, options)
     notes, left_out = [*notes, *transforms.notes], [*left_out, *transforms.left_out]
     with noting([*left_out, *notes]):
         poses, more = pose_of_each(found.poses, found.known, stamps, f"the bag {bag.path}", found.gap, found.gap)
-    return poses, [*notes, *more], left_out
+    return poses, [*notes, *more], left_out, drifts
 
 
 def _read(
