@@ -100,13 +100,15 @@ class Frame:
 class Source:
     """An ordered set of frames with what the user should know about how it was read.
 
-    ``left_out`` are those of the ``notes`` that count what could not be used: messages, rows.
+    ``left_out`` are those of the ``notes`` that count what could not be used: messages, rows. ``drifts``: the poses are
+    those of odometry, which drift.
     """
 
     description: str
     frames: tuple[Frame, ...]
     notes: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
+    drifts: bool = False
 
     @property
     def has_depth(self) -> bool:

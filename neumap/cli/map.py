@@ -27,6 +27,8 @@ HELP = "make a map of images with known poses"
 SETTINGS = {"size": "size_bytes", "depth": "use_depth"} | {
     name: name for name in ("decoder", "quick", "seed", "frame_id", "features")
 }
+# POSES: what poses can be of.
+MAP, ODOMETRY = POSES = ("map", "odometry")
 # OF_OLD_MAP: options that a map that is extended decides.
 OF_OLD_MAP = ("decoder", "size", "quick", "frame_id", "features")
 # MANY: of more images it is said what memory they take.
@@ -76,6 +78,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         add("--size", type=options.size, metavar="100KB", help="make the file no larger; best: no limit (the default)"),
         add("--quick", action=flag, help="a map of at most 100KB"),
         add("--depth", action=flag, help="use depth images where there are any (default: yes)"),
+        add(
+            "--poses",
+            choices=POSES,
+            help="what the poses are of. odometry: they drift, and the images make them straight; of a bag, its "
+            "odometry's even where the map's are there (default: map, or what a bag tells)",
+        ),
         add("--seed", type=options.seed, metavar="N", help="the same seed gives the same map (default: 0)"),
         add("--frame-id", type=options.frame_id, metavar="map", help="the map's frame (default: map or --map-frame)"),
         add("--every-m", type=options.metres, metavar="0.1", help="take an image only where it moved so far"),
@@ -112,16 +120,17 @@ def _make(args: argparse.Namespace, progress: StageProgress) -> list[tuple[str, 
     from neumap.io.files import check_output
     from neumap.io.sources import open_source, thin
     from neumap.localization.lens import of_each_camera
-    from neumap.mapping.build import build_map
+    from neumap.mapping.build import build_map, map_of
     from neumap.mapping.extend import extend_map
     from neumap.mapping.lens import settled
+    from neumap.mapping.odometry import straighten, survey_drive
     from neumap.mapping.survey import used_of
     from neumap.mapping.work import Work
     from neumap.maps.map_file import load_map, save_map
     from neumap.maps.recording import recording_of
     from neumap.process import set_up
     from neumap.report.map_figure import draw_map
-    from neumap.report.map_summary import expected_text, size_text
+    from neumap.report.map_summary import drive_texts, expected_text, size_text
     from neumap.report.pictures import check_picture
 
     told = settings_of(args)
@@ -133,7 +142,16 @@ def _make(args: argparse.Namespace, progress: StageProgress) -> list[tuple[str, 
     old = None if args.extend is None else load_map(args.extend)
     set_up(args.threads)
     lenses = options.told_of(args)
-    source = open_source(args.source, poses=True, depth=told.use_depth, told=lenses, images=args.images, bag=bag)
+    source = open_source(
+        args.source,
+        poses=True,
+        depth=told.use_depth,
+        told=lenses,
+        images=args.images,
+        bag=bag,
+        odometry=args.poses == ODOMETRY,
+    )
+    drifts = source.drifts and args.poses != MAP
     source = thin(source, args.every_m, args.every_deg)
     if args.strict:
         refuse(source.left_out)
@@ -147,12 +165,16 @@ def _make(args: argparse.Namespace, progress: StageProgress) -> list[tuple[str, 
     with telling(source.notes):
         settle = partial(settled, settings=told, progress=progress)
         source = of_each_camera(source if args.strict else damage.source, settle)
-        if old is None:
-            neural_map, found = build_map(source.frames, told, progress, work), None
-        else:
+        drive, found = straighten(source.frames, told, progress) if drifts else None, None
+        frames = source.frames if drive is None else drive.frames
+        if old is not None:
             neural_map, found = extend_map(
-                old, source.frames, told.use_depth, told.seed, progress, args.apart, args.align, work
+                old, frames, told.use_depth, told.seed, progress, args.apart, args.align, work
             )
+        elif drive is not None:
+            neural_map = map_of(survey_drive(drive, progress), told, progress)
+        else:
+            neural_map = build_map(frames, told, progress, work)
     recordings = (*neural_map.recordings, recording_of(args.source, source.frames))
     neural_map = save_map(args.out, replace(neural_map, recordings=recordings))
     used = len(source.frames) - damage.unreadable
@@ -164,6 +186,7 @@ def _make(args: argparse.Namespace, progress: StageProgress) -> list[tuple[str, 
         ("map", f"{args.out}, {size_text(args.out.stat().st_size)}, id {neural_map.map_id}"),
         ("made of", f"{source.description}: {used} of {count} frames, {aside} of them set aside"),
         *(("", note) for note in (*source.notes, *damage.notes)),
+        *([] if drive is None else [("odometry", text) for text in drive_texts(drive)]),
         *extended,
         *([] if found is None else aligned_rows(str(args.source), found)),
         ("holds", f"{len(neural_map.landmarks)} landmarks, decoder {neural_map.decoder}"),

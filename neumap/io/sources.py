@@ -119,12 +119,14 @@ def open_source(
     told: Told = UNTOLD,
     images: PathLike | None = None,
     bag: BagOptions | None = None,
+    odometry: bool = False,
 ) -> Source:
     """Open the frames of a TUM RGB-D or nerfstudio folder, a COLMAP model or a rosbag or, without ``poses``, of images.
 
     With ``poses`` every frame has one; without, none has, and ground truth is not looked at. ``depth`` allows depth
     images; ``told`` is what the user says of the images; ``images`` is the image folder of a COLMAP model; ``bag``
-    names topics and frames of a rosbag2.
+    names topics and frames of a rosbag2. With ``odometry`` the poses are those of odometry, which drift: of a bag, its
+    odometry's even where it tells the map's; of any other source, the given ones.
 
     Raises :class:`~neumap.errors.DataError` (or its kin) that says what is missing or, for a path that is none of
     these, what is understood; :class:`~neumap.errors.ConfigError` for ``images`` or ``bag`` with another kind.
@@ -147,7 +149,11 @@ def open_source(
         raise DataError(f"{path} is no source of images: {_understood(path, poses)}")
     if poses and not found[0].has_poses:
         raise DataError(f"{path} holds images without poses: a map needs {_listed()}")
-    return found[0].read(path, poses, depth, told, given.get(found[0].option))
+    option = given.get(found[0].option)
+    if odometry and found[0].option == "bag":
+        option = replace(bag or BagOptions(), odometry=True)
+    source = found[0].read(path, poses, depth, told, option)
+    return replace(source, drifts=True) if odometry else source
 
 
 def _understood(path: Path, poses: bool) -> str:

@@ -90,7 +90,7 @@ def close_loops(
         if j % ASKED == 0:
             _ask(search, j)
         if j % SUBMAP == SUBMAP - 1 or j == len(keyframes) - 1:
-            _take(search)
+            _take(search, j)
     loops = search.measurements.select(np.arange(len(steps), len(search.measurements)))
     return search.solution, loops.select(loops.squared(search.solution.poses) < CHI2_99)
 
@@ -111,30 +111,35 @@ def _map_of(keyframes: Keyframes, images: IntArray, settings: MappingSettings) -
 
 def _ask(search: _Search, j: int) -> None:
     """Look for an image in the submaps before it, and keep what is found."""
-    poses = search.solution.poses
     far = [submap for n in _may_show(search.solution, j) if (submap := search.submap(n)) is not None]
     if not far:
         return
     query = _query(far[0].localizer, search.keyframes, j)
     best = sorted(far, key=lambda s: -s.localizer.likeness(query, KEYPOINTS))[:TRIED]
-    for submap in best:
-        found = submap.localizer.locate(query)
-        if found.map_from_camera is None or found.covariance is None:
-            continue
-        near = int(np.argmin(np.linalg.norm(submap.poses[:, :3, 3] - found.map_from_camera[:3, 3], axis=1)))
-        turn = np.kron(np.eye(2), found.map_from_camera[:3, :3])
-        covariance = turn.T @ found.covariance @ turn + np.diag([LOOP_M**2] * 3 + [LOOP_RAD**2] * 3)
-        loop = Measurements(
-            np.array([submap.images[near]]),
-            np.array([j]),
-            (se3.invert_pose(submap.poses[near]) @ found.map_from_camera)[None],
-            np.linalg.inv(covariance)[None],
-            np.ones(1, dtype=bool),
-        )
-        known = search.solution.covariance_between(int(loop.first[0]), loop.second)[0]
-        error = loop.errors(poses)[0]
-        if error @ np.linalg.solve(known + covariance, error) < SURE**2 * 6:
-            search.waiting.append(loop)
+    found = [loop for submap in best if (loop := _loop(search, submap, query, j)) is not None]
+    # an image that shows two places tells neither
+    if found and all(_agree(search.solution, together(found[0], other), 0, 1) for other in found[1:]):
+        search.waiting += found
+
+
+def _loop(search: _Search, submap: Submap, query: Query, j: int) -> Measurements | None:
+    """Return where an image is in a submap; None where that is not known, or further off than odometry may be."""
+    found = submap.localizer.locate(query)
+    if found.map_from_camera is None or found.covariance is None:
+        return None
+    near = int(np.argmin(np.linalg.norm(submap.poses[:, :3, 3] - found.map_from_camera[:3, 3], axis=1)))
+    turn = np.kron(np.eye(2), found.map_from_camera[:3, :3])
+    covariance = turn.T @ found.covariance @ turn + np.diag([LOOP_M**2] * 3 + [LOOP_RAD**2] * 3)
+    loop = Measurements(
+        np.array([submap.images[near]]),
+        np.array([j]),
+        (se3.invert_pose(submap.poses[near]) @ found.map_from_camera)[None],
+        np.linalg.inv(covariance)[None],
+        np.ones(1, dtype=bool),
+    )
+    known = search.solution.covariance_between(int(loop.first[0]), loop.second)[0]
+    error = loop.errors(search.solution.poses)[0]
+    return loop if error @ np.linalg.solve(known + covariance, error) < SURE**2 * CHI2_99 else None
 
 
 def _may_show(solution: Solution, j: int) -> list[int]:
@@ -160,7 +165,7 @@ def _query(localizer: Localizer, keyframes: Keyframes, j: int) -> Query:
     return localizer.query(features, rays, lens)
 
 
-def _take(search: _Search) -> None:
+def _take(search: _Search, j: int) -> None:
     """Take the loops that enough others agree with, and solve for the poses with them."""
     waiting = together(*search.waiting) if search.waiting else None
     if waiting is None:
@@ -173,7 +178,8 @@ def _take(search: _Search) -> None:
     # images, not poses: one that two submaps show is one
     images = np.array([len(np.unique(waiting.second[row])) for row in agrees])
     taken = images >= AGREEING
-    search.waiting = [waiting.select(np.array([i])) for i in np.flatnonzero(~taken) if waiting.second[i] > 0]
+    later = np.flatnonzero(~taken & (waiting.second > j - WITHIN))
+    search.waiting = [waiting.select(later[i : i + 1]) for i in range(len(later))]
     if taken.any():
         search.measurements = together(search.measurements, waiting.select(taken))
         search.solution = solve(search.keyframes.map_from_camera, search.measurements)

@@ -9,12 +9,13 @@ import numpy as np
 
 from neumap.arrays import BoolArray, FloatArray, IntArray
 from neumap.mapping import suspects
+from neumap.mapping.calibration import set_aside
 from neumap.mapping.keyframes import Keyframes
 from neumap.mapping.loops import close_loops
 from neumap.mapping.pose_graph import Measurements, Solution, together
 from neumap.mapping.settings import MappingSettings
 from neumap.mapping.steps import odometry_steps, visual_steps
-from neumap.mapping.survey import adjust, extract
+from neumap.mapping.survey import Survey, adjust, extract, survey_keyframes, used_of
 from neumap.progress import Progress, count_up
 from neumap.records import Frame
 
@@ -49,7 +50,7 @@ def straighten(
 
     Raises :class:`~neumap.errors.MappingError` where the images share too little, and what the frames' readers raise.
     """
-    keyframes = extract(frames, settings, progress)
+    keyframes = extract(used_of(frames), settings, progress)
     suspects.check(keyframes)
     count = len(keyframes)
     given = keyframes.map_from_camera
@@ -65,6 +66,15 @@ def straighten(
         moved_m=np.linalg.norm(poses[:, :3, 3] - given[:, :3, 3], axis=1),
         loose=tuple(stamps),
     )
+
+
+def survey_drive(drive: Straightened, progress: Progress = lambda *_: None) -> Survey:
+    """Survey the place that a drive made straight shows, as :func:`~neumap.mapping.survey.survey` does of its frames,
+    whose features are known.
+    """
+    aside = set_aside(len(drive.keyframes))
+    mapped = np.setdiff1d(np.arange(len(drive.keyframes)), aside)
+    return survey_keyframes(drive.keyframes.pick(mapped), progress, tuple(drive.frames[i] for i in aside))
 
 
 def _loose(solution: Solution, loops: Measurements) -> BoolArray:

@@ -56,7 +56,7 @@ class Measurements:
     def squared(self, poses: FloatArray) -> FloatArray:
         """Return that difference squared, in units of its standard deviation, (M,)."""
         error = self.errors(poses)
-        return np.einsum("ni,nij,nj->n", error, self.information, error)
+        return np.asarray(np.einsum("ni,nij,nj->n", error, self.information, error))
 
 
 def together(*parts: Measurements) -> Measurements:

@@ -36,7 +36,8 @@ def odometry_steps(given: FloatArray) -> Measurements:
     motion = se3.invert_pose(given[:-1]) @ given[1:]
     first = np.arange(len(motion))
     doubtful = np.zeros(len(motion), dtype=bool)
-    return Measurements(first, first + 1, motion, np.linalg.inv(_odometry_covariance(motion)), doubtful)
+    information = np.asarray(np.linalg.inv(_odometry_covariance(motion)), dtype=np.float64)
+    return Measurements(first, first + 1, motion, information, doubtful)
 
 
 def _odometry_covariance(motion: FloatArray) -> FloatArray:
@@ -125,12 +126,12 @@ def _by_rays(
     sigma = np.sqrt(np.diag(_odometry_covariance(told)))
 
     def errors(step: FloatArray) -> FloatArray:
-        return np.r_[_off_epipolar_px(told @ _small(step), a, b, focal), step / sigma]
+        return np.concatenate([_off_epipolar_px(told @ _small(step), a, b, focal), step / sigma])
 
     step = np.zeros(6)
     for soft in SOFT_PX:
         step = scipy.optimize.least_squares(errors, step, x_scale=sigma, loss="cauchy", f_scale=soft).x
-    motion = told @ _small(step)
+    motion: FloatArray = told @ _small(step)
     error = _off_epipolar_px(motion, a, b, focal)
     agree = np.abs(error) < MAX_ERROR_PX
     if agree.sum() < FEWEST:
@@ -143,7 +144,7 @@ def _by_rays(
 
 
 def _small(step: FloatArray) -> FloatArray:
-    return se3.make_pose(se3.rotation_exp(step[3:]), step[:3])
+    return np.asarray(se3.make_pose(se3.rotation_exp(step[3:]), step[:3]))
 
 
 def _off_epipolar_px(motion: FloatArray, a: FloatArray, b: FloatArray, focal_px: float) -> FloatArray:

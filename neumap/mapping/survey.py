@@ -66,8 +66,6 @@ def survey(
 
     Raises :class:`~neumap.errors.MappingError` where the images share too little, and what the frames' readers raise.
     """
-    np.random.seed(settings.seed)  # noqa: NPY002 (what libraries below draw from)
-    torch.manual_seed(settings.seed)
     aside = set_aside(len(frames))
     mapped = [frame for i, frame in enumerate(frames) if i not in set(aside.tolist())]
     keyframes = extract(mapped, settings, progress, work)
@@ -105,7 +103,11 @@ def used_of(frames: Sequence[Frame]) -> tuple[Frame, ...]:
 
 
 def extract(frames: Sequence[Frame], settings: MappingSettings, progress: Progress, work: Work = NOWHERE) -> Keyframes:
-    """Extract the features of posed frames, as :func:`~neumap.mapping.keyframes.extract_keyframes` does."""
+    """Extract the features of posed frames, as :func:`~neumap.mapping.keyframes.extract_keyframes` does: mapping begins
+    with it.
+    """
+    np.random.seed(settings.seed)  # noqa: NPY002 (what libraries that mapping uses draw from)
+    torch.manual_seed(settings.seed)
     # images are worked on in parallel; threads inside of each would only get in the way
     threads = cv2.getNumThreads()
     cv2.setNumThreads(1)

@@ -99,7 +99,7 @@ def replay(bag_path: Path, out: Path, settings: ReplaySettings, progress: Progre
         # what another localizer says stays
         link = None if initializes else (now.global_frame_id, now.odom_frame_id or now.base_frame_id)
         span_ns = played.start_ns, played.end_ns
-        images = [topic for topic, role in played.roles.items() if role == "image"]
+        images = [topic for topic, (role, _) in played.roles.items() if role == "image"]
         write_output_bag(out / OUTPUT_BAG, bag, rig.out, span_ns, played.tf, images, now.global_frame_id, link, NODE)
     if now.on_floor:
         truth, odometry = _on_floor(truth), _on_floor(odometry)

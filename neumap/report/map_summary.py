@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,13 +17,34 @@ from neumap.maps.map_file import VERSION
 from neumap.maps.neural_map import ExpectedAccuracy, NeuralMap
 from neumap.maps.recording import Recording
 
+if TYPE_CHECKING:
+    from neumap.mapping.odometry import Straightened
+
 # _FEW_IMAGES: fewer set aside say little, and leave the covariance as it was.
 _FEW_IMAGES = 8
-# _LISTED_VOXELS: whose landmarks are told in a line. _BYTES_OF_A_VOXEL: in the file, its cell and its offset.
-_LISTED_VOXELS, _BYTES_OF_A_VOXEL = 12, 16
+# _LISTED_STRETCHES: of a drive, that no loop ties down. _LISTED_VOXELS: whose landmarks are told in a line.
+# _BYTES_OF_A_VOXEL: in the file, its cell and its offset.
+_LISTED_STRETCHES, _LISTED_VOXELS, _BYTES_OF_A_VOXEL = 5, 12, 16
 # _LISTED: recordings, cameras and weak voxels told in a line. _FEW_SHARE: of the median voxel's landmarks, below which
 # a voxel is weak. _CLOCK_NS: stamps before 2001 are those of a simulation or of a computer without a clock.
 _LISTED, _FEW_SHARE, _CLOCK_NS = 3, 0.2, 10**18
+
+
+def drive_texts(drive: Straightened) -> list[str]:
+    """Tell what became of a drive whose poses were odometry's: loops, the drift taken out, and what to drive again."""
+    median_m, end_m = float(np.median(drive.moved_m)), float(drive.moved_m[-1])
+    taken = f"drift taken out: {end_m:.2f} m at the end of the drive, {median_m:.2f} m (median)"
+    lines = [f"{len(drive.loops)} loops, by as many images; {taken}"]
+    start_ns = drive.frames[0].stamp_ns
+    for first_ns, last_ns in drive.loose[:_LISTED_STRETCHES]:
+        first_s, last_s = (1e-9 * (stamp_ns - start_ns) for stamp_ns in (first_ns, last_ns))
+        lines.append(
+            f"drive again what was driven {first_s:.0f} to {last_s:.0f} s after the start, and come back to where that "
+            "began: no loop tells how far odometry drifted there"
+        )
+    if len(drive.loose) > _LISTED_STRETCHES:
+        lines.append(f"... and {len(drive.loose) - _LISTED_STRETCHES} other stretches")
+    return lines
 
 
 def as_dict(neural_map: NeuralMap, path: PathLike) -> dict[str, Any]:

@@ -76,6 +76,23 @@ def drifting_odometry(map_from_base: FloatArray, seed: int) -> FloatArray:
     return np.array(list(accumulate(told, np.matmul, initial=np.eye(4))))
 
 
+def wandering_odometry(
+    poses: FloatArray, seed: int, share: float = 0.02, turn_rad: float = np.deg2rad(0.5), too_long: float = 0.0
+) -> FloatArray:
+    """Return poses (N, 4, 4) that odometry which knows the upright would tell of a drive (N, 4, 4), from the first on.
+
+    Its errors are zero in the mean, of each metre a ``share`` and, about z, ``turn_rad``, one standard deviation, and
+    grow with the square root of the way; but for a share that all steps are ``too_long``. The same for the same seed.
+    """
+    rng = np.random.default_rng([seed, 7])
+    steps = invert_pose(poses[:-1]) @ poses[1:]
+    root = np.sqrt(np.linalg.norm(steps[:, :3, 3], axis=1))[:, None]
+    turns = turn_rad * root * rng.normal(size=(len(steps), 1)) * poses[1:, 2, :3]
+    moves = (1 + too_long) * steps[:, :3, 3] + share * root * rng.normal(size=(len(steps), 3))
+    told = make_pose(steps[:, :3, :3] @ rotation_exp(turns), moves)
+    return np.array(list(accumulate(told, np.matmul, initial=poses[0])))
+
+
 def record_mapping(path: PathLike, folder: PathLike, *, seed: int = 0, progress: Step = lambda *_: None) -> None:
     """Write the images, depth and poses of a TUM folder as :func:`~.world.write_tum` makes it to the bag ``path``.
 

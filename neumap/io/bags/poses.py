@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -38,7 +39,7 @@ from neumap.records import Trajectory
 
 # TRUTH_TYPES: of topics that may tell true poses of the base.
 TRUTH_TYPES = (POSE, POSE_WITH_COVARIANCE, ODOMETRY)
-MAP_FRAME = "map"
+MAP_FRAME, ODOM_FRAME = "map", "odom"
 BASE_FRAME = "base_link"
 
 
@@ -51,20 +52,36 @@ class Track:
     child: str
 
 
+class CameraPoses(NamedTuple):
+    """Poses ``found`` of the camera's optical frame, ``notes`` for the user, what of a topic of poses is ``left_out``,
+    and whether they are odometry's, which drift.
+    """
+
+    found: Lookup
+    notes: list[str]
+    left_out: list[str]
+    drifts: bool
+
+
 def camera_poses(
     bag: BagReader, transforms: RecordedTransforms, camera_frame: str, stamps_ns: IntArray, options: BagOptions
-) -> tuple[Lookup, list[str], list[str]]:
-    """Return the poses of the camera's optical frame in the map at stamps (N,), what the user should know, and what of
-    a topic of poses is left out.
+) -> CameraPoses:
+    """Return the poses of the camera's optical frame in the map at stamps (N,).
 
     By /tf where it connects the map's frame with the camera's; else by the one topic with poses in the map's frame;
-    else by odometry. Raises :class:`~neumap.errors.DataError` where the bag does not tell the poses,
-    :class:`~neumap.errors.ConfigError` where the user has to say which topic does.
+    else by odometry, of a topic or of /tf. Raises :class:`~neumap.errors.DataError` where the bag does not tell the
+    poses, :class:`~neumap.errors.ConfigError` where the user has to say which topic does.
     """
     map_frame = options.map_frame or MAP_FRAME
-    topic = choose_pose(bag, map_frame, transforms.problem(map_frame, camera_frame), options.pose_topic)
+    odom_frame = options.map_frame or ODOM_FRAME
+    problem = "odometry is asked for" if options.odometry else transforms.problem(map_frame, camera_frame)
+    in_tf = not transforms.problem(odom_frame if options.odometry else ODOM_FRAME, camera_frame)
+    topic = choose_pose(bag, "" if options.odometry else map_frame, problem, options.pose_topic, in_tf)
     if topic is None or topic.type == TF:
-        return transforms.lookup(map_frame, camera_frame, stamps_ns), [], []
+        drifts = options.odometry or (topic is None and bool(problem))
+        frame = map_frame if not drifts else odom_frame if options.odometry else ODOM_FRAME
+        notes = [_drifting(f"/tf, of the camera in '{frame}'")] if drifts else []
+        return CameraPoses(transforms.lookup(frame, camera_frame, stamps_ns), notes, [], drifts)
     track = read_track(bag, topic)
     if options.map_frame is not None and track.frame != options.map_frame:
         raise ConfigError(
@@ -78,9 +95,11 @@ def camera_poses(
             f"name another frame with --base-frame ({camera_frame} if the poses are the camera's)"
         )
     notes = [f"the poses are those of {base} on {topic.name}"]
-    if track.frame != map_frame:
-        drift = ": odometry drifts, and so will the map" if topic.type == ODOMETRY else ""
-        notes.append(f"their frame '{track.frame}' is taken for the map's{drift}")
+    drifts = options.odometry or (topic.type == ODOMETRY and track.frame != map_frame)
+    if drifts:
+        notes = [_drifting(f"{base} on {topic.name}, in '{track.frame}'")]
+    elif track.frame != map_frame:
+        notes.append(f"their frame '{track.frame}' is taken for the map's")
     mounted = transforms.lookup(base, camera_frame, stamps_ns)
     spacing = spacing_of(track.trajectory, stamps_ns, options.max_gap_s)
     if spacing.doubt:
@@ -90,7 +109,11 @@ def camera_poses(
     if known.sum() > mounted.known.sum():
         gap = mounted.gap
     left_out = [track.trajectory.left_out] if track.trajectory.left_out else []
-    return Lookup(poses @ mounted.poses, known & mounted.known, gap), notes, left_out
+    return CameraPoses(Lookup(poses @ mounted.poses, known & mounted.known, gap), notes, left_out, drifts)
+
+
+def _drifting(what: str) -> str:
+    return f"the poses are those of odometry ({what}), which drifts: the images make them straight"
 
 
 def read_track(bag: BagReader, topic: Topic) -> Track:

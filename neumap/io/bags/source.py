@@ -93,11 +93,12 @@ def open_bag(
     messages, calibrations = _read_index(bag, cameras, transforms, tf)
     store, left_out = MessageStore(bag, messages), list(bag.left_out)
     frames: list[list[Frame]] = []
+    drifts = False
     for camera in cameras:
         read, without, said = _frames(bag, store, camera, messages, calibrations[camera.info], told, several)
         if poses:
             stamps = np.array([frame.stamp_ns for frame in read], dtype=np.int64)
-            known, pose_notes, skipped = _poses(bag, transforms, camera.frame, stamps, options)
+            known, pose_notes, skipped, drifts = _poses(bag, transforms, camera.frame, stamps, options)
             read = [replace(f, map_from_camera=pose) for f, pose in zip(read, known, strict=True) if pose is not None]
             without, said = [*without, *skipped], [*said, *pose_notes]
         frames.append(read)
@@ -116,7 +117,7 @@ def open_bag(
         left_out, notes = [*left_out, *transforms.left_out], [*notes, *transforms.notes]
     names = ", ".join(camera.image.name for camera in cameras)
     ordered = sorted((frame for read in frames for frame in read), key=lambda frame: frame.moment_ns)
-    return Source(f"bag {path}, {names}", tuple(ordered), (*left_out, *notes), tuple(left_out))
+    return Source(f"bag {path}, {names}", tuple(ordered), (*left_out, *notes), tuple(left_out), drifts)
 
 
 def _camera(bag: BagReader, looks: Mapping[Topic, Look], said: CameraOptions, depth: bool, notes: list[str]) -> _Camera:
@@ -267,12 +268,12 @@ def _through(
 
 def _poses(
     bag: BagReader, transforms: RecordedTransforms, camera_frame: str, stamps: IntArray, options: BagOptions
-) -> tuple[Sequence[FloatArray | None], list[str], list[str]]:
-    """Return the pose of each image, notes, and what of a topic of poses cannot be used."""
-    found, notes, left_out = camera_poses(bag, transforms, camera_frame, stamps, options)
+) -> tuple[Sequence[FloatArray | None], list[str], list[str], bool]:
+    """Return the pose of each image, notes, what of a topic of poses cannot be used, and whether poses drift."""
+    found, notes, left_out, drifts = camera_poses(bag, transforms, camera_frame, stamps, options)
     with noting([*left_out, *transforms.left_out, *notes, *transforms.notes]):
         poses, more = pose_of_each(found.poses, found.known, stamps, f"the bag {bag.path}", found.gap, found.gap)
-    return poses, [*notes, *more], left_out
+    return poses, [*notes, *more], left_out, drifts
 
 
 def _read(

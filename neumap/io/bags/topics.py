@@ -37,7 +37,8 @@ class BagOptions:
     Topics by their names. What :class:`CameraOptions` has is given once for each camera, in the same order; the first
     one is that of the rig. ``map_frame`` is the frame that poses are wanted in (else "map"), ``base_frame`` the one
     whose pose a pose topic tells (else that of its messages, else "base_link"), ``camera_frame`` the optical frame
-    (else that of the images). ``max_gap_s`` is how far apart two poses may be to be interpolated, seconds (else
+    (else that of the images). ``odometry``: the poses are to be those of odometry, in ``map_frame`` or else in "odom",
+    even where the map's are there. ``max_gap_s`` is how far apart two poses may be to be interpolated, seconds (else
     as :func:`~neumap.io.trajectories.spacing_of` says).
     """
 
@@ -50,6 +51,7 @@ class BagOptions:
     base_frame: str | None = None
     camera_frame: Names = None
     max_gap_s: float | None = None
+    odometry: bool = False
 
     def of_each_camera(self) -> list[CameraOptions]:
         """Return what is said of each camera. Raises :class:`~neumap.errors.ConfigError` where it is not said of all,
@@ -185,8 +187,11 @@ def choose_transforms(bag: BagReader, image: Topic, name: str | None) -> dict[To
     return chosen
 
 
-def choose_pose(bag: BagReader, map_frame: str, why_not_tf: str, name: str | None) -> Topic | None:
-    """Choose the topic of poses where /tf does not tell them (``why_not_tf``): in the frame of the map, else odometry.
+def choose_pose(
+    bag: BagReader, map_frame: str, why_not_tf: str, name: str | None, odometry_in_tf: bool = False
+) -> Topic | None:
+    """Choose the topic of poses where /tf does not tell them (``why_not_tf``): in the frame of the map, else the one of
+    odometry; none where there is no such one but ``odometry_in_tf``.
 
     Raises as :func:`choose_image` does. The one that is given may hold transforms.
     """
@@ -197,6 +202,8 @@ def choose_pose(bag: BagReader, map_frame: str, why_not_tf: str, name: str | Non
     candidates = pose_topics(bag)
     in_map = [topic for topic in candidates if _frame(bag, topic) == map_frame]
     chosen = in_map or [topic for topic in candidates if topic.type == ODOMETRY]
+    if odometry_in_tf and not in_map and len(chosen) != 1:
+        return None
     none = (
         f"does not tell where the camera was: {why_not_tf}; and no topic holds poses in {map_frame} "
         "(try --map-frame or --pose-topic)"
