@@ -62,11 +62,11 @@ def run(args: argparse.Namespace) -> int:
     set_up()
     started = time.perf_counter()
     make_folder(args.out)
-    covered = _make(args.out, args) if args.full else _shipped_covered()
-    figures = _show(args.out if args.full else SHIPPED, args.out, covered)
+    covered = _make(args.out, args) if args.full else _shipped(args.out)
+    figures = _show(args.out, covered)
     write_atomically(args.out / FIGURES, (json.dumps(figures, indent=1) + "\n").encode())
     if args.save is not None:
-        _save(args.out, args.save)
+        _copy(args.out, args.save)
     print(f"{'time':<13}{time.perf_counter() - started:.0f} s")
     return 0
 
@@ -101,14 +101,16 @@ def _make(out: Path, args: argparse.Namespace) -> Covered:
     return covered
 
 
-def _shipped_covered() -> Covered:
+def _shipped(out: Path) -> Covered:
+    """Take what the package brings; tell when the lens was covered in the second drive."""
     from neumap.virtual.recording import Covered
 
+    _copy(SHIPPED, out)
     return Covered(*json.loads((SHIPPED / FIGURES).read_text(encoding="utf-8"))["covered_ns"])
 
 
-def _show(recorded: Path, out: Path, covered: Covered) -> dict[str, Any]:
-    """Localize, refuse and replay what was recorded; print and draw it to ``out``, and return the figures."""
+def _show(out: Path, covered: Covered) -> dict[str, Any]:
+    """Localize, refuse and replay what was recorded to ``out``; print and draw it, and return the figures."""
     from neumap.io.sources import open_source
     from neumap.io.trajectories import write_trajectory
     from neumap.localization.localizer import Localizer
@@ -117,9 +119,9 @@ def _show(recorded: Path, out: Path, covered: Covered) -> dict[str, Any]:
     from neumap.report.figures import Example, draw_report
 
     # poses of the query are for the comparison below; localizing looks at images and calibration only
-    query = open_source(recorded / "query", poses=True)
-    negatives = open_source(recorded / "negatives", poses=False)
-    neural_map = load_map(recorded / MAP)
+    query = open_source(out / "query", poses=True)
+    negatives = open_source(out / "negatives", poses=False)
+    neural_map = load_map(out / MAP)
     localizer = Localizer(neural_map)
     with StageProgress() as progress:
         estimates = localize_each(localizer, query, partial(progress, "localize"))
@@ -127,7 +129,7 @@ def _show(recorded: Path, out: Path, covered: Covered) -> dict[str, Any]:
     write_trajectory(out / "poses.txt", as_trajectory(query.moments, estimates))
     if not any(estimate.localized for estimate in estimates):
         raise MappingError(f"the demo failed: none of {len(estimates)} images was localized, see {out}")
-    lines, figures = _found(recorded, neural_map, query, estimates, refused)
+    lines, figures = _found(out, neural_map, query, estimates, refused)
     print("\n".join(lines))
     asked = zip((*query.frames, *negatives.frames), (*estimates, *refused), strict=True)
     draw_report(
@@ -140,7 +142,7 @@ def _show(recorded: Path, out: Path, covered: Covered) -> dict[str, Any]:
         title="A camera localized in a virtual room, from single images",
     )
     print(f"{'picture':<13}{out / 'demo.png'}")
-    lines, replayed = replayed_again(recorded, out, covered)
+    lines, replayed = _replayed(out, covered)
     print("\n".join(lines))
     return figures | {"replay": replayed, "covered_ns": list(covered)}
 
@@ -152,7 +154,7 @@ def _poses(source: Source) -> FloatArray:
 
 
 def _found(
-    recorded: Path,
+    out: Path,
     neural_map: NeuralMap,
     query: Source,
     estimates: Sequence[PoseEstimate],
@@ -166,10 +168,10 @@ def _found(
     from neumap.report.map_summary import expected_text, size_text
 
     evaluation = evaluate(
-        as_trajectory(query.moments, estimates), read_trajectory(recorded / "query" / "groundtruth.txt"), len(estimates)
+        as_trajectory(query.moments, estimates), read_trajectory(out / "query" / "groundtruth.txt"), len(estimates)
     )
     inside = measure(estimates, _poses(query)).in_90_percent_ellipsoid
-    bytes_ = (recorded / MAP).stat().st_size
+    bytes_ = (out / MAP).stat().st_size
     wrong = sum(estimate.localized for estimate in refused)
     lines = [
         as_text(evaluation),
@@ -189,13 +191,13 @@ def _found(
     return lines, figures
 
 
-def replayed_again(recorded: Path, out: Path, covered: Covered) -> tuple[list[str], dict[str, Any]]:
+def _replayed(out: Path, covered: Covered) -> tuple[list[str], dict[str, Any]]:
     """Replay the query bag and tell what came of it, for people and as figures."""
     from neumap.replay.run import ReplaySettings, replay
     from neumap.report.replay_report import as_text
 
     with StageProgress() as progress:
-        report = replay(recorded / QUERY_BAG, out / REPLAY, ReplaySettings(map=recorded / MAP), progress)
+        report = replay(out / QUERY_BAG, out / REPLAY, ReplaySettings(map=out / MAP), progress)
     return [
         "",
         "A robot's drive through the room, replayed to the localizer of the node, with odometry that drifts:",
@@ -216,17 +218,16 @@ def _figures_of(report: Report) -> dict[str, Any]:
     }
 
 
-def _save(made: Path, folder: Path) -> None:
+def _copy(recorded: Path, folder: Path) -> None:
     """Copy to ``folder`` what the package ships, in place of what is there."""
+    folder.mkdir(parents=True, exist_ok=True)
     for name in PARTS:
-        old = folder / name
-        if old.is_dir():
-            shutil.rmtree(old)
-        if (made / name).is_dir():
-            shutil.copytree(made / name, old)
+        if (folder / name).is_dir():
+            shutil.rmtree(folder / name)
+        if (recorded / name).is_dir():
+            shutil.copytree(recorded / name, folder / name)
         else:
-            folder.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(made / name, old)
+            shutil.copyfile(recorded / name, folder / name)
 
 
 def covered_text(states: str, covered: Covered) -> str:
