@@ -31,11 +31,12 @@ from neumap.errors import NeumapError
 from neumap.io.image_messages import gray_of
 from neumap.io.live import LiveInputs, claim_of, read_masks
 from neumap.process import set_up
+from neumap.tracking.cameras import topic_of
 from neumap.tracking.diagnosis import diagnose
 from neumap.tracking.inspection import open_warm_map
 from neumap.tracking.requests import LoadAnswer, RelocalizeAnswer, RelocalizeRequest
 from neumap.tracking.session import Session
-from neumap.tracking.settings import Settings, topic_of
+from neumap.tracking.settings import Settings
 from neumap_ros import parameters
 from neumap_ros.conversions import diagnostics_message, fill_relocalize
 from neumap_ros.ports import TF_QUEUE, RosClock, RosOutputs, ThreadWorker

@@ -15,9 +15,10 @@ from neumap.io.images import read_mask
 from neumap.io.stamps import stamp_of
 from neumap.io.trajectories import row_of
 from neumap.io.transform_messages import transforms_of
+from neumap.tracking.cameras import of_camera
 from neumap.tracking.requests import PoseClaim
 from neumap.tracking.session import Session
-from neumap.tracking.settings import Settings, of_camera
+from neumap.tracking.settings import Settings
 from neumap.tracking.transforms import TransformBuffer
 
 

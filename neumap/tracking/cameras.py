@@ -12,10 +12,23 @@ from neumap.localization.lens import Vote
 from neumap.records import Intrinsics
 from neumap.tracking.inspection import Finding, Shot
 from neumap.tracking.rates import Window
-from neumap.tracking.settings import Settings, of_camera
+from neumap.tracking.settings import CAMERA, Settings
+from neumap.tracking.transforms import LapGuard
 
 # RECTIFIED: what the parameter of that name tells.
 RECTIFIED = {"always": True, "never": False}
+# OTHER_CLOCK_S: stamps this far from the clock are of another clock, seconds: somebody forgot use_sim_time.
+OTHER_CLOCK_S = 10.0
+
+
+def topic_of(camera: str, name: str) -> str:
+    """Return the topic of a camera, or of the only one, which has no name."""
+    return f"{camera}/{name}" if camera else name
+
+
+def of_camera(value: str, camera: str) -> str:
+    """Return what a parameter of several cameras says of one."""
+    return value.replace(CAMERA, camera)
 
 
 @dataclass(frozen=True)
@@ -144,6 +157,7 @@ class Cameras:
     def __init__(self, settings: Settings, masks: Mapping[str, BoolArray], now_ns: int) -> None:
         """Take the cameras of the ``settings``; ``masks`` (H, W), by name, of those that have one."""
         names, offsets = settings.camera_names, settings.image_time_offset
+        self._guard = LapGuard()
         each_offset = offsets * len(names) if len(offsets) == 1 else offsets
         self._all = {
             name: LiveCamera(name, offset_s, masks.get(name), now_ns)
@@ -155,6 +169,24 @@ class Cameras:
 
     def __iter__(self) -> Iterator[LiveCamera]:
         return iter(self._all.values())
+
+    def time_jumped_back(self, newest_ns: int | None, now_ns: int) -> None:
+        """Forget what belongs to a time that is yet to come, up to the ``newest_ns`` stamp of an image."""
+        if newest_ns is not None:
+            self._guard.begin(newest_ns)
+        for camera in self:
+            camera.time_jumped_back(now_ns)
+
+    def refusal(self, camera: LiveCamera, stamp_ns: int, now_ns: int) -> str:
+        """Say why an image of a camera, of this stamp, is not looked at; empty if it is."""
+        ahead_s = (stamp_ns - now_ns) * 1e-9
+        if self._guard.is_stale(stamp_ns, now_ns):
+            return f"{camera}it was taken before time jumped back"
+        if abs(ahead_s) > OTHER_CLOCK_S:
+            return f"{camera}the images are stamped {ahead_s:+.0f} s from this clock: is use_sim_time right?"
+        if camera.taken_ns is not None and stamp_ns <= camera.taken_ns:
+            return f"{camera}its stamp is not after that of the image before"
+        return ""
 
     def next(self) -> LiveCamera | None:
         """Return the one whose image is to be looked at: of those that have some, that was looked at longest ago."""

@@ -290,16 +290,6 @@ def _spec(field: dataclasses.Field[Any]) -> Spec:
 SPECS: Mapping[str, Spec] = {spec.name: spec for spec in map(_spec, dataclasses.fields(Settings))}
 
 
-def topic_of(camera: str, name: str) -> str:
-    """Return the topic of a camera, or of the only one, which has no name."""
-    return f"{camera}/{name}" if camera else name
-
-
-def of_camera(value: str, camera: str) -> str:
-    """Return what a parameter of several cameras says of one."""
-    return value.replace(CAMERA, camera)
-
-
 def settings_from(values: Mapping[str, Any]) -> Settings:
     """Make settings of parameter values by name; those left out have their defaults."""
     return Settings(**{SPECS[name].field: SPECS[name].held(value) for name, value in values.items()})

@@ -72,14 +72,14 @@ def test_images_from_before_somebody_moved_the_robot_do_not_count(virtual_map: P
     bench.rig.start()
     before = 0.2 * 3 + 0.1
     bench.until(before)
-    assert len(bench.session._recent.kept) > 1
+    assert len(bench.session._sight.recent.kept) > 1
     if event == "start over":
         bench.reinitialize()
     elif event == "ask":
         bench.relocalize()
     else:
         bench.session.claim(claimed(narrow.map_from_base[3]))
-    assert not bench.session._recent.kept
+    assert not bench.session._sight.recent.kept
 
 
 def test_images_from_elsewhere_are_not_put_together_into_a_pose(

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from neumap.tracking.settings import SPECS, Settings, of_camera, settings_from, topic_of
+from neumap.tracking.cameras import of_camera, topic_of
+from neumap.tracking.settings import SPECS, Settings, settings_from
 
 
 def test_settings_follow_from_the_table() -> None:
