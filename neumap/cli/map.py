@@ -71,6 +71,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         add("--every-deg", type=options.degrees, metavar="5", help="... or turned so far; either is enough"),
         add("--strict", action=flag, help="refuse what holds items that cannot be used instead of leaving them out"),
         add("--threads", type=options.threads, metavar="N", help="use at most this many threads"),
+        add(
+            "--trajectory",
+            type=options.file,
+            metavar="FILE",
+            help="the poses, as a TUM file (timestamp tx ty tz qx qy qz qw) of the camera's optical frame or, with a "
+            "bag, of --base-frame",
+        ),
         *options.add_lens_arguments(parser),
         *options.add_bag_arguments(parser, options.BAG_OPTIONS),
     ]
@@ -97,7 +104,15 @@ def run(args: argparse.Namespace) -> int:
     old = None if args.extend is None else load_map(args.extend)
     set_up(args.threads)
     lenses = options.told_of(args)
-    source = open_source(args.source, poses=True, depth=told.use_depth, told=lenses, images=args.images, bag=bag)
+    source = open_source(
+        args.source,
+        poses=True,
+        depth=told.use_depth,
+        told=lenses,
+        images=args.images,
+        bag=bag,
+        trajectory=args.trajectory,
+    )
     source = thin(source, args.every_m, args.every_deg)
     if args.strict:
         refuse(source.left_out)
