@@ -90,6 +90,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         add("--every-deg", type=options.degrees, metavar="5", help="... or turned so far; either is enough"),
         add("--strict", action=flag, help="refuse what holds items that cannot be used instead of leaving them out"),
         add("--threads", type=options.threads, metavar="N", help="use at most this many threads"),
+        add(
+            "--trajectory",
+            type=options.file,
+            metavar="FILE",
+            help="the poses, as a TUM file (timestamp tx ty tz qx qy qz qw) of the camera's optical frame or, with a "
+            "bag, of --base-frame",
+        ),
         *options.add_lens_arguments(parser),
         *options.add_bag_arguments(parser, options.BAG_OPTIONS, several=options.PER_CAMERA),
     ]
@@ -150,6 +157,7 @@ def _make(args: argparse.Namespace, progress: StageProgress) -> list[tuple[str, 
         images=args.images,
         bag=bag,
         odometry=args.poses == ODOMETRY,
+        trajectory=args.trajectory,
     )
     drifts = source.drifts and args.poses != MAP
     source = thin(source, args.every_m, args.every_deg)

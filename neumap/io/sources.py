@@ -23,7 +23,9 @@ from neumap.io.colmap import find_model, read_colmap
 from neumap.io.files import PathLike
 from neumap.io.images import first_readable, is_image, read_gray
 from neumap.io.nerfstudio import is_nerfstudio, read_nerfstudio
-from neumap.io.stamps import stamps_from_names
+from neumap.io.stamps import COUNTED, stamps_from_names
+from neumap.io.streams import posed
+from neumap.io.trajectories import read_trajectory, spacing_of
 from neumap.io.tum import is_tum, read_tum
 from neumap.maps.map_file import is_map
 from neumap.records import Frame, Source
@@ -120,13 +122,16 @@ def open_source(
     images: PathLike | None = None,
     bag: BagOptions | None = None,
     odometry: bool = False,
+    trajectory: PathLike | None = None,
 ) -> Source:
     """Open the frames of a TUM RGB-D or nerfstudio folder, a COLMAP model or a rosbag or, without ``poses``, of images.
 
     With ``poses`` every frame has one; without, none has, and ground truth is not looked at. ``depth`` allows depth
     images; ``told`` is what the user says of the images; ``images`` is the image folder of a COLMAP model; ``bag``
-    names topics and frames of a rosbag2. With ``odometry`` the poses are those of odometry, which drift: of a bag, its
-    odometry's even where it tells the map's; of any other source, the given ones.
+    names topics and frames of a rosbag2. A ``trajectory`` (a TUM file of the camera's optical frame or, with a bag, of
+    its ``base_frame``) tells the poses of any source with stamps, in the place of its own. With ``odometry`` the poses
+    are those of odometry, which drift: of a bag, its odometry's even where it tells the map's; of any other source, the
+    given ones.
 
     Raises :class:`~neumap.errors.DataError` (or its kin) that says what is missing or, for a path that is none of
     these, what is understood; :class:`~neumap.errors.ConfigError` for ``images`` or ``bag`` with another kind.
@@ -134,6 +139,8 @@ def open_source(
     path = Path(path)
     if not path.exists():
         raise DataError(f"{path} does not exist: check the path")
+    if trajectory is not None and is_bag(path):
+        bag = replace(bag or BagOptions(), trajectory=str(trajectory))
     given = {"images": images, "bag": None if bag == BagOptions() else bag}
     found = [kind for kind in KINDS if kind.recognise(path)]
     for kind in KINDS:
@@ -147,13 +154,26 @@ def open_source(
         )
     if not found:
         raise DataError(f"{path} is no source of images: {_understood(path, poses)}")
-    if poses and not found[0].has_poses:
-        raise DataError(f"{path} holds images without poses: a map needs {_listed()}")
-    option = given.get(found[0].option)
-    if odometry and found[0].option == "bag":
+    kind, option = found[0], given.get(found[0].option)
+    if odometry and kind.option == "bag":
         option = replace(bag or BagOptions(), odometry=True)
-    source = found[0].read(path, poses, depth, told, option)
+    if poses and trajectory is not None and not is_bag(path):
+        source = _posed(kind.read(path, False, depth, told, option), Path(trajectory))
+    elif poses and not kind.has_poses:
+        raise DataError(
+            f"{path} holds images without poses: a map needs {_listed()}; or give their poses as --trajectory"
+        )
+    else:
+        source = kind.read(path, poses, depth, told, option)
     return replace(source, drifts=True) if odometry else source
+
+
+def _posed(source: Source, path: Path) -> Source:
+    if COUNTED in source.notes:
+        raise DataError(f"no pose of {path} can be told of {source.description}: name its images by their stamps")
+    trajectory = read_trajectory(path)
+    stamps = np.array([frame.stamp_ns for frame in source.frames], dtype=np.int64)
+    return posed(source, trajectory, path, spacing_of(trajectory, stamps))
 
 
 def _understood(path: Path, poses: bool) -> str:

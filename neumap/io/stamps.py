@@ -17,6 +17,8 @@ NS_PER_SECOND = 1_000_000_000
 # LIMIT_NS: half of int64's range, so that the difference of any two stamps fits too
 LIMIT_NS = 2**62
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,4})?", re.ASCII)
+# COUNTED: the note on images that have no stamps.
+COUNTED = "the file names are not stamps: the images are stamped 0 s, 1 s, ... in the order of their names"
 _NANOSECONDS = re.compile(r"\d{18,19}", re.ASCII)
 
 
@@ -53,8 +55,7 @@ def stamps_from_names(names: Sequence[str]) -> tuple[list[int], tuple[str, ...]]
             break
     if len(set(stamps)) == len(names):
         return stamps, ()
-    note = "the file names are not stamps: the images are stamped 0 s, 1 s, ... in the order of their names"
-    return [index * NS_PER_SECOND for index in range(len(names))], (note,)
+    return [index * NS_PER_SECOND for index in range(len(names))], (COUNTED,)
 
 
 def stamp_of(header: Any) -> int:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 
 from neumap.arrays import BoolArray, FloatArray, IntArray
 from neumap.errors import DataError
+from neumap.io.files import noting
 from neumap.io.stamps import nearest, span
+from neumap.io.trajectories import Spacing, poses_at
+from neumap.records import Source, Trajectory
 
 MAX_DEPTH_OFFSET_NS = 20_000_000
 
@@ -55,3 +60,25 @@ def pose_of_each(
         raise DataError(f"{which} a pose in {place}, and two are needed at least: {why}")
     notes = [f"{total - count} of {total} images have no pose, {gap}: left out"] if count < total else []
     return [pose if is_known else None for pose, is_known in zip(poses, known, strict=True)], notes
+
+
+def posed(source: Source, trajectory: Trajectory, path: Path, spacing: Spacing) -> Source:
+    """Give frames the poses that a ``trajectory`` of the camera's optical frame, read from ``path``, has at their
+    stamps, where its samples are as near as ``spacing`` says; the others are left out.
+
+    Raises :class:`~neumap.errors.DataError` where fewer than two frames get one.
+    """
+    stamps = np.array([frame.stamp_ns for frame in source.frames], dtype=np.int64)
+    poses, known = poses_at(trajectory, stamps, spacing.gap_ns, spacing.hold_ns)
+    problem = f"its poses are {span(trajectory.stamps_ns)} (are they of the same recording and clock?)"
+    gap = f"{path.name} has gaps of more than {spacing} there"
+    left_out = [trajectory.left_out] if trajectory.left_out else []
+    with noting(left_out):
+        each, notes = pose_of_each(poses, known, stamps, str(path), problem, gap)
+    frames = (replace(frame, map_from_camera=pose) for frame, pose in zip(source.frames, each, strict=True))
+    return replace(
+        source,
+        frames=tuple(frame for frame in frames if frame.map_from_camera is not None),
+        notes=(*left_out, *source.notes, *filter(None, [spacing.doubt and f"{path.name} {spacing.doubt}"]), *notes),
+        left_out=(*source.left_out, *left_out),
+    )

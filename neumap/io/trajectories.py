@@ -133,6 +133,10 @@ class Spacing:
         return f"{self.gap_ns / 1e9:.2g} s"
 
 
+# USUAL_SPACING: of motion capture, and of poses that are those of the images.
+USUAL_SPACING = Spacing(MAX_GAP_NS, TOLERANCE_NS)
+
+
 def spacing_of(samples: Trajectory, stamps_ns: IntArray, max_gap_s: float | None = None) -> Spacing:
     """Return how far apart samples may be, by how far apart they usually are and how they move.
 

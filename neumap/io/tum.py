@@ -8,14 +8,13 @@ from pathlib import Path
 
 import numpy as np
 
-from neumap.arrays import FloatArray, IntArray
 from neumap.errors import DataError
 from neumap.io.camera_info import UNTOLD, Told, lenses_of_image
-from neumap.io.files import PathLike, noting, parse_lines
+from neumap.io.files import PathLike, parse_lines
 from neumap.io.images import first_readable, read_depth, read_gray
-from neumap.io.stamps import parse_stamp, span
-from neumap.io.streams import depth_of_each, once_each, pose_of_each
-from neumap.io.trajectories import MAX_GAP_NS, poses_at, read_trajectory
+from neumap.io.stamps import parse_stamp
+from neumap.io.streams import depth_of_each, once_each, posed
+from neumap.io.trajectories import USUAL_SPACING, read_trajectory
 from neumap.records import Frame, Source
 
 # LINE: of rgb.txt and depth.txt.
@@ -41,11 +40,12 @@ def read_tum(folder: PathLike, depth: bool = True, poses: bool = True, told: Tol
     images, notes = once_each(read_image_list(folder / "rgb.txt"))
     _check_exist(folder, "rgb.txt", [name for _, name in images])
     stamps = np.array([stamp for stamp, _ in images], dtype=np.int64)
-    known: Sequence[FloatArray | None] = [None] * len(images)
-    left_out: list[str] = []
-    if poses:
-        known, pose_notes, left_out = _poses(folder, stamps)
-        notes += pose_notes
+    truth = folder / "groundtruth.txt"
+    if poses and not truth.exists():
+        raise DataError(
+            f"{folder} has no groundtruth.txt: the camera's poses are needed (timestamp tx ty tz qx qy qz qw), there "
+            "or in the file of --trajectory"
+        )
     depth_names: list[str | None] = [None] * len(images)
     if depth and (folder / "depth.txt").exists():
         depth_names, depth_notes = depth_of_each(read_image_list(folder / "depth.txt"), stamps)
@@ -61,13 +61,12 @@ def read_tum(folder: PathLike, depth: bool = True, poses: bool = True, told: Tol
             camera=camera,
             read_image=partial(read_gray, folder / name, size),
             read_depth=None if depth_name is None else partial(read_depth, folder / depth_name, size=size),
-            map_from_camera=pose,
             lenses=lenses,
         )
-        for (stamp, name), pose, depth_name in zip(images, known, depth_names, strict=True)
-        if pose is not None or not poses
+        for (stamp, name), depth_name in zip(images, depth_names, strict=True)
     )
-    return Source(f"TUM RGB-D folder {folder}", frames, (*left_out, *notes), tuple(left_out))
+    source = Source(f"TUM RGB-D folder {folder}", frames, tuple(notes))
+    return posed(source, read_trajectory(truth), truth, USUAL_SPACING) if poses else source
 
 
 def read_image_list(path: PathLike) -> list[tuple[int, str]]:
@@ -92,19 +91,3 @@ def _check_exist(folder: Path, list_name: str, names: Sequence[str]) -> None:
             f"{len(missing)} of the {len(names)} images that {folder / list_name} lists are missing, "
             f"the first is {missing[0]}: restore them or remove their lines"
         )
-
-
-def _poses(folder: Path, stamps: IntArray) -> tuple[Sequence[FloatArray | None], list[str], list[str]]:
-    """Return the pose of each image, notes, and what of groundtruth.txt cannot be used."""
-    path = folder / "groundtruth.txt"
-    if not path.exists():
-        raise DataError(
-            f"{folder} has no groundtruth.txt: the camera's poses are needed (timestamp tx ty tz qx qy qz qw)"
-        )
-    trajectory = read_trajectory(path)
-    poses, known = poses_at(trajectory, stamps)
-    problem = f"its poses are {span(trajectory.stamps_ns)} (are they of the same recording and clock?)"
-    gap = f"groundtruth.txt has gaps of more than {MAX_GAP_NS / 1e9:g} s there"
-    left_out = [trajectory.left_out] if trajectory.left_out else []
-    with noting(left_out):
-        return *pose_of_each(poses, known, stamps, str(path), problem, gap), left_out

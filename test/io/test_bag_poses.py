@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,8 +18,10 @@ from small_bags import (
     OPTICAL,
     START,
     Bag,
+    T,
     check_poses,
     drive,
+    header,
     image,
     map_from_camera,
     map_from_odom,
@@ -31,9 +34,10 @@ from small_bags import (
 )
 
 from neumap.errors import ConfigError, DataError
-from neumap.geometry.se3 import invert_pose
+from neumap.geometry.se3 import invert_pose, make_pose, pose_error
 from neumap.io.bags.transforms import RecordedTransforms
-from neumap.records import Source
+from neumap.io.trajectories import write_trajectory
+from neumap.records import Source, Trajectory
 
 Open = Callable[..., Source]
 
@@ -277,4 +281,78 @@ def test_a_topic_with_gaps(opened: Open) -> None:
     bag = drive()
     bag.replace("/odom", lambda i, m: None if 8 < i < 16 else m)
     source = opened(bag, pose_topic="/odom")
-    assert "4 of 10 images have no pose, /odom has no two messages within 0.15 s" in source.notes[-1]
+    assert "4 of 10 images have no pose, /odom has no two poses within 0.15 s" in source.notes[-1]
+
+
+def path_of(stamp_ns: int, stamps_ns: Sequence[int], off: float = 0.0) -> Any:
+    """A path of the robot in the map up to some moments, as SLAM draws it, ``off`` metres aside."""
+    aside = make_pose(np.eye(3), np.array([off, 0.0, 0.0]))
+    poses = [pose_stamped(ns, "", aside @ base_at((ns - START) / 1e9)) for ns in stamps_ns]
+    return T["nav_msgs/msg/Path"](header=header(stamp_ns, "map"), poses=poses)
+
+
+def base_at(t: float) -> np.ndarray:
+    return np.asarray(map_from_odom(t) @ odom_from_base(t))
+
+
+def test_the_path_that_slam_draws(opened: Open) -> None:
+    bag = drive()
+    moments = [START + ms * MS for ms in range(0, 1000, 100)]
+    # the last one is corrected
+    for i, now in enumerate(moments, 1):
+        bag.add("/slam/path", path_of(now, moments[:i], off=0.0 if now == moments[-1] else 0.5))
+    source = opened(bag, pose_topic="/slam/path", base_frame="base_link")
+    assert len(source.frames) == 10
+    check_poses(source)
+    assert source.notes == ("the poses are those of base_link on /slam/path",)
+    # not without being asked for: planners draw such as well
+    bag.drop("/tf", "/odom")
+    with pytest.raises(DataError, match=r"/slam/path \(nav_msgs/Path, 10\)"):
+        opened(bag)
+
+
+def test_the_path_of_a_planner_was_never_driven(opened: Open) -> None:
+    for stamps in ([0] * 8, [START] * 8):
+        bag = drive()
+        bag.add("/plan", path_of(START, stamps))
+        with pytest.raises(DataError, match="the poses on /plan have no stamps of their own, as what a planner draws"):
+            opened(bag, pose_topic="/plan")
+
+
+def write_poses(path: Path, at: Callable[[float], np.ndarray], ms: Sequence[int]) -> str:
+    stamps = np.array([START + each * MS for each in ms])
+    write_trajectory(path, Trajectory(stamps, np.array([at(each / 1000) for each in ms])))
+    return str(path)
+
+
+def test_a_trajectory_beside_a_bag(opened: Open, tmp_path: Path) -> None:
+    def shifted(t: float) -> np.ndarray:
+        return np.asarray(make_pose(np.eye(3), np.array([5.0, 0.0, 0.0])) @ map_from_camera(t))
+
+    # of the camera, and /tf does not count
+    source = opened(drive(), trajectory=write_poses(tmp_path / "camera.txt", shifted, range(0, 1000, 50)))
+    assert len(source.frames) == 10
+    for frame in source.frames:
+        assert frame.map_from_camera is not None
+        np.testing.assert_allclose(frame.map_from_camera, shifted((frame.stamp_ns - START) / 1e9), atol=1e-8)
+    assert source.notes == (f"the poses are those of {OPTICAL} in {tmp_path / 'camera.txt'}",)
+    # of the base, interpolated, with a gap
+    moments = [*range(-40, 270, 40), *range(600, 1100, 40)]
+    base = write_poses(tmp_path / "base.txt", base_at, moments)
+    source = opened(drive(), trajectory=base, base_frame="base_link")
+    assert [(frame.stamp_ns - START) // MS for frame in source.frames] == [0, 100, 200, 600, 700, 800, 900]
+    for frame in source.frames:
+        assert frame.map_from_camera is not None
+        off = pose_error(frame.map_from_camera, map_from_camera((frame.stamp_ns - START) / 1e9))
+        assert np.linalg.norm(off) < 1e-3
+    assert "3 of 10 images have no pose, base.txt has no two poses within 0.15 s" in source.notes[-1]
+
+
+def test_a_trajectory_that_tells_nothing(opened: Open, tmp_path: Path) -> None:
+    late = write_poses(tmp_path / "late.txt", base_at, range(5000, 6000, 50))
+    with pytest.raises(DataError, match=r"no image has a pose .*late\.txt has no two poses within 0\.15 s"):
+        opened(drive(), trajectory=late)
+    with pytest.raises(DataError, match=r"where the camera is on imu, whose poses late\.txt tells, is not known"):
+        opened(drive(), trajectory=late, base_frame="imu")
+    with pytest.raises(ConfigError, match="--trajectory and --pose-topic both tell the poses"):
+        opened(drive(), trajectory=late, pose_topic="/odom")

@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from neumap.errors import ConfigError, DataError
@@ -107,3 +108,47 @@ def test_a_video_is_told_how_to_get_poses(tmp_path: Path, poses: bool) -> None:
     (tmp_path / "walk.MP4").write_bytes(b"\0\0\0\x18ftypmp42")
     with pytest.raises(DataError, match=r"a video tells no poses; take images from it and let COLMAP find these"):
         open_source(tmp_path / "walk.MP4", poses=poses)
+
+
+def test_a_trajectory_tells_the_poses_of_any_images(
+    tmp_path: Path, camera_info: Callable[..., str], write_image: Callable[..., Path]
+) -> None:
+    folder, path = tmp_path / "images", tmp_path / "poses.txt"
+    for name in ("10.0.png", "10.1.png", "10.4.png", "11.0.png"):
+        write_image(folder / name)
+    (folder / "camera_info.yaml").write_text(camera_info())
+    path.write_text("".join(f"{10 + i / 10:.1f} {i} 0 1 0 0 0 1\n" for i in (0, 1, 2, 3, 5)) + "10.2 nan 0 0 0 0 0 1\n")
+    source = open_source(folder, poses=True, trajectory=path)
+    xs = [np.asarray(frame.map_from_camera)[0, 3] for frame in source.frames]
+    np.testing.assert_allclose(xs, [0, 1, 4])
+    lines, gap = source.notes
+    assert "1 of 6 lines of" in lines
+    assert source.left_out == (lines,)
+    assert gap == "1 of 4 images have no pose, poses.txt has gaps of more than 0.25 s there: left out"
+    # none has one unless poses are wanted
+    assert all(frame.map_from_camera is None for frame in open_source(folder, poses=False, trajectory=path).frames)
+    path.write_text("1700000000.0 0 0 0 0 0 0 1\n1700000001.0 0 0 0 0 0 0 1\n")
+    with pytest.raises(
+        DataError, match=r"no image has a pose in .*poses\.txt, .*are they of the same recording and clo"
+    ):
+        open_source(folder, poses=True, trajectory=path)
+    for number, image in enumerate(sorted(folder.glob("*.png"))):
+        image.rename(folder / f"frame{number}.png")
+    with pytest.raises(DataError, match=r"no pose of .*poses\.txt can be told of .*: name its images by their stamps"):
+        open_source(folder, poses=True, trajectory=path)
+
+
+def test_a_trajectory_in_the_place_of_ground_truth(make_tum: Make, tmp_path: Path) -> None:
+    folder, path = make_tum(), tmp_path / "poses.txt"
+    rows = (folder / "groundtruth.txt").read_text().splitlines()
+    stamps = [row.split()[0] for row in rows if not row.startswith("#")]
+    path.write_text("".join(f"{stamp} 7 8 9 0 0 0 1\n" for stamp in stamps))
+    told = open_source(folder, poses=True)
+    source = open_source(folder, poses=True, trajectory=path)
+    assert len(source.frames) == len(told.frames)
+    assert source.has_depth
+    np.testing.assert_allclose([np.asarray(frame.map_from_camera)[:3, 3] for frame in source.frames], [[7, 8, 9]] * 3)
+    (folder / "groundtruth.txt").unlink()
+    assert len(open_source(folder, poses=True, trajectory=path).frames) == len(told.frames)
+    with pytest.raises(DataError, match=r"has no groundtruth\.txt: .*, there or in the file of --trajectory"):
+        open_source(folder, poses=True)

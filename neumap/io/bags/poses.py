@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -13,10 +14,11 @@ from neumap.arrays import IntArray
 from neumap.errors import ConfigError, DataError
 from neumap.geometry.links import to_and_fro
 from neumap.geometry.se3 import poses_of
-from neumap.geometry.transform_tree import frame_name
+from neumap.geometry.transform_tree import Row, frame_name
 from neumap.io.bags.reader import BagReader, Topic
 from neumap.io.bags.topics import (
     ODOMETRY,
+    PATH,
     POSE,
     POSE_WITH_COVARIANCE,
     TF,
@@ -41,6 +43,8 @@ from neumap.records import Trajectory
 TRUTH_TYPES = (POSE, POSE_WITH_COVARIANCE, ODOMETRY)
 MAP_FRAME, ODOM_FRAME = "map", "odom"
 BASE_FRAME = "base_link"
+# FEWEST_STAMPS: different ones that the poses of a path must have to be such as were.
+FEWEST_STAMPS = 3
 
 
 @dataclass(frozen=True)
@@ -68,12 +72,20 @@ def camera_poses(
 ) -> CameraPoses:
     """Return the poses of the camera's optical frame in the map at stamps (N,).
 
-    By /tf where it connects the map's frame with the camera's; else by the one topic with poses in the map's frame;
-    else by odometry, of a topic or of /tf. Raises :class:`~neumap.errors.DataError` where the bag does not tell the
-    poses, :class:`~neumap.errors.ConfigError` where the user has to say which topic does.
+    By the trajectory that is given; else by /tf where it connects the map's frame with the camera's; else by the one
+    topic with poses in the map's frame; else by odometry, of a topic or of /tf. Raises
+    :class:`~neumap.errors.DataError` where the bag does not tell the poses, :class:`~neumap.errors.ConfigError` where
+    the user has to say which topic does.
     """
     map_frame = options.map_frame or MAP_FRAME
     odom_frame = options.map_frame or ODOM_FRAME
+    carried = partial(_carried, transforms=transforms, camera_frame=camera_frame, stamps_ns=stamps_ns, options=options)
+    if options.trajectory is not None:
+        if options.pose_topic is not None:
+            raise ConfigError("--trajectory and --pose-topic both tell the poses: give one of them")
+        path, base = Path(options.trajectory), options.base_frame or camera_frame
+        notes = [f"the poses are those of {base} in {path}"]
+        return carried(read_trajectory(path), base, path.name, notes=notes, drifts=options.odometry)
     problem = "odometry is asked for" if options.odometry else transforms.problem(map_frame, camera_frame)
     in_tf = not transforms.problem(odom_frame if options.odometry else ODOM_FRAME, camera_frame)
     topic = choose_pose(bag, "" if options.odometry else map_frame, problem, options.pose_topic, in_tf)
@@ -89,31 +101,48 @@ def camera_poses(
             "give another --pose-topic or --map-frame"
         )
     base = options.base_frame or track.child or BASE_FRAME
-    if problem := transforms.problem(base, camera_frame):
-        raise DataError(
-            f"where the camera is on {base}, whose poses {topic.name} tells, is not known: {problem}; "
-            f"name another frame with --base-frame ({camera_frame} if the poses are the camera's)"
-        )
     notes = [f"the poses are those of {base} on {topic.name}"]
     drifts = options.odometry or (topic.type == ODOMETRY and track.frame != map_frame)
     if drifts:
         notes = [_drifting(f"{base} on {topic.name}, in '{track.frame}'")]
     elif track.frame != map_frame:
         notes.append(f"their frame '{track.frame}' is taken for the map's")
-    mounted = transforms.lookup(base, camera_frame, stamps_ns)
-    spacing = spacing_of(track.trajectory, stamps_ns, options.max_gap_s)
-    if spacing.doubt:
-        notes.append(f"{topic.name} {spacing.doubt}")
-    poses, known = poses_at(track.trajectory, stamps_ns, spacing.gap_ns, spacing.hold_ns)
-    gap = f"{topic.name} has no two messages within {spacing} around them"
-    if known.sum() > mounted.known.sum():
-        gap = mounted.gap
-    left_out = [track.trajectory.left_out] if track.trajectory.left_out else []
-    return CameraPoses(Lookup(poses @ mounted.poses, known & mounted.known, gap), notes, left_out, drifts)
+    return carried(track.trajectory, base, topic.name, notes=notes, drifts=drifts)
 
 
 def _drifting(what: str) -> str:
     return f"the poses are those of odometry ({what}), which drifts: the images make them straight"
+
+
+def _carried(
+    trajectory: Trajectory,
+    base: str,
+    name: str,
+    *,
+    transforms: RecordedTransforms,
+    camera_frame: str,
+    stamps_ns: IntArray,
+    options: BagOptions,
+    notes: list[str],
+    drifts: bool,
+) -> CameraPoses:
+    """Return the poses of the camera where the frame ``base`` carries it along a trajectory, which is told by what is
+    called ``name``; with ``notes`` and whether it ``drifts``.
+    """
+    if problem := transforms.problem(base, camera_frame):
+        raise DataError(
+            f"where the camera is on {base}, whose poses {name} tells, is not known: {problem}; "
+            f"name another frame with --base-frame ({camera_frame} if the poses are the camera's)"
+        )
+    mounted = transforms.lookup(base, camera_frame, stamps_ns)
+    spacing = spacing_of(trajectory, stamps_ns, options.max_gap_s)
+    poses, known = poses_at(trajectory, stamps_ns, spacing.gap_ns, spacing.hold_ns)
+    gap = mounted.gap
+    if known.sum() <= mounted.known.sum():
+        gap = f"{name} has no two poses within {spacing} around them"
+    notes = [*notes, f"{name} {spacing.doubt}"] if spacing.doubt else notes
+    left_out = [trajectory.left_out] if trajectory.left_out else []
+    return CameraPoses(Lookup(poses @ mounted.poses, known & mounted.known, gap), notes, left_out, drifts)
 
 
 def read_track(bag: BagReader, topic: Topic) -> Track:
@@ -124,19 +153,14 @@ def read_track(bag: BagReader, topic: Topic) -> Track:
     """
     frames: set[tuple[str, str]] = set()
     stamps, rows, problems = [], [], []
-    for message in bag.messages([topic]):
-        if (decoded := bag.try_to_decode(message)) is None:
-            continue
-        child = frame_name(decoded.child_frame_id) if topic.type in (ODOMETRY, TRANSFORM) else ""
-        pose = decoded.transform if topic.type == TRANSFORM else decoded.pose
-        row = row_of(pose.pose if topic.type in (ODOMETRY, POSE_WITH_COVARIANCE) else pose)
-        stamp = stamp_of(decoded.header)
+    for header, child, row in _samples(bag, topic):
+        stamp = stamp_of(header)
         try:
             check_row(row)
         except ValueError as error:
             problems.append(f"at {format_stamp(stamp)} s: {error}")
             continue
-        frames.add((frame_name(decoded.header.frame_id), child))
+        frames.add((frame_name(header.frame_id), child))
         stamps.append(stamp)
         rows.append(row)
     left_out = left_out_text(f"poses on {topic.name}", len(stamps) + len(problems), problems)
@@ -150,6 +174,26 @@ def read_track(bag: BagReader, topic: Topic) -> Track:
     if found := to_and_fro(np.array(stamps, dtype=np.int64)[order], poses_of(rows)[order]):
         raise DataError(f"{topic.name} {found}: give another --pose-topic, or record again with one of them off")
     return Track(trajectory_of(stamps, rows, left_out), frame, child)
+
+
+def _samples(bag: BagReader, topic: Topic) -> Iterator[tuple[Any, str, Row]]:
+    """Read header, whose pose it is, and the pose of each sample on a topic of poses."""
+    if topic.type == PATH:
+        # drawn anew with each pose and each correction: the last one is the best
+        *_, last = bag.messages([topic])
+        path = bag.decode(last)
+        if len({stamp_of(each.header) for each in path.poses}) < min(len(path.poses), FEWEST_STAMPS):
+            raise DataError(
+                f"the poses on {topic.name} have no stamps of their own, as what a planner draws: give the path of SLAM"
+            )
+        for each in path.poses:
+            each.header.frame_id = each.header.frame_id or path.header.frame_id
+            yield each.header, "", row_of(each.pose)
+        return
+    for decoded in filter(None, map(bag.try_to_decode, bag.messages([topic]))):
+        child = frame_name(decoded.child_frame_id) if topic.type in (ODOMETRY, TRANSFORM) else ""
+        pose = decoded.transform if topic.type == TRANSFORM else decoded.pose
+        yield decoded.header, child, row_of(pose.pose if topic.type in (ODOMETRY, POSE_WITH_COVARIANCE) else pose)
 
 
 def true_poses(bag: BagReader, given: str | None) -> Trajectory | None:

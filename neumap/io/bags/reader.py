@@ -30,7 +30,7 @@ _OF_ROS1 = {
     for package, names in {
         "sensor_msgs": ("Image", "CompressedImage", "CameraInfo"),
         "geometry_msgs": ("PoseStamped", "PoseWithCovarianceStamped", "TransformStamped"),
-        "nav_msgs": ("Odometry",),
+        "nav_msgs": ("Odometry", "Path"),
         "tf2_msgs": ("TFMessage",),
     }.items()
     for name in names

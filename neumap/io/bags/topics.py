@@ -19,6 +19,7 @@ ODOMETRY = "nav_msgs/msg/Odometry"
 TRANSFORM = "geometry_msgs/msg/TransformStamped"
 POSE = "geometry_msgs/msg/PoseStamped"
 POSE_WITH_COVARIANCE = "geometry_msgs/msg/PoseWithCovarianceStamped"
+PATH = "nav_msgs/msg/Path"
 
 IMAGES = (IMAGE, COMPRESSED_IMAGE)
 POSES = (ODOMETRY, TRANSFORM, POSE, POSE_WITH_COVARIANCE)
@@ -37,9 +38,10 @@ class BagOptions:
     Topics by their names. What :class:`CameraOptions` has is given once for each camera, in the same order; the first
     one is that of the rig. ``map_frame`` is the frame that poses are wanted in (else "map"), ``base_frame`` the one
     whose pose a pose topic tells (else that of its messages, else "base_link"), ``camera_frame`` the optical frame
-    (else that of the images). ``odometry``: the poses are to be those of odometry, in ``map_frame`` or else in "odom",
-    even where the map's are there. ``max_gap_s`` is how far apart two poses may be to be interpolated, seconds (else
-    as :func:`~neumap.io.trajectories.spacing_of` says).
+    (else that of the images). ``trajectory`` is a TUM file of the poses of ``base_frame``, by default of the camera,
+    in the place of those of the bag. ``odometry``: the poses are to be those of odometry, in ``map_frame`` or else in
+    "odom", even where the map's are there. ``max_gap_s`` is how far apart two poses may be to be interpolated, seconds
+    (else as :func:`~neumap.io.trajectories.spacing_of` says).
     """
 
     image_topic: Names = None
@@ -50,6 +52,7 @@ class BagOptions:
     map_frame: str | None = None
     base_frame: str | None = None
     camera_frame: Names = None
+    trajectory: str | None = None
     max_gap_s: float | None = None
     odometry: bool = False
 
@@ -193,10 +196,11 @@ def choose_pose(
     """Choose the topic of poses where /tf does not tell them (``why_not_tf``): in the frame of the map, else the one of
     odometry; none where there is no such one but ``odometry_in_tf``.
 
-    Raises as :func:`choose_image` does. The one that is given may hold transforms.
+    Raises as :func:`choose_image` does. The one that is given may hold transforms, or the path that SLAM draws; what
+    planners draw is of the same type.
     """
     if name is not None:
-        return _given(bag, name, "--pose-topic", (*POSES, TF))
+        return _given(bag, name, "--pose-topic", (*POSES, PATH, TF))
     if not why_not_tf:
         return None
     candidates = pose_topics(bag)
