@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""What mapping a long drive takes: seconds and memory of each stage, per image, for drives of several lengths.
+"""What mapping a long drive takes: CPU time and memory of each stage, for drives of several lengths.
 
-    python benchmarks/long_drive.py [--images 300 1000 4000] [--no-depth] [--work DIR] [--threads 2]
+    python benchmarks/long_drive.py [--images 250 1000 4000] [--no-depth] [--work DIR] [--keypoints 2000]
 
 A camera passes along a painted wall at 0.1 m an image and comes back the same way, so that its beginning and its end
-show the same. Its images, 320 x 240 with 2000 keypoints, cost two milliseconds. With --work a run that was interrupted
-goes on where it was; each length has its own folder there. A row is printed when it is measured.
+show the same. Its images, 320 x 240, cost two milliseconds. Memory is the most that was resident in
+a stage. With --work a run that was interrupted goes on where it was. Rows are printed when a drive is mapped.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import argparse
 import sys
 import threading
 import time
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -23,10 +24,13 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from neumap.arrays import Float32Array, FloatArray, ImageArray
+from neumap.cli.progress import StageProgress
+from neumap.features import default_settings
 from neumap.geometry.cameras import make_camera, normalize
 from neumap.geometry.se3 import make_pose, rotation_exp
 from neumap.mapping.build import build_map
 from neumap.mapping.settings import MappingSettings
+from neumap.mapping.work import Work
 from neumap.maps.map_file import to_bytes
 from neumap.process import set_up
 from neumap.records import Frame
@@ -93,30 +97,40 @@ def drive(images: int, seed: int = 0) -> list[Frame]:
     ]
 
 
+@dataclass
+class Stage:
+    """CPU seconds, the longest without a word, the most megabytes resident, and when it was told to be done."""
+
+    spent_s: float = 0.0
+    silent_s: float = 0.0
+    resident_mb: float = 0.0
+
+
 class Meter:
-    """Told of progress, notes how long each stage took and what memory the process held at most in it."""
+    """Told of progress, notes what each stage takes."""
 
     def __init__(self) -> None:
-        self.stage, self.rows = "start", {}
-        self._last, self._quiet, self._over = time.monotonic(), 0.0, threading.Event()
+        self.stages: dict[str, Stage] = {}
+        self.between_s = 0.0
+        self._stage, self._last, self._over = "", time.process_time(), threading.Event()
         threading.Thread(target=self._watch, daemon=True).start()
 
     def __call__(self, stage: str, done: int, total: int) -> None:
-        now = time.monotonic()
-        self.stage = stage
-        row = self.rows.setdefault(stage, [0.0, 0.0, 0.0])
-        row[0] += now - self._last
-        row[2] = max(row[2], now - self._last)
-        self._last = now
+        now = time.process_time()
+        silent, self._last = now - self._last, now
+        if stage != self._stage:
+            self.between_s += silent
+        self._stage = stage
+        row = self.stages.setdefault(stage, Stage())
+        row.spent_s += silent
+        row.silent_s = max(row.silent_s, silent)
 
     def _watch(self) -> None:
-        while not self._over.wait(0.05):
-            megabytes = resident_mb()
-            row = self.rows.setdefault(self.stage, [0.0, 0.0, 0.0])
-            row[1] = max(row[1], megabytes)
+        while not self._over.wait(0.1):
+            row = self.stages.setdefault(self._stage, Stage())
+            row.resident_mb = max(row.resident_mb, resident_mb())
 
     def close(self) -> None:
-        self("end", 1, 1)
         self._over.set()
 
 
@@ -127,24 +141,35 @@ def resident_mb() -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--images", type=int, nargs="+", default=[300, 1000, 4000])
+    parser.add_argument("--images", type=int, nargs="+", default=[250, 1000, 4000])
     parser.add_argument("--no-depth", action="store_true")
     parser.add_argument("--work", type=Path)
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--keypoints", type=int, default=2000)
     args = parser.parse_args()
+    settings = MappingSettings(
+        use_depth=not args.no_depth, features=replace(default_settings(), max_keypoints=args.keypoints)
+    )
     set_up(args.threads)
-    print("| images | stage | s | ms an image | longest silence, s | memory, MB |\n|---|---|---|---|---|---|")
+    print("| images | stage | CPU, s | ms an image | longest silence, s | memory, MB |\n|---|---|---|---|---|---|")
     for images in args.images:
         frames = drive(images)
         meter = Meter()
-        started = time.monotonic()
-        made = build_map(frames, MappingSettings(use_depth=not args.no_depth), meter)
+        work = Work(args.work)
+        with StageProgress() as progress:
+
+            def told(stage: str, done: int, total: int, meter: Meter = meter) -> None:
+                meter(stage, done, total)
+                progress(stage, done, total)
+
+            made = build_map(frames, settings, told, work)
         meter.close()
-        seconds = time.monotonic() - started
-        for stage, (spent, megabytes, silent) in meter.rows.items():
-            print(f"| {images} | {stage} | {spent:.1f} | {1e3 * spent / images:.1f} | {silent:.1f} | {megabytes:.0f} |")
-        print(f"| {images} | all | {seconds:.1f} | {1e3 * seconds / images:.1f} | | |", flush=True)
-        print(f"{len(to_bytes(made)) / 1000:.0f} kB, {made.expected}", file=sys.stderr)
+        whole = Stage(sum(s.spent_s for s in meter.stages.values()), meter.between_s, 0.0)
+        whole.resident_mb = max(s.resident_mb for s in meter.stages.values())
+        for name, stage in [*meter.stages.items(), ("all, between stages", whole)]:
+            each = f"{stage.spent_s:.1f} | {1e3 * stage.spent_s / images:.1f} | {stage.silent_s:.1f}"
+            print(f"| {images} | {name} | {each} | {stage.resident_mb:.0f} |", flush=True)
+        print(f"{work}; {len(to_bytes(made)) / 1000:.0f} kB, {made.expected}", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -94,7 +94,7 @@ def encode(
 ) -> EncodedLandmarks:
     """Encode the ``chosen`` candidates (L,) of a place in a form, in their order."""
     keyframes, seen = place.keyframes, place.tracks.pick(place.candidates.track[chosen])
-    step = count_up(progress, "encode", len(seen.keypoint) * (2 if form.decoder == DESCRIPTOR else 1))
+    step = count_up(progress, "describe", len(seen.keypoint) * (2 if form.decoder == DESCRIPTOR else 1))
     if form.decoder == DESCRIPTOR:
         fine, coarse = (shipped_codebooks()[n] for n in (f"descriptor-{form.fine}", f"coarse-{form.coarse}"))
         codes = (
@@ -103,5 +103,6 @@ def encode(
         )
         return EncodedLandmarks(seen.points, *codes)
     frozen = shipped_decoder()
-    latents = frozen.codebook.encode(mean_descriptors(seen, _Embedded(keyframes, frozen), step), form.fine)
+    means = mean_descriptors(seen, _Embedded(keyframes, frozen), step)
+    latents = frozen.codebook.encode(means, form.fine, count_up(progress, "encode", len(seen)))
     return EncodedLandmarks(seen.points, latents, latents[:, :0])

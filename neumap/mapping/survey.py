@@ -144,7 +144,9 @@ def find_tracks(keyframes: Keyframes, progress: Progress, min_views: int) -> tup
     _, adjusted = bundle.adjust_poses(widely, keyframes, DRIFT_M, DRIFT_RAD, ADJUSTMENTS, step)
     step = count_up(progress, "points again", 2 * len(found))
     found, error = tracks.refine_points(found, keyframes, adjusted, step=step)
+    before = len(found)
     found = tracks.drop_outliers(found, error, MAX_ADJUSTED_ERROR_PX, min_views)
+    step(before - len(found))
     found, _ = tracks.refine_points(found, keyframes, adjusted, iterations=3, step=step)
     return found, adjusted
 

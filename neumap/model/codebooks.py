@@ -17,6 +17,7 @@ import numpy.typing as npt
 from safetensors.numpy import load_file
 
 from neumap.arrays import Float32Array
+from neumap.progress import Step, ignore
 
 # WORDS: what a byte tells apart.
 WORDS = 256
@@ -60,14 +61,17 @@ class ResidualCodebook:
 
     words: Float32Array
 
-    def encode(self, vectors: Float32Array, parts: int) -> Codes:
+    def encode(self, vectors: Float32Array, parts: int, step: Step = ignore) -> Codes:
         """Return codes (N, ``parts``) of vectors (N, D), by a beam search over the stages.
 
-        Raises ValueError where there are not so many stages.
+        ``step`` is called with how many more are coded. Raises ValueError where there are not so many stages.
         """
         if not 1 <= parts <= len(self.words):
             raise ValueError(f"a code has 1 to {len(self.words)} parts, not {parts}")
-        found = [self._encode(some, parts) for some in np.array_split(vectors, len(vectors) // VECTORS_AT_ONCE + 1)]
+        found = []
+        for some in np.array_split(vectors, len(vectors) // VECTORS_AT_ONCE + 1):
+            found.append(self._encode(some, parts))
+            step(len(some))
         return np.concatenate(found)
 
     def _encode(self, vectors: Float32Array, parts: int) -> Codes:

@@ -75,7 +75,8 @@ def test_only_images_that_were_looked_at_count(
     damaged: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Of a long recording some are used."""
-    monkeypatch.setattr("neumap.mapping.survey.MANY_FRAMES", 9)
+    for name, value in (("MANY_FRAMES", 9), ("EVERY_M", 100.0), ("EVERY_DEG", 360.0)):
+        monkeypatch.setattr(f"neumap.mapping.survey.{name}", value)
     assert main(["map", str(damaged), "--out", str(tmp_path / "m.neumap"), "--quick"]) == 0
     captured = capsys.readouterr()
     assert re.search(r"\d of 9 images cannot be read", captured.out)

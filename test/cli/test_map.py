@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import signal
 import subprocess
 from collections.abc import Callable
@@ -39,6 +40,7 @@ def test_progress_is_lines_where_there_is_no_terminal(virtual_map: Path) -> None
         "drift",
         "landmarks",
         "choose landmarks",
+        "describe",
         "encode",
         "calibrate",
     ]
@@ -136,23 +138,40 @@ def localized_within(path: Path, source: Path, folder: Path) -> float:
     return next(r.share for r in recall if r.metres == 0.05)
 
 
-def test_interrupting_leaves_nothing(
-    virtual_world: Path, tmp_path: Path, start_neumap: Callable[..., subprocess.Popen[str]]
+@pytest.mark.parametrize("work", [False, True])
+def test_interrupting_leaves_nothing_but_work(
+    virtual_world: Path,
+    tmp_path: Path,
+    start_neumap: Callable[..., subprocess.Popen[str]],
+    capsys: pytest.CaptureFixture[str],
+    work: bool,
 ) -> None:
+    folder = tmp_path / "work"
+    arguments = ["map", virtual_world / "mapping", "--out", tmp_path / "m.neumap", "--quick"]
+    arguments += ["--work", folder] if work else []
     # a shell starts what it runs in the background deaf to SIGINT, and children inherit that
     process = start_neumap(
-        *("map", virtual_world / "mapping", "--out", tmp_path / "m.neumap", "--quick"),
+        *arguments,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     assert process.stderr is not None
     assert process.stderr.readline().startswith("open: done")
+    if work:
+        assert process.stderr.readline().startswith("features: done")
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130
     assert out == ""
-    assert err.splitlines()[-1] == "neumap: error: interrupted; with --work DIR it could go on where it was"
+    resume = f"the same command goes on where it was, with what is in {folder}"
+    resume = resume if work else "with --work DIR it could go on where it was"
+    assert err.splitlines()[-1] == f"neumap: error: interrupted; {resume}"
     assert "Traceback" not in err
-    assert list(tmp_path.iterdir()) == []
+    assert list(tmp_path.iterdir()) == ([folder] if work else [])
+    if work:
+        kept = len(list(folder.iterdir()))
+        assert main([str(argument) for argument in arguments]) == 0
+        report = capsys.readouterr().out
+        assert re.search(rf"work +{folder}, \d+ MB; {kept} of {len(list(folder.iterdir()))} parts were there", report)
 
 
 def test_a_full_disk_leaves_nothing(

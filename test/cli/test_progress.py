@@ -38,3 +38,11 @@ def test_a_bar_for_each_stage_on_a_terminal(
     assert "features" in err
     assert "3/3" in err.splitlines()[-1]
     assert "left" in err
+
+
+def test_a_total_that_is_known_later(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    with StageProgress() as show:
+        show("points", 0, 1)
+        show("points", 200, 200)
+    assert "200/200" in capsys.readouterr().err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from dataclasses import replace
 
 import numpy as np
@@ -104,6 +105,22 @@ def test_the_prior_pulls_in_every_iteration(drifted: Drifted) -> None:
     given = drifted.keyframes.map_from_camera
     _, adjusted = adjust_poses(drifted.tracks, drifted.keyframes, 1e-5, 1e-5, iterations=60)
     np.testing.assert_allclose(adjusted, given, atol=1e-4)
+
+
+def test_a_long_drive_takes_memory_with_its_length_not_its_square() -> None:
+    """Equations of all poses with all others would take 300 MB."""
+    rng = np.random.default_rng(3)
+    scene = make_scene(rng, 120)
+    poses = np.tile(sideways(40), (25, 1, 1))
+    keyframes, point = make_keyframes(scene, poses, rng, noise_px=0.3)
+    tracks = true_tracks(scene, point, min_views=3)
+    off = se3.make_pose(se3.rotation_exp(rng.normal(size=(1000, 3)) * 0.002), rng.normal(size=(1000, 3)) * 0.01)
+    tracemalloc.start()
+    _, adjusted = adjust_poses(tracks, replace(keyframes, map_from_camera=poses @ off), PRIOR_M, PRIOR_RAD, 3)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 150e6
+    assert apart(relative(adjusted), relative(poses))[0] < 0.5 * apart(relative(poses @ off), relative(poses))[0]
 
 
 def test_true_poses_stay(drifted: Drifted) -> None:

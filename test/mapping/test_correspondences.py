@@ -12,6 +12,8 @@ from hypothesis.extra.numpy import arrays
 from synthetic_scene import FOCAL_PX, VIEW, look_at, make_keyframes, make_scene, ring, sideways
 
 from neumap.arrays import FloatArray, IntArray
+from neumap.geometry import se3
+from neumap.mapping import correspondences
 from neumap.mapping.correspondences import (
     match_along_epipolar_lines,
     match_with_depth,
@@ -61,6 +63,26 @@ def test_a_close_up_and_a_view_from_afar_are_no_pair() -> None:
     assert len(pairs) == 0
     poses[0, 1, 3] = 0.5
     assert len(pair_by_overlap(poses, np.array([2.5, 3.5]), VIEW, nearest=5, spread=5)) == 1
+
+
+def test_what_is_far_away_is_not_looked_at() -> None:
+    """Three rings of cameras, each out of sight of the others, are paired as each alone."""
+    shifts = np.array([[0.0, 0, 0], [40, 0, 0], [0, 25, 0]])
+    poses = np.concatenate([se3.make_pose(ring(20)[:, :3, :3], ring(20)[:, :3, 3] + shift) for shift in shifts])
+    told: list[int] = []
+    pairs = pair_by_overlap(poses, np.full(60, 2.5), VIEW, nearest=3, spread=4, step=told.append)
+    assert sum(told) == 60
+    alone = pair_by_overlap(poses[:20], np.full(20, 2.5), VIEW, nearest=3, spread=4)
+    np.testing.assert_array_equal(pairs, np.concatenate([alone, alone + 20, alone + 40]))
+
+
+def test_of_many_images_of_one_place_some_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    poses = ring(96)
+    monkeypatch.setattr(correspondences, "MOST_OTHERS", 24)
+    some = pair_by_overlap(poses, np.full(96, 2.5), VIEW, nearest=2, spread=4)
+    assert {(int(i), int(j)) for i, j in some} >= {(k, k + 1) for k in range(95)}
+    steps = np.abs(some[:, 1] - some[:, 0])
+    assert np.minimum(steps, 96 - steps).max() >= 7
 
 
 def test_cameras_back_to_back_are_no_pair() -> None:

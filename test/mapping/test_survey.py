@@ -10,11 +10,28 @@ import pytest
 from synthetic_scene import make_keyframes, make_scene, ring
 
 from neumap.errors import MappingError
+from neumap.geometry.cameras import make_camera
 from neumap.mapping import survey as module
 from neumap.mapping.keyframes import Keyframes
 from neumap.mapping.settings import MappingSettings
-from neumap.mapping.survey import MIN_VIEWS, MIN_VIEWS_TRIANGULATED, survey
+from neumap.mapping.survey import MIN_VIEWS, MIN_VIEWS_TRIANGULATED, survey, used_of
 from neumap.progress import Progress
+from neumap.records import Frame
+
+
+@pytest.mark.parametrize(
+    ("count", "step_m", "kept"), [(900, 0.0, 900), (2500, 0.01, 1000), (3000, 0.06, 1500), (2400, 0.2, 2400)]
+)
+def test_a_drive_is_thinned_by_how_far_it_went(count: int, step_m: float, kept: int) -> None:
+    poses = np.tile(np.eye(4), (count, 1, 1))
+    poses[:, 0, 3] = step_m * np.arange(count)
+    camera = make_camera(4, 4, np.eye(3).ravel().tolist())
+    frames = [
+        Frame(f"{i}", i, camera, lambda: np.zeros((4, 4), np.uint8), map_from_camera=p) for i, p in enumerate(poses)
+    ]
+    used = used_of(frames)
+    assert len(used) == kept
+    assert (used[0], len({frame.stamp_ns for frame in used})) == (frames[0], kept)
 
 
 @pytest.mark.parametrize(

@@ -116,6 +116,20 @@ def test_support_is_limited() -> None:
     assert len(field.poses) == len(field.deviations) == MAX_SUPPORT
 
 
+def test_of_a_long_drive_one_viewpoint_in_four_predicts_the_others() -> None:
+    x = np.linspace(0, 120, 1600)
+    adjusted, given_poses = drifted(x)
+    told: list[tuple[int, int]] = []
+    field = fit_drift(adjusted, given_poses, lambda done, total: told.append((done, total)))
+    assert len(field.poses) == 400
+    assert told[-1] == (len(told) - 1, len(told) - 1)
+    for i in range(10, 1600, 150):
+        deviation, sigma = field.predict(adjusted[i])
+        true = deviations_between(adjusted[i : i + 1], given_poses[i : i + 1])[0]
+        assert np.linalg.norm((deviation - true)[:3]) < 0.002
+        assert (sigma < 0.5 * field.scale).all()
+
+
 def test_a_thinned_field_keeps_viewpoints_from_end_to_end_and_what_it_predicts() -> None:
     field = fit_drift(*drifted(np.linspace(0, 10, 200)))
     thin = thin_field(field, 50)
