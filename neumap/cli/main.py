@@ -21,7 +21,7 @@ from neumap.errors import NeumapError
 from neumap.installation import missing
 
 # VERBS: modules of this package, in the order of the help.
-VERBS = ("map", "merge", "localize", "evaluate", "info", "export", "replay", "demo", "pretrain")
+VERBS = ("map", "merge", "localize", "evaluate", "info", "view", "export", "replay", "demo", "pretrain")
 
 INTERRUPTED = 130  # as shells report a process that SIGINT ended
 EXAMPLES = """examples:
