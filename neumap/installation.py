@@ -28,7 +28,7 @@ _NEEDED = {
 }
 
 # EXTRAS: of pip's neumap, by the package that each brings.
-EXTRAS = {"matplotlib": "plots", "pycolmap": "colmap", "rosbags": "bags"}
+EXTRAS = {"matplotlib": "plots", "pycolmap": "colmap", "rerun": "view", "rosbags": "bags"}
 
 
 def missing(error: ImportError) -> MissingDependencyError | None:

@@ -53,6 +53,7 @@ TOPICS = {
     "~/inliers",
     "~/debug_image",
     "~/voxels",
+    "~/landmarks",
 }
 SERVICES = {"~/relocalize", "~/load_map", "reinitialize_global_localization", "set_initial_pose"}
 # use_sim_time is declared by ROS 2
@@ -252,7 +253,8 @@ def test_the_parameter_file_for_nav2_has_parameters_of_their_types() -> None:
 def test_the_rviz_file_shows_what_the_node_publishes() -> None:
     rviz = yaml.safe_load((ROOT / "config" / "localize.rviz").read_text(encoding="utf-8"))["Visualization Manager"]
     topics = {display["Topic"]["Value"] for display in rviz["Displays"] if "Topic" in display}
-    assert topics == {"/map", "/pose"} | {f"/neumap_localizer/{name}" for name in ("inliers", "debug_image", "voxels")}
+    own = ("inliers", "debug_image", "voxels", "landmarks")
+    assert topics == {"/map", "/pose"} | {f"/neumap_localizer/{name}" for name in own}
     tools = {tool["Class"]: tool for tool in rviz["Tools"]}
     assert tools["rviz_default_plugins/SetInitialPose"]["Topic"]["Value"] == "/initialpose"
 

@@ -20,6 +20,8 @@ SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".pgm", 
 
 # MASK_SHARE: of a mask's pixels that must be nearly black or nearly white; edges may be soft.
 MASK_SHARE = 0.9
+# JPEG_QUALITY: of images that are kept to be looked at, percent.
+JPEG_QUALITY = 85
 
 
 def is_image(path: Path) -> bool:
@@ -87,6 +89,11 @@ def decode(data: npt.NDArray[np.uint8], flags: int, what: str) -> npt.NDArray[An
     if image is None:
         raise DataError(f"{what} cannot be decoded: it is damaged, or of a format that OpenCV does not know")
     return np.asarray(image)
+
+
+def jpeg_of(pixels: ImageArray) -> bytes:
+    """Compress a grey image (H, W) to be looked at; the same one always to the same bytes."""
+    return cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1].tobytes()
 
 
 def _read(path: PathLike, flags: int, size: tuple[int, int] | None) -> npt.NDArray[Any]:

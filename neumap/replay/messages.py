@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-import cv2
 import numpy as np
 
 from neumap.arrays import ImageArray
 from neumap.io.bags.messages import STATUS, header, message, pose, transform
 from neumap.io.bags.topics import POSE_WITH_COVARIANCE, TF
 from neumap.io.clouds import Cloud, fields_of
+from neumap.io.images import jpeg_of
 from neumap.replay.recorder import SentTransform
 from neumap.tracking.diagnosis import Diagnosis
 from neumap.tracking.ports import LocalizerStatus
@@ -19,8 +19,6 @@ from neumap.tracking.tracker import Fix
 DIAGNOSTICS = "diagnostic_msgs/msg/DiagnosticArray"
 POINT_CLOUD = "sensor_msgs/msg/PointCloud2"
 COMPRESSED_IMAGE = "sensor_msgs/msg/CompressedImage"
-# JPEG_QUALITY: of images that were not compressed, percent.
-JPEG_QUALITY = 85
 
 
 def pose_message(fix: Fix, frame_id: str) -> Any:
@@ -68,5 +66,5 @@ def cloud_message(cloud: Cloud, stamp_ns: int, frame_id: str) -> Any:
 
 def jpeg_message(pixels: ImageArray, stamp_ns: int, frame_id: str) -> Any:
     """Make the CompressedImage of a grey image (H, W)."""
-    data = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1]
-    return message(COMPRESSED_IMAGE, header=header(stamp_ns, frame_id), format="jpeg", data=data.reshape(-1))
+    data = np.frombuffer(jpeg_of(pixels), np.uint8)
+    return message(COMPRESSED_IMAGE, header=header(stamp_ns, frame_id), format="jpeg", data=data)

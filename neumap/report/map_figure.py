@@ -18,7 +18,9 @@ _BULK = (2, 98)
 
 def draw_map(path: PathLike, neural_map: NeuralMap) -> None:
     """Draw a map from above into a file. Raises as :func:`~neumap.report.pictures.picture` does."""
-    with picture(path, 9.0, 7.5) as figure:
+    width, height = np.ptp(_corners(neural_map), axis=0)
+    # as high as the map is, beside the bar and between titles and legend
+    with picture(path, 9.0, float(np.clip(7.1 * height / width, 4.0, 9.0)) + 1.7) as figure:
         voxels = f"{len(neural_map.grid)} voxel{'s' * (len(neural_map.grid) != 1)} of {neural_map.grid.size_m:g} m"
         title = f"{len(neural_map.landmarks)} landmarks, {voxels}, {neural_map.mapping_images} images"
         figure.suptitle(title, fontweight="bold")
@@ -38,11 +40,14 @@ def draw_map_above(axes: Any, neural_map: NeuralMap) -> None:
     dots = axes.scatter(*some.T[:2], c=some[:, 2], vmin=low, vmax=high, s=4, cmap="viridis", linewidths=0, zorder=2)
     axes.figure.colorbar(dots, ax=axes, label="height z / m", extend="both", shrink=0.8)
     draw_voxels(axes, neural_map)
-    cameras = neural_map.drift.poses
-    corners = extent_of(cameras[:, :2, 3], bulk=points)
+    cameras, corners = neural_map.drift.poses, _corners(neural_map)
     label = f"mapping cameras ({len(cameras)}) and where they look"
     draw_headings(axes, cameras, corners, COLOURS.bad, label)
     finish_above(axes, corners)
+
+
+def _corners(neural_map: NeuralMap) -> FloatArray:
+    return extent_of(neural_map.drift.poses[:, :2, 3], bulk=neural_map.landmarks.points(neural_map.grid))
 
 
 def draw_voxels(axes: Any, neural_map: NeuralMap) -> None:

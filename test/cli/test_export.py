@@ -10,6 +10,7 @@ import pytest
 
 from neumap.cli.main import main
 from neumap.geometry.se3 import make_pose, pose_error
+from neumap.io.map_export import write_colmap
 from neumap.maps.map_file import load_map
 
 
@@ -39,6 +40,16 @@ def test_a_colmap_model(virtual_map: Path, tmp_path: Path) -> None:
     assert len(cameras) == len(neural_map.drift.poses) > 40
     np.testing.assert_allclose(pose_error(cameras, neural_map.drift.poses), 0, atol=1e-6)
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+def test_a_map_without_cameras(tmp_path: Path) -> None:
+    pycolmap = pytest.importorskip("pycolmap")
+    points = np.array([[500_000.125, 5_400_000.25, 3.0]])
+    (tmp_path / "model").mkdir()
+    write_colmap(tmp_path / "model", points, np.zeros((0, 4, 4)))
+    model = pycolmap.Reconstruction(tmp_path / "model")
+    assert not model.images
+    np.testing.assert_allclose([point.xyz for point in model.points3D.values()], points, atol=0.01)
 
 
 @pytest.mark.parametrize(

@@ -32,8 +32,10 @@ from neumap.virtual.recording import IMAGE_TOPIC, INFO_TOPIC, TRUTH_TOPIC, recor
 from neumap.virtual.world import SMALL
 
 WRITTEN = {"replay", "poses.txt", "states.txt", "report.txt", "report.json", "log.txt", "times.txt", "replay.png"}
+ROOT = Path(__file__).resolve().parents[2]
 STATUS = "/neumap_localizer/status"
 LANDMARKS, INLIERS, IMAGE = (f"/neumap_localizer/{name}" for name in ("landmarks", "inliers", "image/compressed"))
+RAW, COMPRESSED = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
 SHOWN = {LANDMARKS, INLIERS, IMAGE}
 # ten images, four seconds covered, ten images
 SECONDS, COVERED_S, SEEN_AGAIN_S = 6.0, 1.0, 5.0
@@ -132,6 +134,16 @@ def test_two_replays_are_the_same(replays: list[tuple[Path, str]]) -> None:
     assert list(messages(first)) == list(messages(second))
 
 
+def test_foxgloves_layout_shows_what_is_in_it(replays: list[tuple[Path, str]]) -> None:
+    layout = json.loads((ROOT / "config" / "foxglove.json").read_text())
+    shown = set(re.findall(r'"(/[^".]*)(?:\.\w+)?"', json.dumps(layout)))
+    with BagReader(replays[0][0] / "replay") as out:
+        assert shown < {topic.name for topic in out.topics}
+    assert shown == SHOWN | {"/pose", STATUS, "/diagnostics"}
+    panels = set(re.findall(r'"(\w+!\w+)"', json.dumps(layout["layout"])))
+    assert panels == set(layout["configById"])
+
+
 def test_what_can_be_seen_in_it(replays: list[tuple[Path, str]], bag: Path, virtual_map: Path) -> None:
     folder, _ = replays[0]
     kinds = {LANDMARKS: "PointCloud2", INLIERS: "PointCloud2", IMAGE: "CompressedImage"}
@@ -164,24 +176,30 @@ def test_what_can_be_seen_in_it(replays: list[tuple[Path, str]], bag: Path, virt
     assert shown >= 6
 
 
-def test_compressed_images_are_kept_as_they_came(
-    altered: Callable[..., Path], virtual_map: Path, tmp_path: Path
-) -> None:
-    kind = "sensor_msgs/msg/CompressedImage"
+def test_compressed_images_are_kept_as_they_came(replays: list[tuple[Path, str]], bag: Path) -> None:
+    with BagReader(bag) as given:
+        came = {bytes(m.data) for m in given.messages([t for t in given.topics if t.name == IMAGE_TOPIC])}
+    kept = [data for _, _, data in messages(replays[0][0], IMAGE)]
+    assert len(set(kept)) == report(replays[0][0])["images_processed"]
+    assert set(kept) <= came
 
-    def compressed(time_ns: int, topic: str, given: Any) -> tuple[int, str, Any]:
+
+def test_raw_images_are_compressed(altered: Callable[..., Path], virtual_map: Path, tmp_path: Path) -> None:
+    def raw(time_ns: int, topic: str, given: Any) -> tuple[int, str, Any]:
         if topic != IMAGE_TOPIC:
             return time_ns, topic, given
-        data = cv2.imencode(".png", gray_of(given))[1].reshape(-1)
-        return time_ns, f"{topic}/compressed", message(kind, header=given.header, format="png", data=data)
+        pixels = gray_of(given)
+        layout = {"height": pixels.shape[0], "width": pixels.shape[1], "step": pixels.shape[1], "encoding": "mono8"}
+        return time_ns, topic, message(RAW, header=given.header, data=pixels.reshape(-1), **layout)
 
-    recording, out = altered(compressed, {IMAGE_TOPIC: kind}), tmp_path / "out"
+    recording, out = altered(raw, {IMAGE_TOPIC: RAW}), tmp_path / "out"
     assert main(["replay", str(recording), "--map", str(virtual_map), "--out", str(out), "--duration", "0.95"]) == 0
-    with BagReader(recording) as given:
-        came = {bytes(m.data) for m in given.messages([t for t in given.topics if t.type == kind])}
-    kept = [data for _, _, data in messages(out, IMAGE)]
+    pixels = {f.stamp_ns: f.read_image() for f in open_source(recording, poses=False).frames}
+    kept = [typestore().deserialize_cdr(data, COMPRESSED) for _, _, data in messages(out, IMAGE)]
     assert len(kept) == report(out)["images_processed"] >= 4
-    assert set(kept) <= came
+    for image in kept:
+        assert (image.format, bytes(image.data[:2])) == ("jpeg", b"\xff\xd8")
+        assert np.abs(gray_of(image).astype(float) - pixels[stamp_of(image.header)]).mean() < 3
 
 
 def rows(cloud: Any) -> Any:

@@ -12,7 +12,7 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from geometry_msgs.msg import PoseWithCovarianceStamped, TransformStamped
 from neumap_ros.msg import LocalizationStatus
 from neumap_ros.srv import LoadMap
-from node_process import ACTIVATE, CLEANUP, CONFIGURE, DEACTIVATE, LATCHED, STATES, NodeProcess
+from node_process import ACTIVATE, CONFIGURE, DEACTIVATE, LATCHED, STATES, NodeProcess
 from player import SECOND, Player, Recording, nanoseconds
 from rclpy.qos import DurabilityPolicy, ReliabilityPolicy
 from sensor_msgs.msg import Image, PointCloud2
@@ -250,7 +250,7 @@ def test_what_is_made_only_for_those_who_listen(tracking: Player, node: NodeProc
     assert all(each.header.frame_id == "map" and len(each.points) == 24 for each in drawn)
 
 
-def test_the_landmarks_of_the_map_in_use(tracking: Player, node: NodeProcess, world: World, client: Client) -> None:
+def test_the_landmarks_of_the_map_in_use(node: NodeProcess, world: World, client: Client) -> None:
     """They are there before the node is active, for who comes late, and anew with another map."""
 
     def last_is(path: Path) -> bool:
@@ -258,8 +258,6 @@ def test_the_landmarks_of_the_map_in_use(tracking: Player, node: NodeProcess, wo
         cloud = np.frombuffer(clouds[-1].data, np.float32).reshape(-1, 3)
         return np.array_equal(cloud, expected.landmarks.points(expected.grid).astype(np.float32))
 
-    assert node.change(DEACTIVATE)
-    assert node.change(CLEANUP)
     assert node.change(CONFIGURE)
     clouds = client.listen(PointCloud2, f"{OWN}/landmarks", LATCHED)
     assert client.until(lambda: clouds)

@@ -1,0 +1,73 @@
+"""Shows a map in rerun: landmarks, voxels and mapping cameras; with a source, where its images are found, with the
+inliers of each; with the folder that 'neumap replay' wrote, what the node said and saw.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from neumap.cli import options
+from neumap.cli.notes import tell
+from neumap.cli.progress import StageProgress
+from neumap.errors import UnreadableError
+
+if TYPE_CHECKING:
+    from neumap.maps.neural_map import NeuralMap
+    from neumap.report.view import View
+
+HELP = "look at a map, and at what images show of it, in rerun"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("map", type=Path, metavar="M.neumap", help="the map")
+    add("shown", type=Path, nargs="?", metavar="SOURCE|REPLAY", help="images to localize, or the output of a replay")
+    add("--out", type=Path, metavar="FILE.rrd", help="write a file for rerun instead of opening its viewer")
+    add("--images", type=Path, metavar="DIR", help="the images of a COLMAP model")
+    add("--threads", type=options.threads, metavar="N", help="use at most this many threads")
+    options.add_lens_arguments(parser)
+    options.add_bag_arguments(parser, options.IMAGE_OPTIONS)
+
+
+def run(args: argparse.Namespace) -> int:
+    from neumap.maps.map_file import load_map
+    from neumap.process import set_up
+    from neumap.report.view import replay_in, viewing
+
+    set_up(args.threads)
+    neural_map = load_map(args.map)
+    replayed = None if args.shown is None else replay_in(args.shown)
+    with viewing(neural_map, args.out) as view:
+        if replayed is not None:
+            view.replay(replayed)
+        elif args.shown is not None:
+            _localize(args, neural_map, view)
+    if args.out is not None:
+        print(f"written      {args.out}: 'rerun {args.out}' shows it")
+    return 0
+
+
+def _localize(args: argparse.Namespace, neural_map: NeuralMap, view: View) -> None:
+    from neumap.io.bags.topics import BagOptions
+    from neumap.io.damage import Damage
+    from neumap.io.sources import open_source
+    from neumap.localization.lens import settled
+    from neumap.localization.localizer import Localizer
+    from neumap.records import Status
+
+    localizer = Localizer(neural_map)
+    bag = BagOptions(**{name: getattr(args, name) for name in options.IMAGE_OPTIONS})
+    told = options.told_of(args)
+    damage = Damage(open_source(args.shown, poses=False, depth=False, told=told, images=args.images, bag=bag))
+    source = settled(localizer, damage.source)
+    with StageProgress() as progress:
+        for done, frame in enumerate(source.frames, start=1):
+            try:
+                pixels = frame.read_image()
+                view.answer(frame, pixels, localizer.localize(pixels, frame.camera))
+            except UnreadableError as error:
+                view.state(frame.stamp_ns, Status.LOST.value, str(error), 0)
+            progress("localize", done, len(source.frames))
+    tell([*source.notes, *damage.notes])
