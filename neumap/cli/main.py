@@ -21,7 +21,7 @@ from neumap.errors import NeumapError
 from neumap.installation import missing
 
 # VERBS: modules of this package, in the order of the help.
-VERBS = ("map", "merge", "localize", "evaluate", "info", "replay", "demo", "pretrain")
+VERBS = ("map", "merge", "check", "localize", "evaluate", "info", "replay", "demo", "pretrain")
 
 INTERRUPTED = 130  # as shells report a process that SIGINT ended
 EXAMPLES = """examples:

@@ -125,3 +125,12 @@ def pose_error(estimate: FloatArray, truth: FloatArray) -> FloatArray:
     translation = estimate[..., :3, 3] - truth[..., :3, 3]
     rotation = rotation_log(estimate[..., :3, :3] @ np.swapaxes(truth[..., :3, :3], -1, -2))
     return np.concatenate([translation, rotation], axis=-1)
+
+
+def optical_axes(yaw: FloatArray, pitch: FloatArray, roll: FloatArray) -> FloatArray:
+    """Return rotations (N, 3, 3) from the optical frame: ``yaw`` left about z, ``pitch`` up, ``roll`` clockwise."""
+    forward = np.stack([np.cos(yaw) * np.cos(pitch), np.sin(yaw) * np.cos(pitch), np.sin(pitch)], axis=-1)
+    level = np.stack([np.sin(yaw), -np.cos(yaw), np.zeros_like(yaw)], axis=-1)
+    below = np.cross(forward, level)
+    c, s = np.cos(roll)[:, None], np.sin(roll)[:, None]
+    return np.stack([c * level + s * below, c * below - s * level, forward], axis=-1)
