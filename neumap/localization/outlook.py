@@ -13,6 +13,7 @@ from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
+from scipy.spatial import cKDTree
 from scipy.special import expit
 
 from neumap.arrays import FloatArray, IntArray
@@ -71,6 +72,7 @@ class Outlook:
         if not len(neural_map.drift.poses):
             raise DataError("the map does not tell where its mapping cameras were: nothing can be foreseen")
         self._map, self._points = neural_map, neural_map.landmarks.points(neural_map.grid)
+        self._tree = cKDTree(self._points)
         self._camera, (self._low, self._high, self._outermost) = camera, _seen_by(camera)
 
     def __call__(self, position: FloatArray, rotations: FloatArray) -> Foresight:
@@ -91,7 +93,8 @@ class Outlook:
         """Return what the model knows of images, as :meth:`__call__` takes them."""
         count = len(rotations)
         filled, unit, distance_m = np.zeros(count), np.full((count, 6, 6), np.nan), np.full(count, np.nan)
-        near, familiarity = self._around(position)
+        near = self._near(position)
+        familiarity = self._familiar(position, near)
         for i, rotation in enumerate(rotations):
             seen, at, pixels = self._shown(position, rotation, near)
             weight = familiarity[seen]
@@ -105,39 +108,41 @@ class Outlook:
                 distance_m[i] = np.median(away[weight >= 0.5 * weight.max()])
         return Features(filled, unit, distance_m)
 
-    def _around(self, position: FloatArray) -> tuple[IntArray, FloatArray]:
-        """Return the landmarks within reach of a position, and of all landmarks (L,) how like one of those looks that
-        mapping cameras had at them one from there is, from 0 to 1.
+    def _near(self, position: FloatArray) -> IntArray:
+        """Return the landmarks within reach of a position."""
+        found = self._tree.query_ball_point(position, REACH * self._map.sight_m, return_sorted=True)
+        return np.array(found, dtype=np.int64)
+
+    def _familiar(self, position: FloatArray, near: IntArray) -> FloatArray:
+        """Tell of all landmarks (L,) how like one of those looks that mapping cameras had at them one from a position
+        is, from 0 to 1; 0 of all but ``near``.
         """
-        landmark, direction, log_m = self._looks
-        away = position - self._points
-        far = np.maximum(np.linalg.norm(away, axis=1), 1e-6)
-        within = far < REACH * self._map.sight_m
-        some = np.flatnonzero(within[landmark])
+        landmark, looks = self._looks
+        first, end = (np.searchsorted(landmark, near, side) for side in ("left", "right"))
+        some = np.repeat(end - np.cumsum(end - first), end - first) + np.arange((end - first).sum())
         landmark = landmark[some]
-        cosine = np.einsum("ij,ij->i", away[landmark] / far[landmark, None], direction[some])
-        aside = np.arccos(np.clip(cosine, -1, 1)) / ASIDE_RAD
-        nearer = (np.log(far[landmark]) - log_m[some]) / NEARER
+        look = _look(position - self._points[landmark])
+        aside = np.arccos(np.clip((look[:, :3] * looks[some, :3]).sum(axis=1), -1, 1)) / ASIDE_RAD
+        nearer = (look[:, 3] - looks[some, 3]) / NEARER
         alike = np.zeros(len(self._points))
         np.maximum.at(alike, landmark, np.exp(-0.5 * (aside**2 + nearer**2)))
-        return np.flatnonzero(within), alike
+        return alike
 
     @cached_property
-    def _looks(self) -> tuple[IntArray, FloatArray, FloatArray]:
-        """Of each look of a mapping camera at a landmark: which landmark (P,), the direction (P, 3) from it to the
-        camera, and the logarithm of their distance in metres (P,).
+    def _looks(self) -> tuple[IntArray, FloatArray]:
+        """Of each look of a mapping camera at a landmark: which landmark (P,), in ascending order, and the look (P, 4),
+        as of :func:`_look`.
         """
-        every = np.arange(len(self._points))
-        shown = [self._shown(pose[:3, 3], pose[:3, :3], every)[0] for pose in self._map.drift.poses]
-        away = np.concatenate(
-            [pose[:3, 3] - self._points[some] for pose, some in zip(self._map.drift.poses, shown, strict=True)]
-        )
-        far = np.linalg.norm(away, axis=1, keepdims=True)
-        landmark, look = np.concatenate(shown), np.concatenate([away / far, np.log(far)], axis=1)
+        landmarks, looks = [], []
+        for pose in self._map.drift.poses:
+            shown, _, _ = self._shown(pose[:3, 3], pose[:3, :3], self._near(pose[:3, 3]))
+            landmarks.append(shown)
+            looks.append(_look(pose[:3, 3] - self._points[shown]))
+        landmark, look = np.concatenate(landmarks), np.concatenate(looks)
         # of looks that hardly differ one is enough
         step = np.rint(look / (ALIKE * np.array([ASIDE_RAD] * 3 + [NEARER]))).astype(np.int64)
         _, kept = np.unique(np.column_stack([landmark, step]), axis=0, return_index=True)
-        return landmark[kept], look[kept, :3], look[kept, 3]
+        return landmark[kept], look[kept]
 
     def _shown(
         self, position: FloatArray, rotation: FloatArray, rows: IntArray
@@ -162,6 +167,14 @@ class Outlook:
         np.minimum.at(nearest, direction, depth)
         shown = depth < HIDDEN * nearest[direction]
         return rows[shown], at[shown], pixels[shown]
+
+
+def _look(away: FloatArray) -> FloatArray:
+    """Return the direction (N, 3) and the logarithm of the length of vectors (N, 3) from landmarks to cameras, as rows
+    (N, 4).
+    """
+    far = np.maximum(np.linalg.norm(away, axis=1, keepdims=True), 1e-6)
+    return np.concatenate([away / far, np.log(far)], axis=1)
 
 
 def _seen_by(camera: Camera) -> tuple[FloatArray, FloatArray, float]:

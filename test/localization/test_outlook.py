@@ -128,7 +128,7 @@ def test_a_fisheye_lens_sees_to_its_rim_and_no_further(half_mapped: NeuralMap) -
     spot = np.array([[0.0, 2.0, 1.2]])
     outlook = Outlook(map_of_points(spot, half_mapped.drift.poses), fisheye)
     rim, place = 319.5 / 300, np.array([3.0, 2.0, 1.2])
-    within, beyond = (outlook.features(place, looking(WEST + rim + turn)).values[0, 2] for turn in (-0.02, 0.02))
+    within, beyond = (outlook.features(place, looking(WEST + rim + turn)).filled[0] for turn in (-0.02, 0.02))
     assert within > 0
     assert beyond == 0
 
