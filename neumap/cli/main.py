@@ -20,7 +20,20 @@ from neumap import __version__
 from neumap.errors import NeumapError
 
 # VERBS: modules of this package, in the order of the help.
-VERBS = ("map", "merge", "transform", "localize", "evaluate", "info", "view", "export", "replay", "demo", "pretrain")
+VERBS = (
+    "map",
+    "merge",
+    "transform",
+    "check",
+    "localize",
+    "evaluate",
+    "info",
+    "view",
+    "export",
+    "replay",
+    "demo",
+    "pretrain",
+)
 
 INTERRUPTED = 130  # as shells report a process that SIGINT ended
 EXAMPLES = """examples:

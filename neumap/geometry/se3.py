@@ -167,3 +167,12 @@ def kept_by_motion(poses: FloatArray, every_m: float | None, every_deg: float | 
         if np.linalg.norm(motion[:3]) >= metres or np.rad2deg(np.linalg.norm(motion[3:])) >= degrees:
             kept.append(index)
     return kept
+
+
+def optical_axes(yaw: FloatArray, pitch: FloatArray, roll: FloatArray) -> FloatArray:
+    """Return rotations (N, 3, 3) from the optical frame: ``yaw`` left about z, ``pitch`` up, ``roll`` clockwise."""
+    forward = np.stack([np.cos(yaw) * np.cos(pitch), np.sin(yaw) * np.cos(pitch), np.sin(pitch)], axis=-1)
+    level = np.stack([np.sin(yaw), -np.cos(yaw), np.zeros_like(yaw)], axis=-1)
+    below = np.cross(forward, level)
+    c, s = np.cos(roll)[:, None], np.sin(roll)[:, None]
+    return np.stack([c * level + s * below, c * below - s * level, forward], axis=-1)

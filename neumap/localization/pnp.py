@@ -245,16 +245,20 @@ def refine_rig(
 
 
 def pose_gradient(
-    camera_from_map: FloatArray, rays: FloatArray, points: FloatArray, focal_px: float
+    camera_from_map: FloatArray,
+    rays: FloatArray,
+    points: FloatArray,
+    focal_px: float,
+    counts: FloatArray | float = 1.0,
 ) -> tuple[FloatArray, FloatArray]:
     """Return the gradient (6,) of half the squared errors of a pose, and its information matrix (6, 6) once it is
-    refined, on these rays (N, 2) and points (N, 3).
+    refined, on these rays (N, 2) and points (N, 3), each of which ``counts`` (N,) for as much as so many.
 
     Both are of translation, then rotation, as a small motion of the *camera frame* on the left
     (``exp(d) @ camera_from_map``), for errors of one pixel, weighted as the Cauchy loss weights them.
     """
     error, ju, jv, front = _linearized(camera_from_map, rays, points, focal_px)
-    weight = front * cauchy_weights(np.linalg.norm(error, axis=0))
+    weight = counts * front * cauchy_weights(np.linalg.norm(error, axis=0))
     gradient = (ju * weight) @ error[0] + (jv * weight) @ error[1]
     return gradient, np.asarray((ju * weight) @ ju.T + (jv * weight) @ jv.T)
 

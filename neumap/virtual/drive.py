@@ -14,7 +14,7 @@ from scipy.spatial import cKDTree
 
 from neumap.arrays import BoolArray, FloatArray
 from neumap.errors import ConfigError
-from neumap.geometry.se3 import make_pose
+from neumap.geometry.se3 import make_pose, optical_axes
 from neumap.virtual.scene import Room
 
 Kind: TypeAlias = Literal["mapping", "query"]
@@ -234,12 +234,3 @@ def _view(plan: _Plan, position: FloatArray, yaws: FloatArray) -> FloatArray:
     distance = np.minimum(distance, 4.0)
     # the mean over the middle half of a usual lens' field of view
     return np.asarray(np.mean([np.roll(distance, k, axis=1) for k in range(-3, 4)], axis=0))
-
-
-def optical_axes(yaw: FloatArray, pitch: FloatArray, roll: FloatArray) -> FloatArray:
-    """Return rotations (N, 3, 3) from the optical frame: ``yaw`` left about z, ``pitch`` up, ``roll`` clockwise."""
-    forward = np.stack([np.cos(yaw) * np.cos(pitch), np.sin(yaw) * np.cos(pitch), np.sin(pitch)], axis=-1)
-    level = np.stack([np.sin(yaw), -np.cos(yaw), np.zeros_like(yaw)], axis=-1)
-    below = np.cross(forward, level)
-    c, s = np.cos(roll)[:, None], np.sin(roll)[:, None]
-    return np.stack([c * level + s * below, c * below - s * level, forward], axis=-1)

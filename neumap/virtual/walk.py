@@ -11,8 +11,8 @@ from typing import Literal, TypeAlias
 import numpy as np
 
 from neumap.arrays import FloatArray
-from neumap.geometry.se3 import make_pose
-from neumap.virtual.drive import Kind, clearance, optical_axes
+from neumap.geometry.se3 import make_pose, optical_axes
+from neumap.virtual.drive import Kind, clearance
 from neumap.virtual.scene import Room, Size
 
 # Gaze: across the place at what is opposite, along the way, or out at the nearest walls.

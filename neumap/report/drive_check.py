@@ -1,0 +1,228 @@
+"""How a drive through a mapped place goes: where images are localized, and whether their poses agree with odometry."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from neumap.arrays import BoolArray, FloatArray, IntArray
+from neumap.geometry import se3
+from neumap.io.stamps import format_stamp
+from neumap.localization.outlook import Outlook
+from neumap.records import Frame, PoseEstimate
+from neumap.report.reasons import count_reasons
+from neumap.report.replay_report import WRONG_M
+
+# WRONG_DEG, DRIFT: steps that differ from odometry by more than WRONG_M and this share of their length, or by more than
+# so many degrees, disagree. SHOWN: of the worst stretches.
+WRONG_DEG, DRIFT, SHOWN = 10.0, 0.05, 4
+
+
+@dataclass(frozen=True)
+class Step:
+    """From one localized image to the next: which they are, how far odometry went, metres, and by how much the poses
+    differ from it, metres and degrees.
+    """
+
+    first: int
+    second: int
+    moved_m: float
+    off_m: float
+    off_deg: float
+
+    @property
+    def disagrees(self) -> bool:
+        """Whether that is more than odometry is wrong by."""
+        return self.off_m > WRONG_M + DRIFT * self.moved_m or self.off_deg > WRONG_DEG
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """Images ``first`` to ``last`` of a drive, none of which is localized: how long it takes and, by odometry, how long
+    it is from the localized image before it to the one after (NaN where nothing tells), the ``reason`` most of them
+    give, and the frame in its middle.
+    """
+
+    first: int
+    last: int
+    seconds: float
+    metres: float
+    reason: str
+    frame: Frame
+
+    @property
+    def middle(self) -> int:
+        """Which image is in the middle."""
+        return (self.first + self.last) // 2
+
+    @property
+    def extent(self) -> str:
+        """How long it is, to read."""
+        images = 1 + self.last - self.first
+        far = "" if np.isnan(self.metres) else f", {self.metres:.1f} m"
+        return f"{images} image{'s' if images > 1 else ''}, {self.seconds:.1f} s{far}"
+
+
+@dataclass(frozen=True)
+class DriveCheck:
+    """What came of N images in their order: which are ``localized`` (N,), when each was taken, ``seconds`` (N,) since
+    the first; where it was taken, as far as its own pose, or odometry from the localized image next to it, tells:
+    ``places`` (N, 4, 4), NaN where nothing does; how likely it was to be localized there, ``foreseen`` (N,); the
+    ``steps`` between localized images, none without odometry; and the ``stretches`` without a pose.
+    """
+
+    localized: BoolArray
+    seconds: FloatArray
+    places: FloatArray
+    foreseen: FloatArray
+    steps: tuple[Step, ...]
+    stretches: tuple[Stretch, ...]
+    has_odometry: bool
+    frames: tuple[Frame, ...]
+
+    @property
+    def disagreeing(self) -> list[Step]:
+        """The steps that disagree with odometry."""
+        return [step for step in self.steps if step.disagrees]
+
+    @cached_property
+    def worst(self) -> list[Stretch]:
+        """The longest stretches without a pose, by odometry where there is some, else by time."""
+        by = (lambda s: (s.metres, s.seconds)) if self.has_odometry else (lambda s: (s.seconds, 0.0))
+        return sorted(self.stretches, key=by, reverse=True)[:SHOWN]
+
+
+def check_drive(frames: Sequence[Frame], estimates: Sequence[PoseEstimate], outlook: Outlook) -> DriveCheck:
+    """Judge the ``estimates`` of the images of a drive; the poses that its ``frames`` have, if all have some, are its
+    odometry, in whatever frame.
+    """
+    localized = np.array([estimate.localized for estimate in estimates], dtype=np.bool_)
+    stamps = np.array([frame.stamp_ns for frame in frames], dtype=np.int64)
+    seconds = 1e-9 * (stamps - stamps[0])
+    given = [frame.map_from_camera for frame in frames]
+    odometry = np.array(given) if all(pose is not None for pose in given) else None
+    places = np.full((len(frames), 4, 4), np.nan)
+    found = np.flatnonzero(localized)
+    if len(found):
+        places[found] = [estimates[i].map_from_camera for i in found.tolist()]
+    if odometry is not None and len(found):
+        for i in np.flatnonzero(~localized):
+            near = found[np.argmin(np.abs(found - i))]
+            places[i] = places[near] @ se3.invert_pose(odometry[near]) @ odometry[i]
+    foreseen = np.full(len(frames), np.nan)
+    for i in np.flatnonzero(np.isfinite(places[:, 0, 0])):
+        foreseen[i] = outlook(places[i, :3, 3], places[i, None, :3, :3]).probability[0]
+    moved = np.full(len(frames), np.nan)
+    if odometry is not None:
+        steps_m = np.linalg.norm(np.diff(odometry[:, :3, 3], axis=0), axis=1)
+        moved = np.concatenate([[0.0], np.cumsum(steps_m)])
+    return DriveCheck(
+        localized=localized,
+        seconds=seconds,
+        places=places,
+        foreseen=foreseen,
+        steps=() if odometry is None else tuple(_steps(places, odometry, moved, found)),
+        stretches=tuple(_stretches(frames, estimates, localized, seconds, moved)),
+        has_odometry=odometry is not None,
+        frames=tuple(frames),
+    )
+
+
+def _steps(places: FloatArray, odometry: FloatArray, moved: FloatArray, found: IntArray) -> list[Step]:
+    steps = []
+    for a, b in pairwise(found.tolist()):
+        ours, theirs = (se3.invert_pose(poses[a]) @ poses[b] for poses in (places, odometry))
+        error = se3.pose_error(ours, theirs)
+        off_m, off_deg = float(np.linalg.norm(error[:3])), float(np.rad2deg(np.linalg.norm(error[3:])))
+        steps.append(Step(a, b, float(moved[b] - moved[a]), off_m, off_deg))
+    return steps
+
+
+def _stretches(
+    frames: Sequence[Frame],
+    estimates: Sequence[PoseEstimate],
+    localized: BoolArray,
+    seconds: FloatArray,
+    moved: FloatArray,
+) -> list[Stretch]:
+    edges = np.flatnonzero(np.diff(np.concatenate([[1], localized.astype(int), [1]])))
+    found = []
+    for first, end in edges.reshape(-1, 2):
+        before, after = max(first - 1, 0), min(end, len(frames) - 1)
+        reasons = count_reasons(estimates[i].reason for i in range(first, end))
+        middle = frames[(first + end - 1) // 2]
+        lasted, far = float(seconds[after] - seconds[before]), float(moved[after] - moved[before])
+        found.append(Stretch(int(first), int(end) - 1, lasted, far, next(iter(reasons)), middle))
+    return found
+
+
+def as_dict(check: DriveCheck) -> dict[str, Any]:
+    """Tell how a drive went as JSON; null where nothing tells."""
+    known = np.isfinite(check.foreseen)
+    brier = np.mean((check.foreseen[known] - check.localized[known]) ** 2) if known.any() else np.nan
+    # of images whose place their own pose alone tells, all are localized
+    comparable = check.has_odometry and bool(known.any())
+
+    def stretch(one: Stretch) -> dict[str, Any]:
+        return {
+            "from": format_stamp(check.frames[one.first].stamp_ns),
+            "to": format_stamp(check.frames[one.last].stamp_ns),
+            "images": 1 + one.last - one.first,
+            "seconds": one.seconds,
+            "metres": None if np.isnan(one.metres) else one.metres,
+            "reason": one.reason,
+        }
+
+    def median(values: Sequence[float]) -> float | None:
+        return float(np.median(values)) if len(values) else None
+
+    return {
+        "images": len(check.localized),
+        "localized": float(check.localized.mean()),
+        "foreseen": float(check.foreseen[known].mean()) if comparable else None,
+        "brier": float(brier) if comparable else None,
+        "odometry": {
+            "steps": len(check.steps),
+            "off_m": median([step.off_m for step in check.steps]),
+            "off_deg": median([step.off_deg for step in check.steps]),
+            "disagreeing": [format_stamp(check.frames[step.second].stamp_ns) for step in check.disagreeing],
+        }
+        if check.has_odometry
+        else None,
+        "longest_gap_s": max((s.seconds for s in check.stretches), default=0.0),
+        "longest_gap_m": max((s.metres for s in check.stretches), default=0.0) if check.has_odometry else None,
+        "worst": [stretch(one) for one in check.worst],
+    }
+
+
+def as_text(check: DriveCheck) -> list[tuple[str, str]]:
+    """Tell how a drive went in rows of a name and a text."""
+    told = as_dict(check)
+    rows = [("drive", f"{told['localized']:.0%} of {told['images']} images localized")]
+    if told["foreseen"] is not None:
+        rows.append(("foreseen", f"{told['foreseen']:.0%} of them, by the map alone"))
+    if told["odometry"] and check.steps:
+        o = told["odometry"]
+        rows.append(
+            (
+                "odometry",
+                f"{len(check.steps) - len(o['disagreeing'])} of {o['steps']} steps agree, off by "
+                f"{100 * o['off_m']:.1f} cm, {o['off_deg']:.2f} deg (median)",
+            )
+        )
+    elif not check.has_odometry:
+        rows.append(("odometry", "none in the drive: gaps are told in seconds only"))
+    gap = f"{told['longest_gap_s']:.1f} s"
+    if told["longest_gap_m"] is not None:
+        gap += f", {told['longest_gap_m']:.1f} m"
+    rows.append(("longest gap", gap))
+    rows += [
+        ("lost", f"{stretch.extent} from {check.seconds[stretch.first]:.1f} s on: {stretch.reason}")
+        for stretch in check.worst
+    ]
+    return rows

@@ -1,0 +1,284 @@
+"""Where in a place a robot will be lost, foreseen from its map alone: places on a grid, and headings at each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import cv2
+import numpy as np
+import yaml
+from scipy.spatial import cKDTree
+
+from neumap.arrays import BoolArray, FloatArray
+from neumap.errors import DataError
+from neumap.geometry.cameras import make_camera
+from neumap.geometry.se3 import optical_axes
+from neumap.localization.outlook import Outlook
+from neumap.localization.span import BULK, Span
+from neumap.maps.neural_map import NeuralMap
+from neumap.progress import Progress
+from neumap.records import Camera
+
+# USUAL_FOV_DEG, USUAL_SIZE: of the camera that is taken where none is given: its horizontal angle, and pixels.
+USUAL_FOV_DEG, USUAL_SIZE = 65.0, (640, 480)
+# HEADINGS: directions looked in at each place. PLACES: about so many are asked; FINEST_M, STEP_M: no cell is smaller,
+# and its edge is a multiple of the latter, metres.
+HEADINGS, PLACES, FINEST_M, STEP_M = 12, 1000, 0.2, 0.05
+# MOST_CELLS: of a grid that the user gives the cell of.
+MOST_CELLS = 100_000
+# LIKELY: from this probability on an image counts as one that is localized.
+LIKELY = 0.5
+# STOREY_M: mapping cameras that differ more in height were on several floors, metres. UPRIGHT: the mean z of what is up
+# in the images of mapping cameras, below which the map's z is not up.
+STOREY_M, UPRIGHT = 1.5, 0.5
+# FEWEST_CELLS: of a part of the place that is told.
+FEWEST_CELLS = 4
+# OCCUPIED, FREE: the probabilities of being lost from which on and up to which a cell is occupied and free
+# in the occupancy grid that map_server makes of the overlay.
+OCCUPIED, FREE = 0.9, 0.1
+
+
+def usual_camera() -> Camera:
+    """Return the camera that is taken where none is given."""
+    width, height = USUAL_SIZE
+    focal = width / 2 / np.tan(np.deg2rad(USUAL_FOV_DEG) / 2)
+    return make_camera(width, height, [focal, 0, (width - 1) / 2, 0, focal, (height - 1) / 2, 0, 0, 1])
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What is foreseen on a grid of H x W places, row 0 and column 0 at the ``origin`` (2,), the corner of the grid
+    with the least x and y in the map, with cells of ``cell_m``; NaN where a place is outside of what was mapped.
+
+    ``height_m`` (H, W) is that of the camera; its optical axis points ``pitch_rad`` up and in each of ``headings_rad``
+    (A,), counted from the map's x to its y. ``probability`` (H, W, A) is that of being localized, ``error_m``
+    (H, W, A) the error to expect of the position then. ``notes`` are for the user.
+    """
+
+    origin: FloatArray
+    cell_m: float
+    height_m: FloatArray
+    pitch_rad: float
+    headings_rad: FloatArray
+    probability: FloatArray
+    error_m: FloatArray
+    notes: tuple[str, ...] = ()
+
+    @property
+    def inside(self) -> BoolArray:
+        """Which places (H, W) are in what was mapped."""
+        return np.isfinite(self.height_m)
+
+    @cached_property
+    def share(self) -> FloatArray:
+        """The probability (H, W) of being localized in some heading or other."""
+        return np.asarray(self.probability.mean(axis=2))
+
+    @property
+    def size_m(self) -> FloatArray:
+        """Width and height (2,) of the grid, metres."""
+        return self.cell_m * np.array(self.probability.shape[1::-1])
+
+    def middles(self) -> FloatArray:
+        """Return the middles (H, W, 2) of the cells, metres in the map."""
+        rows, columns = self.probability.shape[:2]
+        x, y = np.meshgrid(np.arange(columns) + 0.5, np.arange(rows) + 0.5)
+        return np.asarray(self.origin + self.cell_m * np.stack([x, y], axis=-1))
+
+
+def foresee(
+    neural_map: NeuralMap,
+    camera: Camera,
+    progress: Progress,
+    cell_m: float | None = None,
+    height_m: float | None = None,
+) -> Forecast:
+    """Foresee what a camera will see of a map, at places ``cell_m`` apart; at ``height_m`` of the map, or as high as
+    the mapping camera nearest to each place.
+
+    Raises :class:`~neumap.errors.DataError` where the map has no viewpoints, or the grid too many cells.
+    """
+    outlook = Outlook(neural_map, camera)
+    viewpoints, points = neural_map.drift.poses, neural_map.landmarks.points(neural_map.grid)
+    eyes = viewpoints[:, :3, 3]
+    low, high = np.quantile(points[:, :2], [1 - BULK, BULK], axis=0)
+    low, high = np.minimum(low, eyes[:, :2].min(axis=0)), np.maximum(high, eyes[:, :2].max(axis=0))
+    cell = cell_m or _cell_for(high - low)
+    columns, rows = np.maximum(np.ceil((high - low) / cell).astype(int), 1)
+    if rows * columns > MOST_CELLS:
+        raise DataError(f"{rows} x {columns} cells of {cell:g} m are more than {MOST_CELLS}: give a larger --cell")
+    # whole cells, about the middle
+    origin = (low + high) / 2 - cell * np.array([columns, rows]) / 2
+    pitch = float(np.arcsin(np.clip(np.median(viewpoints[:, 2, 2]), -1, 1)))
+    headings = np.arange(HEADINGS) * 2 * np.pi / HEADINGS
+    shape = (int(rows), int(columns), HEADINGS)
+    heights = np.full(shape[:2], np.nan)
+    probability, error_m = np.full(shape, np.nan), np.full(shape, np.nan)
+    made = Forecast(origin, cell, heights, pitch, headings, probability, error_m, _notes(viewpoints, height_m))
+    nearest = cKDTree(eyes[:, :2]).query(made.middles())[1]
+    span, rotations = Span(eyes, points), optical_axes(headings, np.full(HEADINGS, pitch), np.zeros(HEADINGS))
+    for row in range(rows):
+        for column in range(columns):
+            z = eyes[nearest[row, column], 2] if height_m is None else height_m
+            position = np.array([*made.middles()[row, column], z])
+            if span.beyond_m(position) <= 0:
+                heights[row, column] = z
+                probability[row, column], error_m[row, column] = outlook(position, rotations)
+        progress("foresee", row + 1, int(rows))
+    return made
+
+
+def _cell_for(size: FloatArray) -> float:
+    """Return the edge of a cell so that about PLACES fill a rectangle of a ``size`` (2,), metres."""
+    wanted = float(np.sqrt(np.prod(size) / PLACES))
+    return max(FINEST_M, round(wanted / STEP_M) * STEP_M)
+
+
+def _notes(viewpoints: FloatArray, height_m: float | None) -> tuple[str, ...]:
+    notes = []
+    z = viewpoints[:, 2, 3]
+    low, high = np.quantile(z, [0.05, 0.95])
+    if height_m is None and high - low > STOREY_M:
+        notes.append(
+            f"mapping cameras were {low:.1f} to {high:.1f} m high: places are at the height of the nearest one; "
+            "--height gives that of one floor's"
+        )
+    if -viewpoints[:, 2, 1].mean() < UPRIGHT:
+        notes.append("the map's z is not up, by how its mapping cameras were held: places are in its plane of x and y")
+    return tuple(notes)
+
+
+@dataclass(frozen=True)
+class Blank:
+    """A part of the place where images are likely lost: its middle (2,), its area in square metres, the mean
+    probability of being localized there and the heading in which that is least, radians.
+    """
+
+    middle: FloatArray
+    area_m2: float
+    probability: float
+    heading_rad: float
+
+
+def blanks(forecast: Forecast, most: int = 3) -> list[Blank]:
+    """Return the parts where an image is more likely lost than not, whatever way it looks; those of most loss first."""
+    lost = forecast.inside & (np.nan_to_num(forecast.share, nan=1.0) < LIKELY)
+    count, label = cv2.connectedComponents(lost.astype(np.uint8), connectivity=4)
+    middles, found = forecast.middles(), []
+    for number in range(1, count):
+        cells = label == number
+        if cells.sum() < FEWEST_CELLS:
+            continue
+        each = forecast.probability[cells]
+        worst = forecast.headings_rad[int(np.argmin(each.mean(axis=0)))]
+        area = float(cells.sum()) * forecast.cell_m**2
+        found.append(Blank(middles[cells].mean(axis=0), area, float(each.mean()), float(worst)))
+    return sorted(found, key=lambda blank: -blank.area_m2 * (1 - blank.probability))[:most]
+
+
+def as_dict(forecast: Forecast) -> dict[str, Any]:
+    """Tell a forecast as JSON: metres, radians of headings as degrees, probabilities from 0 to 1; null where a place is
+    outside of what was mapped, or next to nothing would be seen. Row 0 has the least y.
+    """
+    f = forecast
+    share = f.share[f.inside]
+    best, worst = (np.nan_to_num(pick(f.probability[f.inside], axis=1)) for pick in (np.max, np.min))
+    likely = f.probability >= LIKELY
+    return {
+        "grid": {
+            "origin": f.origin.tolist(),
+            "cell_m": f.cell_m,
+            "columns": f.probability.shape[1],
+            "rows": f.probability.shape[0],
+            "headings_deg": np.rad2deg(f.headings_rad).tolist(),
+            "pitch_deg": float(np.rad2deg(f.pitch_rad)),
+        },
+        "foreseen": {
+            "places": int(f.inside.sum()),
+            "area_m2": float(f.inside.sum()) * f.cell_m**2,
+            "localized": _number(share.mean() if len(share) else np.nan),
+            "localized_best_heading": _number(best.mean() if len(best) else np.nan),
+            "localized_worst_heading": _number(worst.mean() if len(worst) else np.nan),
+            "lost_in_every_heading": _number((best < LIKELY).mean() if len(best) else np.nan),
+            "error_m": _number(np.median(f.error_m[likely]) if likely.any() else np.nan),
+            "error_m_worst_tenth": _number(np.quantile(f.error_m[likely], 0.9) if likely.any() else np.nan),
+        },
+        "blanks": [
+            {
+                "x": float(blank.middle[0]),
+                "y": float(blank.middle[1]),
+                "area_m2": blank.area_m2,
+                "localized": blank.probability,
+                "worst_heading_deg": float(np.rad2deg(blank.heading_rad)),
+            }
+            for blank in blanks(f)
+        ],
+        "height_m": _numbers(f.height_m),
+        "probability": _numbers(f.probability),
+        "error_m": _numbers(f.error_m),
+    }
+
+
+def _number(value: float) -> float | None:
+    return round(float(value), 4) if np.isfinite(value) else None
+
+
+def _numbers(values: FloatArray) -> list[Any]:
+    return [_numbers(row) if row.ndim else _number(float(row)) for row in values]
+
+
+def as_text(forecast: Forecast) -> Sequence[tuple[str, str]]:
+    """Tell a forecast in rows of a name and a text."""
+    told = as_dict(forecast)
+    f, g = told["foreseen"], told["grid"]
+    if not f["places"]:
+        return [("foreseen", "no place is inside of what was mapped: is --height right?")]
+    rows = [
+        (
+            "places",
+            f"{f['places']} of {g['cell_m']:g} m, {len(g['headings_deg'])} headings each, in {f['area_m2']:.0f} m2",
+        ),
+        (
+            "localized",
+            f"{f['localized']:.0%} expected, {f['localized_best_heading']:.0%} where one looks the best way and "
+            f"{f['localized_worst_heading']:.0%} the worst; lost whatever way one looks in "
+            f"{f['lost_in_every_heading']:.0%} of the places",
+        ),
+    ]
+    if f["error_m"] is not None:
+        off = (
+            f"{100 * f['error_m']:.1f} cm expected (median), {100 * f['error_m_worst_tenth']:.1f} cm in the worst tenth"
+        )
+        rows.append(("error", off))
+    blank_rows = (
+        (
+            "lost",
+            f"{blank['area_m2']:.1f} m2 about ({blank['x']:.1f}, {blank['y']:.1f}) m: {blank['localized']:.0%} "
+            f"localized, fewest looking {blank['worst_heading_deg']:.0f} deg; drive there and look that way to map it",
+        )
+        for blank in told["blanks"]
+    )
+    return [*rows, *blank_rows]
+
+
+def overlay(forecast: Forecast, image_name: str) -> tuple[bytes, bytes]:
+    """Make an image of how likely one is lost, and the YAML that map_server reads beside it: a PNG called
+    ``image_name``, black where one is lost in every heading, white where in none, transparent outside of the map.
+    """
+    value = np.rint(255 * np.nan_to_num(forecast.share)).astype(np.uint8)
+    alpha = np.where(forecast.inside, 255, 0).astype(np.uint8)
+    # images have their first row on top, where y is greatest
+    _, png = cv2.imencode(".png", np.dstack([value, value, value, alpha])[::-1])
+    content = {
+        "image": image_name,
+        "mode": "scale",
+        "resolution": forecast.cell_m,
+        "origin": [*forecast.origin.tolist(), 0.0],
+        "negate": 0,
+        "occupied_thresh": OCCUPIED,
+        "free_thresh": FREE,
+    }
+    return png.tobytes(), yaml.safe_dump(content, sort_keys=False).encode()

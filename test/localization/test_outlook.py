@@ -1,0 +1,139 @@
+"""What a map alone tells of images that nobody took: of a room of which one half was mapped, looking west."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from neumap.arrays import FloatArray
+from neumap.errors import DataError
+from neumap.features import default_settings
+from neumap.geometry import se3
+from neumap.geometry.cameras import make_camera
+from neumap.localization import pnp
+from neumap.localization.outlook import Outlook
+from neumap.localization.query import USUAL_FOCAL_PX
+from neumap.maps.drift import DriftField
+from neumap.maps.neural_map import LandmarkCodes, NeuralMap, encode_anchors, group_into_voxels
+
+CAMERA = make_camera(640, 480, [500, 0, 319.5, 0, 500, 239.5, 0, 0, 1])
+WEST, EAST, NORTH = np.pi, 0.0, np.pi / 2
+
+
+def looking(*yaw: float) -> FloatArray:
+    """Rotations (N, 3, 3) of level cameras."""
+    return se3.optical_axes(np.array(yaw), np.zeros(len(yaw)), np.zeros(len(yaw)))
+
+
+def walls(rng: np.random.Generator, width: float) -> FloatArray:
+    """Landmarks on the walls of the west of a room of 8 x 4 x 2.4 m, whose west wall is at x = 0."""
+    along = rng.uniform(0, 1, (3, 600, 2))
+    west = np.column_stack([np.zeros(600), 4 * along[0, :, 0], 2.4 * along[0, :, 1]])
+    south, north = (
+        np.column_stack([width * a[:, 0], np.full(600, y), 2.4 * a[:, 1]])
+        for a, y in zip(along[1:], (0.0, 4.0), strict=True)
+    )
+    return np.concatenate([west, south, north])
+
+
+def map_of_points(points: FloatArray, viewpoints: FloatArray) -> NeuralMap:
+    """A map that holds landmarks at points (L, 3), mapped from viewpoints (S, 4, 4)."""
+    grid, voxel = group_into_voxels(points, 5.0, 1)
+    order = np.argsort(voxel, kind="stable")
+    nothing = np.zeros((len(points), 6), np.uint8)
+    anchors = encode_anchors(points[order], voxel[order], grid)
+    offsets = np.concatenate([[0], np.cumsum(np.bincount(voxel, minlength=len(grid)))])
+    drift = DriftField(viewpoints, np.zeros((len(viewpoints), 6)), np.full(6, 1e-4), 0.4, 0.4, 0.1)
+    return NeuralMap(default_settings(), grid, LandmarkCodes(anchors, nothing, nothing[:, :0], offsets), drift)
+
+
+@pytest.fixture(scope="module")
+def half_mapped() -> NeuralMap:
+    places = np.stack(np.meshgrid([2.5, 3.0, 3.5], [1.5, 2.0, 2.5], [1.2]), axis=-1).reshape(-1, 3)
+    viewpoints = se3.make_pose(np.repeat(looking(WEST), len(places), axis=0), places)
+    return map_of_points(walls(np.random.default_rng(0), 4.0), viewpoints)
+
+
+@pytest.mark.parametrize(
+    ("place", "yaw", "localized"),
+    [
+        ((3.0, 2.0, 1.2), WEST, True),
+        ((2.8, 1.8, 1.1), WEST + 0.2, True),
+        # where mapping cameras were, the other way
+        ((3.0, 2.0, 1.2), EAST, False),
+        # the half that nobody mapped, looking at nothing, and from too far
+        ((6.5, 2.0, 1.2), EAST, False),
+        ((6.5, 2.0, 1.2), NORTH, False),
+        # a wall from its other side, at the same distance
+        ((-3.0, 2.0, 1.2), EAST, False),
+        # so near that one sees a few landmarks only, and those four times as large
+        ((0.4, 2.0, 1.2), WEST, False),
+    ],
+)
+def test_an_image_is_localized_where_it_shows_what_mapping_images_did(
+    half_mapped: NeuralMap, place: tuple[float, ...], yaw: float, localized: bool
+) -> None:
+    (probability,), _ = Outlook(half_mapped, CAMERA)(np.array(place), looking(yaw))
+    assert probability > 0.9 if localized else probability < 0.1
+
+
+def test_what_is_nearer_hides_what_is_behind(half_mapped: NeuralMap) -> None:
+    """A screen before the west wall, which mapping cameras could not see then; one between them asks."""
+    rng = np.random.default_rng(1)
+    screen = np.column_stack([np.full(6000, 1.5), rng.uniform(0, 4, 6000), rng.uniform(0, 2.4, 6000)])
+    points = np.concatenate([half_mapped.landmarks.points(half_mapped.grid), screen])
+    screened = map_of_points(points, half_mapped.drift.poses)
+    place = np.array([1.4, 2.0, 1.2])
+    assert Outlook(half_mapped, CAMERA)(place, looking(WEST)).probability > 0.8
+    assert Outlook(screened, CAMERA)(place, looking(WEST)).probability < 0.2
+
+
+def test_the_covariance_is_that_of_poses_found_with_such_errors(half_mapped: NeuralMap) -> None:
+    outlook = Outlook(half_mapped, CAMERA)
+    (viewpoint,) = half_mapped.drift.poses[:1]
+    unit = outlook.features(viewpoint[:3, 3], viewpoint[None, :3, :3]).unit[0]
+    truth = se3.invert_pose(viewpoint)
+    seen = se3.transform_points(truth, half_mapped.landmarks.points(half_mapped.grid))
+    rays = seen[:, :2] / seen[:, 2:]
+    pixels = 500 * rays + [319.5, 239.5]
+    shown = (seen[:, 2] > 0.1) & ((pixels > 0) & (pixels < [639, 479])).all(axis=1)
+    points, rays = half_mapped.landmarks.points(half_mapped.grid)[shown], rays[shown]
+    rng, noise_px, errors = np.random.default_rng(2), 0.3, []
+    for _ in range(200):
+        wrong = rays + rng.normal(0, noise_px / USUAL_FOCAL_PX, rays.shape)
+        found = pnp.refine_pose(truth, wrong, points, USUAL_FOCAL_PX)
+        errors.append(se3.invert_pose(found)[:3, 3] - viewpoint[:3, 3])
+    rms_m = np.sqrt((np.array(errors) ** 2).sum(axis=1).mean())
+    # the mapping camera's own view: all of these landmarks look as they did
+    assert noise_px * np.sqrt(np.trace(unit[:3, :3])) == pytest.approx(rms_m, rel=0.15)
+
+
+def test_errors_grow_where_less_is_seen(half_mapped: NeuralMap) -> None:
+    places = ([2.5, 2.0, 1.2], [5.0, 2.0, 1.2])
+    near, far = (Outlook(half_mapped, CAMERA)(np.array(place), looking(WEST)).error_m[0] for place in places)
+    assert 0.0005 < near < far < 0.1
+
+
+def test_a_wider_camera_sees_more_of_the_same_place(half_mapped: NeuralMap) -> None:
+    wide = make_camera(640, 480, [250, 0, 319.5, 0, 250, 239.5, 0, 0, 1])
+    place, aside = np.array([2.5, 2.0, 1.2]), looking(NORTH + 0.3)
+    assert Outlook(half_mapped, wide)(place, aside).probability > Outlook(half_mapped, CAMERA)(place, aside).probability
+
+
+def test_a_fisheye_lens_sees_to_its_rim_and_no_further(half_mapped: NeuralMap) -> None:
+    """Its corners are further from the axis than the middles of its sides, which a rectangle cannot say."""
+    fisheye = make_camera(640, 480, [300, 0, 319.5, 0, 300, 239.5, 0, 0, 1], "equidistant", [0, 0, 0, 0])
+    spot = np.array([[0.0, 2.0, 1.2]])
+    outlook = Outlook(map_of_points(spot, half_mapped.drift.poses), fisheye)
+    rim, place = 319.5 / 300, np.array([3.0, 2.0, 1.2])
+    within, beyond = (outlook.features(place, looking(WEST + rim + turn)).filled[0] for turn in (-0.02, 0.02))
+    assert within > 0
+    assert beyond == 0
+
+
+def test_a_map_without_viewpoints_tells_nothing(half_mapped: NeuralMap) -> None:
+    blind = replace(half_mapped, drift=replace(half_mapped.drift, poses=np.zeros((0, 4, 4))))
+    with pytest.raises(DataError, match="does not tell where its mapping cameras were: nothing can be foreseen"):
+        Outlook(blind, CAMERA)
