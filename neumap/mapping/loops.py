@@ -34,11 +34,13 @@ SUBMAP, LANDMARKS = 24, 2000
 ASKED, TRIED, KEYPOINTS = 2, 2, 256
 # REACH_M: an image may show a submap's place from so far away. SURE: how many standard deviations further odometry may
 # have drifted.
-REACH_M, SURE = 4.0, 3.0
+REACH_M, SURE = 4.0, 2.0
 # KNOWN_M: where an image is in a submap is known so well already that a loop tells nothing new, metres.
 KNOWN_M = 0.005
-# AGREEING: images that must agree about a loop, and WITHIN: so many images apart at most.
-AGREEING, WITHIN = 3, 12
+# CLEAR: an image closes a loop with so many times the inliers that a pose needs: in two rooms of the same furniture,
+# of which only one is in the submap, seven in ten images of the other have enough for a pose, and one of thirteen had
+# this many. AGREEING: images that must agree about a loop, and WITHIN: so many images apart at most.
+CLEAR, AGREEING, WITHIN = 3.0, 3, 12
 # LOOP_M, LOOP_RAD: what a loop may be wrong by besides, as landmarks of a submap are wrong together.
 LOOP_M, LOOP_RAD = 0.01, np.deg2rad(0.2)
 
@@ -123,9 +125,11 @@ def _ask(search: _Search, j: int) -> None:
 
 
 def _loop(search: _Search, submap: Submap, query: Query, j: int) -> Measurements | None:
-    """Return where an image is in a submap; None where that is not known, or further off than odometry may be."""
+    """Return where an image is in a submap; None where that is not clear, or further off than odometry may be."""
     found = submap.localizer.locate(query)
     if found.map_from_camera is None or found.covariance is None:
+        return None
+    if found.evidence < CLEAR * submap.localizer.needed():
         return None
     near = int(np.argmin(np.linalg.norm(submap.poses[:, :3, 3] - found.map_from_camera[:3, 3], axis=1)))
     turn = np.kron(np.eye(2), found.map_from_camera[:3, :3])
