@@ -94,6 +94,8 @@ class Sight:
         """Forget all images, what is in work too."""
         self._generation += 1
         self.intake = Intake()
+        # when the last image that was searched was taken on
+        self._begun_ns: int | None = None
         self.forget_recent()
         for camera in self.cameras:
             camera.forget()
@@ -135,14 +137,21 @@ class Sight:
     def _is_due(self, camera: LiveCamera, stamp_ns: int, now_ns: int) -> bool:
         """Tell whether an image is to be searched, where nobody asks: in time, and after what is known already.
 
-        All cameras that send share what may be searched, each as much.
+        All cameras that send share the rate, each as much. What an image costs is counted from when the last one was
+        taken on: by stamps a camera of 30 Hz would have to wait for its next image where the computer is ready.
         """
         settings, track, costs_s = self._settings(), self._judge.track, self.meter.rates(now_ns).cost_s
         if track.has_pose and track.fix is not None and stamp_ns <= track.fix.stamp_ns:
             return False
-        rate, sharing = settings.max_image_rate, len(self.cameras.sending(now_ns, settings.image_timeout))
-        period_s = max(1 / rate if rate > 0 else 0.0, 0.0 if isnan(costs_s) else costs_s / settings.max_cpu)
-        return camera.taken_ns is None or (stamp_ns - camera.taken_ns) * 1e-9 >= RATE_SLACK * period_s * sharing
+        affordable = (
+            self._begun_ns is None
+            or isnan(costs_s)
+            or ((now_ns - self._begun_ns) * 1e-9 >= RATE_SLACK * costs_s / settings.max_cpu)
+        )
+        if camera.taken_ns is None or settings.max_image_rate == 0:
+            return affordable
+        period_s = len(self.cameras.sending(now_ns, settings.image_timeout)) / settings.max_image_rate
+        return affordable and (stamp_ns - camera.taken_ns) * 1e-9 >= RATE_SLACK * period_s
 
     def _take_on(self, camera: LiveCamera, image: LiveImage, now_ns: int) -> None:
         """Have an image searched."""
@@ -160,7 +169,7 @@ class Sight:
             nowhere = f"{NO_TRANSFORM}: /tf does not tell where '{frame_id}' is on the robot"
             self._cannot_use(camera, image.stamp_ns, nowhere, kind="transforms")
             return
-        self.intake = replace(self.intake, since_ns=now_ns)
+        self.intake, self._begun_ns = replace(self.intake, since_ns=now_ns), now_ns
         judge, prior = self._judge, self._judge.prior
         asked = judge.asked or prior is not None
         due = (image.stamp_ns - self._around_ns) * 1e-9 >= settings.global_search_period
