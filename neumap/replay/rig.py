@@ -77,7 +77,7 @@ class Rig:
             self.out,
             read_mask(self.settings.mask) if self.settings.mask else None,
         )
-        self._inputs = LiveInputs(self.session, self.transforms, image_topic)
+        self._inputs = LiveInputs(self.session, self.transforms, image_topic, self.out.read_gray)
         self.last_ns = start_ns
         self._diagnose()
 
