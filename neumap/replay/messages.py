@@ -8,7 +8,7 @@ import numpy as np
 
 from neumap.arrays import ImageArray
 from neumap.io.bags.messages import STATUS, header, message, pose, transform
-from neumap.io.bags.topics import POSE_WITH_COVARIANCE, TF
+from neumap.io.bags.topics import COMPRESSED_IMAGE, POSE_WITH_COVARIANCE, TF
 from neumap.io.clouds import Cloud, fields_of
 from neumap.io.images import jpeg_of
 from neumap.replay.recorder import SentTransform
@@ -18,7 +18,6 @@ from neumap.tracking.tracker import Fix
 
 DIAGNOSTICS = "diagnostic_msgs/msg/DiagnosticArray"
 POINT_CLOUD = "sensor_msgs/msg/PointCloud2"
-COMPRESSED_IMAGE = "sensor_msgs/msg/CompressedImage"
 
 
 def pose_message(fix: Fix, frame_id: str) -> Any:

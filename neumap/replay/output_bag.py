@@ -12,12 +12,11 @@ from typing import Any, NamedTuple
 from neumap.geometry.transform_tree import frame_name
 from neumap.io.bags.messages import STATUS, typestore
 from neumap.io.bags.reader import BagReader, Topic
-from neumap.io.bags.topics import POSE_WITH_COVARIANCE, TF
+from neumap.io.bags.topics import COMPRESSED_IMAGE, IMAGES, POSE_WITH_COVARIANCE, TF
 from neumap.io.bags.writer import BagWriter
 from neumap.io.image_messages import gray_of
 from neumap.io.stamps import stamp_of
 from neumap.replay.messages import (
-    COMPRESSED_IMAGE,
     DIAGNOSTICS,
     POINT_CLOUD,
     cloud_message,
@@ -30,7 +29,7 @@ from neumap.replay.messages import (
 from neumap.replay.recorder import Recorder
 
 # not copied to the output, but for images that were searched: large, and in the input already
-LARGE = frozenset({"sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage", "sensor_msgs/msg/PointCloud2"})
+LARGE = frozenset({*IMAGES, POINT_CLOUD})
 
 
 class _Line(NamedTuple):
@@ -72,7 +71,7 @@ def write_output_bag(
             _Line(t, f"/{node}/inliers", POINT_CLOUD, cloud_message(seen.inliers, seen.stamp_ns, frame_id))
             for t, seen in out.seen
         ),
-        _searched(bag, images, span_ns, {seen.stamp_ns for _, seen in out.seen}, f"/{node}/image/compressed"),
+        _searched(bag, images, span_ns, out.decoded, f"/{node}/image/compressed"),
         key=_time,
     )
     small = [topic for topic in bag.topics if topic.type not in LARGE and topic.type in typestore().types]
@@ -87,18 +86,17 @@ def _time(line: _Line) -> int:
 
 
 def _searched(
-    bag: BagReader, topics: Iterable[Topic], span_ns: tuple[int, int], stamps_ns: Collection[int], name: str
+    bag: BagReader, topics: Iterable[Topic], span_ns: tuple[int, int], which: Collection[tuple[int, str]], name: str
 ) -> Iterator[_Line]:
-    """The images of these stamps: as they came where they were compressed, else as JPEG."""
+    """The images of these stamps and frames: as they came where they were compressed, else as JPEG."""
     start_ns, end_ns = span_ns
     for message in bag.messages(topics, start_ns):
         if message.time_ns > end_ns:
             return
         image = bag.try_to_decode(message)
-        if image is not None and (stamp_ns := stamp_of(image.header)) in stamps_ns:
-            content: Any = bytes(message.data)
-            if message.topic.type != COMPRESSED_IMAGE:
-                content = jpeg_message(gray_of(image), stamp_ns, image.header.frame_id)
+        if image is not None and (taken := (stamp_of(image.header), image.header.frame_id)) in which:
+            is_compressed = message.topic.type == COMPRESSED_IMAGE
+            content: Any = bytes(message.data) if is_compressed else jpeg_message(gray_of(image), *taken)
             yield _Line(message.time_ns, name, COMPRESSED_IMAGE, content)
 
 

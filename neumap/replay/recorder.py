@@ -7,8 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from neumap.arrays import FloatArray
+from neumap.arrays import FloatArray, ImageArray
 from neumap.io.clouds import Cloud, inlier_cloud, landmark_cloud
+from neumap.io.image_messages import gray_of
+from neumap.io.stamps import stamp_of
 from neumap.maps.neural_map import NeuralMap, VoxelGrid
 from neumap.records import Trajectory
 from neumap.replay.clock import VirtualClock
@@ -50,12 +52,20 @@ class Recorder:
     diagnoses: list[tuple[int, Diagnosis]] = field(default_factory=list)
     maps: list[tuple[int, Cloud]] = field(default_factory=list)
     seen: list[tuple[int, Seen]] = field(default_factory=list)
+    # stamps and frames of the images that were searched, as their headers have them
+    decoded: set[tuple[int, str]] = field(default_factory=set)
     log_lines: list[str] = field(default_factory=list)
     glances: int = 0
 
     def uses(self, neural_map: NeuralMap) -> None:
         """Keep its landmarks."""
         self.maps.append((self.clock.now_ns(), landmark_cloud(neural_map)))
+
+    def read_gray(self, message: Any) -> ImageArray:
+        """Decode an image message that is to be searched, and keep which it was."""
+        pixels = gray_of(message)
+        self.decoded.add((stamp_of(message.header), message.header.frame_id))
+        return pixels
 
     def pose(self, fix: Fix) -> None:
         self.poses.append((self.clock.now_ns(), fix))

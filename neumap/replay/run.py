@@ -14,7 +14,7 @@ from neumap.errors import ConfigError, DataError
 from neumap.installation import need_extras
 from neumap.io.bags.poses import odometry_of, true_poses
 from neumap.io.bags.reader import BagReader, Topic
-from neumap.io.bags.topics import choose_camera_info, choose_image, choose_transforms, look_at_images
+from neumap.io.bags.topics import IMAGES, choose_camera_info, choose_image, choose_transforms, look_at_images
 from neumap.io.files import make_folder, write_atomically
 from neumap.io.image_messages import base_topic
 from neumap.io.parameter_file import NODE, read_parameters
@@ -99,7 +99,7 @@ def replay(bag_path: Path, out: Path, settings: ReplaySettings, progress: Progre
         # what another localizer says stays
         link = None if initializes else (now.global_frame_id, now.odom_frame_id or now.base_frame_id)
         span_ns = played.start_ns, played.end_ns
-        images = [topic for topic, (role, _) in played.roles.items() if role == "image"]
+        images = [topic for topic in played.roles if topic.type in IMAGES]
         write_output_bag(out / OUTPUT_BAG, bag, rig.out, span_ns, played.tf, images, now.global_frame_id, link, NODE)
     if now.on_floor:
         truth, odometry = _on_floor(truth), _on_floor(odometry)

@@ -97,8 +97,9 @@ class View:
         colours = cv2.applyColorMap(shade[:, None], cv2.COLORMAP_VIRIDIS)[:, 0, ::-1]
         self._log("map", rerun.ViewCoordinates.RIGHT_HAND_Z_UP)
         self._log("map/landmarks", rerun.Points3D(points, colors=colours, radii=rerun.Radius.ui_points(1.5)))
-        edges = np.full((len(grid), 3), grid.size_m)
-        self._log("map/voxels", rerun.Boxes3D(mins=grid.corners, sizes=edges, colors=_rgba(COLOURS.faint)))
+        edges = {"colors": _rgba(COLOURS.faint), "fill_mode": "majorwireframe"}
+        sizes = np.full((len(grid), 3), grid.size_m)
+        self._log("map/voxels", rerun.Boxes3D(mins=grid.corners, sizes=sizes, **edges))
         at, ahead = cameras[:, :3, 3], LENGTH_M * cameras[:, :3, 2]
         self._log("map/mapping_cameras", rerun.Arrows3D(origins=at, vectors=ahead, colors=_rgba(COLOURS.bad)))
         lanes = {"values": list(_COLOURS), "colors": [_rgba(colour) for colour in _COLOURS.values()]}
@@ -177,12 +178,13 @@ class View:
         axes[:, :, 0] *= np.linalg.det(axes)[:, None]
         turns = np.array([quat_from_matrix(each) for each in axes])
         sizes = ELLIPSOID_90 * np.sqrt(np.maximum(variances, 0))
-        colour, dot = _rgba(COLOURS.good), self._rerun.Radius.ui_points(2.5)
+        # white, on the viewer's black
+        dots = {"colors": _rgba("#ffffff"), "radii": self._rerun.Radius.ui_points(3)}
         shapes = self._rerun.Ellipsoids3D(
             centers=at, half_sizes=sizes, quaternions=turns, colors=_rgba(COLOURS.fair), fill_mode="majorwireframe"
         )
         self._log("map/estimates/ellipsoids_of_90_percent", shapes)
-        self._log("map/estimates/positions", self._rerun.Points3D(at, colors=colour, radii=dot))
+        self._log("map/estimates/positions", self._rerun.Points3D(at, **dots))
 
     def _log(self, entity: str, content: Any, stamp_ns: int | None = None) -> None:
         if stamp_ns is not None:
