@@ -46,7 +46,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     height = options.number("a height in metres", lambda value: math.isfinite(value))
     add("--height", type=height, metavar="M", help="the camera's z in the map (default: of the nearest mapping camera)")
-    add("--cell", type=options.metres, metavar="M", help="how far apart places are (default: about 1000 in all)")
+    add(
+        "--cell",
+        type=options.metres,
+        metavar="M",
+        help="how far apart places are (default: so far that there are about 600)",
+    )
     add("--images", type=Path, metavar="DIR", help="the images of a COLMAP model")
     add("--threads", type=options.threads, metavar="N", help="use at most this many threads")
     options.add_lens_arguments(parser)

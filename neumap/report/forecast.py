@@ -26,7 +26,7 @@ from neumap.records import Camera
 USUAL_FOV_DEG, USUAL_SIZE = 65.0, (640, 480)
 # HEADINGS: directions looked in at each place. PLACES: about so many are asked; FINEST_M, STEP_M: no cell is smaller,
 # and its edge is a multiple of the latter, metres.
-HEADINGS, PLACES, FINEST_M, STEP_M = 12, 1000, 0.2, 0.05
+HEADINGS, PLACES, FINEST_M, STEP_M = 12, 600, 0.2, 0.05
 # MOST_CELLS: of a grid that the user gives the cell of.
 MOST_CELLS = 100_000
 # LIKELY: from this probability on an image counts as one that is localized.
