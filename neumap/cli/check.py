@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,10 +21,14 @@ from neumap.cli.progress import StageProgress
 from neumap.errors import DataError
 
 if TYPE_CHECKING:
-    from neumap.localization.localizer import Localizer
-    from neumap.records import Camera, PoseEstimate, Source
+    from neumap.maps.neural_map import NeuralMap
+    from neumap.records import Camera, Source
+    from neumap.report.drive_check import DriveCheck
 
 HELP = "say where in a map a robot will be lost"
+
+# BAG_OPTIONS: those of options.BAG_OPTIONS that say what to localize, and where the robot was.
+BAG_OPTIONS = [name for name in options.BAG_OPTIONS if name != "depth_topic"]
 
 PICTURE, NUMBERS, OVERLAY, DRIVE = "check.png", "check.json", "lost", "drive.png"
 
@@ -41,11 +46,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     height = options.number("a height in metres", lambda value: math.isfinite(value))
     add("--height", type=height, metavar="M", help="the camera's z in the map (default: of the nearest mapping camera)")
-    add("--cell", type=options.metres, metavar="M", help="how far apart places are (default: about 1000 in all)")
+    add(
+        "--cell",
+        type=options.metres,
+        metavar="M",
+        help="how far apart places are (default: so far that there are about 600)",
+    )
     add("--images", type=Path, metavar="DIR", help="the images of a COLMAP model")
     add("--threads", type=options.threads, metavar="N", help="use at most this many threads")
     options.add_lens_arguments(parser)
-    options.add_bag_arguments(parser, [name for name in options.BAG_OPTIONS if name != "depth_topic"])
+    options.add_bag_arguments(parser, BAG_OPTIONS)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -55,8 +65,6 @@ def run(args: argparse.Namespace) -> int:
 
     from neumap.io.camera_info import read_camera_info
     from neumap.io.files import make_folder, write_atomically
-    from neumap.localization.localizer import Localizer
-    from neumap.localization.outlook import Outlook
     from neumap.maps.map_file import load_map
     from neumap.process import set_up
     from neumap.report import drive_check, forecast, forecast_figure
@@ -67,13 +75,12 @@ def run(args: argparse.Namespace) -> int:
     camera = None if args.camera is None else read_camera_info(args.camera)
     make_folder(args.out)
     with StageProgress() as progress:
-        asked = None
-        if args.drive is not None:
-            source, estimates = _localized(args, Localizer(neural_map), progress)
-            asked = drive_check.check_drive(source.frames, estimates, Outlook(neural_map, source.frames[0].camera))
-            camera = camera or source.frames[0].camera
+        drive = None if args.drive is None else _open(args)
+        if drive is not None:
+            camera = camera or drive.frames[0].camera
         seen = camera or forecast.usual_camera()
         foreseen = forecast.foresee(neural_map, seen, progress, args.cell, args.height)
+        asked = None if drive is None else _asked(drive, neural_map, progress)
     tell(foreseen.notes)
     rows = [("camera", _camera_text(seen, camera is None)), *forecast.as_text(foreseen)]
     content = {
@@ -104,33 +111,35 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _localized(
-    args: argparse.Namespace, localizer: Localizer, progress: StageProgress
-) -> tuple[Source, list[PoseEstimate]]:
-    """Open the drive, with poses where it has some, and localize its images."""
+def _open(args: argparse.Namespace) -> Source:
+    """Open the drive, with poses where it has some."""
     from neumap.io.bags.topics import BagOptions
-    from neumap.io.damage import Damage
-    from neumap.io.files import noting
     from neumap.io.sources import open_source
-    from neumap.localization.lens import settled
 
-    bag = BagOptions(
-        **{name: value for name in options.BAG_OPTIONS if (value := getattr(args, name, None)) is not None}
-    )
+    bag = BagOptions(**{name: getattr(args, name) for name in BAG_OPTIONS})
     open_drive = partial(open_source, args.drive, depth=False, told=options.told_of(args), images=args.images, bag=bag)
-    notes = []
     try:
-        source = open_drive(poses=True)
+        return open_drive(poses=True)
     except DataError as error:
         source = open_drive(poses=False)
-        notes.append(f"nothing is compared with odometry: {error}")
-    damage = Damage(source)
-    source = settled(localizer, damage.source)
+        return replace(source, notes=(f"nothing is compared with odometry: {error}", *source.notes))
+
+
+def _asked(source: Source, neural_map: NeuralMap, progress: StageProgress) -> DriveCheck:
+    """Localize the images of a drive, and judge what comes of it."""
+    from neumap.io.damage import Damage
+    from neumap.io.files import noting
+    from neumap.localization.lens import settled
+    from neumap.localization.localizer import Localizer
+    from neumap.report.drive_check import check_drive
+
+    localizer, damage = Localizer(neural_map), Damage(source)
     with noting(source.left_out):
+        source = settled(localizer, damage.source)
         estimates = localize_each(localizer, source, partial(progress, "localize"))
     progress.close()
-    tell([*notes, *source.notes, *damage.notes])
-    return source, estimates
+    tell([*source.notes, *damage.notes])
+    return check_drive(source.frames, estimates, neural_map)
 
 
 def _camera_text(camera: Camera, assumed: bool) -> str:

@@ -14,6 +14,7 @@ from neumap.arrays import BoolArray, FloatArray, IntArray
 from neumap.geometry import se3
 from neumap.io.stamps import format_stamp
 from neumap.localization.outlook import Outlook
+from neumap.maps.neural_map import NeuralMap
 from neumap.records import Frame, PoseEstimate
 from neumap.report.reasons import count_reasons
 from neumap.report.replay_report import WRONG_M
@@ -97,9 +98,9 @@ class DriveCheck:
         return sorted(self.stretches, key=by, reverse=True)[:SHOWN]
 
 
-def check_drive(frames: Sequence[Frame], estimates: Sequence[PoseEstimate], outlook: Outlook) -> DriveCheck:
-    """Judge the ``estimates`` of the images of a drive; the poses that its ``frames`` have, if all have some, are its
-    odometry, in whatever frame.
+def check_drive(frames: Sequence[Frame], estimates: Sequence[PoseEstimate], neural_map: NeuralMap) -> DriveCheck:
+    """Judge the ``estimates`` of the images of a drive through a map; the poses that its ``frames`` have, if all have
+    some, are its odometry, in whatever frame.
     """
     localized = np.array([estimate.localized for estimate in estimates], dtype=np.bool_)
     stamps = np.array([frame.stamp_ns for frame in frames], dtype=np.int64)
@@ -115,7 +116,11 @@ def check_drive(frames: Sequence[Frame], estimates: Sequence[PoseEstimate], outl
             near = found[np.argmin(np.abs(found - i))]
             places[i] = places[near] @ se3.invert_pose(odometry[near]) @ odometry[i]
     foreseen = np.full(len(frames), np.nan)
-    for i in np.flatnonzero(np.isfinite(places[:, 0, 0])):
+    outlooks: dict[Any, Outlook] = {}
+    for i in np.flatnonzero(np.isfinite(places[:, 0, 0])).tolist():
+        c = frames[i].camera
+        name = (c.width, c.height, c.matrix.tobytes(), c.distortion_model, c.distortion.tobytes())
+        outlook = outlooks.setdefault(name, outlooks.get(name) or Outlook(neural_map, c))
         foreseen[i] = outlook(places[i, :3, 3], places[i, None, :3, :3]).probability[0]
     moved = np.full(len(frames), np.nan)
     if odometry is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
 
@@ -26,7 +26,7 @@ from neumap.records import Camera
 USUAL_FOV_DEG, USUAL_SIZE = 65.0, (640, 480)
 # HEADINGS: directions looked in at each place. PLACES: about so many are asked; FINEST_M, STEP_M: no cell is smaller,
 # and its edge is a multiple of the latter, metres.
-HEADINGS, PLACES, FINEST_M, STEP_M = 12, 1000, 0.2, 0.05
+HEADINGS, PLACES, FINEST_M, STEP_M = 12, 600, 0.2, 0.05
 # MOST_CELLS: of a grid that the user gives the cell of.
 MOST_CELLS = 100_000
 # LIKELY: from this probability on an image counts as one that is localized.
@@ -153,14 +153,15 @@ def _notes(viewpoints: FloatArray, height_m: float | None) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class Blank:
-    """A part of the place where images are likely lost: its middle (2,), its area in square metres, the mean
-    probability of being localized there and the heading in which that is least, radians.
+    """A part of the place where images are likely lost: its middle in the map and its area, in metres, the mean
+    probability of being ``localized`` there, and the heading in which that is least, degrees.
     """
 
-    middle: FloatArray
+    x: float
+    y: float
     area_m2: float
-    probability: float
-    heading_rad: float
+    localized: float
+    worst_heading_deg: float
 
 
 def blanks(forecast: Forecast, most: int = 3) -> list[Blank]:
@@ -173,10 +174,10 @@ def blanks(forecast: Forecast, most: int = 3) -> list[Blank]:
         if cells.sum() < FEWEST_CELLS:
             continue
         each = forecast.probability[cells]
-        worst = forecast.headings_rad[int(np.argmin(each.mean(axis=0)))]
-        area = float(cells.sum()) * forecast.cell_m**2
-        found.append(Blank(middles[cells].mean(axis=0), area, float(each.mean()), float(worst)))
-    return sorted(found, key=lambda blank: -blank.area_m2 * (1 - blank.probability))[:most]
+        worst_deg = np.rad2deg(forecast.headings_rad[int(np.argmin(each.mean(axis=0)))])
+        x, y = middles[cells].mean(axis=0).tolist()
+        found.append(Blank(x, y, float(cells.sum()) * forecast.cell_m**2, float(each.mean()), float(worst_deg)))
+    return sorted(found, key=lambda blank: -blank.area_m2 * (1 - blank.localized))[:most]
 
 
 def as_dict(forecast: Forecast) -> dict[str, Any]:
@@ -184,9 +185,15 @@ def as_dict(forecast: Forecast) -> dict[str, Any]:
     outside of what was mapped, or next to nothing would be seen. Row 0 has the least y.
     """
     f = forecast
-    share = f.share[f.inside]
-    best, worst = (np.nan_to_num(pick(f.probability[f.inside], axis=1)) for pick in (np.max, np.min))
-    likely = f.probability >= LIKELY
+    asked = f.probability[f.inside]
+    best, likely = asked.max(axis=1, initial=0.0), f.probability >= LIKELY
+
+    def told(values: FloatArray, share: float | None = None) -> float | None:
+        """The mean of values, or what a share of them is below; None of none."""
+        if not len(values):
+            return None
+        return _number(values.mean() if share is None else np.quantile(values, share))
+
     return {
         "grid": {
             "origin": f.origin.tolist(),
@@ -199,23 +206,14 @@ def as_dict(forecast: Forecast) -> dict[str, Any]:
         "foreseen": {
             "places": int(f.inside.sum()),
             "area_m2": float(f.inside.sum()) * f.cell_m**2,
-            "localized": _number(share.mean() if len(share) else np.nan),
-            "localized_best_heading": _number(best.mean() if len(best) else np.nan),
-            "localized_worst_heading": _number(worst.mean() if len(worst) else np.nan),
-            "lost_in_every_heading": _number((best < LIKELY).mean() if len(best) else np.nan),
-            "error_m": _number(np.median(f.error_m[likely]) if likely.any() else np.nan),
-            "error_m_worst_tenth": _number(np.quantile(f.error_m[likely], 0.9) if likely.any() else np.nan),
+            "localized": told(asked),
+            "localized_best_heading": told(best),
+            "localized_worst_heading": told(asked.min(axis=1, initial=1.0)),
+            "lost_in_every_heading": told(best < LIKELY),
+            "error_m": told(f.error_m[likely], 0.5),
+            "error_m_worst_tenth": told(f.error_m[likely], 0.9),
         },
-        "blanks": [
-            {
-                "x": float(blank.middle[0]),
-                "y": float(blank.middle[1]),
-                "area_m2": blank.area_m2,
-                "localized": blank.probability,
-                "worst_heading_deg": float(np.rad2deg(blank.heading_rad)),
-            }
-            for blank in blanks(f)
-        ],
+        "blanks": [asdict(blank) for blank in blanks(f)],
         "height_m": _numbers(f.height_m),
         "probability": _numbers(f.probability),
         "error_m": _numbers(f.error_m),
