@@ -7,6 +7,7 @@ another place that has one poster in common with the map. So does a camera that 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,8 +62,8 @@ class Evidence:
     and how many contradict it, and whether the camera is far ``outside`` of what the map spans.
 
     Of several ``views`` parts of the image are parts of what they show together, and chance has as many times more
-    matches to make inliers of. ``dissent``: the first of them, or half of them, speak for another pose: they may be
-    elsewhere than is said.
+    matches to make inliers of. ``dissent``: the first of them, or half of them, may speak for another pose and, once
+    somebody looked, do: they are elsewhere than is said.
     """
 
     inliers: int
@@ -123,7 +124,6 @@ def agreeing(camera_from_map: FloatArray, matches: Matches, query: Query) -> Boo
 def count_evidence(camera_from_map: FloatArray, matches: Matches, query: Query) -> Evidence:
     """Count what of ``matches``, made without knowing the pose, agrees with it."""
     agree = agreeing(camera_from_map, matches, query)
-    strong = matches.confidence > STRONG_CONFIDENCE
     steps = np.rint(matches.points / SAME_POINT_M).astype(np.int64)
     # one number for each place: rows are slow to compare
     places = (steps[:, 0] << 42) + (steps[:, 1] << 21) + steps[:, 2]
@@ -134,23 +134,29 @@ def count_evidence(camera_from_map: FloatArray, matches: Matches, query: Query) 
     held = np.bincount(cells_of(matches.keypoint[agree], query), minlength=1)
     return Evidence(
         inliers=different(agree),
-        strong=different(agree & strong),
+        strong=different(agree & (matches.confidence > STRONG_CONFIDENCE)),
         cells=int((held >= 2).sum()),
         views=len(query.rig),
-        dissent=dissents(matches.keypoint, agree, strong, query),
+        dissent=are_many(dissenting(agree, matches, query), query),
     )
 
 
-def dissents(keypoint: IntArray, agree: BoolArray, strong: BoolArray, query: Query) -> bool:
-    """Tell whether the first view, or half of them, dissent: too few of a view's matches ``agree`` (M,), and others are
-    ``strong`` (M,), which chance rarely makes. A view that shows a blank wall, or nothing that was mapped, does not.
+def dissenting(agree: BoolArray, matches: Matches, query: Query) -> list[int]:
+    """Tell which views may be elsewhere than is said: too few of their ``matches`` ``agree`` (M,), and others are
+    strong, which those of a blank wall are not.
     """
 
     def of_each(chosen: BoolArray) -> IntArray:
-        return np.bincount(query.owner[keypoint[chosen]], minlength=len(query.rig))
+        return np.bincount(query.owner[matches.keypoint[chosen]], minlength=len(query.rig))
 
-    against = (of_each(agree) < FEWEST_OF_VIEW) & (of_each(strong & ~agree) >= FEWEST_OF_VIEW)
-    return len(against) > 1 and bool(against[0] or 2 * against.sum() >= len(against))
+    strong = matches.confidence > STRONG_CONFIDENCE
+    few = (of_each(agree) < FEWEST_OF_VIEW) & (of_each(strong & ~agree) >= FEWEST_OF_VIEW)
+    return np.flatnonzero(few).tolist() if len(query.rig) > 1 else []
+
+
+def are_many(views: Sequence[int], query: Query) -> bool:
+    """Tell whether these are so many of a query's views that there is no pose: the first, or half of them."""
+    return bool(views) and (0 in views or 2 * len(views) >= len(query.rig))
 
 
 def count_cells(expected: IntArray, found: IntArray, query: Query) -> tuple[int, int]:

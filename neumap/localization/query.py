@@ -129,6 +129,10 @@ class View:
         """The transform (4, 4) of the rig's points to this camera."""
         return se3.invert_pose(self.rig_from_camera)
 
+    def moved(self, motion: FloatArray) -> View:
+        """Return the view elsewhere on the rig, by a ``motion`` (4, 4) of the rig."""
+        return replace(self, rig_from_camera=motion @ self.rig_from_camera)
+
     @property
     def motion_covariance(self) -> FloatArray:
         """The ``covariance`` (6, 6) as that of a small motion on the left, ``exp(d) @ rig_from_camera``."""

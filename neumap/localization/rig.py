@@ -7,7 +7,7 @@ Poses are those of the rig. Errors are in pixels of the image that a keypoint is
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import scipy.linalg
@@ -22,6 +22,8 @@ from neumap.localization.query import Query, View
 # CONFIDENT: with how many of the most confident matches several cameras are tried before all: PoseLib draws those of
 # generalized poses without regard to it.
 CONFIDENT = (32, 128, 512)
+# ROUNDS: at most, to find where uncertain views most likely are; SETTLED: metres and radians that they then move by.
+ROUNDS, SETTLED = 10, 1e-4
 
 
 def can_pool() -> bool:
@@ -75,7 +77,7 @@ def refine(
     camera_from_map: FloatArray, query: Query, keypoint: IntArray, points: FloatArray, iterations: int
 ) -> FloatArray:
     """Return the pose refined on keypoints (M,) and ``points`` (M, 3), as by
-    :func:`~neumap.localization.pnp.refine_pose`.
+    :func:`~neumap.localization.pnp.refine_pose`, with the views where they are said to be.
     """
     seen = list(_seen(query, keypoint))
     if len(seen) == 1:
@@ -85,51 +87,81 @@ def refine(
     return pnp.refine_rig(camera_from_map, *_as_lists(seen, points), iterations)
 
 
-def weigh(
-    camera_from_map: FloatArray, query: Query, keypoint: IntArray, points: FloatArray
-) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
-    """Return the pose refined on keypoints (M,) and ``points`` (M, 3), moved to where each view counts for what its
-    place in the rig is certain by; its information (6, 6) as of :func:`~neumap.localization.pnp.pose_gradient`, the
-    sum of what each view says; the covariance (6, 6) that it has, too, because these places are uncertain; and how far
-    off the keypoints are then (M,), pixels, with the views where they most likely are.
+@dataclass(frozen=True)
+class Weighed:
+    """A pose ``camera_from_map`` (4, 4) in which each view counts for what its place on the rig is certain by; the
+    ``query`` with the views where they most likely are; the pose's ``information`` (6, 6) as of
+    :func:`~neumap.localization.pnp.pose_gradient`, the sum of what each view says; and the covariance ``carried``
+    (6, 6) that it has, too, because these places are uncertain.
+    """
+
+    camera_from_map: FloatArray
+    query: Query
+    information: FloatArray
+    carried: FloatArray
+
+
+def weigh(camera_from_map: FloatArray, query: Query, keypoint: IntArray, points: FloatArray) -> Weighed:
+    """Weigh what the views say on keypoints (M,) and ``points`` (M, 3) by what their places are certain by, from a pose
+    refined on these.
 
     What one view's place is wrong by, those after it are wrong by as well: so it is where odometry carried them.
     """
     seen = list(_seen(query, keypoint))
-    error = errors_px(camera_from_map, query, keypoint, points)
-    told, pulls, places = [], [], []
-    known = np.zeros((6, 6))
-    for view, mine, rays in seen:
-        carry = se3.adjoint(view.camera_from_rig)
-        there = view.camera_from_rig @ camera_from_map
-        pull, says = pnp.pose_gradient(there, rays, points[mine], view.query.focal_px)
-        told.append(carry.T @ says @ carry)
-        pulls.append(carry.T @ pull)
+    places, known = [], np.zeros((6, 6))
+    for view, _, _ in seen:
         scale, axes = np.linalg.eigh(view.motion_covariance - known)
         known = known + (axes * np.maximum(scale, 0)) @ axes.T
         places.append(known)
-    total = np.asarray(sum(told[1:], told[0]))
     if not known.any():
-        return camera_from_map, total, known, error
-    # views are elsewhere in the rig by errors with this joint covariance, which are integrated out
+        return Weighed(
+            camera_from_map,
+            query,
+            sum((each[1] for each in _says(seen, points, [camera_from_map] * len(seen))), np.zeros((6, 6))),
+            known,
+        )
+    # views are elsewhere on the rig by errors with this joint covariance, which are integrated out
     count = len(seen)
     joint = np.block([[places[min(i, j)] for j in range(count)] for i in range(count)])
     every, one = np.tile(np.eye(6), (count, 1)), np.eye(6 * count)
-    step, covariance, noise = np.zeros(6), known, 1.0
-    # at first some of the reprojection errors are those of the views' places
-    for _ in range(2):
+    step, moves = np.zeros(6), np.zeros(6 * count)
+    covariance, noise, told = known, 1.0, np.zeros((6, 6))
+    # where each view would have the rig
+    there = [camera_from_map] * count
+    for _ in range(ROUNDS):
+        error = np.zeros(len(keypoint))
+        for (view, mine, rays), pose in zip(seen, there, strict=True):
+            residuals = pnp.residuals_px(view.camera_from_rig @ pose, rays, points[mine], view.query.focal_px)
+            error[mine] = np.linalg.norm(residuals, axis=1)
         noise = pnp.noise_of(error)
-        precise, pull = scipy.linalg.block_diag(*told) / noise, np.concatenate(pulls) / noise
+        pulls, says = zip(*_says(seen, points, there), strict=True)
+        told, precise = sum(says, np.zeros((6, 6))), scipy.linalg.block_diag(*says) / noise
+        wanted = precise @ moves - np.concatenate(pulls) / noise
         left = every.T @ np.linalg.inv(one + precise @ joint)
-        covariance = np.linalg.pinv(left @ precise @ every)
-        step = -covariance @ left @ pull
-        moves = every @ step
-        moves -= np.linalg.solve(one + joint @ precise, joint @ (pull + precise @ moves))
-        for (view, mine, rays), move in zip(seen, moves.reshape(count, 6), strict=True):
-            there = view.camera_from_rig @ _moved(camera_from_map, move)
-            error[mine] = np.linalg.norm(pnp.residuals_px(there, rays, points[mine], view.query.focal_px), axis=1)
-    carried = covariance - noise * np.linalg.pinv(total)
-    return _moved(camera_from_map, step), total, np.asarray(carried), error
+        covariance = np.linalg.pinv(left @ precise @ every, hermitian=True)
+        step = covariance @ left @ wanted
+        before, moves = moves, every @ step
+        moves = moves + joint @ np.linalg.solve(one + precise @ joint, wanted - precise @ moves)
+        there = [_moved(camera_from_map, move) for move in moves.reshape(count, 6)]
+        if np.abs(moves - before).max() < SETTLED:
+            break
+    pose = _moved(camera_from_map, step)
+    carried = np.asarray(covariance - noise * np.linalg.pinv(told, hermitian=True))
+    moved = {id(view): view.moved(pose @ se3.invert_pose(has)) for (view, _, _), has in zip(seen, there, strict=True)}
+    views = tuple(moved.get(id(view), view) for view in query.rig)
+    return Weighed(pose, replace(query, views=views), told, carried)
+
+
+def _says(
+    seen: Sequence[tuple[View, IntArray, FloatArray]], points: FloatArray, rig_from_map: Sequence[FloatArray]
+) -> list[tuple[FloatArray, FloatArray]]:
+    """Return the gradient (6,) and the information (6, 6) of the rig by each view, which has it elsewhere each."""
+    said = []
+    for (view, mine, rays), pose in zip(seen, rig_from_map, strict=True):
+        carry = se3.adjoint(view.camera_from_rig)
+        pull, says = pnp.pose_gradient(view.camera_from_rig @ pose, rays, points[mine], view.query.focal_px)
+        said.append((carry.T @ pull, carry.T @ says @ carry))
+    return said
 
 
 def _moved(pose: FloatArray, motion: FloatArray) -> FloatArray:

@@ -10,11 +10,21 @@ import numpy as np
 
 from neumap.arrays import Float32Array, FloatArray, IntArray
 from neumap.geometry import se3
-from neumap.localization.evidence import CHECK_RADIUS_PX, OUTSIDE, Evidence, count_cells, count_evidence, support
+from neumap.localization.evidence import (
+    CHECK_RADIUS_PX,
+    OUTSIDE,
+    Evidence,
+    agreeing,
+    are_many,
+    count_cells,
+    count_evidence,
+    dissenting,
+    support,
+)
 from neumap.localization.matching import LandmarkIndex, Matches, rows_of_voxels
-from neumap.localization.pnp import noise_of
+from neumap.localization.pnp import RansacSettings, noise_of
 from neumap.localization.query import Query, Scope, View
-from neumap.localization.rig import errors_px, refine, weigh
+from neumap.localization.rig import Weighed, errors_px, find_pose, refine, weigh
 from neumap.localization.span import Span
 from neumap.maps.neural_map import VoxelGrid
 
@@ -29,6 +39,9 @@ IN_FRONT_M = 0.1
 AROUND_M = 2.5
 # FEWEST_FOUND_AGAIN: a pose is not refined on fewer landmarks.
 FEWEST_FOUND_AGAIN = 6
+# DRAWS: iterations of RANSAC that look for another pose of one of several views. ELSEWHERE: its inliers; fewer agree by
+# chance with some pose or other.
+DRAWS, ELSEWHERE = 300, 8
 # BESIDE_PENALTY: what a landmark at the rim of the radius loses in similarity: of two that are as alike the nearer
 # wins.
 BESIDE_PENALTY = 0.01
@@ -88,9 +101,11 @@ class Refinement:
         # a landmark may be found in each view
         sights = query.owner[keypoints] * len(self._landmarks.points) + landmarks
         pose = camera_from_map
+        weighed = Weighed(pose, query, np.zeros((6, 6)), np.zeros((6, 6)))
         keypoint = landmark = np.zeros(0, np.int64)
         for radius, iterations in zip(SEARCH_RADII_PX, ITERATIONS, strict=True):
-            error, limit = self._errors(pose, query, keypoints, landmarks), query.scales[keypoints] * radius
+            error = self._errors(weighed.camera_from_map, weighed.query, keypoints, landmarks)
+            limit = query.scales[keypoints] * radius
             near = np.flatnonzero(error < limit)
             score = alike[near] - BESIDE_PENALTY * error[near] / limit[near]
             chosen = near[mutual_best(keypoints[near], sights[near], score)]
@@ -98,6 +113,8 @@ class Refinement:
                 return None
             keypoint, landmark = keypoints[chosen], landmarks[chosen]
             pose = refine(pose, query, keypoint, self._landmarks.points[landmark], iterations)
+            weighed = weigh(pose, query, keypoint, self._landmarks.points[landmark])
+        pose, query = weighed.camera_from_map, weighed.query
         points = self._landmarks.points[landmark]
         error = self._errors(pose, query, keypoint, landmark)
         fits = error < query.scales[keypoint] * CHECK_RADIUS_PX
@@ -107,16 +124,18 @@ class Refinement:
         position = se3.invert_pose(pose)[:3, 3]
         outside = self._span.beyond_m(position) > OUTSIDE * float(np.median(np.linalg.norm(points - position, axis=1)))
         evidence = count_evidence(pose, matches, query)
-        weighed, told, carried, error = weigh(pose, query, keypoint, points)
+        dissent = evidence.dissent and are_many(_elsewhere(pose, matches, query), query)
         return Hypothesis(
-            camera_from_map=weighed,
-            information=told,
-            evidence=replace(evidence, confirming=confirming, contradicting=contradicting, outside=outside),
+            camera_from_map=pose,
+            information=weighed.information,
+            evidence=replace(
+                evidence, confirming=confirming, contradicting=contradicting, outside=outside, dissent=dissent
+            ),
             keypoint=found,
             points=points[fits],
             error_px=error[fits],
             support=support(expected, found, query),
-            carried=carried,
+            carried=weighed.carried,
         )
 
     def _errors(self, pose: FloatArray, query: Query, keypoints: IntArray, landmarks: IntArray) -> FloatArray:
@@ -173,6 +192,18 @@ class Refinement:
         around = self._grid.within(se3.invert_pose(camera_from_map)[:3, 3], AROUND_M)
         beside = scope.voxels[:0] if scope.beside is None else scope.beside
         return rows_of_voxels(self._landmarks.offsets, np.concatenate([scope.voxels, beside, around]))
+
+
+def _elsewhere(camera_from_map: FloatArray, matches: Matches, query: Query) -> list[int]:
+    """Tell of which views more of the ``matches`` than chance makes agree on another pose."""
+    agree, owner = agreeing(camera_from_map, matches, query), query.owner[matches.keypoint]
+
+    def leads_elsewhere(view: int) -> bool:
+        others = matches.select(~agree & (owner == view))
+        pose = find_pose(query, others.keypoint, others.points, RansacSettings(max_iterations=DRAWS))
+        return pose is not None and count_evidence(pose, others, query).inliers >= ELSEWHERE
+
+    return [view for view in dissenting(agree, matches, query) if leads_elsewhere(view)]
 
 
 def mutual_best(first: IntArray, second: IntArray, score: FloatArray) -> IntArray:
