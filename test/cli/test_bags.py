@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
@@ -12,10 +13,13 @@ import numpy as np
 import pytest
 
 from neumap.cli.main import main, make_parser
+from neumap.geometry.se3 import invert_pose
 from neumap.io.trajectories import read_trajectory
 from neumap.io.tum import read_tum
+from neumap.mapping.calibration import set_aside
 from neumap.maps.map_file import load_map
 from neumap.report.evaluation import evaluate
+from neumap.virtual.recording import record_mapping
 
 pytest.importorskip("rosbags")
 
@@ -78,6 +82,25 @@ def test_from_bag_to_bag(
     assert all(recall.share == 1.0 for recall in evaluation.recall if recall.metres >= 0.05)
 
 
+def test_a_map_of_odometry(virtual_world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    bag, out = tmp_path / "bag", tmp_path / "m.neumap"
+    record_mapping(bag, virtual_world / "mapping", seed=1)
+    assert main(["map", str(bag), "--out", str(out), "--quick", "--poses", "odometry"]) == 0
+    captured = capsys.readouterr()
+    assert "the poses are those of odometry (base_link on /odom, in 'odom'), which drifts" in captured.out
+    assert re.search(
+        r"^odometry +\d+ loops, by as many images; drift taken out: 0\.\d\d m at the end", captured.out, re.M
+    )
+    assert "60 of 60 frames, 9 of them set aside" in captured.out
+    assert "calibrate" in captured.err
+    # the mapping poses are true ones, but for where the drive began
+    frames = read_tum(virtual_world / "mapping").frames
+    truth = np.array([frames[i].map_from_camera for i in range(60) if i not in set_aside(60)])
+    found = load_map(out).drift.poses
+    laid = truth[0] @ invert_pose(found[0]) @ found
+    assert np.median(np.linalg.norm((laid - truth)[:, :3, 3], axis=1)) < 0.01
+
+
 def test_options_of_a_file(room: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config, out = tmp_path / "map.yaml", tmp_path / "m.neumap"
     config.write_text(
@@ -136,7 +159,8 @@ def test_the_parser_knows_all_options_of_bags() -> None:
     from neumap.cli.options import BAG_OPTIONS
     from neumap.io.bags.topics import BagOptions
 
-    assert set(BAG_OPTIONS) == {field.name for field in fields(BagOptions)}
+    # odometry is asked for by --poses, of any source
+    assert {*BAG_OPTIONS, "odometry"} == {field.name for field in fields(BagOptions)}
     args = make_parser().parse_args(["map", "source", "--out", "m.neumap", "--image-topic", "image_raw"])
     assert args.image_topic == "/image_raw"
     assert set(BAG_OPTIONS) <= set(vars(args))
