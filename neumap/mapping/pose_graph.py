@@ -104,8 +104,8 @@ class Solution:
 
 
 def solve(given: FloatArray, measurements: Measurements, start: FloatArray | None = None) -> Solution:
-    """Return the poses that ``measurements`` agree on, from those ``given`` (N, 4, 4), the first of which stays, or from
-    those that it may ``start`` with.
+    """Return the poses that ``measurements`` agree on, from those ``given`` (N, 4, 4), the first of which stays, or
+    from those to ``start`` with.
 
     Which way is up, z of their frame, is about as each given pose has it. Every pose must hang together with the first.
     """
