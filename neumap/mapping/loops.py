@@ -164,7 +164,7 @@ def _query(localizer: Localizer, keyframes: Keyframes, j: int) -> Query:
     rays = keyframes.rays[rows]
     names = ("size", "angle", "descriptors", "coarse")
     each = {name: getattr(keyframes, name)[rows].astype(np.float32) for name in names}
-    pixels = cameras.project(lens, keyframes.rays3()[rows]).astype(np.float32)
+    pixels = cameras.project(lens, keyframes.rays3(rows)).astype(np.float32)
     features = Features(pixels=pixels, response=np.ones(len(rays), np.float32), **each)
     return localizer.query(features, rays, lens)
 
