@@ -81,7 +81,7 @@ class Keyframes:
             **each,
         )
 
-    def rays3(self, rows: slice | IntArray = slice(None)) -> FloatArray:
+    def rays3(self, rows: slice | IntArray = np.s_[:]) -> FloatArray:
         """Return homogeneous rays (N, 3), of all keypoints or of some."""
         rays = self.rays[rows]
         return np.concatenate([rays, np.ones((len(rays), 1))], axis=1)
