@@ -40,6 +40,26 @@ DEPTH_M, DEPTH_RATIO = 0.05, 0.03
 # MAX_EPIPOLAR_PX: how far from its epipolar line a match may be; MAX_DISTANCE_RATIO: of the distances of descriptors of
 # the best and the second best, as Lowe's.
 MAX_EPIPOLAR_PX, MAX_DISTANCE_RATIO = 2.0, 0.85
+# BY_LOOKS_RATIO: the same, where looks alone tell.
+BY_LOOKS_RATIO = 0.8
+
+
+def match_by_looks(keyframes: Keyframes, i: int, j: int, most: int) -> tuple[IntArray, IntArray]:
+    """Return keypoints (M,) of image ``i`` and (M,) of image ``j`` that look alike, of the ``most`` strongest of each,
+    the most distinct first; no pose is asked.
+    """
+    here, there = (np.arange(*keyframes.slice(k).indices(len(keyframes.image)))[:most] for k in (i, j))
+    if min(len(here), len(there)) < 2:
+        return here[:0], there[:0]
+    a, b = (torch.from_numpy(keyframes.descriptors[each]).float() for each in (here, there))
+    similarity = a @ b.T
+    value, index = similarity.topk(2, dim=1)
+    mutual = (similarity.argmax(dim=0)[index[:, 0]] == torch.arange(len(a))).numpy()
+    distance = (2 - 2 * value).clamp_min(1e-9).sqrt()
+    ratio = (distance[:, 0] / distance[:, 1]).numpy()
+    order = np.argsort(ratio, kind="stable")
+    good = order[(mutual & (ratio < BY_LOOKS_RATIO))[order]]
+    return here[good], there[index[:, 0].numpy()[good]]
 
 
 def median_depths(keyframes: Keyframes, default: float) -> FloatArray:

@@ -84,9 +84,10 @@ class Keyframes:
             **each,
         )
 
-    def rays3(self) -> FloatArray:
-        """Return homogeneous rays (N, 3)."""
-        return np.concatenate([self.rays, np.ones((len(self.rays), 1))], axis=1)
+    def rays3(self, rows: slice | IntArray = np.s_[:]) -> FloatArray:
+        """Return homogeneous rays (N, 3), of all keypoints or of some."""
+        rays = self.rays[rows]
+        return np.concatenate([rays, np.ones((len(rays), 1))], axis=1)
 
     def points(self, map_from_camera: FloatArray) -> FloatArray:
         """Return the points (N, 3) of the keypoints, by depth, from cameras at ``map_from_camera`` (F, 4, 4)."""

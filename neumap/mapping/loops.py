@@ -164,7 +164,7 @@ def _query(localizer: Localizer, keyframes: Keyframes, j: int) -> Query:
     rays = keyframes.rays[rows]
     names = ("size", "angle", "descriptors", "coarse")
     each = {name: getattr(keyframes, name)[rows].astype(np.float32) for name in names}
-    pixels = cameras.project(lens, keyframes.rays3()[rows]).astype(np.float32)
+    pixels = cameras.project(lens, keyframes.rays3(rows)).astype(np.float32)
     features = Features(pixels=pixels, response=np.ones(len(rays), np.float32), **each)
     return localizer.query(features, rays, lens)
 
@@ -186,7 +186,8 @@ def _take(search: _Search, j: int) -> None:
     search.waiting = [waiting.select(later[i : i + 1]) for i in range(len(later))]
     if taken.any():
         search.measurements = together(search.measurements, waiting.select(taken))
-        search.solution = solve(search.keyframes.map_from_camera, search.measurements)
+        given, so_far = search.keyframes.map_from_camera, search.solution.poses
+        search.solution = solve(given, search.measurements, so_far)
 
 
 def _agree(solution: Solution, loops: Measurements, a: int, b: int) -> bool:

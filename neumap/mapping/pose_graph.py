@@ -103,12 +103,13 @@ class Solution:
         return out
 
 
-def solve(given: FloatArray, measurements: Measurements) -> Solution:
-    """Return the poses that ``measurements`` agree on, from those ``given`` (N, 4, 4), the first of which stays.
+def solve(given: FloatArray, measurements: Measurements, start: FloatArray | None = None) -> Solution:
+    """Return the poses that ``measurements`` agree on, from those ``given`` (N, 4, 4), the first of which stays, or
+    from those to ``start`` with.
 
     Which way is up, z of their frame, is about as each given pose has it. Every pose must hang together with the first.
     """
-    poses, up = given.copy(), given[:, 2, :3].copy()
+    poses, up = (given if start is None else start).copy(), given[:, 2, :3].copy()
     doubtful = measurements.doubtful
     trust = np.ones(len(measurements))
     factor = None

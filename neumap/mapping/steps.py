@@ -6,11 +6,11 @@ from collections.abc import Callable
 
 import numpy as np
 import scipy.optimize
-import torch
 
 from neumap.arrays import FloatArray, IntArray
 from neumap.geometry import se3
 from neumap.localization.pnp import RansacSettings, noise_of, pose_gradient, ransac_pose, residuals_px
+from neumap.mapping.correspondences import match_by_looks
 from neumap.mapping.keyframes import Keyframes
 from neumap.mapping.pose_graph import Measurements
 
@@ -19,9 +19,8 @@ from neumap.mapping.pose_graph import Measurements
 SHARE, TURN_RAD, TURN_SHARE = 0.02, np.deg2rad(0.5), 0.02
 # STEP_M, STEP_RAD: what any step from image to image may be wrong by besides.
 STEP_M, STEP_RAD = 0.002, np.deg2rad(0.05)
-# LAGS: how far apart in the recording images are that are compared; KEYPOINTS: of an image, the strongest; MAX_RATIO:
-# Lowe's.
-LAGS, KEYPOINTS, MAX_RATIO = (1, 2, 4), 1000, 0.8
+# LAGS: how far apart in the recording images are that are compared; KEYPOINTS: of an image, the strongest.
+LAGS, KEYPOINTS = (1, 2, 4), 1000
 # MAX_ERROR_PX: of a match, from what others say; FEWEST: matches that must agree.
 MAX_ERROR_PX, FEWEST = 4.0, 25
 # SEEN_TWICE: by what the standard deviation is larger than reprojection errors tell, as both images err.
@@ -57,7 +56,9 @@ def visual_steps(keyframes: Keyframes, progress: Callable[[int], object] = lambd
     for i in range(len(keyframes)):
         progress(1)
         for j in (i + lag for lag in LAGS if i + lag < len(keyframes)):
-            found = (_by_depth if keyframes.depth_measured else _by_rays)(keyframes, i, j, *_matches(keyframes, i, j))
+            found = (_by_depth if keyframes.depth_measured else _by_rays)(
+                keyframes, i, j, *match_by_looks(keyframes, i, j, KEYPOINTS)
+            )
             if found is not None:
                 first.append(i)
                 second.append(j)
@@ -78,29 +79,13 @@ def _with_floor(information: FloatArray) -> FloatArray:
     return np.asarray(np.linalg.solve(np.eye(6) + information @ floor, information))
 
 
-def _matches(keyframes: Keyframes, i: int, j: int) -> tuple[IntArray, IntArray]:
-    """Return keypoints (M,) and (M,) of two images that look alike, the most distinct first."""
-    here, there = (np.arange(*keyframes.slice(k).indices(len(keyframes.image)))[:KEYPOINTS] for k in (i, j))
-    if min(len(here), len(there)) < FEWEST:
-        return here[:0], there[:0]
-    a, b = (torch.from_numpy(keyframes.descriptors[each]).float() for each in (here, there))
-    similarity = a @ b.T
-    value, index = similarity.topk(2, dim=1)
-    mutual = similarity.argmax(dim=0)[index[:, 0]] == torch.arange(len(a))
-    distance = (2 - 2 * value).clamp_min(1e-9).sqrt()
-    ratio = (distance[:, 0] / distance[:, 1]).numpy()
-    order = np.argsort(ratio, kind="stable")
-    good = order[(mutual.numpy() & (ratio < MAX_RATIO))[order]]
-    return here[good], there[index[:, 0].numpy()[good]]
-
-
 def _by_depth(
     keyframes: Keyframes, i: int, j: int, here: IntArray, there: IntArray
 ) -> tuple[FloatArray, FloatArray] | None:
     """Return the motion (4, 4) and its information (6, 6) by the depth of the first image's keypoints."""
     known = keyframes.depth[here] > 0
     here, there = here[known], there[known]
-    points = keyframes.rays3()[here] * keyframes.depth[here, None]
+    points = keyframes.rays3(here) * keyframes.depth[here, None]
     rays, focal = keyframes.rays[there], float(keyframes.focal_px[j])
     found = ransac_pose(rays, points, focal, RansacSettings(max_error_px=MAX_ERROR_PX))
     if found is None or found[1].sum() < FEWEST:
@@ -121,8 +106,7 @@ def _by_rays(
     told = se3.invert_pose(keyframes.map_from_camera[i]) @ keyframes.map_from_camera[j]
     if len(here) < FEWEST or np.linalg.norm(told[:3, 3]) < LEAST_M:
         return None
-    rays, focal = keyframes.rays3(), float(keyframes.focal_px[[i, j]].mean())
-    a, b = rays[here], rays[there]
+    a, b, focal = keyframes.rays3(here), keyframes.rays3(there), float(keyframes.focal_px[[i, j]].mean())
     sigma = np.sqrt(np.diag(_odometry_covariance(told)))
 
     def errors(step: FloatArray) -> FloatArray:

@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-import torch
 
 from neumap.arrays import FloatArray, IntArray
 from neumap.errors import MappingError
 from neumap.geometry import se3
+from neumap.mapping.correspondences import match_by_looks
 from neumap.mapping.keyframes import Keyframes
 
 # LAGS: how far apart in the recording the images are that are compared; PAIRS: how many of each. KEYPOINTS: of an
 # image, the strongest.
 LAGS, PAIRS, KEYPOINTS = (1, 3, 8), 12, 600
-# MAX_RATIO: Lowe's. MIN_MOTION: what moved less, in normalized coordinates, fits any motion.
-MAX_RATIO, MIN_MOTION = 0.8, 0.05
+# MIN_MOTION: what moved less, in normalized coordinates, fits any motion.
+MIN_MOTION = 0.05
 # MAX_ERROR_PX: of a match from its epipolar line, with poses as good as they come.
 MAX_ERROR_PX = 6.0
 # FEWEST, SHARE, TIMES: another reading of the poses is believed where so many matches, this share of all and this many
@@ -95,16 +95,7 @@ def _matches(keyframes: Keyframes) -> tuple[IntArray, IntArray]:
     for i, j in starts:
         if j >= count:
             continue
-        here, there = (np.arange(*keyframes.slice(k).indices(len(keyframes.image)))[:KEYPOINTS] for k in (i, j))
-        if min(len(here), len(there)) < 2:
-            continue
-        a, b = (torch.from_numpy(keyframes.descriptors[each]).float() for each in (here, there))
-        similarity = a @ b.T
-        value, index = similarity.topk(2, dim=1)
-        mutual = similarity.argmax(dim=0)[index[:, 0]] == torch.arange(len(a))
-        distance = (2 - 2 * value).clamp_min(1e-9).sqrt()
-        good = (mutual & (distance[:, 0] < MAX_RATIO * distance[:, 1])).numpy()
-        pair = np.stack([here[good], there[index[:, 0].numpy()[good]]])
+        pair = np.stack(match_by_looks(keyframes, i, int(j), KEYPOINTS))
         moved = np.linalg.norm(keyframes.rays[pair[0]] - keyframes.rays[pair[1]], axis=1) > MIN_MOTION
         found.append(pair[:, moved])
     first, second = np.concatenate(found, axis=1)

@@ -34,7 +34,7 @@ def drive_texts(drive: Straightened) -> list[str]:
     """Tell what became of a drive whose poses were odometry's: loops, the drift taken out, and what to drive again."""
     median_m, end_m = float(np.median(drive.moved_m)), float(drive.moved_m[-1])
     taken = f"drift taken out: {end_m:.2f} m at the end of the drive, {median_m:.2f} m (median)"
-    lines = [f"{len(drive.loops)} loops, by as many images; {taken}"]
+    lines = [f"{len(drive.loops)} loops, by {len(np.unique(drive.loops[:, 1]))} images; {taken}"]
     start_ns = drive.frames[0].stamp_ns
     for first_ns, last_ns in drive.loose[:_LISTED_STRETCHES]:
         first_s, last_s = (1e-9 * (stamp_ns - start_ns) for stamp_ns in (first_ns, last_ns))
