@@ -20,6 +20,9 @@ from neumap.maps import DECODERS
 
 if TYPE_CHECKING:
     from neumap.mapping.settings import MappingSettings
+    from neumap.mapping.work import Work
+    from neumap.maps.neural_map import NeuralMap
+    from neumap.records import Source
 
 HELP = "make a map of images with known poses"
 
@@ -122,44 +125,69 @@ def run(args: argparse.Namespace) -> int:
 def _make(args: argparse.Namespace, progress: StageProgress) -> list[tuple[str, str]]:
     """Make the map and return the rows of the report."""
     started = time.perf_counter()
-    from neumap.io.bags.topics import BagOptions
     from neumap.io.damage import Damage
     from neumap.io.files import check_output
-    from neumap.io.sources import open_source, thin
-    from neumap.localization.lens import of_each_camera
-    from neumap.mapping.build import build_map, map_of
-    from neumap.mapping.extend import extend_map
-    from neumap.mapping.lens import settled
-    from neumap.mapping.odometry import straighten, survey_drive
-    from neumap.mapping.survey import used_of
     from neumap.mapping.work import Work
     from neumap.maps.map_file import load_map, save_map
     from neumap.maps.recording import recording_of
     from neumap.process import set_up
     from neumap.report.map_figure import draw_map
-    from neumap.report.map_summary import drive_texts, expected_text, size_text
+    from neumap.report.map_summary import expected_text, size_text
     from neumap.report.pictures import check_picture
 
     told = settings_of(args)
-    bag = BagOptions(**{name: getattr(args, name) for name in options.BAG_OPTIONS})
     check_output(args.out, device=False)
     if args.plot is not None:
         check_picture(args.plot)
     work = Work(args.work)
     old = None if args.extend is None else load_map(args.extend)
     set_up(args.threads)
-    lenses = options.told_of(args)
+    source, count = _source(args, told)
+    progress("open", 1, 1)
+    damage = Damage(source)
+    with telling(source.notes):
+        neural_map, source, rows = _mapped(args, source if args.strict else damage.source, told, old, progress, work)
+    recordings = (*neural_map.recordings, recording_of(args.source, source.frames))
+    neural_map = save_map(args.out, replace(neural_map, recordings=recordings))
+    if args.plot is not None:
+        draw_map(args.plot, neural_map)
+    used = len(source.frames) - damage.unreadable
+    aside = used - neural_map.mapping_images + (0 if old is None else old.mapping_images)
+    return [
+        ("map", f"{args.out}, {size_text(args.out.stat().st_size)}, id {neural_map.map_id}"),
+        ("made of", f"{source.description}: {used} of {count} frames, {aside} of them set aside"),
+        *(("", note) for note in (*source.notes, *damage.notes)),
+        *rows,
+        ("holds", f"{len(neural_map.landmarks)} landmarks, decoder {neural_map.decoder}"),
+        *([] if args.work is None else [("work", str(work))]),
+        ("time", f"{time.perf_counter() - started:.1f} s"),
+        ("expected", expected_text(neural_map.expected)),
+        *([] if args.plot is None else [("picture", str(args.plot))]),
+    ]
+
+
+def _source(args: argparse.Namespace, told: MappingSettings) -> tuple[Source, int]:
+    """Open what is to be mapped; also return how many frames there were before a long drive was thinned."""
+    from neumap.io.bags.topics import BagOptions
+    from neumap.io.sources import open_source, thin
+    from neumap.mapping.survey import used_of
+
     source = open_source(
         args.source,
         poses=True,
         depth=told.use_depth,
-        told=lenses,
+        told=options.told_of(args),
         images=args.images,
-        bag=bag,
+        bag=BagOptions(**{name: getattr(args, name) for name in options.BAG_OPTIONS}),
         odometry=args.poses == ODOMETRY,
         trajectory=args.trajectory,
     )
-    drifts = source.drifts and args.poses != MAP
+    source = replace(source, drifts=source.drifts and args.poses != MAP)
+    if source.drifts and args.extend is not None and not args.align:
+        raise ConfigError(
+            f"the poses of {args.source} are odometry's, in a frame of their own, not in that of {args.extend}: give "
+            "--align, which finds how the two lie to each other"
+        )
     source = thin(source, args.every_m, args.every_deg)
     if args.strict:
         refuse(source.left_out)
@@ -168,41 +196,38 @@ def _make(args: argparse.Namespace, progress: StageProgress) -> list[tuple[str, 
         source = replace(source, frames=used_of(source.frames))
     if args.work is None and len(source.frames) > MANY:
         tell([f"{len(source.frames)} images take about {len(source.frames) / 800:.0f} GB of memory, less with --work"])
-    progress("open", 1, 1)
-    damage = Damage(source)
-    with telling(source.notes):
-        settle = partial(settled, settings=told, progress=progress)
-        source = of_each_camera(source if args.strict else damage.source, settle)
-        drive, found = straighten(source.frames, told, progress) if drifts else None, None
-        frames = source.frames if drive is None else drive.frames
-        if old is not None:
-            neural_map, found = extend_map(
-                old, frames, told.use_depth, told.seed, progress, args.apart, args.align, work
-            )
-        elif drive is not None:
-            neural_map = map_of(survey_drive(drive, progress), told, progress)
-        else:
-            neural_map = build_map(frames, told, progress, work)
-    recordings = (*neural_map.recordings, recording_of(args.source, source.frames))
-    neural_map = save_map(args.out, replace(neural_map, recordings=recordings))
-    used = len(source.frames) - damage.unreadable
-    aside = used - neural_map.mapping_images + (0 if old is None else old.mapping_images)
-    extended = [] if old is None else [("extends", f"{args.extend}, {len(old.landmarks)} landmarks, id {old.map_id}")]
-    if args.plot is not None:
-        draw_map(args.plot, neural_map)
-    return [
-        ("map", f"{args.out}, {size_text(args.out.stat().st_size)}, id {neural_map.map_id}"),
-        ("made of", f"{source.description}: {used} of {count} frames, {aside} of them set aside"),
-        *(("", note) for note in (*source.notes, *damage.notes)),
-        *([] if drive is None else [("odometry", text) for text in drive_texts(drive)]),
-        *extended,
-        *([] if found is None else aligned_rows(str(args.source), found)),
-        ("holds", f"{len(neural_map.landmarks)} landmarks, decoder {neural_map.decoder}"),
-        *([] if args.work is None else [("work", str(work))]),
-        ("time", f"{time.perf_counter() - started:.1f} s"),
-        ("expected", expected_text(neural_map.expected)),
-        *([] if args.plot is None else [("picture", str(args.plot))]),
-    ]
+    return source, count
+
+
+def _mapped(
+    args: argparse.Namespace,
+    source: Source,
+    told: MappingSettings,
+    old: NeuralMap | None,
+    progress: StageProgress,
+    work: Work,
+) -> tuple[NeuralMap, Source, list[tuple[str, str]]]:
+    """Return the map, the source through the lens that it was taken through, and rows of how the map came about."""
+    from neumap.localization.lens import of_each_camera
+    from neumap.mapping.build import build_map, map_of
+    from neumap.mapping.extend import extend_map
+    from neumap.mapping.lens import settled
+    from neumap.mapping.odometry import straighten, survey_drive
+    from neumap.report.map_summary import drive_texts
+
+    source = of_each_camera(source, partial(settled, settings=told, progress=progress))
+    drive = straighten(source.frames, told, progress, work) if source.drifts else None
+    frames = source.frames if drive is None else drive.frames
+    rows = [] if drive is None else [("odometry", text) for text in drive_texts(drive)]
+    if old is not None:
+        neural_map, found = extend_map(old, frames, told.use_depth, told.seed, progress, args.apart, args.align, work)
+        rows.append(("extends", f"{args.extend}, {len(old.landmarks)} landmarks, id {old.map_id}"))
+        rows += [] if found is None else aligned_rows(str(args.source), found)
+    elif drive is not None:
+        neural_map = map_of(survey_drive(drive, progress), told, progress)
+    else:
+        neural_map = build_map(frames, told, progress, work)
+    return neural_map, source, rows
 
 
 def settings_of(args: argparse.Namespace) -> MappingSettings:

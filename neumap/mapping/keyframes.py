@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import astuple, dataclass, replace
 from threading import local
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -80,11 +80,12 @@ class Keyframes:
             focal_px=self.focal_px[images],
             offsets=np.concatenate([[0], np.cumsum(counts)]),
             image=np.repeat(np.arange(len(images)), counts),
+            keys=tuple(self.keys[i] for i in images) if self.keys else (),
             frames=tuple(self.frames[i] for i in images) if self.frames else (),
             **each,
         )
 
-    def rays3(self, rows: slice | IntArray = np.s_[:]) -> FloatArray:
+    def rays3(self, rows: Any = np.s_[:]) -> FloatArray:
         """Return homogeneous rays (N, 3), of all keypoints or of some."""
         rays = self.rays[rows]
         return np.concatenate([rays, np.ones((len(rays), 1))], axis=1)

@@ -15,7 +15,8 @@ from neumap.mapping.loops import close_loops
 from neumap.mapping.pose_graph import Measurements, Solution, together
 from neumap.mapping.settings import MappingSettings
 from neumap.mapping.steps import odometry_steps, visual_steps
-from neumap.mapping.survey import Survey, adjust, extract, survey_keyframes, used_of
+from neumap.mapping.survey import Survey, adjust, extract, survey_keyframes
+from neumap.mapping.work import NOWHERE, Work
 from neumap.progress import Progress, count_up
 from neumap.records import Frame
 
@@ -43,14 +44,14 @@ class Straightened:
 
 
 def straighten(
-    frames: Sequence[Frame], settings: MappingSettings, progress: Progress = lambda *_: None
+    frames: Sequence[Frame], settings: MappingSettings, progress: Progress = lambda *_: None, work: Work = NOWHERE
 ) -> Straightened:
     """Find the poses of frames whose given ones drift as odometry does: in the frame of these, which z points up in,
-    from the first one on.
+    from the first one on. What is found out of images is kept in the folder of ``work``.
 
     Raises :class:`~neumap.errors.MappingError` where the images share too little, and what the frames' readers raise.
     """
-    keyframes = extract(used_of(frames), settings, progress)
+    keyframes = extract(frames, settings, progress, work)
     suspects.check(keyframes)
     count = len(keyframes)
     given = keyframes.map_from_camera

@@ -84,8 +84,89 @@ def test_from_bag_to_bag(
     assert all(recall.share == 1.0 for recall in evaluation.recall if recall.metres >= 0.05)
 
 
-from neumap.geometry.se3 import invert_pose
-from neumap.io.trajectories import read_trajectory, write_trajectory
+def test_truth_of_a_bag(
+    room: dict[str, Path], virtual_world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source, poses = read_tum(virtual_world / "mapping", poses=True, depth=False), tmp_path / "poses.txt"
+    estimates = np.array([frame.map_from_camera for frame in source.frames[::2]])
+    estimates[:, 0, 3] += 0.03
+    write_trajectory(poses, Trajectory(np.array([frame.stamp_ns for frame in source.frames[::2]]), estimates))
+    arguments = ["--image-topic", "/camera/image_raw", "--map-frame", "cellar"]
+    assert main(["evaluate", str(poses), str(room["mapping"]), *arguments]) == 0
+    told = capsys.readouterr().out
+    assert told.startswith("localized    30 of 60 images (50.0%)\ntranslation  median 3.00 cm, mean 3.00, rmse 3.00")
+    # its query has no poses
+    assert main(["evaluate", str(poses), str(room["query"]), *arguments]) == 1
+    assert "/tf" in capsys.readouterr().err
+
+
+def test_two_cameras(
+    virtual_map: Path,
+    virtual_world: Path,
+    small_bags: ModuleType,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Which look different ways, of two images of a moment: both, one blank, one damaged, and the second alone."""
+    frames = read_tum(virtual_world / "query", depth=False).frames
+    bag, truth = small_bags.Bag(), {}
+    for index, (front, rear) in enumerate(zip(frames[:6], frames[6:], strict=True)):
+        assert front.map_from_camera is not None
+        assert rear.map_from_camera is not None
+        stamp, front_from_rear = front.stamp_ns, np.linalg.inv(front.map_from_camera) @ rear.map_from_camera
+        truth[stamp] = front.map_from_camera
+        images = [front.read_image(), rear.read_image()]
+        if index == 1:
+            images[0] = np.full_like(images[0], 90)
+        for name, pixels in zip(("front", "rear"), images, strict=True):
+            camera = front.camera
+            values = {"k": camera.matrix.reshape(-1), "d": camera.distortion, "width": 320, "height": 240}
+            bag.add(f"/{name}/camera_info", small_bags.camera_info(stamp, name, **values))
+            if (index, name) == (2, "rear"):
+                bag.add(f"/{name}/image/compressed", small_bags.compressed(stamp, b"torn", frame=name))
+            elif (index, name) != (3, "front"):
+                data = small_bags.png(pixels)
+                bag.add(f"/{name}/image/compressed", small_bags.compressed(stamp, data, frame=name))
+        bag.add("/tf", small_bags.tf(small_bags.transform(stamp, "front", "rear", front_from_rear)))
+    report = tmp_path / "r.jsonl"
+    named = [f"--image-topic=/{name}/image/compressed" for name in ("front", "rear")]
+    arguments = ["localize", str(virtual_map), str(bag.write(tmp_path / "bag"))]
+    assert main([*arguments, "--out", str(tmp_path / "poses.txt"), "--report", str(report), *named]) == 0
+    captured = capsys.readouterr()
+    assert captured.out.startswith("localized 6 of 6 moments, of 11 images\n")
+    assert "1 of 11 images cannot be read, and are left out: the image on /rear/image/compressed" in captured.err
+    found = read_trajectory(tmp_path / "poses.txt")
+    assert found.stamps_ns.tolist() == list(truth)
+    error = np.linalg.norm(found.map_from_camera[:, :3, 3] - np.array(list(truth.values()))[:, :3, 3], axis=1)
+    assert (error < 0.01).all()
+    lines = [json.loads(line) for line in report.read_text().splitlines()]
+    assert [[name.split()[0] for name in line["images"]] for line in lines] == [
+        [f"/{name}/image/compressed" for name in (("rear",) if index == 3 else ("front", "rear"))] for index in range(6)
+    ]
+
+
+def test_two_cameras_map(room: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out, config = tmp_path / "m.neumap", tmp_path / "map.yaml"
+    config.write_text("image_topic: [/camera/image_raw, /rear/image_raw]\ndepth: false\n")
+    assert main(["map", str(room["mapping"]), "--out", str(out), "--config", str(config), "--map-frame", "cellar"]) == 1
+    assert "/tf does not connect cellar with rear" in capsys.readouterr().err
+
+
+def test_a_map_of_odometry(virtual_world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    bag, out = tmp_path / "bag", tmp_path / "m.neumap"
+    record_mapping(bag, virtual_world / "mapping", seed=1)
+    assert main(["map", str(bag), "--out", str(out), "--quick", "--poses", "odometry"]) == 0
+    captured = capsys.readouterr()
+    assert "the poses are those of odometry (base_link on /odom, in 'odom'), which drifts" in captured.out
+    assert re.search(r"^odometry +\d+ loops, by \d+ images; drift taken out: 0\.\d\d m at the end", captured.out, re.M)
+    assert "60 of 60 frames, 9 of them set aside" in captured.out
+    assert "calibrate" in captured.err
+    # the mapping poses are true ones, but for where the drive began
+    frames = read_tum(virtual_world / "mapping").frames
+    truth = np.array([frames[i].map_from_camera for i in range(60) if i not in set_aside(60)])
+    found = load_map(out).drift.poses
+    laid = truth[0] @ invert_pose(found[0]) @ found
+    assert np.median(np.linalg.norm((laid - truth)[:, :3, 3], axis=1)) < 0.01
 
 
 def test_options_of_a_file(room: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -146,8 +227,8 @@ def test_the_parser_knows_all_options_of_bags() -> None:
     from neumap.cli.options import BAG_OPTIONS, PER_CAMERA
     from neumap.io.bags.topics import BagOptions, CameraOptions
 
-from neumap.geometry.se3 import invert_pose
-from neumap.io.trajectories import read_trajectory, write_trajectory
+    # of any source, not of bags alone: --trajectory, and --poses odometry
+    assert set(BAG_OPTIONS) == {field.name for field in fields(BagOptions)} - {"trajectory", "odometry"}
     args = make_parser().parse_args(["map", "source", "--out", "m.neumap", "--image-topic", "image_raw"])
     assert args.image_topic == ["/image_raw"]
     assert {field.name for field in fields(CameraOptions)} == set(PER_CAMERA)

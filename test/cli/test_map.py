@@ -217,3 +217,13 @@ def test_wrong_values_are_wrong_usage(value: str, capsys: pytest.CaptureFixture[
         make_parser().parse_args(["map", "source", "--out", "m.neumap", value])
     assert stop.value.code == 2
     assert value.partition("=")[2] in capsys.readouterr().err
+
+
+def test_odometry_is_in_a_frame_of_its_own(
+    virtual_map: Path, virtual_world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["map", str(virtual_world / "mapping"), "--poses", "odometry", "--extend", str(virtual_map)]
+    assert main([*arguments, "--out", str(tmp_path / "both.neumap")]) == 1
+    assert "are odometry's, in a frame of their own" in (refusal := capsys.readouterr().err)
+    assert "give --align" in refusal
+    assert not (tmp_path / "both.neumap").exists()

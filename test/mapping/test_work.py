@@ -16,6 +16,7 @@ from neumap.features.sift import RootSift
 from neumap.io.tum import read_tum
 from neumap.mapping.build import build_map
 from neumap.mapping.keyframes import extract_keyframes
+from neumap.mapping.odometry import straighten
 from neumap.mapping.settings import MappingSettings
 from neumap.mapping.work import Work
 from neumap.maps.map_file import to_bytes
@@ -150,3 +151,18 @@ def test_every_stage_tells_how_far_it_is(frames: tuple[Frame, ...], depth: bool)
         assert steps[-1][0] == steps[-1][1]
         assert steps == sorted(steps, key=lambda step: step[0] / max(step[1], 1))
     assert [stage for stage, *_ in told] == sorted((stage for stage, *_ in told), key=order.index)
+
+
+def test_odometry_is_made_straight_with_what_was_kept(
+    frames: tuple[Frame, ...], tmp_path: Path, looks: Counter[str]
+) -> None:
+    settings = MappingSettings()
+    plain = straighten(frames, settings)
+    looks.clear()
+    found = [straighten(frames, settings, work=Work(tmp_path)).keyframes for _ in range(2)]
+    assert looks["whole"] == FEW
+    for keyframes in found:
+        assert np.allclose(keyframes.map_from_camera, plain.keyframes.map_from_camera, atol=1e-9)
+    # matches are kept under the names of the images that they are of
+    some = np.array([5, 2])
+    assert found[0].pick(some).keys == tuple(found[0].keys[i] for i in some)
