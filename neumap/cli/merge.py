@@ -35,7 +35,7 @@ def aligned_rows(name: str, found: Alignment) -> list[tuple[str, str]]:
 def run(args: argparse.Namespace) -> int:
     from neumap.errors import ConfigError
     from neumap.io.files import check_output
-    from neumap.mapping.align import aligned
+    from neumap.mapping.align import aligned, check_one_frame
     from neumap.mapping.merge import merge_all
     from neumap.maps.map_file import load_map, save_map
     from neumap.process import set_up
@@ -47,6 +47,8 @@ def run(args: argparse.Namespace) -> int:
     check_output(args.out, device=False)
     set_up()
     maps, names = [load_map(path) for path in args.maps], [str(path) for path in args.maps]
+    if not args.align and not args.apart:
+        check_one_frame(maps, names)
     placed = aligned(maps, names) if args.align else [(one, None) for one in maps]
     merged = save_map(args.out, merge_all([one for one, _ in placed], args.apart, names))
     twice = sum(len(one.landmarks) for one in maps) - len(merged.landmarks)

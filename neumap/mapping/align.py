@@ -35,17 +35,18 @@ EDGES_M, HEARD, CONFIRMING = 0.25 * 2.0 ** np.arange(0.0, 4.5, 0.5), 8, 0.05
 # CONFIRMED: share of the cells that must confirm, and how many at least, as no single piece of furniture fills. Of two
 # drives through one place 95 to 100 % confirm, of rooms with the same furniture up to 54 %, of strangers up to 8 %.
 CONFIRMED, FEWEST_CONFIRMING = 0.75, 12
-# UNMOVED_M: a transform that moves what agrees by less, metres, tells of the recordings' drift and not of two frames.
+# UNMOVED_M: a transform that moves what agrees by less, metres, tells of the recordings' drift, and not of two frames.
 UNMOVED_M = 0.05
 
 
 class Alignment(NamedTuple):
-    """How a second map lies to a first: the transform ``first_from_second`` (4, 4), how many landmarks agree with it,
-    and in how many of the ``heard`` cells of the shared space they do.
+    """How a second map lies to a first: the transform ``first_from_second`` (4, 4), how many landmarks agree with it
+    and how far it moves these at most, metres, and in how many of the ``heard`` cells of the shared space they do.
     """
 
     first_from_second: FloatArray
     agreeing: int
+    moved_m: float
     confirming: int
     heard: int
 
@@ -82,9 +83,8 @@ def aligned(maps: Sequence[NeuralMap], names: Sequence[str]) -> list[tuple[Neura
         whole = merge_all([one for one, _ in placed.values()], apart=True)
         refused: ConfigError | None = None
         for index in (index for index in range(len(maps)) if index not in placed):
-            known = names[0] if len(placed) == 1 else "the maps before it"
             try:
-                found = find_alignment(whole, maps[index], (known, names[index]))
+                found = find_alignment(whole, maps[index], (_before(len(placed), names), names[index]))
             except ConfigError as error:
                 refused = refused or error
                 continue
@@ -102,11 +102,7 @@ def find_alignment(first: NeuralMap, second: NeuralMap, names: tuple[str, str]) 
     A transform of some centimetres is the identity. Raises :class:`~neumap.errors.ConfigError` that says by their
     ``names`` where they share too little, or fit together in several ways.
     """
-    # what is seen from further away is less exact
-    near_m = SAME_PLACE_M * min(first.sight_m, second.sight_m) / LEAST_SIGHT_M
-    one, other = LandmarkIndex(first), LandmarkIndex(second)
-    pairs = _pair_up(one, other)
-    tried = [_judged(pose, pairs, one, other, near_m) for pose in _transforms(pairs, near_m)]
+    tried = _tried(first, second)
     found = sorted((each for each in tried if each.holds), key=lambda each: -each.agreeing)
     what = f"{names[1]} cannot be joined to {names[0]}"
     instead = "tell it with 'neumap transform --by' or '--points'"
@@ -122,7 +118,34 @@ def find_alignment(first: NeuralMap, second: NeuralMap, names: tuple[str, str]) 
             f"{what}: they fit together in several ways ({found[0]}, and elsewhere {found[1]}), as where rooms are "
             f"alike: drive through more of what is mapped, or {instead}"
         )
-    return found[0]
+    return found[0] if found[0].moved_m > UNMOVED_M else found[0]._replace(first_from_second=np.eye(4))
+
+
+def check_one_frame(maps: Sequence[NeuralMap], names: Sequence[str]) -> None:
+    """Raise :class:`~neumap.errors.ConfigError` where ``maps`` were not made alike, or show one place as if it was two,
+    since their frames differ.
+    """
+    for other in maps[1:]:
+        check_alike(maps[0], other)
+    for index in range(1, len(maps)):
+        found = [each for each in _tried(merge_all(maps[:index], apart=True), maps[index]) if each.holds]
+        if found and min(each.moved_m for each in found) > APART * SAME_PLACE_M:
+            raise ConfigError(
+                f"{names[index]} shows the same as {_before(index, names)}, but elsewhere ({found[0]}): give --align "
+                "if their frames differ, or --apart if these are two places that look alike"
+            )
+
+
+def _before(index: int, names: Sequence[str]) -> str:
+    return names[0] if index == 1 else "the maps before it"
+
+
+def _tried(first: NeuralMap, second: NeuralMap) -> list[Alignment]:
+    # what is seen from further away is less exact
+    near_m = SAME_PLACE_M * min(first.sight_m, second.sight_m) / LEAST_SIGHT_M
+    one, other = LandmarkIndex(first), LandmarkIndex(second)
+    pairs = _pair_up(one, other)
+    return [_judged(pose, pairs, one, other, near_m) for pose in _transforms(pairs, near_m)]
 
 
 def _pair_up(first: LandmarkIndex, second: LandmarkIndex) -> _Pairs:
@@ -189,8 +212,7 @@ def _judged(pose: FloatArray, pairs: _Pairs, first: LandmarkIndex, second: Landm
     places = first.points, transform_points(pose, second.points), pairs.first[agree]
     confirming, heard = max((_cells(*places, edge_m) for edge_m in EDGES_M), key=lambda counts: counts[1])
     moved = np.linalg.norm(pairs.second[agree] - transform_points(pose, pairs.second[agree]), axis=1)
-    unmoved = moved.max(initial=0.0) < UNMOVED_M
-    return Alignment(np.eye(4) if unmoved else pose, int(agree.sum()), confirming, heard)
+    return Alignment(pose, int(agree.sum()), float(moved.max(initial=0.0)), confirming, heard)
 
 
 def _cells(first: FloatArray, second: FloatArray, agreeing: FloatArray, edge_m: float) -> tuple[int, int]:

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from neumap.mapping.align import Alignment, find_alignment
+from neumap.mapping.align import Alignment, check_one_frame, find_alignment
 from neumap.mapping.build import FEWEST_VIEWPOINTS, compose
 from neumap.mapping.calibration import calibrate
 from neumap.mapping.encoding import encode, form_of
@@ -43,7 +43,7 @@ def extend_map(
     returned. The accuracy to expect is that of the frames set aside, in the whole map; that of ``neural_map`` where
     they are too few. ``apart`` is as of :func:`~neumap.mapping.merge.merge_maps`, ``work`` as of
     :func:`~neumap.mapping.build.build_map`. Raises what these raise, and
-    :func:`~neumap.mapping.align.find_alignment`.
+    :func:`~neumap.mapping.align.find_alignment` or :func:`~neumap.mapping.align.check_one_frame`.
     """
     settings = MappingSettings(
         decoder=neural_map.decoder,
@@ -60,6 +60,8 @@ def extend_map(
         move = found.first_from_second
         added = transformed(added, move)
         aside = tuple(replace(each, map_from_camera=move @ np.asarray(each.map_from_camera)) for each in aside)
+    elif not apart:
+        check_one_frame([neural_map, added], names)
     merged = merge_all([neural_map, added], apart, names)
     return calibrate(merged, aside, progress, least=neural_map.calibration), found
 

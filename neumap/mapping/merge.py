@@ -155,8 +155,7 @@ def _check_shared_space(parts: Sequence[_Held], names: Sequence[str]) -> None:
         if group[one] != group[other]:
             raise ConfigError(
                 f"{names[one]} and {names[other]} share space but no landmarks there, as if of two places or frames: "
-                "give --align to find how their frames lie to each other, or --apart if they are side by side or above "
-                "each other"
+                "map both in one frame, or give --apart if they are side by side or above each other"
             )
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,7 +9,8 @@ import numpy as np
 import pytest
 
 from neumap.cli.main import main
-from neumap.io.trajectories import read_trajectory
+from neumap.geometry.se3 import pose_error, poses_of, yaw_pose
+from neumap.io.trajectories import read_trajectory, write_trajectory
 from neumap.maps.map_file import load_map
 from neumap.report.evaluation import evaluate
 from neumap.virtual.world import SMALL, write_world
@@ -84,12 +86,17 @@ def test_what_the_old_map_decides(
     assert not out.exists()
 
 
+@pytest.fixture(scope="module")
+def second_map(halves: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("second_map") / "second.neumap"
+    assert main(["map", str(halves[1]), "--out", str(out), "--size", "60KB", "--frame-id", "cellar"]) == 0
+    return out
+
+
 def test_merging_maps(
-    halves: tuple[Path, Path], first_map: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    halves: tuple[Path, Path], first_map: Path, second_map: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    second, out = tmp_path / "second.neumap", tmp_path / "all.neumap"
-    assert main(["map", str(halves[1]), "--out", str(second), "--size", "60KB", "--frame-id", "cellar"]) == 0
-    capsys.readouterr()
+    second, out = second_map, tmp_path / "all.neumap"
     assert main(["merge", str(first_map), str(second), "--out", str(out)]) == 0
     report = capsys.readouterr().out
     merged = load_map(out)
@@ -99,6 +106,68 @@ def test_merging_maps(
     assert merged.mapping_images == sum(part.mapping_images for part in parts)
     assert len(merged.landmarks) < sum(len(part.landmarks) for part in parts)
     assert within_5cm(out, halves[1], tmp_path / "second.txt") > 0.9
+
+
+def test_merging_maps_of_two_frames(
+    halves: tuple[Path, Path], first_map: Path, second_map: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    moved, out, plain = (tmp_path / f"{name}.neumap" for name in ("moved", "all", "plain"))
+    by = ["--by=1,-2,0.5,2.5", "--to", "hall"]
+    assert main(["transform", str(second_map), "--out", str(moved), *by]) == 0
+    assert main(["merge", str(first_map), str(moved), "--out", str(out)]) == 1
+    assert "in the frames 'cellar' and 'hall': give --align to find how they lie" in capsys.readouterr().err
+    assert main(["merge", str(first_map), str(moved), "--out", str(out), "--align"]) == 0
+    report = capsys.readouterr().out
+    assert re.search(rf"aligned +{moved}: \d+ landmarks agree, in \d+ of \d+ parts of the space they share\n", report)
+    x, y, z, *quaternion = map(float, report.partition("moved by")[2].partition("(")[0].split())
+    found = poses_of([[x, y, z, *quaternion]])[0]
+    off = pose_error(found @ yaw_pose(1, -2, 0.5, 2.5), np.eye(4))
+    assert np.linalg.norm(off[:3]) < 0.01
+    assert np.rad2deg(np.linalg.norm(off[3:])) < 0.3
+    assert load_map(out).frame_id == "cellar"
+    for half in halves:
+        assert within_5cm(out, half, tmp_path / "poses.txt") > 0.9
+    # of one frame they stay as they are
+    assert main(["merge", str(first_map), str(second_map), "--out", str(out), "--align"]) == 0
+    assert main(["merge", str(first_map), str(second_map), "--out", str(plain)]) == 0
+    assert out.read_bytes() == plain.read_bytes()
+
+
+def test_extending_a_map_by_a_drive_in_another_frame(
+    halves: tuple[Path, Path], first_map: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, out = tmp_path / "moved", tmp_path / "both.neumap"
+    folder.mkdir()
+    for path in halves[1].iterdir():
+        if path.name != "groundtruth.txt":
+            (folder / path.name).symlink_to(path)
+    truth = read_trajectory(halves[1] / "groundtruth.txt")
+    move = yaw_pose(1, -2, 0.5, 2.5)
+    write_trajectory(folder / "groundtruth.txt", replace(truth, map_from_camera=move @ truth.map_from_camera))
+    extend = ["map", str(folder), "--extend", str(first_map), "--out", str(out)]
+    assert main(extend) == 1
+    said = r"what is added to it shows the same as the map that is extended, but elsewhere \(\d+ .*\): give --align if "
+    assert re.search(said, capsys.readouterr().err)
+    assert not out.exists()
+    assert main([*extend, "--align"]) == 0
+    assert re.search(rf"aligned +{folder}: \d+ landmarks agree, .*\nmoved by +", capsys.readouterr().out)
+    assert load_map(out).expected.within_5cm_5deg == 1.0
+    for half in halves:
+        assert within_5cm(out, half, tmp_path / "poses.txt") > 0.9
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--align"], "'--align' says where what --extend adds is: leave it out, or give --extend"),
+        (["--align", "--apart", "--extend", "old.neumap"], "'--apart' and '--align' do not go together"),
+    ],
+)
+def test_what_does_not_go_with_align(
+    arguments: list[str], said: str, halves: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["map", str(halves[0]), "--out", str(tmp_path / "map.neumap"), *arguments]) == 1
+    assert said in capsys.readouterr().err
 
 
 @pytest.fixture(scope="module")
@@ -116,9 +185,11 @@ def test_two_rooms_in_one_space(
     first_map: Path, other_map: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out, mapping = tmp_path / "all.neumap", other_map.parent / "mapping"
-    said = "share space but no landmarks there, as if of two places or frames: give --align"
+    said = "share space but no landmarks there, as if of two places or frames: map both in one frame, or give --apart"
     assert main(["merge", str(first_map), str(other_map), "--out", str(out)]) == 1
     assert f"{first_map} and {other_map} {said}" in capsys.readouterr().err
+    assert main(["merge", str(first_map), str(other_map), "--out", str(out), "--align"]) == 1
+    assert f"{other_map} cannot be joined to {first_map}: they share too little" in capsys.readouterr().err
     assert main(["map", str(mapping), "--extend", str(first_map), "--out", str(out)]) == 1
     assert f"the map that is extended and what is added to it {said}" in capsys.readouterr().err.splitlines()[-1]
     assert not out.exists()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -10,7 +11,7 @@ from synthetic_scene import Scene, make_latent_map, make_scene
 
 from neumap.errors import ConfigError
 from neumap.geometry import se3
-from neumap.mapping.align import Alignment, aligned, find_alignment
+from neumap.mapping.align import Alignment, aligned, check_one_frame, find_alignment
 from neumap.mapping.merge import merge_all
 from neumap.maps.moving import transformed
 from neumap.maps.neural_map import NeuralMap
@@ -56,6 +57,20 @@ def test_a_few_centimetres_are_no_other_frame(room: Scene) -> None:
     drifted = shifted(room, 0.02, -0.02, 0.01)
     found = find_alignment(of(part(room, 0, 1600)), of(part(drifted, 800, 2400)), NAMES)
     np.testing.assert_array_equal(found.first_from_second, np.eye(4))
+
+
+def test_one_place_told_in_two_frames_is_noticed(room: Scene) -> None:
+    first, second = of(part(room, 0, 1600)), of(part(room, 800, 2400))
+    with pytest.raises(ConfigError) as refused:
+        check_one_frame([first, transformed(second, MOVE)], NAMES)
+    assert re.fullmatch(
+        r"B shows the same as A, but elsewhere \(\d+ landmarks agree, in \d+ of \d+ parts of the space they share\): "
+        r"give --align if their frames differ, or --apart if these are two places that look alike",
+        str(refused.value),
+    )
+    drifted = of(shifted(part(room, 800, 2400), 0.1, -0.1))
+    beside = of(shifted(make_scene(np.random.default_rng(8), 1600), 7.0))
+    check_one_frame([first, second, drifted, beside], ("A", "B", "C", "D"))
 
 
 def test_a_part_of_a_larger_place(room: Scene) -> None:

@@ -81,8 +81,8 @@ def test_places_that_share_space_must_share_landmarks() -> None:
         with pytest.raises(ConfigError) as refused:
             merge_maps(*pair)
     assert str(refused.value) == (
-        "map 1 and map 2 share space but no landmarks there, as if of two places or frames: give --align to find "
-        "how their frames lie to each other, or --apart if they are side by side or above each other"
+        "map 1 and map 2 share space but no landmarks there, as if of two places or frames: map both in one frame, or "
+        "give --apart if they are side by side or above each other"
     )
     both = Scene(*(np.concatenate([getattr(s, n) for s in (one, other)]) for n in ("points", "fine", "coarse")))
     assert_holds(merge_maps(*maps, apart=True), both)
