@@ -129,11 +129,12 @@ def _make(args: argparse.Namespace, progress: StageProgress) -> list[tuple[str, 
     count = len(source.frames)
     if args.every_m is None and args.every_deg is None:
         source = replace(source, frames=used_of(source.frames))
+    progress("open", 1, 1)
+    progress.close()
     if args.work is None and len(source.frames) > MANY:
         tell([f"{len(source.frames)} images take about {len(source.frames) / 800:.0f} GB of memory, less with --work"])
-    progress("open", 1, 1)
     damage = Damage(source)
-    with telling(source.notes):
+    with telling(source.notes), progress:
         source = settled(source if args.strict else damage.source, told, progress)
         if old is None:
             neural_map = build_map(source.frames, told, progress, work)
