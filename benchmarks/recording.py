@@ -37,16 +37,14 @@ from neumap.virtual.scene import Room
 CAMERA = make_camera(320, 240, [210, 0, 159.5, 0, 210, 119.5, 0, 0, 1])
 SIZE = (12.0, 3.7, 2.6)
 # metres from either end; height of the camera; queries each way
-FROM_M, HEIGHT_M, QUERIES = 1.0, 0.7, 16
+FROM_M, HEIGHT_M, QUERIES = 1.0, 0.7, 10
 # how a map is recorded: metres between images, whether it drives back, pixels of blur
 MANNERS = {
-    "0.1 m, both ways": (0.1, True, 0.0),
-    "0.2 m, both ways": (0.2, True, 0.0),
-    "0.4 m, both ways": (0.4, True, 0.0),
-    "0.8 m, both ways": (0.8, True, 0.0),
     "0.1 m, one way": (0.1, False, 0.0),
-    "0.1 m, both ways, 4 px of blur": (0.1, True, 4.0),
+    "0.5 m, both ways": (0.5, True, 0.0),
     "0.1 m, both ways, 8 px of blur": (0.1, True, 8.0),
+    "0.1 m, both ways": (0.1, True, 0.0),
+    "1.0 m, both ways": (1.0, True, 0.0),
 }
 # what queries are: blur in pixels, gain, gamma
 ASKED = {"as mapped": (0.0, 1.0, 1.0), "4 px": (4.0, 1.0, 1.0), "8 px": (8.0, 1.0, 1.0), "dark": (0.0, 0.5, 1.5)}

