@@ -13,6 +13,7 @@ from neumap.records import Intrinsics
 from neumap.tracking.inspection import Finding, Shot
 from neumap.tracking.rates import Window
 from neumap.tracking.settings import CAMERA, Settings
+from neumap.tracking.tracker import Track
 from neumap.tracking.transforms import LapGuard
 
 # RECTIFIED: what the parameter of that name tells.
@@ -196,6 +197,13 @@ class Cameras:
     def sending(self, now_ns: int, timeout_s: float) -> list[LiveCamera]:
         """Return those from which an image came within a time."""
         return [camera for camera in self if (now_ns - camera.heard_ns) * 1e-9 <= timeout_s]
+
+    def sharing(self, camera: LiveCamera, now_ns: int, track: Track, timeout_s: float) -> int:
+        """Return how many share what may be searched: those that send, of which all that see nothing count as one."""
+        sending = self.sending(now_ns, timeout_s)
+        seeing = [each for each in sending if (look := track.looks.get(each.name)) is not None and look.gave_pose]
+        blind = len(sending) - len(seeing)
+        return (len(seeing) + (blind > 0)) * (1 if camera in seeing else blind)
 
     def health(self, now_ns: int, timeout_s: float) -> tuple[CameraHealth, ...]:
         """Tell how each does; one is silent that sent nothing for so long."""

@@ -133,14 +133,11 @@ class Sight:
                 self._take_on(camera, image, now_ns)
 
     def _is_due(self, camera: LiveCamera, stamp_ns: int, now_ns: int) -> bool:
-        """Tell whether an image is to be searched, where nobody asks: in time, and after what is known already.
-
-        All cameras that send share what may be searched, each as much.
-        """
+        """Tell whether an image is to be searched, where nobody asks: in time, and after what is known already."""
         settings, track, costs_s = self._settings(), self._judge.track, self.meter.rates(now_ns).cost_s
         if track.has_pose and track.fix is not None and stamp_ns <= track.fix.stamp_ns:
             return False
-        rate, sharing = settings.max_image_rate, len(self.cameras.sending(now_ns, settings.image_timeout))
+        rate, sharing = settings.max_image_rate, self.cameras.sharing(camera, now_ns, track, settings.image_timeout)
         period_s = max(1 / rate if rate > 0 else 0.0, 0.0 if isnan(costs_s) else costs_s / settings.max_cpu)
         return camera.taken_ns is None or (stamp_ns - camera.taken_ns) * 1e-9 >= RATE_SLACK * period_s * sharing
 
