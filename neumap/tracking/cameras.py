@@ -67,7 +67,7 @@ class LiveCamera:
         self.name, self._offset_ns, self._mask = name, round(offset_s * 1e9), mask
         self._calibrations, self._vote = Calibrations(MOST_KEPT), Vote()
         self._said: set[str] = set()
-        self.evidence, self.told = 0, ""
+        self.evidence, self.told, self.frame_id = 0, "", ""
         self.count_anew(now_ns)
         self.forget()
 
@@ -136,6 +136,7 @@ class LiveCamera:
             return tuple(lens for lens in found if lens.origin == decided) or found
 
         frame_id = (of_camera(settings.camera_frame_id, self.name) or image.frame_id).lstrip("/")
+        self.frame_id = frame_id
         return Shot(image.stamp_ns, frame_id, image.read_image, lenses, self.name)
 
     def count(self, finding: Finding) -> bool:
@@ -197,6 +198,13 @@ class Cameras:
     def sending(self, now_ns: int, timeout_s: float) -> list[LiveCamera]:
         """Return those from which an image came within a time."""
         return [camera for camera in self if (now_ns - camera.heard_ns) * 1e-9 <= timeout_s]
+
+    def twin(self, camera: LiveCamera) -> str:
+        """Say that another camera is at the very same place, which is hardly so; empty where none is."""
+        others = (other for other in self if other is not camera and other.frame_id == camera.frame_id)
+        twin = next(others, None) if camera.frame_id else None
+        same = f"its images are of the frame '{camera.frame_id}', as those of camera"
+        return f"{same} {twin.name}: give each its own, or set camera_frame_id" if twin else ""
 
     def sharing(self, camera: LiveCamera, now_ns: int, track: Track, timeout_s: float) -> int:
         """Return how many share what may be searched: those that send, of which all that see nothing count as one."""

@@ -151,6 +151,8 @@ class Sight:
         except CalibrationError as error:
             self._cannot_use(camera, image.stamp_ns, str(error))
             return
+        if twin := self.cameras.twin(camera):
+            self._say(camera, "warning", twin)
         frame_id, sending = shot.frame_id, self.cameras.sending(now_ns, settings.image_timeout)
         if len(sending) > 1 and self._transforms.base_from_camera(frame_id) is None:
             # the others do not wait for what would be searched in vain
