@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import takewhile
 
 from neumap.arrays import BoolArray, ImageArray
 from neumap.errors import CalibrationError
@@ -13,6 +14,7 @@ from neumap.records import Intrinsics
 from neumap.tracking.inspection import Finding, Shot
 from neumap.tracking.rates import Window
 from neumap.tracking.settings import CAMERA, Settings
+from neumap.tracking.tracker import Track
 from neumap.tracking.transforms import LapGuard
 
 # RECTIFIED: what the parameter of that name tells.
@@ -66,7 +68,7 @@ class LiveCamera:
         self.name, self._offset_ns, self._mask = name, round(offset_s * 1e9), mask
         self._calibrations, self._vote = Calibrations(MOST_KEPT), Vote()
         self._said: set[str] = set()
-        self.evidence, self.told = 0, ""
+        self.evidence, self.told, self.frame_id = 0, "", ""
         self.count_anew(now_ns)
         self.forget()
 
@@ -76,7 +78,9 @@ class LiveCamera:
     def forget(self) -> None:
         """Forget the images."""
         self.newest: LiveImage | None = None
+        # the stamp of the last one taken, and when the last one that was searched was begun
         self.taken_ns: int | None = None
+        self.begun_ns: int | None = None
 
     def count_anew(self, now_ns: int) -> None:
         """Count the images that come from now on."""
@@ -135,6 +139,7 @@ class LiveCamera:
             return tuple(lens for lens in found if lens.origin == decided) or found
 
         frame_id = (of_camera(settings.camera_frame_id, self.name) or image.frame_id).lstrip("/")
+        self.frame_id = frame_id
         return Shot(image.stamp_ns, frame_id, image.read_image, lenses, self.name)
 
     def count(self, finding: Finding) -> bool:
@@ -196,6 +201,20 @@ class Cameras:
     def sending(self, now_ns: int, timeout_s: float) -> list[LiveCamera]:
         """Return those from which an image came within a time."""
         return [camera for camera in self if (now_ns - camera.heard_ns) * 1e-9 <= timeout_s]
+
+    def twin(self, camera: LiveCamera) -> str:
+        """Say that another camera is at the very same place, which is hardly so; empty where none is."""
+        before = takewhile(lambda other: other is not camera, self)
+        twin = next((other for other in before if camera.frame_id and other.frame_id == camera.frame_id), None)
+        same = f"its images are of the frame '{camera.frame_id}', as those of camera"
+        return f"{same} {twin.name}: give each its own, or set camera_frame_id" if twin else ""
+
+    def sharing(self, camera: LiveCamera, now_ns: int, track: Track, timeout_s: float) -> int:
+        """Return how many share what may be searched: those that send, of which all that see nothing count as one."""
+        sending = self.sending(now_ns, timeout_s)
+        seeing = [each for each in sending if (look := track.looks.get(each.name)) is not None and look.gave_pose]
+        blind = len(sending) - len(seeing)
+        return (len(seeing) + (blind > 0)) * (1 if camera in seeing else blind)
 
     def health(self, now_ns: int, timeout_s: float) -> tuple[CameraHealth, ...]:
         """Tell how each does; one is silent that sent nothing for so long."""

@@ -94,8 +94,6 @@ class Sight:
         """Forget all images, what is in work too."""
         self._generation += 1
         self.intake = Intake()
-        # when the last image that was searched was taken on
-        self._begun_ns: int | None = None
         self.forget_recent()
         for camera in self.cameras:
             camera.forget()
@@ -137,21 +135,18 @@ class Sight:
     def _is_due(self, camera: LiveCamera, stamp_ns: int, now_ns: int) -> bool:
         """Tell whether an image is to be searched, where nobody asks: in time, and after what is known already.
 
-        All cameras that send share the rate, each as much. What an image costs is counted from when the last one was
-        taken on: by stamps a camera of 30 Hz would have to wait for its next image where the computer is ready.
+        What an image costs is counted by the clock: by stamps a camera of 30 Hz would have to wait for its next image
+        where the computer is ready for this one.
         """
         settings, track, costs_s = self._settings(), self._judge.track, self.meter.rates(now_ns).cost_s
         if track.has_pose and track.fix is not None and stamp_ns <= track.fix.stamp_ns:
             return False
-        affordable = (
-            self._begun_ns is None
-            or isnan(costs_s)
-            or ((now_ns - self._begun_ns) * 1e-9 >= RATE_SLACK * costs_s / settings.max_cpu)
+        share = RATE_SLACK * self.cameras.sharing(camera, now_ns, track, settings.image_timeout)
+        rate, taken_ns, begun_ns = settings.max_image_rate, camera.taken_ns, camera.begun_ns
+        in_time = taken_ns is None or rate == 0 or (stamp_ns - taken_ns) * 1e-9 >= share / rate
+        return in_time and (
+            begun_ns is None or isnan(costs_s) or (now_ns - begun_ns) * 1e-9 >= share * costs_s / settings.max_cpu
         )
-        if camera.taken_ns is None or settings.max_image_rate == 0:
-            return affordable
-        period_s = len(self.cameras.sending(now_ns, settings.image_timeout)) / settings.max_image_rate
-        return affordable and (stamp_ns - camera.taken_ns) * 1e-9 >= RATE_SLACK * period_s
 
     def _take_on(self, camera: LiveCamera, image: LiveImage, now_ns: int) -> None:
         """Have an image searched."""
@@ -163,13 +158,15 @@ class Sight:
         except CalibrationError as error:
             self._cannot_use(camera, image.stamp_ns, str(error))
             return
+        if twin := self.cameras.twin(camera):
+            self._say(camera, "warning", twin)
         frame_id, sending = shot.frame_id, self.cameras.sending(now_ns, settings.image_timeout)
         if len(sending) > 1 and self._transforms.base_from_camera(frame_id) is None:
             # the others do not wait for what would be searched in vain
             nowhere = f"{NO_TRANSFORM}: /tf does not tell where '{frame_id}' is on the robot"
             self._cannot_use(camera, image.stamp_ns, nowhere, kind="transforms")
             return
-        self.intake, self._begun_ns = replace(self.intake, since_ns=now_ns), now_ns
+        self.intake, camera.begun_ns = replace(self.intake, since_ns=now_ns), now_ns
         judge, prior = self._judge, self._judge.prior
         asked = judge.asked or prior is not None
         due = (image.stamp_ns - self._around_ns) * 1e-9 >= settings.global_search_period

@@ -67,12 +67,20 @@ class Fix:
 
 
 @dataclass(frozen=True)
+class Look:
+    """The last image of a camera, and whether it gave a pose."""
+
+    stamp_ns: int
+    gave_pose: bool
+
+
+@dataclass(frozen=True)
 class Track:
     """What is believed at present. ``fix`` is the last one believed, ``candidates`` are later ones that agree with
     each other but not with it. ``prior`` is a pose somebody claims, which the next image ``newer_than`` this stamp
     (None: any image) will confirm or refuse. ``image_ns`` is the stamp of the last image, and ``believed`` whether its
     pose was. Where there was no pose before, or one elsewhere, so many images ``agreed`` on the one that is believed.
-    ``seen_by`` are the cameras whose last image gave a pose, with its stamp.
+    ``looks`` are the last ones of each camera.
     """
 
     state: State = State.UNINITIALIZED
@@ -84,7 +92,7 @@ class Track:
     image_ns: int | None = None
     believed: bool = False
     agreed: int = 0
-    seen_by: Mapping[str, int] = field(default_factory=dict)
+    looks: Mapping[str, Look] = field(default_factory=dict)
 
     @property
     def has_pose(self) -> bool:
@@ -224,13 +232,14 @@ def see(
     """Return the track after an image, which gave ``fix`` or, for a ``reason``, none; with images of other ``cameras``,
     perhaps, its own the first.
 
-    An image that gave none says nothing while another camera gives poses: what it looks at may be blank.
+    An image that gave none says nothing where the last one of another camera gave a pose, and came of late or after the
+    last one of its own: what it looks at may be blank.
     """
-    seen_by = {name: seen_ns for name, seen_ns in track.seen_by.items() if name != cameras[0]}
-    if fix is not None:
-        seen_by |= dict.fromkeys(cameras, stamp_ns)
-    track = replace(track, image_ns=stamp_ns, believed=False, agreed=0, seen_by=seen_by)
-    if fix is None and any((stamp_ns - seen_ns) * 1e-9 <= settings.image_timeout for seen_ns in seen_by.values()):
+    before, looks = track.looks.get(cameras[0]), dict(track.looks)
+    looks |= dict.fromkeys(cameras, Look(stamp_ns, fix is not None))
+    track = replace(track, image_ns=stamp_ns, believed=False, agreed=0, looks=looks)
+    since_ns = 0 if before is None else min(before.stamp_ns, stamp_ns - round(settings.image_timeout * 1e9))
+    if fix is None and any(look.gave_pose and look.stamp_ns >= since_ns for look in looks.values()):
         return track
     if fix is None:
         return _carried_on(replace(track, candidates=()), stamp_ns, None, reason, settings)

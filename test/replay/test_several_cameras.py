@@ -263,6 +263,18 @@ def test_a_camera_that_cannot_be_used_is_named_once(virtual_map: Path, front: Ey
     assert len(b.errors_m) > COUNT / 2
 
 
+def test_two_cameras_in_one_place_are_told_of(virtual_map: Path, front: Eye, rear: Eye) -> None:
+    """Where drivers name the same frame, the poses of one of them are wrong."""
+    eyes = [front, replace(rear.seeing(blank), name="front")]
+    said = [each._replace(topic=each.topic.replace("front", "rear")) for each in eyes[1].says()]
+    b = TwoEyes(virtual_map, robot(front, parts=[front.says(), said]))
+    b.until(0.6)
+    assert b.lines("WARN") == [
+        "WARN camera rear: its images are of the frame 'front_optical', as those of camera front: "
+        "give each its own, or set camera_frame_id"
+    ]
+
+
 def test_whichever_camera_sees_the_place_answers(virtual_map: Path, front: Eye, rear: Eye) -> None:
     b = TwoEyes(virtual_map, robot(front.seeing(blank), rear))
     b.until(1.0)

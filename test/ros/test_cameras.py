@@ -40,6 +40,12 @@ def test_two_cameras(start: Start, world: World, recording: Recording, client: C
         messages.append(each)
     remaps = ("-r", f"rear/image/compressed:={REMAPPED}")
     node = start(*SIM, *ALL, "-p", NAMES, "-p", f"map:={world.map}", *remaps)
+    offsets = "image_time_offset"
+    assert node.set({offsets: [0.0, 0.0, 0.0]}) == {}
+    assert not node.change(CONFIGURE)
+    assert f"not configured: {offsets} has 3 numbers: give one, or one for each of camera_names" in node.output
+    assert "letters" in node.set({"camera_names": ["/front"]})["camera_names"]
+    assert node.set({offsets: [0.0, 0.0]}) == {}
     diagnoses = client.listen(DiagnosticArray, "/diagnostics")
     names = {IMAGE: REMAPPED, CAMERA_INFO: "rear/camera_info"}
     player = Player(client, Recording(messages, recording.truth), node, names)
@@ -54,13 +60,3 @@ def test_two_cameras(start: Start, world: World, recording: Recording, client: C
     values = {each.key: each.value for each in diagnoses[-1].status[0].values}
     assert "blank, dark or blurred" in values["the last image of camera front"]
     assert values["the last image of camera rear"] == "gave a pose"
-
-
-def test_what_does_not_go_together(start: Start, world: World) -> None:
-    node = start(*SIM, "-p", NAMES, "-p", f"map:={world.map}", "-p", "image_time_offset:=[0.0, 0.0, 0.0]")
-    assert not node.change(CONFIGURE)
-    assert "not configured: image_time_offset has 3 numbers: give one, or one for each of camera_names" in node.output
-    assert node.set({"image_time_offset": [0.0, -0.05], "camera_names": ["front", "rear"]}) == {}
-    assert "letters" in node.set({"camera_names": ["/front"]})["camera_names"]
-    assert node.get("image_time_offset") == {"image_time_offset": [0.0, -0.05]}
-    assert node.change(CONFIGURE), node.output

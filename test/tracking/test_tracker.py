@@ -105,6 +105,12 @@ def test_an_image_without_a_pose_says_nothing_while_another_camera_gives_some() 
     # so do candidates stay
     one = rear(front(Track(), 0.0, fix(0.0, 1.0, sure=False)), 0.1)
     assert front(one, 0.2, fix(0.2, 1.1, sure=False)).state is State.TRACKING
+    # however slow the computer is, each has its turn
+    track = Track()
+    for i in range(4):
+        track = rear(front(track, 4.0 * i, fix(4.0 * i, 0.0)), 4.0 * i + 2.0)
+        assert track.state is State.TRACKING
+    assert rear(track, 16.0).state is State.LOST
     # a pose of both counts for both
     both = see(Track(), 0, fix(0.0, 0.0), "", SETTINGS, ("rear", "front"))
     assert front(both, 0.2, None).state is State.TRACKING
