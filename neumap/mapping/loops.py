@@ -35,6 +35,8 @@ ASKED, TRIED, KEYPOINTS = 2, 2, 256
 # REACH_M: an image may show a submap's place from so far away. SURE: how many standard deviations further odometry may
 # have drifted.
 REACH_M, SURE = 4.0, 2.0
+# SOLVED_AT_ONCE: stretches whose uncertainty is found together.
+SOLVED_AT_ONCE = 32
 # KNOWN_M: where an image is in a submap is known so well already that a loop tells nothing new, metres.
 KNOWN_M = 0.005
 # CLEAR: an image closes a loop with so many times the inliers that a pose needs: in two rooms of the same furniture,
@@ -66,6 +68,8 @@ class _Search:
     solution: Solution
     waiting: list[Measurements] = field(default_factory=list)
     submaps: dict[int, Submap | None] = field(default_factory=dict)
+    # of the stretch that is looked at, how uncertain the place of each one before it is, metres
+    sigmas_m: FloatArray = field(default_factory=lambda: np.zeros(0))
 
     def submap(self, number: int) -> Submap | None:
         """Return the submap of a stretch, made when it is first asked for, as straight as it is known by then."""
@@ -89,6 +93,8 @@ def close_loops(
     search = _Search(keyframes, settings, steps, solve(keyframes.map_from_camera, steps))
     for j in range(len(keyframes)):
         progress(1)
+        if j % SUBMAP == 0:
+            search.sigmas_m = _sigmas_m(search.solution, j)
         if j % ASKED == 0:
             _ask(search, j)
         if j % SUBMAP == SUBMAP - 1 or j == len(keyframes) - 1:
@@ -113,7 +119,7 @@ def _map_of(keyframes: Keyframes, images: IntArray, settings: MappingSettings) -
 
 def _ask(search: _Search, j: int) -> None:
     """Look for an image in the submaps before it, and keep what is found."""
-    far = [submap for n in _may_show(search.solution, j) if (submap := search.submap(n)) is not None]
+    far = [submap for n in _may_show(search, j) if (submap := search.submap(n)) is not None]
     if not far:
         return
     query = _query(far[0].localizer, search.keyframes, j)
@@ -146,16 +152,23 @@ def _loop(search: _Search, submap: Submap, query: Query, j: int) -> Measurements
     return loop if error @ np.linalg.solve(known + covariance, error) < SURE**2 * CHI2_99 else None
 
 
-def _may_show(solution: Solution, j: int) -> list[int]:
-    """Return the stretches before an image, but not right before it, whose place it may show, where that would tell
-    something new.
+def _sigmas_m(solution: Solution, j: int) -> FloatArray:
+    """Return how uncertain the places of the stretches before an image, but not right before it, are as seen from
+    there, (S,) metres.
     """
-    numbers = np.arange(j // SUBMAP - 1 if j >= SUBMAP else 0)
-    known = solution.covariance_between(j, numbers * SUBMAP + SUBMAP // 2)[:, :3, :3]
-    sigma_m = np.sqrt(np.linalg.eigvalsh(known)[:, -1])
-    places = solution.poses[: len(numbers) * SUBMAP, :3, 3].reshape(len(numbers), SUBMAP, 3)
-    away = np.linalg.norm(places - solution.poses[j, :3, 3], axis=2).min(axis=1)
-    return [int(n) for n in np.flatnonzero((sigma_m > KNOWN_M) & (away < REACH_M + SURE * sigma_m))]
+    middles = np.arange(j // SUBMAP - 1 if j >= SUBMAP else 0) * SUBMAP + SUBMAP // 2
+    # in parts: of a long drive all together are gigabytes
+    parts = np.array_split(middles, len(middles) // SOLVED_AT_ONCE + 1)
+    known = np.concatenate([solution.covariance_between(j, part) for part in parts])
+    return np.asarray(np.sqrt(np.linalg.eigvalsh(known[:, :3, :3])[:, -1]))
+
+
+def _may_show(search: _Search, j: int) -> list[int]:
+    """Return the stretches before an image whose place it may show, where that would tell something new."""
+    count, poses, sigmas_m = len(search.sigmas_m), search.solution.poses, search.sigmas_m
+    places = poses[: count * SUBMAP, :3, 3].reshape(count, SUBMAP, 3)
+    away = np.linalg.norm(places - poses[j, :3, 3], axis=2).min(axis=1)
+    return [int(n) for n in np.flatnonzero((sigmas_m > KNOWN_M) & (away < REACH_M + SURE * sigmas_m))]
 
 
 def _query(localizer: Localizer, keyframes: Keyframes, j: int) -> Query:

@@ -24,6 +24,8 @@ SOFTNESS, STEPS, CONVERGED = (64.0, 16.0, 4.0, 1.0), 10, 1e-4
 # UPRIGHT_RAD: how far odometry may be off about which way is up, one standard deviation: a floor is flat, and what
 # flies has an inertial unit.
 UPRIGHT_RAD = np.deg2rad(3.0)
+# HELD_UP: cosine between z of the frame and what is up in the images, on average, from which on z is up.
+HELD_UP = 0.5
 
 
 @dataclass(frozen=True)
@@ -103,13 +105,19 @@ class Solution:
         return out
 
 
+def is_upright(map_from_camera: FloatArray) -> bool:
+    """Tell whether z of the frame is up, by how cameras at poses (N, 4, 4) are held."""
+    return bool(-map_from_camera[:, 2, 1].mean() > HELD_UP)
+
+
 def solve(given: FloatArray, measurements: Measurements, start: FloatArray | None = None) -> Solution:
     """Return the poses that ``measurements`` agree on, from those ``given`` (N, 4, 4), the first of which stays, or
     from those to ``start`` with.
 
-    Which way is up, z of their frame, is about as each given pose has it. Every pose must hang together with the first.
+    Which way is up, z of their frame, is about as each given pose has it, where these are poses of cameras that say
+    that it is up. Every pose must hang together with the first.
     """
-    poses, up = (given if start is None else start).copy(), given[:, 2, :3].copy()
+    poses, up = (given if start is None else start).copy(), given[:, 2, :3].copy() if is_upright(given) else None
     doubtful = measurements.doubtful
     trust = np.ones(len(measurements))
     factor = None
@@ -127,7 +135,7 @@ def solve(given: FloatArray, measurements: Measurements, start: FloatArray | Non
 
 
 def _linearized(
-    poses: FloatArray, up: FloatArray, measurements: Measurements, information: FloatArray
+    poses: FloatArray, up: FloatArray | None, measurements: Measurements, information: FloatArray
 ) -> tuple[scipy.sparse.linalg.SuperLU, FloatArray]:
     """Return the normal equations of all poses but the first, factorized, and the gradient (N, 6) of half the squared
     errors by a small motion on the right of each pose.
@@ -150,14 +158,15 @@ def _linearized(
             blocks.append(weighed @ by_b)
             rows.append(a)
             columns.append(b)
-    # which way is up, in the frame of each pose
-    turned = np.zeros((count, 3, 6))
-    turned[:, :, 3:] = se3.skew(poses[:, 2, :3])
-    tilted = np.swapaxes(turned, 1, 2) / UPRIGHT_RAD**2
-    pull += (tilted @ (poses[:, 2, :3] - up)[..., None])[..., 0]
-    blocks.append(tilted @ turned)
-    rows.append(np.arange(count))
-    columns.append(np.arange(count))
+    if up is not None:
+        # in the frame of each pose
+        turned = np.zeros((count, 3, 6))
+        turned[:, :, 3:] = se3.skew(poses[:, 2, :3])
+        tilted = np.swapaxes(turned, 1, 2) / UPRIGHT_RAD**2
+        pull += (tilted @ (poses[:, 2, :3] - up)[..., None])[..., 0]
+        blocks.append(tilted @ turned)
+        rows.append(np.arange(count))
+        columns.append(np.arange(count))
     block, row, column = (np.concatenate(each) for each in (blocks, rows, columns))
     free = (row > 0) & (column > 0)
     block, row, column = block[free], 6 * (row[free] - 1), 6 * (column[free] - 1)

@@ -6,7 +6,7 @@ import numpy as np
 
 from neumap.arrays import FloatArray
 from neumap.geometry import se3
-from neumap.mapping.pose_graph import CHI2_99, Measurements, solve, together
+from neumap.mapping.pose_graph import CHI2_99, Measurements, is_upright, solve, together
 from neumap.mapping.steps import odometry_steps
 from neumap.virtual.recording import wandering_odometry
 
@@ -18,7 +18,8 @@ def rounds(count: int = 120, turns: int = 3) -> FloatArray:
     angle = np.linspace(0, 2 * np.pi * turns, count)
     place = np.stack([3 * np.cos(angle), 3 * np.sin(angle), 1 + 0.1 * np.sin(3 * angle)], axis=1)
     roll = se3.rotation_exp(np.outer(np.sin(2 * angle), [0.1, 0.05, 0.0]))
-    return se3.make_pose(se3.rotation_exp(np.outer(angle, [0, 0, 1])) @ roll, place)
+    optical = np.array([[0.0, 0, 1], [-1, 0, 0], [0, -1, 0]])
+    return se3.make_pose(se3.rotation_exp(np.outer(angle, [0, 0, 1])) @ roll @ optical, place)
 
 
 def measured(poses: FloatArray, first: np.ndarray, second: np.ndarray, seed: int = 0) -> Measurements:
@@ -115,6 +116,17 @@ def test_the_map_stays_upright() -> None:
     found = solve(told, together(odometry_steps(told), leaning))
     tilt = np.arccos(np.clip((found.poses[:, 2, :3] * truth[:, 2, :3]).sum(axis=1), -1, 1))
     assert np.rad2deg(tilt).max() < 3.0
+
+
+def test_in_the_frame_of_the_first_camera_nothing_is_taken_for_level() -> None:
+    # as visual odometry tells poses: z is ahead
+    truth = rounds()
+    told = wandering_odometry(truth, 1)
+    turned = se3.invert_pose(truth[0])
+    assert is_upright(told)
+    assert not is_upright(turned @ told)
+    found = solve(turned @ told, together(odometry_steps(turned @ told), loops_of(truth)))
+    assert np.median(off_m(found.poses, turned @ truth)) < 0.1
 
 
 def test_the_covariance_is_that_of_the_errors() -> None:
