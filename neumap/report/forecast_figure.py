@@ -63,7 +63,7 @@ def draw_drive(path: PathLike, check: DriveCheck, forecast: Forecast, neural_map
         figure.colorbar(shade, ax=above, label=label, location="bottom", shrink=0.8, aspect=40)
         _draw_path(above, check)
         _draw_map(above, forecast, neural_map)
-        above.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncol=3, fontsize=9, frameon=False)
+        above.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncol=2, fontsize=9, frameon=False)
         _draw_times(figure.add_subplot(grid[0, 2:]), check)
         for number, stretch in enumerate(check.worst):
             axes = figure.add_subplot(grid[1 + number // 2, 2 + number % 2])
