@@ -130,8 +130,8 @@ def find_tracks(keyframes: Keyframes, progress: Progress, min_views: int) -> tup
     matches = correspondences.match_with_depth(keyframes, pairs, count_up(progress, "tracks", len(pairs)))
     progress("points", 0, 1)
     label = tracks.group_by_leader(matches, len(keyframes.image))
+    del matches
     found = tracks.tracks_from_labels(label, keyframes.points(poses), keyframes.depth > 0, min_views)
-    del matches, label
     found, error = tracks.refine_points(found, keyframes, poses, step=count_up(progress, "points", len(found)))
     found = tracks.drop_outliers(found, error, MAX_ERROR_PX, min_views)
     if len(found) < FEWEST_TRACKS:

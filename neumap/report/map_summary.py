@@ -44,7 +44,7 @@ def drive_texts(drive: Straightened) -> list[str]:
         )
     if len(drive.loose) > _LISTED_STRETCHES:
         lines.append(f"... and {len(drive.loose) - _LISTED_STRETCHES} other stretches")
-    return [*lines, "the accuracy expected is that within the map: it does not know of drift that is left in all images"]
+    return [*lines, "the accuracy expected is that within the map: of drift left in all images it knows nothing"]
 
 
 def as_dict(neural_map: NeuralMap, path: PathLike) -> dict[str, Any]:

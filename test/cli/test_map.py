@@ -56,12 +56,16 @@ def test_the_same_seed_gives_the_same_map(virtual_map: Path, virtual_world: Path
     assert out.read_bytes() == virtual_map.read_bytes()
 
 
-def test_the_size_is_met(virtual_world: Path, tmp_path: Path) -> None:
+def test_the_size_is_met(
+    virtual_world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(verb, "MANY", 59)
     out = tmp_path / "small.neumap"
     arguments = ["--decoder", "descriptor", "--size", "60KB", "--frame-id", "kitchen"]
     assert main(["map", str(virtual_world / "mapping"), "--out", str(out), *arguments]) == 0
     assert 57_000 <= out.stat().st_size <= 60_000
     assert load_map(out).frame_id == "kitchen"
+    assert "note: 60 images take about 0 GB of memory, less with --work\n" in capsys.readouterr().err
 
 
 def test_options_of_a_file_and_a_picture(
