@@ -53,6 +53,14 @@ def test_two_drives_through_one_room(room: Scene) -> None:
     )
 
 
+def test_frames_may_be_kilometres_apart(room: Scene) -> None:
+    move = se3.make_pose(MOVE[:3, :3], np.array([5000.0, -3000.0, 100.0]))
+    first, second = of(part(room, 0, 1600)), transformed(of(part(room, 800, 2400)), move)
+    found = find_alignment(first, second, NAMES)
+    middle = se3.transform_points(found.first_from_second @ move, np.zeros((1, 3)))[0]
+    assert np.linalg.norm(middle) < 0.01
+
+
 def test_a_few_centimetres_are_no_other_frame(room: Scene) -> None:
     drifted = shifted(room, 0.02, -0.02, 0.01)
     found = find_alignment(of(part(room, 0, 1600)), of(part(drifted, 800, 2400)), NAMES)
