@@ -203,11 +203,11 @@ class Cameras:
         return [camera for camera in self if (now_ns - camera.heard_ns) * 1e-9 <= timeout_s]
 
     def twin(self, camera: LiveCamera) -> str:
-        """Say that another camera is at the very same place, which is hardly so; empty where none is."""
+        """Say that one of the cameras before it is at the very same place, which is hardly so; empty where none is."""
         before = takewhile(lambda other: other is not camera, self)
-        twin = next((other for other in before if camera.frame_id and other.frame_id == camera.frame_id), None)
+        twins = [other.name for other in before if other.frame_id == camera.frame_id != ""]
         same = f"its images are of the frame '{camera.frame_id}', as those of camera"
-        return f"{same} {twin.name}: give each its own, or set camera_frame_id" if twin else ""
+        return f"{same} {twins[0]}: give each its own, or set camera_frame_id" if twins else ""
 
     def sharing(self, camera: LiveCamera, now_ns: int, track: Track, timeout_s: float) -> int:
         """Return how many share what may be searched: those that send, of which all that see nothing count as one."""
