@@ -5,7 +5,8 @@
 
 Each place is mapped once, and windows of a drive through it, each of so many images that overlap, are localized
 together: where odometry says that they were taken, with a share of error that goes the same way all the time. NEES is
-the squared error in units of the covariance, 6 on average if that is right; "alone" is the newest image by itself.
+the squared error in units of the covariance, 6 on average if that is right, of poses that are not wrong; "alone" is
+the newest image by itself. Places are rooms, halls and corridors; of rooms with the same furniture tells building.py.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -38,8 +38,6 @@ from neumap.virtual.curriculum import random_place
 HEAD = ("", "windows", "localized", "wrong", "median error", "mean NEES", "median NEES", "largest")
 # FIRST_SEED: of places that nothing was trained or chosen on. IMAGES map each, QUERIES are taken in it.
 FIRST_SEED, IMAGES, QUERIES = 5_100_000, 40, 34
-# STEP_M: two images further apart are not of one drive: those of a place may be of two.
-STEP_M = 1.0
 
 # Answer: metres, degrees and NEES; infinite without a pose.
 Answer = tuple[float, float, float]
@@ -55,6 +53,8 @@ def answer(found: PoseEstimate, truth: FloatArray) -> Answer:
 def in_place(seed: int, args: argparse.Namespace) -> list[tuple[Answer, Answer]]:
     """What the windows of the place of a seed give together, and their newest images alone."""
     place = random_place(seed, IMAGES, QUERIES)
+    if place.description.startswith("twins"):
+        return []
     settings = MappingSettings(size_bytes=args.size)
     localizer = Localizer(map_of(survey(place.mapping, settings), settings))
     queries = [localizer.look(frame.read_image(), frame.camera) for frame in place.query]
@@ -63,8 +63,6 @@ def in_place(seed: int, args: argparse.Namespace) -> list[tuple[Answer, Answer]]
     for newest in range(args.views - 1, len(queries)):
         window = [newest - i for i in range(args.views)]
         truths = [poses[i] for i in window]
-        if max(np.linalg.norm(a[:3, 3] - b[:3, 3]) for a, b in pairwise(truths)) > STEP_M:
-            continue
         views = carried(truths, [queries[i] for i in window], args.odometry, rng, floor=(0.0, 0.0))
         together, alone = localizer.locate(views), localizer.locate(queries[newest])
         answers.append((answer(together, truths[0]), answer(alone, truths[0])))
@@ -73,14 +71,15 @@ def in_place(seed: int, args: argparse.Namespace) -> list[tuple[Answer, Answer]]
 
 def row(name: str, answers: Sequence[Answer]) -> tuple[str, ...]:
     table = np.array(answers).reshape(-1, 3)
-    found = table[np.isfinite(table[:, 0])]
-    squared = found[:, 2]
+    localized, wrong = np.isfinite(table[:, 0]), are_wrong(table[:, :2])
+    right = table[localized & ~wrong]
+    squared = right[:, 2]
     return (
         name,
         str(len(table)),
-        str(len(found)),
-        str(are_wrong(table[:, :2]).sum()),
-        f"{100 * np.median(found[:, 0]):.1f} cm",
+        str(localized.sum()),
+        str(wrong.sum()),
+        f"{100 * np.median(right[:, 0]):.1f} cm",
         f"{squared.mean():.1f}",
         f"{np.median(squared):.1f}",
         ", ".join(f"{value:.0f}" for value in np.sort(squared)[-5:][::-1]),
@@ -100,7 +99,7 @@ def main() -> None:
     set_up(args.threads)
     answers: list[tuple[Answer, Answer]] = []
     seed = FIRST_SEED
-    while sum(np.isfinite(together[0]) for together, _ in answers) < args.windows:
+    while len(answers) < args.windows:
         try:
             answers += in_place(seed, args)
         except MappingError as reason:

@@ -22,8 +22,9 @@ from neumap.localization.query import Query, View
 # CONFIDENT: with how many of the most confident matches several cameras are tried before all: PoseLib draws those of
 # generalized poses without regard to it.
 CONFIDENT = (32, 128, 512)
-# ROUNDS: at most, to find where uncertain views most likely are; SETTLED: metres and radians that they then move by.
-ROUNDS, SETTLED = 10, 1e-4
+# ROUNDS: at most, to find where uncertain views most likely are. SETTLED: metres and radians that they then move by;
+# FAR: what they do not move by, unless the pose is none.
+ROUNDS, SETTLED, FAR = 10, 1e-4, 0.5
 
 
 def can_pool() -> bool:
@@ -139,16 +140,19 @@ def weigh(camera_from_map: FloatArray, query: Query, keypoint: IntArray, points:
         wanted = precise @ moves - np.concatenate(pulls) / noise
         left = every.T @ np.linalg.inv(one + precise @ joint)
         covariance = np.linalg.pinv(left @ precise @ every, hermitian=True)
-        step = covariance @ left @ wanted
-        before, moves = moves, every @ step
-        moves = moves + joint @ np.linalg.solve(one + precise @ joint, wanted - precise @ moves)
+        further = covariance @ left @ wanted
+        moved = every @ further
+        moved = moved + joint @ np.linalg.solve(one + precise @ joint, wanted - precise @ moved)
+        if np.abs(moved).max() > FAR:
+            break
+        before, step, moves = moves, further, moved
         there = [_moved(camera_from_map, move) for move in moves.reshape(count, 6)]
         if np.abs(moves - before).max() < SETTLED:
             break
     pose = _moved(camera_from_map, step)
     carried = np.asarray(covariance - noise * np.linalg.pinv(told, hermitian=True))
-    moved = {id(view): view.moved(pose @ se3.invert_pose(has)) for (view, _, _), has in zip(seen, there, strict=True)}
-    views = tuple(moved.get(id(view), view) for view in query.rig)
+    placed = {id(view): view.moved(pose @ se3.invert_pose(has)) for (view, _, _), has in zip(seen, there, strict=True)}
+    views = tuple(placed.get(id(view), view) for view in query.rig)
     return Weighed(pose, replace(query, views=views), told, carried)
 
 

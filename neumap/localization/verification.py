@@ -96,14 +96,18 @@ class Refinement:
         """Return the pose refined on landmarks that are looked for around their projections, in two rounds of narrowing
         search, with what of the ``matches`` agrees; None where too few landmarks do.
         """
-        visible = [self._visible(view, camera_from_map, scope) for view in query.rig]
-        keypoints, landmarks, alike = self._candidates(camera_from_map, visible, query)
-        # a landmark may be found in each view
-        sights = query.owner[keypoints] * len(self._landmarks.points) + landmarks
         pose = camera_from_map
         weighed = Weighed(pose, query, np.zeros((6, 6)), np.zeros((6, 6)))
+        visible = self._visible_in_each(weighed, scope)
+        keypoints, landmarks, alike = self._candidates(weighed, visible)
         keypoint = landmark = np.zeros(0, np.int64)
         for radius, iterations in zip(SEARCH_RADII_PX, ITERATIONS, strict=True):
+            if weighed.query is not query:
+                # views that were moved may show more
+                visible = self._visible_in_each(weighed, scope)
+                keypoints, landmarks, alike = self._candidates(weighed, visible)
+            # a landmark may be found in each view
+            sights = query.owner[keypoints] * len(self._landmarks.points) + landmarks
             error = self._errors(weighed.camera_from_map, weighed.query, keypoints, landmarks)
             limit = query.scales[keypoints] * radius
             near = np.flatnonzero(error < limit)
@@ -172,11 +176,13 @@ class Refinement:
             landmarks.append(seen[row])
         return np.concatenate(keypoints), np.concatenate(landmarks)
 
-    def _candidates(
-        self, rig_from_map: FloatArray, visible: Sequence[IntArray], query: Query
-    ) -> tuple[IntArray, IntArray, Float32Array]:
+    def _visible_in_each(self, weighed: Weighed, scope: Scope) -> list[IntArray]:
+        return [self._visible(view, weighed.camera_from_map, scope) for view in weighed.query.rig]
+
+    def _candidates(self, weighed: Weighed, visible: Sequence[IntArray]) -> tuple[IntArray, IntArray, Float32Array]:
         """Return keypoints, landmarks and their similarity, of all pairs that look alike and are close in an image."""
-        keypoint, landmark = self._around(rig_from_map, visible, query, SEARCH_RADII_PX[0], SEARCH_KEYPOINTS)
+        pose, query = weighed.camera_from_map, weighed.query
+        keypoint, landmark = self._around(pose, visible, query, SEARCH_RADII_PX[0], SEARCH_KEYPOINTS)
         alike = np.einsum("ij,ij->i", query.looks[keypoint], self._landmarks.looks[landmark])
         good = alike > self._landmarks.min_similarity
         return keypoint[good], landmark[good], alike[good]

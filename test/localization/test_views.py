@@ -180,6 +180,22 @@ def test_what_relative_poses_are_uncertain_by_the_pose_is(localizer: Localizer, 
     assert 0.02 < uncertain < 0.3
 
 
+@pytest.mark.parametrize("start", range(4))
+def test_views_that_are_displaced_are_found_where_they_are(localizer: Localizer, robot: Robot, start: int) -> None:
+    """Odometry is off by centimetres, as it says: the pose is no less exact than the newest image's alone."""
+    poses = drive(ring(4)[start], 4)
+    rng, sigma = np.random.default_rng(start), np.array([0.015] * 3 + [0.005] * 3)
+    queries = [robot.sees(pose, 20 + 4 * start + i, 60) for i, pose in enumerate(poses)]
+    views, told, covariance = [View(queries[0])], np.eye(4), np.zeros((6, 6))
+    for query in queries[1:]:
+        noise = rng.normal(size=6) * sigma
+        told, covariance = told @ STEP @ turned(noise[3:], noise[:3]), covariance + np.diag(sigma**2)
+        views.append(View(query, told, covariance))
+    alone, together = localizer.locate(queries[0]), localizer.locate(views)
+    assert together.inliers > 2 * alone.inliers
+    assert np.linalg.norm(error_of(together, poses[0])[:3]) < max(0.005, np.linalg.norm(error_of(alone, poses[0])[:3]))
+
+
 @pytest.mark.parametrize("count", [1, 2, 6])
 def test_foreign_views_are_refused(localizer: Localizer, robot: Robot, count: int) -> None:
     for start in ring(3):
