@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from neumap.cli import options
 from neumap.cli.localize import localize_each
 from neumap.cli.progress import StageProgress
-from neumap.errors import ConfigError, MappingError
+from neumap.errors import ConfigError, DataError, MappingError
 from neumap.maps import DECODERS
 
 if TYPE_CHECKING:
@@ -32,7 +32,8 @@ HELP = "localize a camera in a virtual room and replay a robot's drive; needs no
 # SHIPPED: what the package brings of a demo; the names of its parts there, and where a demo is made anew.
 SHIPPED = Path(__file__).resolve().parents[1] / "demo_data"
 MAP, QUERY_BAG, FIGURES = "demo.neumap", "query_bag", "figures.json"
-PARTS = (MAP, QUERY_BAG, FIGURES, "query", "negatives")
+# The figures come first: by them a folder is known as a demo's, also where the rest is not there yet.
+PARTS = (FIGURES, MAP, QUERY_BAG, "query", "negatives")
 MAPPING_BAG, REPLAY = "mapping_bag", "replay"
 # REPLAY_LINES: how the lines of a replay's report begin that are repeated here.
 REPLAY_LINES = ("played", "first fix", "published", "states", "translation", "rotation", "wrong", "covariance", "map")
@@ -48,7 +49,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from neumap.errors import DataError
     from neumap.installation import need_extras
     from neumap.io.files import make_folder, write_atomically
     from neumap.process import set_up
@@ -59,6 +59,8 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError(f"{given[0]} is for a demo that is made anew: give --full, too")
     if not args.full and not (SHIPPED / FIGURES).is_file():
         raise DataError(f"this neumap has no demo in {SHIPPED}: make one with 'neumap demo --full'")
+    for folder in filter(None, (args.out, args.save)):
+        _check_folder(folder)
     set_up()
     started = time.perf_counter()
     make_folder(args.out)
@@ -69,6 +71,17 @@ def run(args: argparse.Namespace) -> int:
         _copy(args.out, args.save)
     print(f"{'time':<13}{time.perf_counter() - started:.0f} s")
     return 0
+
+
+def _check_folder(folder: Path) -> None:
+    """Raise :class:`~neumap.errors.DataError` where a folder holds what a demo replaces, and it is of no demo."""
+    there = [folder / name for name in (*PARTS, "mapping", MAPPING_BAG, REPLAY) if (folder / name).exists()]
+    try:
+        is_demo = "covered_ns" in json.loads((folder / FIGURES).read_text(encoding="utf-8"))
+    except (OSError, ValueError, TypeError):
+        is_demo = False
+    if there and not is_demo:
+        raise DataError(f"{there[0]} exists already, and is of no demo: remove it or give another folder")
 
 
 def _make(out: Path, args: argparse.Namespace) -> Covered:

@@ -27,8 +27,10 @@ class Recording:
 
 
 def recording_of(path: Path, frames: Sequence[Frame]) -> Recording:
-    """Tell what the ``frames`` of the source at ``path`` are; of the path the map gets to know its last part only."""
+    """Tell what the ``frames`` of the source at ``path`` are; of the path the map gets to know its last part only, with
+    _ for what cannot be printed, which no map file has.
+    """
     stamps, camera = [frame.stamp_ns for frame in frames], frames[0].camera
-    name = path.resolve().name[:LONGEST_NAME]
+    name = "".join(c if c.isprintable() else "_" for c in path.resolve().name[:LONGEST_NAME])
     focal_px = round(float(camera.matrix[0, 0]), 1)
     return Recording(name, min(stamps), max(stamps), camera.width, camera.height, focal_px)

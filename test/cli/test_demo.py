@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -52,8 +53,12 @@ def check_output(out: Path, stdout: str) -> None:
 
 def test_the_demo_that_ships(tmp_path: Path, neumap: Callable[..., subprocess.CompletedProcess[str]]) -> None:
     out = tmp_path / "out" / "demo"
+    # over an older one
+    shutil.copytree(SHIPPED, out)
+    (out / "query" / "old.png").touch()
     result = neumap("demo", "--out", out)
     assert result.returncode == 0, result.stderr
+    assert not (out / "query" / "old.png").exists()
     check_output(out, result.stdout)
     shipped, found = figures(SHIPPED), figures(out)
     for one, other in ((shipped, found), (shipped["replay"], found["replay"])):
@@ -127,6 +132,28 @@ def test_a_file_is_no_place_for_it(tmp_path: Path, capsys: pytest.CaptureFixture
     assert main(["demo", "--out", str(taken)]) == 1
     assert capsys.readouterr().err == f"neumap: error: {taken} is not a folder: give another one to write to\n"
     assert taken.read_text() == "mine"
+
+
+@pytest.mark.parametrize("option", ["--out", "--save"])
+@pytest.mark.parametrize(
+    ("name", "figures"),
+    [("query", None), ("negatives", "{}"), ("query_bag", "5"), ("mapping", "a table"), ("replay", None)],
+)
+def test_folders_of_the_user_stay(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], option: str, name: str, figures: str | None
+) -> None:
+    mine = tmp_path / "mine"
+    (mine / name).mkdir(parents=True)
+    (mine / name / "photo.jpg").write_text("mine")
+    if figures is not None:
+        (mine / "figures.json").write_text(figures)
+    others = ("--full", "--out", str(tmp_path / "demo")) if option == "--save" else ()
+    assert main(["demo", option, str(mine), *others]) == 1
+    first = mine / (name if figures is None else "figures.json")
+    said = f"neumap: error: {first} exists already, and is of no demo: remove it or give another folder\n"
+    assert capsys.readouterr().err == said
+    assert (mine / name / "photo.jpg").read_text() == "mine"
+    assert [*tmp_path.iterdir()] == [mine]
 
 
 def test_what_is_missing_is_said_first(

@@ -22,7 +22,8 @@ from neumap.maps import map_file
 from neumap.maps.drift import apply_deviation, fit_drift
 from neumap.maps.map_file import HEADER_KEY, VERSION, load_map, save_map, to_bytes
 from neumap.maps.neural_map import Calibration, ExpectedAccuracy, NeuralMap
-from neumap.maps.recording import Recording
+from neumap.maps.recording import Recording, recording_of
+from neumap.records import Camera, Frame
 
 
 def small_map() -> NeuralMap:
@@ -290,6 +291,21 @@ def test_recordings_are_checked(tmp_path: Path, wrong: object) -> None:
     good = forge(path, lambda t, h: h.update({"recordings": [RECORDING]}))
     assert load_map(good).recordings == (Recording(**RECORDING),)
     assert "not a valid map" in refused(forge(path, lambda t, h: h.update({"recordings": wrong})))
+
+
+@pytest.mark.parametrize(
+    ("folder", "name"),
+    [
+        *[("Küche 1", "Küche 1"), ("台所\u30001", "台所_1"), ("room\u00a01", "room_1"), ("a\nb", "a_b")],
+        *[(os.fsdecode(b"k\xfcche"), "k_che"), ("\u3000" * 40, "_" * 30)],
+    ],
+)
+def test_a_folder_of_any_name_is_a_recording(tmp_path: Path, folder: str, name: str) -> None:
+    camera = Camera(640, 480, np.diag([525.0, 525.0, 1.0]))
+    frame = Frame("1", 1, camera, lambda: np.zeros((480, 640), np.uint8))
+    named = replace(MAP, recordings=(recording_of(tmp_path / folder, [frame]),))
+    save_map(tmp_path / "a.neumap", named)
+    assert [each.name for each in load_map(tmp_path / "a.neumap").recordings] == [name]
 
 
 @pytest.mark.parametrize("where", ["voxel_size_m", "drift.length_m", "drift.noise", "calibration.inflation"])
