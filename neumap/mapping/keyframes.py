@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from threading import local
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -81,7 +81,7 @@ class Keyframes:
             **each,
         )
 
-    def rays3(self, rows: slice | IntArray = np.s_[:]) -> FloatArray:
+    def rays3(self, rows: Any = np.s_[:]) -> FloatArray:
         """Return homogeneous rays (N, 3), of all keypoints or of some."""
         rays = self.rays[rows]
         return np.concatenate([rays, np.ones((len(rays), 1))], axis=1)
