@@ -137,8 +137,9 @@ class Sight:
     def _is_due(self, camera: LiveCamera, stamp_ns: int, now_ns: int) -> bool:
         """Tell whether an image is to be searched, where nobody asks: in time, and after what is known already.
 
-        All cameras that send share the rate, each as much. What an image costs is counted from when the last one was
-        taken on: by stamps a camera of 30 Hz would have to wait for its next image where the computer is ready.
+        All cameras that send and can be used share the rate, each as much. What an image costs is counted from when the
+        last one was taken on: by stamps a camera of 30 Hz would have to wait for its next image where the computer is
+        ready.
         """
         settings, track, costs_s = self._settings(), self._judge.track, self.meter.rates(now_ns).cost_s
         if track.has_pose and track.fix is not None and stamp_ns <= track.fix.stamp_ns:
@@ -150,7 +151,8 @@ class Sight:
         )
         if camera.taken_ns is None or settings.max_image_rate == 0:
             return affordable
-        period_s = len(self.cameras.sending(now_ns, settings.image_timeout)) / settings.max_image_rate
+        sharing = sum(each.usable for each in self.cameras.sending(now_ns, settings.image_timeout))
+        period_s = max(1, sharing) / settings.max_image_rate
         return affordable and (stamp_ns - camera.taken_ns) * 1e-9 >= RATE_SLACK * period_s
 
     def _take_on(self, camera: LiveCamera, image: LiveImage, now_ns: int) -> None:
@@ -209,6 +211,7 @@ class Sight:
                 self._outputs.log("error", f"localizing an image failed: {finding!r}")
             self._fail(camera, shot.stamp_ns, str(finding) or repr(finding))
             return
+        camera.usable = True
         if camera.count(finding):
             self._say(camera, "info", str(finding.frame.lenses[0]))
         self._outputs.inspected(Inspected(finding.frame, finding.pixels, finding.best))
@@ -288,6 +291,7 @@ class Sight:
     ) -> None:
         """No image of a camera can give a pose, for a reason of some ``kind``: others may hide that from the status."""
         self._say(camera, "warning", reason, kind)
+        camera.usable = finding is not None
         self._fail(camera, stamp_ns, reason, finding)
 
     def _say(self, camera: LiveCamera, level: str, text: str, kind: str = "") -> None:
