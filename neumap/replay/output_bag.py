@@ -15,7 +15,7 @@ from neumap.io.bags.reader import BagReader, Topic
 from neumap.io.bags.topics import COMPRESSED_IMAGE, IMAGES, POSE_WITH_COVARIANCE, TF
 from neumap.io.bags.writer import BagWriter
 from neumap.io.image_messages import gray_of
-from neumap.io.stamps import stamp_of
+from neumap.io.stamps import NS_PER_SECOND, stamp_of
 from neumap.replay.messages import (
     DIAGNOSTICS,
     POINT_CLOUD,
@@ -47,13 +47,14 @@ def write_output_bag(
     out: Recorder,
     span_ns: tuple[int, int],
     tf: Mapping[Topic, bool],
-    images: Collection[Topic],
+    images: Mapping[Topic, int],
     frame_id: str,
     link: tuple[str, str] | None,
     node: str,
 ) -> None:
     """Write a bag that replaces an older one. ``span_ns`` is the part of the recording that was played, ``tf`` are its
-    topics of transforms, which are static or not, and ``images`` those of images; ``frame_id`` is that of the map.
+    topics of transforms, which are static or not, and ``images`` those of images, with what is added to their stamps,
+    nanoseconds; ``frame_id`` is that of the map.
 
     The transform ``link`` (map, child) is the localizer's: where the recording has one too, it is left out.
     """
@@ -86,17 +87,24 @@ def _time(line: _Line) -> int:
 
 
 def _searched(
-    bag: BagReader, topics: Iterable[Topic], span_ns: tuple[int, int], which: Collection[tuple[int, str]], name: str
+    bag: BagReader, topics: Mapping[Topic, int], span_ns: tuple[int, int], which: Collection[tuple[int, str]], name: str
 ) -> Iterator[_Line]:
-    """The images of these stamps and frames: as they came where they were compressed, else as JPEG."""
+    """The images of these stamps and frames: as they came where they were compressed, else as JPEG; but for the stamp,
+    which is that of their inliers.
+    """
     start_ns, end_ns = span_ns
     for message in bag.messages(topics, start_ns):
         if message.time_ns > end_ns:
             return
         image = bag.try_to_decode(message)
         if image is not None and (taken := (stamp_of(image.header), image.header.frame_id)) in which:
-            is_compressed = message.topic.type == COMPRESSED_IMAGE
-            content: Any = bytes(message.data) if is_compressed else jpeg_message(gray_of(image), *taken)
+            stamp_ns, content = taken[0] + topics[message.topic], image
+            if message.topic.type != COMPRESSED_IMAGE:
+                content = jpeg_message(gray_of(image), stamp_ns, taken[1])
+            elif stamp_ns == taken[0]:
+                content = bytes(message.data)
+            else:
+                image.header.stamp.sec, image.header.stamp.nanosec = divmod(stamp_ns, NS_PER_SECOND)
             yield _Line(message.time_ns, name, COMPRESSED_IMAGE, content)
 
 

@@ -26,9 +26,10 @@ from neumap.replay.output_bag import write_output_bag
 from neumap.replay.rig import Event, Rig, Timed
 from neumap.report.replay_figure import draw_replay
 from neumap.report.replay_report import Report, as_dict, as_text, report, status_lines
+from neumap.tracking.cameras import offsets_ns
 from neumap.tracking.planar import flattened
 from neumap.tracking.requests import LoadAnswer, RelocalizeAnswer, RelocalizeRequest
-from neumap.tracking.settings import Settings, settings_from
+from neumap.tracking.settings import SPECS, Settings, settings_from
 
 # INFERENCE_S: what a small computer takes for an image, near enough, seconds; a fixed time makes every replay the same.
 INFERENCE_S = 0.1
@@ -99,7 +100,8 @@ def replay(bag_path: Path, out: Path, settings: ReplaySettings, progress: Progre
         # what another localizer says stays
         link = None if initializes else (now.global_frame_id, now.odom_frame_id or now.base_frame_id)
         span_ns = played.start_ns, played.end_ns
-        images = [topic for topic in played.roles if topic.type in IMAGES]
+        late = {played.image_topics[name]: offset_ns for name, offset_ns in offsets_ns(now).items()}
+        images = {topic: late[topic.name] for topic in played.roles if topic.type in IMAGES}
         write_output_bag(out / OUTPUT_BAG, bag, rig.out, span_ns, played.tf, images, now.global_frame_id, link, NODE)
     if now.on_floor:
         truth, odometry = _on_floor(truth), _on_floor(odometry)
@@ -126,12 +128,12 @@ def _on_floor(path: Trajectory | None) -> Trajectory | None:
 
 @dataclass(frozen=True)
 class _Played:
-    """What of a bag is played: topics with what takes them and the camera that they are of, if they are of one, from
+    """What of a bag is played: topics with what takes them and the cameras that they are of (None: of none), from
     ``start_ns`` to ``end_ns`` of recording time; of these ``tf``, which are static or not; and the topics of images by
     camera.
     """
 
-    roles: dict[Topic, tuple[str, str | None]]
+    roles: dict[Topic, tuple[str, tuple[str | None, ...]]]
     tf: dict[Topic, bool]
     image_topics: dict[str, str]
     transport: str
@@ -141,13 +143,18 @@ class _Played:
 
 
 def _names_of_cameras(given: Settings, settings: ReplaySettings) -> list[str]:
-    """Name the cameras: as the parameters do, else by the topics of several.
+    """Name the cameras: as the parameters do, else by the topics of several, where these can be names, else by number.
 
-    Raises :class:`~neumap.errors.ConfigError` where there are not as many topics as cameras.
+    Raises :class:`~neumap.errors.ConfigError` where there are not as many topics as cameras, or one of images twice.
     """
     names, topics = list(given.camera_names), settings.image_topics
+    if len(set(topics)) < len(topics):
+        raise ConfigError(f"--image-topic names a topic twice: {', '.join(topics)}")
     if len(names) == 1 and len(topics) > 1:
         names = [base_topic(topic).strip("/") for topic in topics]
+        numbers = [f"camera_{i + 1}" for i in range(len(names))]
+        is_name = [not SPECS["camera_names"].doubt([name]) and names.count(name) == 1 for name in names]
+        names = [name if fits else number for name, fits, number in zip(names, is_name, numbers, strict=True)]
     for option, many in (("--image-topic", topics), ("--camera-info-topic", settings.camera_info_topics)):
         if len(many) not in (0, len(names)):
             raise ConfigError(f"{option} is given {len(many)} times for {len(names)} cameras: once for each, in order")
@@ -187,16 +194,17 @@ def _choose_topics(bag: BagReader, settings: ReplaySettings, names: Sequence[str
         topics = " or ".join(topic.name for topic in images.values())
         raise DataError(f"no image on {topics} is within the part of {bag.path} that is to be played")
     tf = choose_transforms(bag, image, settings.tf_topic)
-    roles: dict[Topic, tuple[str, str | None]]
-    roles = {topic: ("tf_static" if is_static else "tf", None) for topic, is_static in tf.items()}
+    roles: dict[Topic, tuple[str, tuple[str | None, ...]]]
+    roles = {topic: ("tf_static" if is_static else "tf", (None,)) for topic, is_static in tf.items()}
     # beside the transforms, or where a robot without a namespace has it
     spaces = {topic.name.rpartition("/")[0] for topic in tf}
     claimed = [topic for topic in bag.topics if topic.name.endswith(claims)]
     beside = [topic for topic in claimed if topic.name.removesuffix(claims) in spaces]
     heard = beside or [topic for topic in claimed if topic.name == claims]
-    roles |= dict.fromkeys(heard, ("initial_pose", None))
-    roles |= {topic: ("image", name) for name, topic in images.items()}
-    roles |= {topic: ("camera_info", name) for name, topic in infos.items()}
+    roles |= dict.fromkeys(heard, ("initial_pose", (None,)))
+    roles |= {topic: ("image", (name,)) for name, topic in images.items()}
+    # cameras may share one
+    roles |= {topic: ("camera_info", tuple(n for n in infos if infos[n] == topic)) for topic in infos.values()}
     return _Played(
         roles=roles,
         tf=tf,
@@ -216,19 +224,20 @@ def _messages(bag: BagReader, played: _Played, progress: Progress) -> Iterator[T
     calibrations = dict[str | None, Any]()
     for done, message in enumerate(bag.messages(played.roles), start=1):
         progress("replay", done, total)
-        role, camera = played.roles[message.topic]
+        role, cameras = played.roles[message.topic]
         early = message.time_ns < played.start_ns
         if message.time_ns > played.end_ns or (early and role not in ("tf_static", "camera_info")):
             continue
         if (decoded := bag.try_to_decode(message)) is None:
             continue
         if early and role == "camera_info":
-            calibrations[camera] = decoded
+            calibrations |= dict.fromkeys(cameras, decoded)
             continue
         while calibrations and not early:
             name, calibration = calibrations.popitem()
             yield Timed(played.start_ns, "camera_info", calibration, name)
-        yield Timed(max(message.time_ns, played.start_ns), role, decoded, camera)
+        for camera in cameras:
+            yield Timed(max(message.time_ns, played.start_ns), role, decoded, camera)
 
 
 def _event(rig: Rig, call: Call, start_ns: int) -> Event:

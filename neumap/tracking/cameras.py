@@ -33,6 +33,13 @@ def of_camera(value: str, camera: str) -> str:
     return value.replace(CAMERA, camera)
 
 
+def offsets_ns(settings: Settings) -> dict[str, int]:
+    """Return what is added to the stamps of each camera's images, by its name, nanoseconds."""
+    names, offsets = settings.camera_names, settings.image_time_offset
+    each = offsets * len(names) if len(offsets) == 1 else offsets
+    return {name: round(offset_s * 1e9) for name, offset_s in zip(names, each, strict=True)}
+
+
 @dataclass(frozen=True)
 class LiveImage:
     """An image that was taken at ``stamp_ns``, as far as is known, while its header, and that of its camera_info, say
@@ -61,14 +68,16 @@ class CameraHealth:
 class LiveCamera:
     """One camera: its calibrations, what lens its images vote for, and the newest of them."""
 
-    def __init__(self, name: str, offset_s: float, mask: BoolArray | None, now_ns: int) -> None:
-        """Take images to be taken ``offset_s`` seconds after their stamps; ``mask`` (H, W) tells what of them shows the
-        place, None: all.
+    def __init__(self, name: str, offset_ns: int, mask: BoolArray | None, now_ns: int) -> None:
+        """Take images to be taken ``offset_ns`` after their stamps; ``mask`` (H, W) tells what of them shows the place,
+        None: all.
         """
-        self.name, self._offset_ns, self._mask = name, round(offset_s * 1e9), mask
+        self.name, self._offset_ns, self._mask = name, offset_ns, mask
         self._calibrations, self._vote = Calibrations(MOST_KEPT), Vote()
         self._said: set[str] = set()
         self.evidence, self.told, self.frame_id = 0, "", ""
+        # whether its last image could be searched
+        self.usable = True
         self.count_anew(now_ns)
         self.forget()
 
@@ -161,12 +170,10 @@ class Cameras:
 
     def __init__(self, settings: Settings, masks: Mapping[str, BoolArray], now_ns: int) -> None:
         """Take the cameras of the ``settings``; ``masks`` (H, W), by name, of those that have one."""
-        names, offsets = settings.camera_names, settings.image_time_offset
         self._guard = LapGuard()
-        each_offset = offsets * len(names) if len(offsets) == 1 else offsets
         self._all = {
-            name: LiveCamera(name, offset_s, masks.get(name), now_ns)
-            for name, offset_s in zip(names, each_offset, strict=True)
+            name: LiveCamera(name, offset_ns, masks.get(name), now_ns)
+            for name, offset_ns in offsets_ns(settings).items()
         }
 
     def __getitem__(self, name: str) -> LiveCamera:
@@ -210,8 +217,10 @@ class Cameras:
         return f"{same} {twins[0]}: give each its own, or set camera_frame_id" if twins else ""
 
     def sharing(self, camera: LiveCamera, now_ns: int, track: Track, timeout_s: float) -> int:
-        """Return how many share what may be searched: those that send, of which all that see nothing count as one."""
-        sending = self.sending(now_ns, timeout_s)
+        """Return how many share what may be searched: those that send and can be used, of which all that see nothing
+        count as one.
+        """
+        sending = [each for each in self.sending(now_ns, timeout_s) if each.usable or each is camera]
         seeing = [each for each in sending if (look := track.looks.get(each.name)) is not None and look.gave_pose]
         blind = len(sending) - len(seeing)
         return (len(seeing) + (blind > 0)) * (1 if camera in seeing else blind)

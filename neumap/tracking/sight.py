@@ -206,6 +206,7 @@ class Sight:
                 self._outputs.log("error", f"localizing an image failed: {finding!r}")
             self._fail(camera, shot.stamp_ns, str(finding) or repr(finding))
             return
+        camera.usable = True
         if camera.count(finding):
             self._say(camera, "info", str(finding.frame.lenses[0]))
         self._outputs.inspected(Inspected(finding.frame, finding.pixels, finding.best))
@@ -285,6 +286,7 @@ class Sight:
     ) -> None:
         """No image of a camera can give a pose, for a reason of some ``kind``: others may hide that from the status."""
         self._say(camera, "warning", reason, kind)
+        camera.usable = finding is not None
         self._fail(camera, stamp_ns, reason, finding)
 
     def _say(self, camera: LiveCamera, level: str, text: str, kind: str = "") -> None:

@@ -35,7 +35,7 @@ WRITTEN = {"replay", "poses.txt", "states.txt", "report.txt", "report.json", "lo
 ROOT = Path(__file__).resolve().parents[2]
 STATUS = "/neumap_localizer/status"
 LANDMARKS, INLIERS, IMAGE = (f"/neumap_localizer/{name}" for name in ("landmarks", "inliers", "image/compressed"))
-RAW, COMPRESSED = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
+RAW, COMPRESSED, CLOUD = (f"sensor_msgs/msg/{name}" for name in ("Image", "CompressedImage", "PointCloud2"))
 SHOWN = {LANDMARKS, INLIERS, IMAGE}
 # ten images, four seconds covered, ten images
 SECONDS, COVERED_S, SEEN_AGAIN_S = 6.0, 1.0, 5.0
@@ -182,6 +182,21 @@ def test_compressed_images_are_kept_as_they_came(replays: list[tuple[Path, str]]
     kept = [data for _, _, data in messages(replays[0][0], IMAGE)]
     assert len(set(kept)) == report(replays[0][0])["images_processed"]
     assert set(kept) <= came
+
+
+def test_images_stamped_late_are_there_with_what_was_found_in_them(
+    replay: Callable[..., Path], bag: Path, tmp_path: Path
+) -> None:
+    params, late_ns = tmp_path / "params.yaml", 10_000_000
+    params.write_text("/**:\n  ros__parameters:\n    image_time_offset: [-0.01]\n")
+    folder = replay("--duration", "0.55", "--params", params)
+    kept = [typestore().deserialize_cdr(data, COMPRESSED) for _, _, data in messages(folder, IMAGE)]
+    clouds = [typestore().deserialize_cdr(data, CLOUD) for _, _, data in messages(folder, INLIERS)]
+    stamps = [stamp_of(image.header) for image in kept]
+    assert stamps == [stamp_of(cloud.header) for cloud in clouds]
+    assert len(stamps) == report(folder)["images_processed"] >= 3
+    pixels = {f.stamp_ns - late_ns: f.read_image() for f in open_source(bag, poses=False).frames}
+    assert all(np.array_equal(gray_of(image), pixels[stamp]) for image, stamp in zip(kept, stamps, strict=True))
 
 
 def test_raw_images_are_compressed(altered: Callable[..., Path], virtual_map: Path, tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -260,7 +260,8 @@ def test_a_camera_that_cannot_be_used_is_named_once(virtual_map: Path, front: Ey
     assert len(lines) == 1
     assert lines[0].startswith(expected)
     assert b.states == ["UNINITIALIZED", "TRACKING"]
-    assert len(b.errors_m) > COUNT / 2
+    # nor does it take a share of the rate
+    assert len(b.errors_m) >= COUNT - 2
 
 
 def test_two_cameras_in_one_place_are_told_of(virtual_map: Path, front: Eye, rear: Eye) -> None:
@@ -295,18 +296,42 @@ def test_where_no_camera_sees_it_the_answer_says_why(virtual_map: Path, front: E
     assert answer.result.reason == "only 0 keypoints: blank, dark or blurred image within 1 s"
 
 
-def test_a_bag_of_two_cameras(virtual_map: Path, front: Eye, rear: Eye, tmp_path: Path) -> None:
-    """Named by the parameters, or by their topics: the same poses, bit by bit."""
-    pytest.importorskip("evo")
+def write_bag(path: Path, front: Eye, rear: Eye, names: Mapping[str, str] = {}) -> None:
+    """Write a short drive on which the rear camera sees something; without the topics that ``names`` calls empty, the
+    others as it names them.
+    """
     eyes = [replace(each, sees=each.sees.part(4, 6)) for each in (front.seeing(blank), rear)]
-    with BagWriter(tmp_path / "bag") as bag:
+    with BagWriter(path) as bag:
         for each in robot(*eyes):
-            message = streams.decoded(each)
+            message, topic = streams.decoded(each), names.get(each.topic, each.topic)
             for name in {"k", "d", "r", "p"} & vars(message).keys():
                 setattr(message, name, np.array(getattr(message, name), np.float64))
             if hasattr(message, "data"):
                 message.data = np.frombuffer(message.data, np.uint8)
-            bag.write(each.topic, message.__msgtype__, each.time_ns, message, each.topic == TF_STATIC)
+            if topic:
+                bag.write(topic, message.__msgtype__, each.time_ns, message, topic == TF_STATIC)
+
+
+def test_cameras_share_a_calibration_and_topics_may_be_no_names(
+    virtual_map: Path, front: Eye, rear: Eye, tmp_path: Path
+) -> None:
+    info, images = "/calibration/camera_info", ["/rear-cam/image", "/front/image"]
+    names = {"/rear/image": images[0], "/rear/camera_info": info, "/front/camera_info": ""}
+    write_bag(tmp_path / "bag", front, rear, names)
+    # the front one sees nothing
+    settings = ReplaySettings(virtual_map, image_topics=images, camera_info_topics=[info, info])
+    found = replay(tmp_path / "bag", tmp_path / "out", settings, lambda *_: None)
+    assert found.poses > 2
+    assert "camera camera_1: intrinsics: K of camera_info" in (tmp_path / "out" / "log.txt").read_text()
+    twice = ReplaySettings(virtual_map, image_topics=images[:1] * 2)
+    with pytest.raises(ConfigError, match=r"^--image-topic names a topic twice: /rear-cam/image, /rear-cam/image$"):
+        replay(tmp_path / "bag", tmp_path / "out", twice, lambda *_: None)
+
+
+def test_a_bag_of_two_cameras(virtual_map: Path, front: Eye, rear: Eye, tmp_path: Path) -> None:
+    """Named by the parameters, or by their topics: the same poses, bit by bit."""
+    pytest.importorskip("evo")
+    write_bag(tmp_path / "bag", front, rear)
     params, unknown = tmp_path / "params.yaml", tmp_path / "unknown.yaml"
     params.write_text("/**:\n  ros__parameters:\n    camera_names: [front, rear]\n")
     unknown.write_text("/**:\n  ros__parameters:\n    camera_names: [left]\n")
