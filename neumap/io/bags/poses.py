@@ -111,7 +111,7 @@ def camera_poses(
 
 
 def _drifting(what: str) -> str:
-    return f"the poses are those of odometry ({what}), which drifts: the images make them straight"
+    return f"the poses are those of odometry ({what}), which drifts"
 
 
 def _carried(
