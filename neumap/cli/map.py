@@ -161,6 +161,11 @@ def _make(args: argparse.Namespace, progress: StageProgress) -> list[tuple[str, 
     )
     drifts = source.drifts and args.poses != MAP
     source = thin(source, args.every_m, args.every_deg)
+    if drifts:
+        source = replace(
+            source,
+            notes=(*source.notes, "they are made straight by what the images show; --poses map takes them as they are"),
+        )
     if args.strict:
         refuse(source.left_out)
     count = len(source.frames)
