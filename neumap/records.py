@@ -7,7 +7,7 @@ camera frame to the map frame. Pixel (0, 0) is the centre of the top left pixel,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
 
@@ -88,12 +88,36 @@ class Frame:
         """The stamp that the images of its moment have together, in nanoseconds."""
         return self.stamp_ns if self.mount is None else self.mount.moment_ns
 
+    @property
+    def rig_from_camera(self) -> FloatArray:
+        """Where its camera is on the rig, (4, 4); a camera alone is the rig."""
+        return np.eye(4) if self.mount is None else self.mount.rig_from_camera
+
+    @property
+    def map_from_rig(self) -> FloatArray | None:
+        """The pose (4, 4) of the rig's first camera by that of this one; None where it is not known."""
+        return None if self.map_from_camera is None else self.map_from_camera @ np.linalg.inv(self.rig_from_camera)
+
     def through(self, origin: str) -> Frame:
         """Return the frame seen through that one of its lenses; through the most likely, if it has none such."""
         if not self.lenses:
             return self
         lens = next((lens for lens in self.lenses if lens.origin == origin), self.lenses[0])
         return replace(self, camera=lens.camera, lenses=(lens,))
+
+
+def stamps_of(frames: Sequence[Frame]) -> npt.NDArray[np.int64]:
+    """Return the stamps (N,) of frames, nanoseconds."""
+    return np.array([frame.stamp_ns for frame in frames], dtype=np.int64)
+
+
+def by_camera(frames: Sequence[Frame]) -> list[list[int]]:
+    """Return the indices of the frames of each camera, in their order."""
+    cameras: dict[tuple[str, int], list[int]] = {}
+    for index, frame in enumerate(frames):
+        number = 0 if frame.mount is None else frame.mount.camera
+        cameras.setdefault((frame.frame_id, number), []).append(index)
+    return list(cameras.values())
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from neumap.cli import options
-from neumap.cli.localize import localize_each
 from neumap.cli.notes import tell
 from neumap.cli.progress import StageProgress
+from neumap.cli.queries import localize_each, open_images, queries_of
 from neumap.errors import DataError
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--images", type=Path, metavar="DIR", help="the images of a COLMAP model")
     add("--threads", type=options.threads, metavar="N", help="use at most this many threads")
     options.add_lens_arguments(parser)
-    options.add_bag_arguments(parser, BAG_OPTIONS)
+    options.add_bag_arguments(parser, BAG_OPTIONS, several=options.PER_CAMERA)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -113,33 +113,26 @@ def run(args: argparse.Namespace) -> int:
 
 def _open(args: argparse.Namespace) -> Source:
     """Open the drive, with poses where it has some."""
-    from neumap.io.bags.topics import BagOptions
-    from neumap.io.sources import open_source
-
-    bag = BagOptions(**{name: getattr(args, name) for name in BAG_OPTIONS})
-    open_drive = partial(open_source, args.drive, depth=False, told=options.told_of(args), images=args.images, bag=bag)
     try:
-        return open_drive(poses=True)
+        return open_images(args, args.drive, BAG_OPTIONS, poses=True)
     except DataError as error:
-        source = open_drive(poses=False)
+        source = open_images(args, args.drive, BAG_OPTIONS)
         return replace(source, notes=(f"nothing is compared with odometry: {error}", *source.notes))
 
 
 def _asked(source: Source, neural_map: NeuralMap, progress: StageProgress) -> DriveCheck:
     """Localize the images of a drive, and judge what comes of it."""
-    from neumap.io.damage import Damage
     from neumap.io.files import noting
-    from neumap.localization.lens import settled
     from neumap.localization.localizer import Localizer
     from neumap.report.drive_check import check_drive
 
-    localizer, damage = Localizer(neural_map), Damage(source)
+    localizer = Localizer(neural_map)
     with noting(source.left_out):
-        source = settled(localizer, damage.source)
-        estimates = localize_each(localizer, source, partial(progress, "localize"))
+        queries = queries_of(source, localizer)
+        estimates = localize_each(localizer, queries.source, partial(progress, "localize"))
     progress.close()
-    tell([*source.notes, *damage.notes])
-    return check_drive(source.frames, estimates, neural_map)
+    tell(queries.notes)
+    return check_drive(queries.source.moments, estimates, neural_map)
 
 
 def _camera_text(camera: Camera, assumed: bool) -> str:

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from neumap.cli import options
-from neumap.cli.localize import localize_each
 from neumap.cli.progress import StageProgress
+from neumap.cli.queries import localize_each
 from neumap.errors import ConfigError, DataError, MappingError
 from neumap.maps import DECODERS
 

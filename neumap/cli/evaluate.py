@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from neumap.cli import options
 from neumap.cli.notes import refuse, tell
+from neumap.errors import DataError
 
 if TYPE_CHECKING:
     from neumap.arrays import IntArray
@@ -44,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--strict", action="store_true", help="refuse files with rows that hold no pose")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="draw the errors (.png, .pdf, .svg, .jpg)")
     parser.add_argument("--json", action="store_true", help="print JSON (metres, degrees, shares from 0 to 1)")
-    options.add_bag_arguments(parser, TRUTH_OPTIONS)
+    options.add_bag_arguments(parser, TRUTH_OPTIONS, several=options.PER_CAMERA)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -61,11 +62,12 @@ def run(args: argparse.Namespace) -> int:
     if args.plot is not None:
         check_picture(args.plot)
     estimate = read_trajectory(args.poses)
-    left_out, images = [estimate.left_out], None
+    left_out, notes, images = [estimate.left_out], [], None
     if args.truth.is_dir() or is_bag(args.truth):
         bag = BagOptions(**{name: getattr(args, name) for name in TRUTH_OPTIONS})
         truth, images, posed = _of_source(args.truth, args.images, bag)
         left_out += posed.left_out
+        notes = [note for note in posed.notes if note not in posed.left_out]
     else:
         truth = read_trajectory(args.truth)
         left_out.append(truth.left_out)
@@ -74,7 +76,7 @@ def run(args: argparse.Namespace) -> int:
     left_out = list(filter(None, left_out))
     if args.strict:
         refuse(left_out)
-    tell(left_out)
+    tell([*left_out, *notes])
     queries: int | None = args.queries
     if queries is None and images is not None:
         queries = count_queries(images, estimate, truth)
@@ -86,14 +88,21 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _of_source(path: Path, images: Path | None, bag: BagOptions) -> tuple[Trajectory, IntArray, Source]:
-    """Return the true poses of a source, the stamps (N,) of all its images, with a pose or not, and the source."""
+    """Return the true poses of a source, of several cameras of the first one, the stamps (N,) of all its moments, with
+    a pose or not, and the source.
+    """
     import numpy as np
 
     from neumap.io.sources import open_source
     from neumap.records import Trajectory
 
     posed = open_source(path, poses=True, depth=False, images=images, bag=bag)
-    poses = [(frame.stamp_ns, frame.map_from_camera) for frame in sorted(posed.frames, key=lambda f: f.stamp_ns)]
+    # a topic that is named may be a simulation's truth
+    if posed.drifts and bag.pose_topic is None:
+        raise DataError(f"{path} tells odometry only, which is no truth: give --pose-topic, or a trajectory as TRUTH")
+    poses = sorted(
+        [(moment[0].moment_ns, moment[0].map_from_rig) for moment in posed.moments], key=lambda each: each[0]
+    )
     everything = open_source(path, poses=False, depth=False, images=images, bag=bag)
     truth = Trajectory(np.array([t for t, _ in poses]), np.array([pose for _, pose in poses], dtype=np.float64))
-    return truth, np.array([frame.stamp_ns for frame in everything.frames]), posed
+    return truth, np.array([moment[0].moment_ns for moment in everything.moments]), posed

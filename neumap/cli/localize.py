@@ -6,24 +6,16 @@ first camera's.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from neumap.cli import options
-from neumap.cli.notes import refuse, tell
+from neumap.cli.notes import tell
 from neumap.cli.progress import StageProgress
+from neumap.cli.queries import BAG_OPTIONS, localize_each, open_images, queries_of
 from neumap.errors import ConfigError
 
-if TYPE_CHECKING:
-    from neumap.localization.localizer import Localizer
-    from neumap.records import PoseEstimate, Source
-
 HELP = "find the poses of images in a map"
-
-# BAG_OPTIONS: those that say what to localize and, of several cameras, where they are on the robot.
-BAG_OPTIONS = (*options.IMAGE_OPTIONS, "tf_topic", "camera_frame")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -52,12 +44,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from neumap.io.bags.topics import BagOptions
-    from neumap.io.damage import Damage
     from neumap.io.files import check_output, noting, write_atomically
-    from neumap.io.sources import open_source
     from neumap.io.trajectories import write_trajectory
-    from neumap.localization.lens import of_each_camera, settled
     from neumap.localization.localizer import Localizer
     from neumap.maps.map_file import load_map
     from neumap.process import set_up
@@ -70,16 +58,11 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError(f"poses and report cannot both go to {args.out}: give two names")
     set_up(args.threads)
     localizer = Localizer(load_map(args.map))
-    bag = BagOptions(**{name: getattr(args, name) for name in BAG_OPTIONS})
-    told = options.told_of(args)
-    source = open_source(args.source, poses=False, depth=False, told=told, images=args.images, bag=bag)
-    if args.strict:
-        refuse(source.left_out)
-    damage = Damage(source)
-    source = of_each_camera(source if args.strict else damage.source, partial(settled, localizer))
+    queries = queries_of(open_images(args, args.source), localizer, args.strict)
+    source = queries.source
     with StageProgress() as progress, noting(source.left_out):
         estimates = localize_each(localizer, source, partial(progress, "localize"), args.max_sigma)
-    tell([*source.notes, *damage.notes])
+    tell(queries.notes)
     trajectory = as_trajectory(source.moments, estimates)
     write_trajectory(args.out, trajectory)
     if args.report is not None:
@@ -89,16 +72,3 @@ def run(args: argparse.Namespace) -> int:
     if not len(trajectory):
         print(f"no image was localized: {args.out} holds no poses")
     return 0
-
-
-def localize_each(
-    localizer: Localizer, source: Source, progress: Callable[[int, int], object], max_sigma_m: float = float("inf")
-) -> list[PoseEstimate]:
-    """Localize each moment of a source on its own, telling ``progress`` how many of how many are done; poses less
-    certain than ``max_sigma_m`` metres are lost, as are images that cannot be read.
-    """
-    estimates, moments = [], source.moments
-    for done, frames in enumerate(moments, start=1):
-        estimates.append(localizer.localize_moment(frames).certain(max_sigma_m))
-        progress(done, len(moments))
-    return estimates

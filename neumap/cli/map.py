@@ -188,6 +188,9 @@ def _source(args: argparse.Namespace, told: MappingSettings, progress: StageProg
             "--align, which finds how the two lie to each other"
         )
     source = thin(source, args.every_m, args.every_deg)
+    if source.drifts:
+        straight = "they are made straight by what the images show; --poses map takes them as they are"
+        source = replace(source, notes=(*source.notes, straight))
     if args.strict:
         refuse(source.left_out)
     count = len(source.frames)

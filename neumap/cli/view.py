@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from neumap.cli import options
 from neumap.cli.notes import tell
 from neumap.cli.progress import StageProgress
-from neumap.errors import UnreadableError
+from neumap.cli.queries import BAG_OPTIONS, open_images, queries_of
 
 if TYPE_CHECKING:
     from neumap.maps.neural_map import NeuralMap
@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--images", type=Path, metavar="DIR", help="the images of a COLMAP model")
     add("--threads", type=options.threads, metavar="N", help="use at most this many threads")
     options.add_lens_arguments(parser)
-    options.add_bag_arguments(parser, options.IMAGE_OPTIONS)
+    options.add_bag_arguments(parser, BAG_OPTIONS, several=options.PER_CAMERA)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -50,24 +50,13 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _localize(args: argparse.Namespace, neural_map: NeuralMap, view: View) -> None:
-    from neumap.io.bags.topics import BagOptions
-    from neumap.io.damage import Damage
-    from neumap.io.sources import open_source
-    from neumap.localization.lens import settled
     from neumap.localization.localizer import Localizer
-    from neumap.records import Status
 
     localizer = Localizer(neural_map)
-    bag = BagOptions(**{name: getattr(args, name) for name in options.IMAGE_OPTIONS})
-    told = options.told_of(args)
-    damage = Damage(open_source(args.shown, poses=False, depth=False, told=told, images=args.images, bag=bag))
-    source = settled(localizer, damage.source)
+    queries = queries_of(open_images(args, args.shown), localizer)
+    moments = queries.source.moments
     with StageProgress() as progress:
-        for done, frame in enumerate(source.frames, start=1):
-            try:
-                pixels = frame.read_image()
-                view.answer(frame, pixels, localizer.localize(pixels, frame.camera))
-            except UnreadableError as error:
-                view.state(frame.stamp_ns, Status.LOST.value, str(error), 0)
-            progress("localize", done, len(source.frames))
-    tell([*source.notes, *damage.notes])
+        for done, frames in enumerate(moments, start=1):
+            view.answer(frames, localizer.localize_moment(frames))
+            progress("localize", done, len(moments))
+    tell(queries.notes)

@@ -28,7 +28,7 @@ from neumap.io.streams import posed
 from neumap.io.trajectories import read_trajectory, spacing_of
 from neumap.io.tum import is_tum, read_tum
 from neumap.maps.map_file import is_map
-from neumap.records import Frame, Source
+from neumap.records import Frame, Source, by_camera, stamps_of
 
 # CALIBRATION_LEVELS: the images of a TUM folder lie in rgb/, its calibration in its parent.
 CALIBRATION_LEVELS = 2
@@ -128,10 +128,10 @@ def open_source(
 
     With ``poses`` every frame has one; without, none has, and ground truth is not looked at. ``depth`` allows depth
     images; ``told`` is what the user says of the images; ``images`` is the image folder of a COLMAP model; ``bag``
-    names topics and frames of a rosbag2. A ``trajectory`` (a TUM file of the camera's optical frame or, with a bag, of
-    its ``base_frame``) tells the poses of any source with stamps, in the place of its own. With ``odometry`` the poses
-    are those of odometry, which drift: of a bag, its odometry's even where it tells the map's; of any other source, the
-    given ones.
+    names topics and frames of a rosbag2. A ``trajectory`` (a TUM file of the optical frame of the first camera or, with
+    a bag, of its ``base_frame``) tells the poses of any source with stamps, in the place of its own. With ``odometry``
+    the poses are those of odometry, which drift: of a bag, its odometry's even where it tells the map's; of any other
+    source, the given ones.
 
     Raises :class:`~neumap.errors.DataError` (or its kin) that says what is missing or, for a path that is none of
     these, what is understood; :class:`~neumap.errors.ConfigError` for ``images`` or ``bag`` with another kind.
@@ -172,8 +172,7 @@ def _posed(source: Source, path: Path) -> Source:
     if COUNTED in source.notes:
         raise DataError(f"no pose of {path} can be told of {source.description}: name its images by their stamps")
     trajectory = read_trajectory(path)
-    stamps = np.array([frame.stamp_ns for frame in source.frames], dtype=np.int64)
-    return posed(source, trajectory, path, spacing_of(trajectory, stamps))
+    return posed(source, trajectory, path, spacing_of(trajectory, stamps_of(source.frames)))
 
 
 def _understood(path: Path, poses: bool) -> str:
@@ -198,7 +197,8 @@ def _listed() -> str:
 
 
 def thin(source: Source, every_m: float | None = None, every_deg: float | None = None) -> Source:
-    """Keep the frames that moved ``every_m`` metres or turned ``every_deg`` degrees since the last one kept.
+    """Keep the frames that moved ``every_m`` metres or turned ``every_deg`` degrees since the last one of their camera
+    that was kept.
 
     Either is enough where both are given; without both the source stays as it is. A note tells how many were kept.
     Raises :class:`~neumap.errors.DataError` where fewer than two frames are left, or one has no pose.
@@ -206,14 +206,15 @@ def thin(source: Source, every_m: float | None = None, every_deg: float | None =
     if every_m is None and every_deg is None:
         return source
     poses = [frame.map_from_camera for frame in source.frames]
-    known = [pose for pose in poses if pose is not None]
-    if len(known) < len(poses):
+    if any(pose is None for pose in poses):
         raise DataError(f"{source.description}: frames without poses cannot be thinned by motion")
-    kept = kept_by_motion(np.array(known).reshape(-1, 4, 4), every_m, every_deg)
+    known, kept = np.array(poses).reshape(-1, 4, 4), []
+    for images in by_camera(source.frames):
+        kept += [images[i] for i in kept_by_motion(known[images], every_m, every_deg)]
     limits = [] if every_m is None else [f"moved {every_m:g} m"]
     limits += [] if every_deg is None else [f"turned {every_deg:g} deg"]
     what = f"{len(kept)} of {len(poses)} frames {' or '.join(limits)} since the one before"
     if len(kept) < 2:
         raise DataError(f"{source.description}: only {what}, two are needed at least: ask for less motion")
-    frames = tuple(source.frames[i] for i in kept)
+    frames = tuple(source.frames[i] for i in sorted(kept))
     return replace(source, frames=frames, notes=(*source.notes, f"{what}: the others are left out"))

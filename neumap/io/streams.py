@@ -14,7 +14,7 @@ from neumap.errors import DataError
 from neumap.io.files import noting
 from neumap.io.stamps import nearest, span
 from neumap.io.trajectories import Spacing, poses_at
-from neumap.records import Source, Trajectory
+from neumap.records import Source, Trajectory, stamps_of
 
 MAX_DEPTH_OFFSET_NS = 20_000_000
 
@@ -63,19 +63,22 @@ def pose_of_each(
 
 
 def posed(source: Source, trajectory: Trajectory, path: Path, spacing: Spacing) -> Source:
-    """Give frames the poses that a ``trajectory`` of the camera's optical frame, read from ``path``, has at their
-    stamps, where its samples are as near as ``spacing`` says; the others are left out.
+    """Give frames the poses that a ``trajectory`` of the optical frame of the camera, of a rig's first one, read from
+    ``path``, has at their stamps, where its samples are as near as ``spacing`` says; the others are left out.
 
     Raises :class:`~neumap.errors.DataError` where fewer than two frames get one.
     """
-    stamps = np.array([frame.stamp_ns for frame in source.frames], dtype=np.int64)
+    stamps = stamps_of(source.frames)
     poses, known = poses_at(trajectory, stamps, spacing.gap_ns, spacing.hold_ns)
     problem = f"its poses are {span(trajectory.stamps_ns)} (are they of the same recording and clock?)"
     gap = f"{path.name} has gaps of more than {spacing} there"
     left_out = [trajectory.left_out] if trajectory.left_out else []
     with noting(left_out):
         each, notes = pose_of_each(poses, known, stamps, str(path), problem, gap)
-    frames = (replace(frame, map_from_camera=pose) for frame, pose in zip(source.frames, each, strict=True))
+    frames = (
+        replace(frame, map_from_camera=None if pose is None else pose @ frame.rig_from_camera)
+        for frame, pose in zip(source.frames, each, strict=True)
+    )
     return replace(
         source,
         frames=tuple(frame for frame in frames if frame.map_from_camera is not None),

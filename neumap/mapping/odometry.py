@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from neumap.arrays import BoolArray, FloatArray, IntArray
+from neumap.errors import ConfigError
 from neumap.mapping import suspects
 from neumap.mapping.calibration import set_aside
 from neumap.mapping.keyframes import Keyframes
@@ -18,7 +19,7 @@ from neumap.mapping.steps import odometry_steps, visual_steps
 from neumap.mapping.survey import Survey, adjust, extract, survey_keyframes
 from neumap.mapping.work import NOWHERE, Work
 from neumap.progress import Progress, count_up
-from neumap.records import Frame
+from neumap.records import Frame, by_camera
 
 # LOOSE_M: an image whose place is uncertain by more, as seen from the nearest one that a loop ties down, is to be
 # driven to again; metres.
@@ -49,8 +50,15 @@ def straighten(
     """Find the poses of frames whose given ones drift as odometry does: in the frame of these, which z points up in,
     from the first one on. What is found out of images is kept in the folder of ``work``.
 
-    Raises :class:`~neumap.errors.MappingError` where the images share too little, and what the frames' readers raise.
+    Raises :class:`~neumap.errors.ConfigError` for frames of several cameras, since odometry does not tell the way from
+    one to the other; :class:`~neumap.errors.MappingError` where the images share too little, and what the frames'
+    readers raise.
     """
+    if (cameras := len(by_camera(frames))) > 1:
+        raise ConfigError(
+            f"poses that drift are made straight by the images of one camera, and these are of {cameras}: "
+            "give one --image-topic"
+        )
     keyframes = extract(frames, settings, progress, work)
     suspects.check(keyframes)
     count = len(keyframes)

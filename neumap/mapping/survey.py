@@ -24,7 +24,7 @@ from neumap.mapping.triangulation import with_triangulated_depth
 from neumap.mapping.work import NOWHERE, Work
 from neumap.maps.drift import DriftField, evenly, fit_drift
 from neumap.progress import Progress, count_up
-from neumap.records import Frame
+from neumap.records import Frame, by_camera
 
 # MANY_FRAMES: of more images of a drive those are used that moved EVERY_M metres or turned EVERY_DEG degrees since the
 # one before, or so many where the camera moved less.
@@ -94,12 +94,16 @@ def adjust(keyframes: Keyframes, progress: Progress) -> tuple[Keyframes, Tracks,
 
 
 def used_of(frames: Sequence[Frame]) -> tuple[Frame, ...]:
-    """Return those of the frames of a drive that are used, all where they are not many."""
+    """Return those of the frames of a drive that are used, by the motion of each camera; all where they are not
+    many.
+    """
     if len(frames) <= MANY_FRAMES:
         return tuple(frames)
-    moved = se3.kept_by_motion(np.array([frame.map_from_camera for frame in frames]), EVERY_M, EVERY_DEG)
-    kept = moved if len(moved) > MANY_FRAMES else evenly(len(frames), MANY_FRAMES).tolist()
-    return tuple(frames[i] for i in kept)
+    poses, cameras = np.array([frame.map_from_camera for frame in frames]), by_camera(frames)
+    kept = [each[i] for each in cameras for i in se3.kept_by_motion(poses[each], EVERY_M, EVERY_DEG)]
+    if len(kept) <= MANY_FRAMES:
+        kept = [each[i] for each in cameras for i in evenly(len(each), MANY_FRAMES * len(each) // len(frames))]
+    return tuple(frames[i] for i in sorted(kept))
 
 
 def extract(frames: Sequence[Frame], settings: MappingSettings, progress: Progress, work: Work = NOWHERE) -> Keyframes:

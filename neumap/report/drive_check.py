@@ -15,7 +15,7 @@ from neumap.geometry import se3
 from neumap.io.stamps import format_stamp
 from neumap.localization.outlook import Outlook
 from neumap.maps.neural_map import NeuralMap
-from neumap.records import Frame, PoseEstimate
+from neumap.records import Frame, PoseEstimate, stamps_of
 from neumap.report.reasons import count_reasons
 from neumap.report.replay_report import WRONG_M
 
@@ -71,10 +71,11 @@ class Stretch:
 
 @dataclass(frozen=True)
 class DriveCheck:
-    """What came of N images in their order: which are ``localized`` (N,), when each was taken, ``seconds`` (N,) since
-    the first; where it was taken, as far as its own pose, or odometry from the localized image next to it, tells:
-    ``places`` (N, 4, 4), NaN where nothing does; how likely it was to be localized there, ``foreseen`` (N,); the
-    ``steps`` between localized images, none without odometry; and the ``stretches`` without a pose.
+    """What came of N images, or moments of a rig, in their order: which are ``localized`` (N,), when each was taken,
+    ``seconds`` (N,) since the first; where it was taken, as far as its own pose, or odometry from the localized image
+    next to it, tells: ``places`` (N, 4, 4), NaN where nothing does; how likely it was to be localized there,
+    ``foreseen`` (N,); the ``steps`` between localized images, none without odometry; and the ``stretches`` without a
+    pose.
     """
 
     localized: BoolArray
@@ -98,14 +99,17 @@ class DriveCheck:
         return sorted(self.stretches, key=by, reverse=True)[:SHOWN]
 
 
-def check_drive(frames: Sequence[Frame], estimates: Sequence[PoseEstimate], neural_map: NeuralMap) -> DriveCheck:
-    """Judge the ``estimates`` of the images of a drive through a map; the poses that its ``frames`` have, if all have
-    some, are its odometry, in whatever frame.
+def check_drive(
+    moments: Sequence[Sequence[Frame]], estimates: Sequence[PoseEstimate], neural_map: NeuralMap
+) -> DriveCheck:
+    """Judge the ``estimates`` of the moments of a drive through a map, of which each has one image or those of a rig;
+    the poses that their frames have, if all have some, are its odometry, in whatever frame.
     """
+    frames = [moment[0] for moment in moments]
     localized = np.array([estimate.localized for estimate in estimates], dtype=np.bool_)
-    stamps = np.array([frame.stamp_ns for frame in frames], dtype=np.int64)
+    stamps = stamps_of(frames)
     seconds = 1e-9 * (stamps - stamps[0])
-    given = [frame.map_from_camera for frame in frames]
+    given = [frame.map_from_rig for frame in frames]
     odometry = np.array(given) if all(pose is not None for pose in given) else None
     places = np.full((len(frames), 4, 4), np.nan)
     found = np.flatnonzero(localized)
@@ -118,10 +122,14 @@ def check_drive(frames: Sequence[Frame], estimates: Sequence[PoseEstimate], neur
     foreseen = np.full(len(frames), np.nan)
     outlooks: dict[Any, Outlook] = {}
     for i in np.flatnonzero(np.isfinite(places[:, 0, 0])).tolist():
-        c = frames[i].camera
-        name = (c.width, c.height, c.matrix.tobytes(), c.distortion_model, c.distortion.tobytes())
-        outlook = outlooks.setdefault(name, outlooks.get(name) or Outlook(neural_map, c))
-        foreseen[i] = outlook(places[i, :3, 3], places[i, None, :3, :3]).probability[0]
+        each = []
+        for frame in moments[i]:
+            c, place = frame.camera, places[i] @ frame.rig_from_camera
+            name = (c.width, c.height, c.matrix.tobytes(), c.distortion_model, c.distortion.tobytes())
+            outlook = outlooks.setdefault(name, outlooks.get(name) or Outlook(neural_map, c))
+            each.append(outlook(place[:3, 3], place[None, :3, :3]).probability[0])
+        # what none of a rig's cameras shows alone they may show together
+        foreseen[i] = max(each)
     moved = np.full(len(frames), np.nan)
     if odometry is not None:
         steps_m = np.linalg.norm(np.diff(odometry[:, :3, 3], axis=0), axis=1)

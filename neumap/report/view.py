@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from neumap.arrays import FloatArray, ImageArray
-from neumap.errors import ConfigError
+from neumap.arrays import FloatArray
+from neumap.errors import ConfigError, UnreadableError
 from neumap.geometry.se3 import poses_of, quat_from_matrix
 from neumap.installation import need_extras
 from neumap.io.bags.messages import STATUS, typestore
@@ -105,12 +105,18 @@ class View:
         lanes = {"values": list(_COLOURS), "colors": [_rgba(colour) for colour in _COLOURS.values()]}
         self._log("state", rerun.StateConfiguration(**lanes))
 
-    def answer(self, frame: Frame, pixels: ImageArray, estimate: PoseEstimate) -> None:
-        """Show an image (H, W) and what was answered."""
-        self.image(frame.stamp_ns, jpeg_of(pixels))
-        self.inliers(frame.stamp_ns, estimate.points_map, estimate.keypoints_px)
-        self.pose(frame.stamp_ns, estimate.map_from_camera, estimate.covariance, frame.camera)
-        self.state(frame.stamp_ns, estimate.status.value, estimate.reason, estimate.inliers)
+    def answer(self, frames: Sequence[Frame], estimate: PoseEstimate) -> None:
+        """Show what was answered to the images of a moment, and the first of them that can be read, with its camera."""
+        stamp_ns, pose = frames[0].moment_ns, estimate.map_from_camera
+        for frame in frames:
+            with suppress(UnreadableError):
+                self.image(stamp_ns, jpeg_of(frame.read_image()))
+                self.inliers(stamp_ns, estimate.points_map, estimate.keypoints_px)
+                self.pose(
+                    stamp_ns, None if pose is None else pose @ frame.rig_from_camera, estimate.covariance, frame.camera
+                )
+                break
+        self.state(stamp_ns, estimate.status.value, estimate.reason, estimate.inliers)
 
     def replay(self, bag_path: Path) -> None:
         """Show what a replay wrote to its bag. Raises :class:`~neumap.errors.DataError` for one that is damaged."""

@@ -100,14 +100,35 @@ def test_truth_of_a_bag(
     assert "/tf" in capsys.readouterr().err
 
 
-def test_two_cameras(
-    virtual_map: Path,
-    virtual_world: Path,
-    small_bags: ModuleType,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    """Which look different ways, of two images of a moment: both, one blank, one damaged, and the second alone."""
+def test_odometry_is_no_truth(small_bags: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    bag, poses = small_bags.drive(), tmp_path / "poses.txt"
+    bag.replace("/tf", lambda _, message: None if message.transforms[0].header.frame_id == "map" else message)
+    path = bag.write(tmp_path / "bag")
+    camera = small_bags.BASE_FROM_MAST @ small_bags.MAST_FROM_CAMERA
+    stamps = small_bags.START + 100 * small_bags.MS * np.arange(10)
+    found = np.array([small_bags.odom_from_base(i / 10) @ camera for i in range(10)])
+    write_trajectory(poses, Trajectory(stamps, found))
+    assert main(["evaluate", str(poses), str(path)]) == 1
+    assert capsys.readouterr().err == (
+        f"neumap: error: {path} tells odometry only, which is no truth: give --pose-topic, or a trajectory as TRUTH\n"
+    )
+    # what is asked for is taken, and told
+    assert main(["evaluate", str(poses), str(path), "--pose-topic", "/odom"]) == 0
+    told = capsys.readouterr()
+    assert told.out.startswith("localized    10 of 10 images (100.0%)\ntranslation  median 0.00 cm")
+    assert told.err == "note: the poses are those of odometry (base_link on /odom, in 'odom'), which drifts\n"
+
+
+RIG = [f"--image-topic=/{name}/image/compressed" for name in ("front", "rear")]
+
+
+@pytest.fixture(scope="module")
+def rig(
+    virtual_world: Path, small_bags: ModuleType, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, Trajectory]:
+    """A bag of two cameras, which look different ways, and the first one's true poses; of two images of a moment: both,
+    one blank, one damaged, and the second alone.
+    """
     frames = read_tum(virtual_world / "query", depth=False).frames
     bag, truth = small_bags.Bag(), {}
     for index, (front, rear) in enumerate(zip(frames[:6], frames[6:], strict=True)):
@@ -127,22 +148,59 @@ def test_two_cameras(
             elif (index, name) != (3, "front"):
                 data = small_bags.png(pixels)
                 bag.add(f"/{name}/image/compressed", small_bags.compressed(stamp, data, frame=name))
-        bag.add("/tf", small_bags.tf(small_bags.transform(stamp, "front", "rear", front_from_rear)))
+        links = (("map", "front", front.map_from_camera), ("front", "rear", front_from_rear))
+        bag.add("/tf", small_bags.tf(*(small_bags.transform(stamp, *link) for link in links)))
+    stamps = np.array(list(truth))
+    return bag.write(tmp_path_factory.mktemp("rig") / "bag"), Trajectory(stamps, np.array(list(truth.values())))
+
+
+def test_two_cameras(
+    virtual_map: Path, rig: tuple[Path, Trajectory], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, truth = rig
     report = tmp_path / "r.jsonl"
-    named = [f"--image-topic=/{name}/image/compressed" for name in ("front", "rear")]
-    arguments = ["localize", str(virtual_map), str(bag.write(tmp_path / "bag"))]
-    assert main([*arguments, "--out", str(tmp_path / "poses.txt"), "--report", str(report), *named]) == 0
+    arguments = ["localize", str(virtual_map), str(path), "--out", str(tmp_path / "poses.txt"), "--report", str(report)]
+    assert main([*arguments, *RIG]) == 0
     captured = capsys.readouterr()
     assert captured.out.startswith("localized 6 of 6 moments, of 11 images\n")
     assert "1 of 11 images cannot be read, and are left out: the image on /rear/image/compressed" in captured.err
     found = read_trajectory(tmp_path / "poses.txt")
-    assert found.stamps_ns.tolist() == list(truth)
-    error = np.linalg.norm(found.map_from_camera[:, :3, 3] - np.array(list(truth.values()))[:, :3, 3], axis=1)
+    assert found.stamps_ns.tolist() == truth.stamps_ns.tolist()
+    error = np.linalg.norm(found.map_from_camera[:, :3, 3] - truth.map_from_camera[:, :3, 3], axis=1)
     assert (error < 0.01).all()
+    # and what was found is judged by the poses of either camera
+    assert main(["evaluate", str(tmp_path / "poses.txt"), str(path), "--json", *RIG]) == 0
+    judged = json.loads(capsys.readouterr().out)
+    assert (judged["queries"], judged["localized"]) == (6, 1.0)
+    assert judged["translation_m"]["max"] < 0.01
+    assert judged["rotation_deg"]["max"] < 1
     lines = [json.loads(line) for line in report.read_text().splitlines()]
     assert [[name.split()[0] for name in line["images"]] for line in lines] == [
         [f"/{name}/image/compressed" for name in (("rear",) if index == 3 else ("front", "rear"))] for index in range(6)
     ]
+
+
+def test_a_drive_with_two_cameras_is_judged(virtual_map: Path, rig: tuple[Path, Trajectory], tmp_path: Path) -> None:
+    arguments = ["check", str(virtual_map), str(rig[0]), "--out", str(tmp_path), "--cell", "2", *RIG]
+    assert main(arguments) == 0
+    drive = json.loads((tmp_path / "check.json").read_text())["drive"]
+    assert (drive["images"], drive["localized"]) == (6, 1.0)
+    assert drive["foreseen"] > 0.9
+    odometry = drive["odometry"]
+    assert (odometry["steps"], odometry["disagreeing"]) == (5, [])
+    assert odometry["off_m"] < 0.01
+
+
+def test_two_cameras_are_viewed(virtual_map: Path, rig: tuple[Path, Trajectory], tmp_path: Path) -> None:
+    pytest.importorskip("rerun")
+    from rerun.chunk import RrdReader
+
+    out = tmp_path / "view.rrd"
+    assert main(["view", str(virtual_map), str(rig[0]), "--out", str(out), *RIG]) == 0
+    parts = [chunk for chunk in RrdReader(str(out)).stream() if chunk.entity_path == "/map/estimates/positions"]
+    positions = np.array(parts[0].to_record_batch().to_pydict()["Points3D:positions"][0])
+    poses = rig[1].map_from_camera.copy()
+    assert np.linalg.norm(positions - poses[:, :3, 3], axis=1)[[0, 1, 2, 4, 5]].max() < 0.01
 
 
 def test_two_cameras_map(room: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

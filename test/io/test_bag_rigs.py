@@ -18,6 +18,7 @@ from small_bags import (
     camera_info,
     drive,
     image,
+    map_from_camera,
     map_from_odom,
     odom_from_base,
     picture,
@@ -31,8 +32,9 @@ from neumap.io.bags.mounts import moments_of
 from neumap.io.bags.source import open_bag
 from neumap.io.bags.topics import BagOptions
 from neumap.io.stamps import format_stamp
+from neumap.io.trajectories import write_trajectory
 from neumap.localization.lens import of_each_camera
-from neumap.records import Source
+from neumap.records import Source, Trajectory
 
 Open = Callable[..., Source]
 
@@ -97,6 +99,36 @@ def test_all_map(opened: Open) -> None:
         )
         assert frame.map_from_camera is not None
         assert np.allclose(frame.map_from_camera, map_from_odom(t) @ odom_from_base(t) @ mounted, atol=1e-9)
+
+
+def test_a_trajectory_is_of_the_first_camera(opened: Open, tmp_path: Path) -> None:
+    stamps = START + 50 * MS * np.arange(20)
+    poses = np.array([map_from_camera((stamp - START) / 1e9) for stamp in stamps])
+    write_trajectory(tmp_path / "poses.txt", Trajectory(stamps, poses))
+    source = opened(two_cameras(), image_topic=BOTH, trajectory=str(tmp_path / "poses.txt"))
+    assert len(source.frames) == 20
+    for frame in source.frames:
+        mounted = FRONT_FROM_REAR if frame.frame_id == REAR_OPTICAL else np.eye(4)
+        expected = map_from_camera((frame.stamp_ns - START) / 1e9) @ mounted
+        np.testing.assert_allclose(frame.map_from_camera, expected, atol=1e-8)
+
+
+def test_moments_that_have_poses_are_those_of_all_images(opened: Open) -> None:
+    """What an image is a moment with does not hang on whose pose is known."""
+    bag = two_cameras(tuple(range(15, 1000, 100)))
+    bag.drop("/tf")
+    for ms in range(30, 1100, 50):
+        bag.add("/tf", tf(transform(START + ms * MS, "map", "odom", map_from_odom(ms / 1000))))
+        bag.add("/tf", tf(transform(START + ms * MS, "odom", "base_link", odom_from_base(ms / 1000))))
+    first, *moments = opened(bag, image_topic=BOTH).moments
+    assert [(frame.frame_id, frame.stamp_ns, frame.moment_ns) for frame in first] == [
+        (REAR_OPTICAL, START + 15 * MS, START)
+    ]
+    assert [len(moment) for moment in moments] == [2] * 9
+    for moment in moments:
+        for frame in moment:
+            expected = map_from_camera((frame.stamp_ns - START) / 1e9)
+            np.testing.assert_allclose(frame.map_from_rig, expected, atol=1e-9)
 
 
 def test_images_that_were_not_taken_at_the_same_time(opened: Open) -> None:

@@ -9,10 +9,14 @@ import numpy as np
 import pytest
 
 from neumap.arrays import FloatArray
+from neumap.cli.main import main
 from neumap.errors import CalibrationError, DataError, MissingDependencyError
 from neumap.geometry.cameras import project
 from neumap.geometry.se3 import invert_pose, make_pose, quat_from_matrix, rotation_exp
 from neumap.io.colmap import LENSES, SCALE_NOTE, camera_from_colmap, find_model, read_colmap
+from neumap.io.sources import open_source
+from neumap.io.trajectories import write_trajectory
+from neumap.records import Trajectory
 
 pycolmap = pytest.importorskip("pycolmap")
 
@@ -276,6 +280,29 @@ def test_images_of_a_rig_have_the_stamp_of_the_first_cameras(make_rig: Callable[
         ["z/102.5.png", "a/2.png"],
     ]
     assert [moment[0].moment_ns / 1e9 for moment in moments] == [1, 100.5, 102.5]
+
+
+def test_the_trajectory_of_a_rig_is_its_first_cameras(make_rig: Callable[..., Path], tmp_path: Path) -> None:
+    folder, path = make_rig(("1/1{}.5.png", "2/1{}.5.png")), tmp_path / "poses.txt"
+    stamps, poses = 10**9 * np.arange(3) + 10_500_000_000, np.array([pose(index) for index in range(3)])
+    write_trajectory(path, Trajectory(stamps, poses))
+    source = open_source(folder, poses=True, trajectory=path)
+    assert [len(moment) for moment in source.moments] == [2, 2, 2]
+    for index, moment in enumerate(source.moments):
+        for frame, mounted in zip(moment, (np.eye(4), invert_pose(SECOND_FROM_RIG)), strict=True):
+            np.testing.assert_allclose(frame.map_from_camera, pose(index) @ mounted, atol=1e-8)
+
+
+def test_the_truth_of_a_rig_is_its_first_cameras(
+    make_rig: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, path = make_rig(("1/1{}.5.png", "2/1{}.5.png")), tmp_path / "poses.txt"
+    stamps, poses = 10**9 * np.arange(2) + 10_500_000_000, np.array([pose(index) for index in range(2)])
+    write_trajectory(path, Trajectory(stamps, poses))
+    assert main(["evaluate", str(path), str(folder)]) == 0
+    told = capsys.readouterr().out
+    assert told.startswith("localized    2 of 3 images (66.7%)\ntranslation  median 0.00 cm")
+    assert "max 0.00\nwithin" in told
 
 
 def test_a_rig_that_does_not_tell_where_its_cameras_are(make_rig: Callable[..., Path]) -> None:

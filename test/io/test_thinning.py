@@ -11,6 +11,7 @@ from neumap.errors import DataError
 from neumap.geometry.se3 import kept_by_motion, make_pose, rotation_exp
 from neumap.io.sources import thin
 from neumap.io.tum import read_tum
+from neumap.records import Mount
 
 
 def poses(x: list[float], yaw_deg: list[float] | None = None) -> np.ndarray:
@@ -51,6 +52,21 @@ def test_a_source(make_tum: Callable[..., Path]) -> None:
     assert "moved 0.15 m or turned 5 deg" in thin(source, 0.15, 5.0).notes[-1]
     with pytest.raises(DataError, match=r"only 1 of 5 frames turned 5 deg .*ask for less motion"):
         thin(source, every_deg=5.0)
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_each_camera_by_its_own_motion(make_tum: Callable[..., Path], named: bool) -> None:
+    """The way from one camera to the other is no motion of the robot."""
+    source = read_tum(make_tum([1.0, 1.1, 1.2, 1.3, 1.4]))
+    behind, both = poses([-0.5], [180.0])[0], []
+    for frame in source.frames:
+        mounts = [Mount(frame.stamp_ns, 0), Mount(frame.stamp_ns, 1, behind)]
+        for name, mount in zip(("front", "rear"), mounts, strict=True):
+            pose = frame.map_from_camera @ mount.rig_from_camera
+            known = {"frame_id": name} if named else {"mount": mount}
+            both.append(replace(frame, name=f"{name} {frame.name}", map_from_camera=pose, **known))
+    thinned = thin(replace(source, frames=tuple(both)), every_m=0.15)
+    assert [frame.name for frame in thinned.frames] == [both[i].name for i in (0, 1, 4, 5, 8, 9)]
 
 
 def test_frames_without_poses(make_tum: Callable[..., Path]) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from neumap.arrays import FloatArray
+from neumap.errors import ConfigError
 from neumap.geometry import se3
 from neumap.geometry.cameras import make_camera
 from neumap.io.tum import read_tum
@@ -145,3 +146,10 @@ def test_twins_are_not_joined(monkeypatch: pytest.MonkeyPatch) -> None:
     truth = poses_of(frames)
     made = straighten(with_poses(frames, wandering_odometry(truth, 4)), MappingSettings())
     assert not any(first < 24 <= second for first, second in made.loops)
+
+
+def test_images_of_several_cameras_are_refused(recorded: tuple[Frame, ...]) -> None:
+    both = [replace(frame, frame_id=name) for frame in recorded[:4] for name in ("front", "rear")]
+    told = "straight by the images of one camera, and these are of 2: give one --image-topic"
+    with pytest.raises(ConfigError, match=told):
+        straighten(both, MappingSettings())

@@ -34,6 +34,22 @@ def test_a_drive_is_thinned_by_how_far_it_went(count: int, step_m: float, kept: 
     assert (used[0], len({frame.stamp_ns for frame in used})) == (frames[0], kept)
 
 
+@pytest.mark.parametrize(("step_m", "kept"), [(0.0, 500), (0.06, 700)])
+def test_each_camera_of_a_drive_is_thinned(step_m: float, kept: int) -> None:
+    """Of two that look both ways, as many images are used of each."""
+    poses = np.tile(np.eye(4), (2800, 1, 1))
+    poses[:, 0, 3] = step_m * (np.arange(len(poses)) // 2)
+    poses[1::2, :2, :2] *= -1
+    camera = make_camera(4, 4, np.eye(3).ravel().tolist())
+    frames = [
+        Frame(f"{i}", i // 2, camera, lambda: np.zeros((4, 4), np.uint8), map_from_camera=p, frame_id="fr"[i % 2])
+        for i, p in enumerate(poses)
+    ]
+    used = used_of(frames)
+    assert [sum(frame.frame_id == name for frame in used) for name in "fr"] == [kept, kept]
+    assert [frame.stamp_ns for frame in used] == sorted(frame.stamp_ns for frame in used)
+
+
 @pytest.mark.parametrize(
     ("images", "measured", "views"), [(8, True, MIN_VIEWS), (8, False, MIN_VIEWS_TRIANGULATED), (4, False, MIN_VIEWS)]
 )

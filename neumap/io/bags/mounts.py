@@ -35,7 +35,7 @@ def mounts_of(
         if problem := transforms.problem(camera_frames[0], frame):
             raise DataError(
                 f"where {frame} is on the robot is not known: {problem}: give the topic of the transforms (--tf-topic) "
-                "or the cameras' frames (--camera-frame), or localize the images of one camera"
+                "or the cameras' frames (--camera-frame), or one --image-topic"
             )
         found = transforms.lookup(camera_frames[0], frame, stamps)
         late_s = np.abs(stamps - moments) * 1e-9

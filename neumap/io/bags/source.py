@@ -35,7 +35,7 @@ from neumap.io.files import PathLike, naming, noting
 from neumap.io.image_messages import depth_of, gray_of, named_rectified
 from neumap.io.stamps import format_stamp, stamp_of
 from neumap.io.streams import depth_of_each, once_each, pose_of_each
-from neumap.records import Frame, Intrinsics, Source
+from neumap.records import Frame, Intrinsics, Source, stamps_of
 
 Pixels = TypeVar("Pixels", ImageArray, Float32Array)
 # an image of the bag: the stamp of its header in nanoseconds, and where its message is
@@ -63,8 +63,8 @@ def open_bag(
     With ``poses`` each frame gets the pose of the camera's optical frame in the map and frames without one are left
     out; with ``depth`` it gets the registered depth image within 20 ms, where there is one. Its camera is as of the
     camera_info of its stamp, else the last before, and what was ``told`` of the images. Of several cameras frames have
-    their names and, without ``poses``, mounts by the transforms. Notes tell what was chosen and left out. The recording
-    stays open as long as its frames are in use; they may be read from several threads.
+    their names and mounts by the transforms. Notes tell what was chosen and left out. The recording stays open as long
+    as its frames are in use; they may be read from several threads.
 
     Raises :class:`~neumap.errors.DataError` (or its kin) for a recording that is damaged or lacks what is needed and
     :class:`~neumap.errors.ConfigError` where the user has to choose between topics. An image that turns out damaged or
@@ -76,6 +76,9 @@ def open_bag(
     notes: list[str] = []
     cameras = [_camera(bag, looks, said, depth, notes) for said in options.of_each_camera()]
     several = len(cameras) > 1
+    if options.trajectory is not None:
+        # it is of one frame, whichever camera's poses are asked for
+        options = replace(options, base_frame=options.base_frame or cameras[0].frame)
     by_frame: dict[str, Topic] = {}
     for camera in cameras if several or poses else ():
         if not camera.frame:
@@ -92,22 +95,19 @@ def open_bag(
     tf = choose_transforms(bag, cameras[0].image, options.tf_topic or of_poses) if asked else {}
     messages, calibrations = _read_index(bag, cameras, transforms, tf)
     store, left_out = MessageStore(bag, messages), list(bag.left_out)
-    frames: list[list[Frame]] = []
-    drifts = False
+    frames, drifts = [], False
     for camera in cameras:
+        about = f"{camera.image.name}: " if several else ""
         read, without, said = _frames(bag, store, camera, messages, calibrations[camera.info], told, several)
         if poses:
-            stamps = np.array([frame.stamp_ns for frame in read], dtype=np.int64)
-            known, pose_notes, skipped, drifts = _poses(bag, transforms, camera.frame, stamps, options)
-            read = [replace(f, map_from_camera=pose) for f, pose in zip(read, known, strict=True) if pose is not None]
+            known, pose_notes, skipped, drifts = _poses(bag, transforms, camera.frame, stamps_of(read), options)
+            read = [replace(frame, map_from_camera=pose) for frame, pose in zip(read, known, strict=True)]
             without, said = [*without, *skipped], [*said, *pose_notes]
         frames.append(read)
-        about = f"{camera.image.name}: " if several else ""
         left_out += [about + text for text in without]
         notes += [about + text for text in said]
-    if several and not poses:
-        stamps_ns = [np.array([frame.stamp_ns for frame in read], dtype=np.int64) for read in frames]
-        mounts, said = mounts_of(transforms, [camera.frame for camera in cameras], stamps_ns)
+    if several:
+        mounts, said = mounts_of(transforms, [camera.frame for camera in cameras], list(map(stamps_of, frames)))
         frames = [
             [replace(frame, mount=mount) for frame, mount in zip(read, there, strict=True) if mount is not None]
             for read, there in zip(frames, mounts, strict=True)
@@ -116,7 +116,8 @@ def open_bag(
     if asked:
         left_out, notes = [*left_out, *transforms.left_out], [*notes, *transforms.notes]
     names = ", ".join(camera.image.name for camera in cameras)
-    ordered = sorted((frame for read in frames for frame in read), key=lambda frame: frame.moment_ns)
+    usable = (frame for read in frames for frame in read if not poses or frame.map_from_camera is not None)
+    ordered = sorted(usable, key=lambda frame: frame.moment_ns)
     return Source(f"bag {path}, {names}", tuple(ordered), (*left_out, *notes), tuple(left_out), drifts)
 
 

@@ -38,10 +38,10 @@ class BagOptions:
     Topics by their names. What :class:`CameraOptions` has is given once for each camera, in the same order; the first
     one is that of the rig. ``map_frame`` is the frame that poses are wanted in (else "map"), ``base_frame`` the one
     whose pose a pose topic tells (else that of its messages, else "base_link"), ``camera_frame`` the optical frame
-    (else that of the images). ``trajectory`` is a TUM file of the poses of ``base_frame``, by default of the camera,
-    in the place of those of the bag. ``odometry``: the poses are to be those of odometry, in ``map_frame`` or else in
-    "odom", even where the map's are there. ``max_gap_s`` is how far apart two poses may be to be interpolated, seconds
-    (else as :func:`~neumap.io.trajectories.spacing_of` says).
+    (else that of the images). ``trajectory`` is a TUM file of the poses of ``base_frame``, by default of the first
+    camera, in the place of those of the bag. ``odometry``: the poses are to be those of odometry, in ``map_frame`` or
+    else in "odom", even where the map's are there. ``max_gap_s`` is how far apart two poses may be to be interpolated,
+    seconds (else as :func:`~neumap.io.trajectories.spacing_of` says).
     """
 
     image_topic: Names = None

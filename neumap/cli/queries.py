@@ -1,0 +1,69 @@
+"""Images to be localized, of whatever source: opened, each camera's lens settled, damage left out, and localized."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple
+
+from neumap.cli import options
+from neumap.cli.notes import refuse
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from neumap.io.damage import Damage
+    from neumap.localization.localizer import Localizer
+    from neumap.records import PoseEstimate, Source
+
+# BAG_OPTIONS: those that say what to localize and, of several cameras, where they are on the robot.
+BAG_OPTIONS = (*options.IMAGE_OPTIONS, "tf_topic", "camera_frame")
+
+
+def open_images(
+    args: argparse.Namespace, path: Path, names: Iterable[str] = BAG_OPTIONS, poses: bool = False
+) -> Source:
+    """Open the images of a source as ``args`` tells, of options.BAG_OPTIONS by those with these ``names``."""
+    from neumap.io.bags.topics import BagOptions
+    from neumap.io.sources import open_source
+
+    bag = BagOptions(**{name: getattr(args, name) for name in names})
+    told = options.told_of(args)
+    return open_source(path, poses=poses, depth=False, told=told, images=args.images, bag=bag)
+
+
+class Queries(NamedTuple):
+    """Images to be localized: the lens of each camera is settled, and what of them is damaged counted."""
+
+    source: Source
+    damage: Damage
+
+    @property
+    def notes(self) -> list[str]:
+        """What the user should know of them when they were localized."""
+        return [*self.source.notes, *self.damage.notes]
+
+
+def queries_of(source: Source, localizer: Localizer, strict: bool = False) -> Queries:
+    """Make the queries of a source; where ``strict``, what is damaged raises :class:`~neumap.errors.DataError`."""
+    from neumap.io.damage import Damage
+    from neumap.localization.lens import of_each_camera, settled
+
+    if strict:
+        refuse(source.left_out)
+    damage = Damage(source)
+    return Queries(of_each_camera(source if strict else damage.source, partial(settled, localizer)), damage)
+
+
+def localize_each(
+    localizer: Localizer, source: Source, progress: Callable[[int, int], object], max_sigma_m: float = float("inf")
+) -> list[PoseEstimate]:
+    """Localize each moment of a source on its own, telling ``progress`` how many of how many are done; poses less
+    certain than ``max_sigma_m`` metres are lost, as are images that cannot be read.
+    """
+    estimates, moments = [], source.moments
+    for done, frames in enumerate(moments, start=1):
+        estimates.append(localizer.localize_moment(frames).certain(max_sigma_m))
+        progress(done, len(moments))
+    return estimates
