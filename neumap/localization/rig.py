@@ -134,7 +134,8 @@ def weigh(camera_from_map: FloatArray, query: Query, keypoint: IntArray, points:
         for (view, mine, rays), pose in zip(seen, there, strict=True):
             residuals = pnp.residuals_px(view.camera_from_rig @ pose, rays, points[mine], view.query.focal_px)
             error[mine] = np.linalg.norm(residuals, axis=1)
-        noise = pnp.noise_of(error)
+        # what is behind a view that was moved counts for nothing
+        noise = pnp.noise_of(error[np.isfinite(error)])
         pulls, says = zip(*_says(seen, points, there), strict=True)
         told, precise = sum(says, np.zeros((6, 6))), scipy.linalg.block_diag(*says) / noise
         wanted = precise @ moves - np.concatenate(pulls) / noise
@@ -143,7 +144,7 @@ def weigh(camera_from_map: FloatArray, query: Query, keypoint: IntArray, points:
         further = covariance @ left @ wanted
         moved = every @ further
         moved = moved + joint @ np.linalg.solve(one + precise @ joint, wanted - precise @ moved)
-        if np.abs(moved).max() > FAR:
+        if not np.abs(moved).max() <= FAR:
             break
         before, step, moves = moves, further, moved
         there = [_moved(camera_from_map, move) for move in moves.reshape(count, 6)]

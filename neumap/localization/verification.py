@@ -117,6 +117,9 @@ class Refinement:
                 return None
             keypoint, landmark = keypoints[chosen], landmarks[chosen]
             pose = refine(pose, query, keypoint, self._landmarks.points[landmark], iterations)
+            if not np.isfinite(pose).all():
+                # what a wrong pose's landmarks may refine to
+                return None
             weighed = weigh(pose, query, keypoint, self._landmarks.points[landmark])
         pose, query = weighed.camera_from_map, weighed.query
         points = self._landmarks.points[landmark]
