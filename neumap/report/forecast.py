@@ -118,12 +118,13 @@ def foresee(
     heights = np.full(shape[:2], np.nan)
     probability, error_m = np.full(shape, np.nan), np.full(shape, np.nan)
     made = Forecast(origin, cell, heights, pitch, headings, probability, error_m, _notes(viewpoints, height_m))
-    nearest = cKDTree(eyes[:, :2]).query(made.middles())[1]
+    middles = made.middles()
+    nearest = cKDTree(eyes[:, :2]).query(middles)[1]
     span, rotations = Span(eyes, points), optical_axes(headings, np.full(HEADINGS, pitch), np.zeros(HEADINGS))
     for row in range(rows):
         for column in range(columns):
             z = eyes[nearest[row, column], 2] if height_m is None else height_m
-            position = np.array([*made.middles()[row, column], z])
+            position = np.array([*middles[row, column], z])
             if span.beyond_m(position) <= 0:
                 heights[row, column] = z
                 probability[row, column], error_m[row, column] = outlook(position, rotations)

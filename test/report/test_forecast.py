@@ -68,6 +68,14 @@ def test_places_are_as_high_as_the_nearest_mapping_camera(half_mapped: NeuralMap
     assert set(asked.height_m[asked.inside]) == {0.7}
 
 
+def test_what_is_of_the_whole_grid_is_made_once(half_mapped: NeuralMap, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A grid may have 100,000 cells."""
+    made, middles = [], Forecast.middles
+    monkeypatch.setattr(Forecast, "middles", lambda forecast: made.append(forecast) or middles(forecast))
+    assert foresee(half_mapped, CAMERA, silent, cell_m=1.0).inside.sum() > 4
+    assert len(made) == 1
+
+
 def test_two_floors_and_a_map_that_lies_on_its_side_are_said(half_mapped: NeuralMap) -> None:
     poses = half_mapped.drift.poses.copy()
     poses[:5, 2, 3] += 3.0
