@@ -147,7 +147,7 @@ def test_a_drive_elsewhere_is_lost_all_along(virtual_map: Path, virtual_world: P
     folder = tmp_path / "elsewhere"
     folder.mkdir()
     shutil.copy(virtual_world / "query" / "camera_info.yaml", folder)
-    for name in ("other_room_000.png", "blank_wall.png"):
+    for name in ("other_room_000.jpg", "blank_wall.jpg"):
         shutil.copy(virtual_world / "negatives" / name, folder)
     drive = check(tmp_path / "out", virtual_map, folder, "--cell", "1")["drive"]
     assert (drive["localized"], drive["foreseen"]) == (0.0, None)
