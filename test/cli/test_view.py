@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 
 from neumap.cli.main import main
+from neumap.errors import UnreadableError
+from neumap.geometry.cameras import make_camera
+from neumap.geometry.se3 import make_pose
 from neumap.io.sources import open_source
 from neumap.io.trajectories import read_trajectory
 from neumap.io.tum import read_tum
 from neumap.maps.map_file import load_map
+from neumap.records import Frame, Mount, Status, lost
+from neumap.report.view import View
 
 
 def entities(path: Path) -> dict[str, list[dict[str, Any]]]:
@@ -100,6 +107,48 @@ def test_a_replay(view: Any, virtual_world: Path, virtual_map: Path, tmp_path: P
     assert len(column(found["/image"], "EncodedImage:blob")) > len(poses)
     pixels = [row for part in found["/image/inliers"] for row in part["Points2D:positions"] if row]
     assert len(pixels) >= len(poses)
+
+
+class Shown(View):
+    """What a view is told to show, without rerun."""
+
+    def __init__(self) -> None:
+        self.said: list[tuple[Any, ...]] = []
+
+    def image(self, stamp_ns: int, encoded: bytes) -> None:
+        pixels = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_GRAYSCALE)
+        self.said.append(("image", stamp_ns, None if pixels is None else round(pixels.mean())))
+
+    def inliers(self, stamp_ns: int, points: Any, pixels: Any) -> None:
+        self.said.append(("inliers", stamp_ns))
+
+    def pose(self, stamp_ns: int, pose: Any, covariance: Any, camera: Any = None) -> None:
+        self.said.append(("pose", stamp_ns, None if pose is None else pose[:3, 3].tolist()))
+
+    def state(self, stamp_ns: int, state: str, reason: str, inliers: int) -> None:
+        self.said.append(("state", stamp_ns, state))
+
+
+def test_of_a_moment_the_first_image_that_can_be_read_is_shown() -> None:
+    def damaged() -> Any:
+        raise UnreadableError("torn")
+
+    camera = make_camera(16, 16, np.eye(3).ravel().tolist())
+    rig = [Mount(5, number, make_pose(np.eye(3), np.array([number, 0.0, 0.0]))) for number in range(2)]
+    front = Frame("front", 5, camera, damaged, mount=rig[0])
+    rear = Frame("rear", 7, camera, lambda: np.full((16, 16), 90, np.uint8), mount=rig[1])
+    found = replace(lost(""), status=Status.LOCALIZED, map_from_camera=make_pose(np.eye(3), np.ones(3)))
+    view = Shown()
+    view.answer([front, rear], found)
+    assert view.said == [
+        ("image", 5, 90),
+        ("inliers", 5),
+        ("pose", 5, [2.0, 1.0, 1.0]),
+        ("state", 5, "LOCALIZED"),
+    ]
+    view.said.clear()
+    view.answer([front], lost("torn"))
+    assert view.said == [("state", 5, "LOST")]
 
 
 @pytest.mark.parametrize(
