@@ -14,7 +14,14 @@ from neumap.errors import ConfigError, DataError
 from neumap.installation import need_extras
 from neumap.io.bags.poses import odometry_of, true_poses
 from neumap.io.bags.reader import BagReader, Topic
-from neumap.io.bags.topics import IMAGES, choose_camera_info, choose_image, choose_transforms, look_at_images
+from neumap.io.bags.topics import (
+    COMPRESSED_IMAGE,
+    IMAGES,
+    choose_camera_info,
+    choose_image,
+    choose_transforms,
+    look_at_images,
+)
 from neumap.io.files import make_folder, write_atomically
 from neumap.io.image_messages import base_topic
 from neumap.io.parameter_file import NODE, read_parameters
@@ -209,7 +216,7 @@ def _choose_topics(bag: BagReader, settings: ReplaySettings, names: Sequence[str
         roles=roles,
         tf=tf,
         image_topics={name: topic.name for name, topic in images.items()},
-        transport="compressed" if image.type == "sensor_msgs/msg/CompressedImage" else "raw",
+        transport="compressed" if image.type == COMPRESSED_IMAGE else "raw",
         start_ns=start_ns,
         end_ns=end_ns,
         first_image_ns=stamp_of(first_image.header),

@@ -8,17 +8,16 @@ from typing import Any
 
 import numpy as np
 
+from neumap.arrays import FloatArray
 from neumap.errors import DataError
 from neumap.io.files import PathLike
 from neumap.maps.neural_map import NeuralMap
 from neumap.report.drive_check import DriveCheck
 from neumap.report.forecast import LIKELY, Forecast
-from neumap.report.pictures import picture
+from neumap.report.pictures import COLOURS, draw_headings, draw_landmarks, draw_lost, extent_of, finish_above, picture
 
-# Colours that colour-blind people tell apart (Okabe and Ito): localized, lost, and steps that disagree.
-_FOUND, _LOST, _WRONG = "#0072b2", "#d55e00", "#000000"
-# _MOST_LANDMARKS: drawn. _ROSE: radius of a place's wedges, cells. _ARC: points of a wedge's outer edge.
-_MOST_LANDMARKS, _ROSE, _ARC = 6000, 0.47, 4
+# _ROSE: radius of a place's wedges, cells. _ARC: points of a wedge's outer edge.
+_ROSE, _ARC = 0.47, 4
 # _WIDTH, _PANEL: of the picture and of a map in it, inches; _TALLEST, _LOWEST: the height of a map.
 _WIDTH, _PANEL, _TALLEST, _LOWEST, _IMAGE_ROW, _TIMES_ROW = 14.0, 5.6, 8.0, 3.0, 3.1, 2.4
 # _REASON: letters in a line of why images were lost.
@@ -32,7 +31,7 @@ def draw_forecast(path: PathLike, forecast: Forecast, neural_map: NeuralMap, tit
 
     Raises as :func:`~neumap.report.pictures.picture` does.
     """
-    with picture(path, _WIDTH, 1.2 + _map_height(forecast)) as figure:
+    with picture(path, _WIDTH, 1.3 + _map_height(forecast)) as figure:
         figure.suptitle(title, fontsize=13, fontweight="bold", parse_math=False)
         likely, error = figure.subplots(1, 2, sharex=True, sharey=True)
         likely.set_title("how likely an image is localized, a wedge for each way of looking", fontsize=10)
@@ -42,8 +41,8 @@ def draw_forecast(path: PathLike, forecast: Forecast, neural_map: NeuralMap, tit
         squares = _squares(error, forecast)
         figure.colorbar(squares, ax=error, label="expected error / cm", shrink=0.8, extend="max")
         for axes in (likely, error):
-            _draw_map(axes, forecast, neural_map)
-        likely.legend(loc="upper center", bbox_to_anchor=(0.5, -0.1), ncol=2, fontsize=9, frameon=False)
+            _draw_map(axes, neural_map, _corners(forecast), COLOURS.bad)
+            finish_above(axes, _corners(forecast))
 
 
 def draw_drive(path: PathLike, check: DriveCheck, forecast: Forecast, neural_map: NeuralMap, title: str) -> None:
@@ -59,24 +58,27 @@ def draw_drive(path: PathLike, check: DriveCheck, forecast: Forecast, neural_map
         above = figure.add_subplot(grid[:, :2])
         shade = above.imshow(forecast.share, origin="lower", extent=_extent(forecast), cmap="viridis", alpha=0.35)
         shade.set_clim(0, 1)
-        label = "foreseen probability of being localized, mean of all headings"
-        figure.colorbar(shade, ax=above, label=label, location="bottom", shrink=0.8, aspect=40)
-        _draw_path(above, check)
-        _draw_map(above, forecast, neural_map)
-        above.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncol=2, fontsize=9, frameon=False)
+        figure.colorbar(shade, ax=above, label="foreseen probability, mean of all headings", shrink=0.8)
+        _draw_map(above, neural_map, _corners(forecast), COLOURS.faint)
+        _draw_path(above, check, _corners(forecast))
+        finish_above(above, _corners(forecast))
         _draw_times(figure.add_subplot(grid[0, 2:]), check)
         for number, stretch in enumerate(check.worst):
             axes = figure.add_subplot(grid[1 + number // 2, 2 + number % 2])
             with suppress(DataError):  # what cannot be read is lost, too
                 axes.imshow(stretch.frame.read_image(), cmap="gray", vmin=0, vmax=255)
             axes.set(xticks=[], yticks=[])
-            axes.set_title(f"{number + 1}: lost for {stretch.extent}", fontsize=9, color=_LOST, parse_math=False)
+            axes.set_title(f"{number + 1}: lost for {stretch.extent}", fontsize=9, color=COLOURS.bad, parse_math=False)
             axes.set_xlabel(textwrap.fill(stretch.reason, _REASON), fontsize=8, parse_math=False)
 
 
 def _map_height(forecast: Forecast) -> float:
-    width, height = forecast.size_m
+    width, height = np.ptp(_corners(forecast), axis=0)
     return float(np.clip(_PANEL * height / width, _LOWEST, _TALLEST))
+
+
+def _corners(forecast: Forecast) -> FloatArray:
+    return extent_of(np.stack([forecast.origin, forecast.origin + forecast.size_m]))
 
 
 def _extent(forecast: Forecast) -> tuple[float, float, float, float]:
@@ -84,22 +86,12 @@ def _extent(forecast: Forecast) -> tuple[float, float, float, float]:
     return left, left + width, low, low + height
 
 
-def _draw_map(axes: Any, forecast: Forecast, neural_map: NeuralMap) -> None:
-    """Draw landmarks, the darker the higher, and mapping cameras beneath what is there; and the axes."""
-    points = neural_map.landmarks.points(neural_map.grid)
-    some = points[:: max(1, len(points) // _MOST_LANDMARKS)]
-    low, high = np.quantile(some[:, 2], [0.02, 0.98])
-    shade = np.clip((some[:, 2] - low) / max(high - low, 1e-6), 0, 1)
-    colours = np.repeat(0.75 - 0.5 * shade[:, None], 3, axis=1)
-    axes.scatter(some[:, 0], some[:, 1], s=2, c=colours, alpha=0.5, linewidths=0, zorder=1)
-    axes.scatter([], [], s=12, c="#707070", label="landmarks (darker: higher)")
-    eyes = neural_map.drift.poses[:, :2, 3]
-    axes.scatter(
-        *eyes.T, s=7, marker="^", c="white", edgecolors="black", linewidths=0.4, label="mapping cameras", zorder=5
-    )
-    left, right, bottom, top = _extent(forecast)
-    axes.set(xlim=(left, right), ylim=(bottom, top), xlabel="x in the map / m", ylabel="y in the map / m")
-    axes.set_aspect("equal")
+def _draw_map(axes: Any, neural_map: NeuralMap, corners: FloatArray, colour: str) -> None:
+    """Draw landmarks beneath what is there, and mapping cameras of a ``colour``."""
+    cameras = neural_map.drift.poses
+    draw_landmarks(axes, neural_map.landmarks.points(neural_map.grid))
+    label = f"mapping cameras ({len(cameras)}) and where they look"
+    draw_headings(axes, cameras, corners, colour, label, size=2.0)
 
 
 def _roses(axes: Any, forecast: Forecast) -> Any:
@@ -129,30 +121,34 @@ def _squares(axes: Any, forecast: Forecast) -> Any:
     )
 
 
-def _draw_path(axes: Any, check: DriveCheck) -> None:
+def _draw_path(axes: Any, check: DriveCheck, corners: FloatArray) -> None:
     known = np.isfinite(check.places[:, 0, 0])
-    x, y = check.places[:, 0, 3], check.places[:, 1, 3]
-    found, lost = known & check.localized, known & ~check.localized
-    axes.plot(x[known], y[known], color="#808080", lw=0.6, zorder=3)
-    axes.scatter(x[found], y[found], s=12, c=_FOUND, label=f"localized ({int(check.localized.sum())})", zorder=6)
-    axes.scatter(x[lost], y[lost], s=26, marker="x", c=_LOST, label=f"lost ({int((~check.localized).sum())})", zorder=7)
-    wrong = [step.second for step in check.disagreeing]
-    if wrong:
-        style = {"facecolors": "none", "edgecolors": _WRONG, "label": f"disagrees with odometry ({len(wrong)})"}
-        axes.scatter(x[wrong], y[wrong], s=70, zorder=8, **style)
+    found, lost = (check.places[known & which] for which in (check.localized, ~check.localized))
+    axes.plot(*check.places[known, :2, 3].T, color=COLOURS.faint, lw=0.6, zorder=3)
+    draw_headings(axes, found, corners, COLOURS.good, f"localized ({len(found)}), and where it looks")
+    draw_lost(axes, lost)
+    if wrong := [step.second for step in check.disagreeing]:
+        style = {"facecolors": "none", "edgecolors": COLOURS.wrong, "label": f"disagrees with odometry ({len(wrong)})"}
+        axes.scatter(*check.places[wrong, :2, 3].T, s=70, zorder=8, **style)
     for number, stretch in enumerate(check.worst, start=1):
         at = check.places[stretch.middle, :2, 3]
         if np.isfinite(at).all():
             axes.annotate(
-                str(number), at, xytext=(7, 7), textcoords="offset points", fontweight="bold", color=_LOST, zorder=9
+                str(number),
+                at,
+                xytext=(7, 7),
+                textcoords="offset points",
+                fontweight="bold",
+                color=COLOURS.bad,
+                zorder=9,
             )
 
 
 def _draw_times(axes: Any, check: DriveCheck) -> None:
     """Draw what was foreseen over time, and what was observed."""
     seconds, foreseen = check.seconds, check.foreseen
-    axes.plot(seconds, foreseen, ".-", color="#606060", lw=0.6, markersize=4, label="foreseen probability")
-    for found, colour, name in ((True, _FOUND, "localized"), (False, _LOST, "lost")):
+    axes.plot(seconds, foreseen, ".-", color=COLOURS.faint, lw=0.8, markersize=4, label="foreseen probability")
+    for found, colour, name in ((True, COLOURS.good, "localized"), (False, COLOURS.bad, "lost")):
         some = seconds[check.localized == found]
         axes.scatter(some, np.full(len(some), 1.08 if found else -0.08), marker="|", s=40, c=colour, label=name)
     axes.set(ylim=(-0.2, 1.2), xlabel="time in the drive / s", ylabel="probability", yticks=(0, 0.5, 1))
