@@ -91,7 +91,7 @@ class Asked:
         """The probabilities (N,) and expected errors (N,) of the images, (2, N)."""
         outlook = Outlook(self.neural_map, self.camera)
         each = [outlook(pose[:3, 3], pose[None, :3, :3]) for pose in self.poses]
-        return np.array([[one.probability[0], one.error_m[0]] for one in each]).T
+        return np.array([[one.probability[0] for one in each], [one.error_m[0] for one in each]])
 
 
 def place(seed: int) -> tuple[list[Frame], list[Frame], int]:
@@ -170,7 +170,7 @@ def keep(path: Path, asked: Asked) -> None:
 
 def read(path: Path, neural_map: NeuralMap) -> Asked:
     kept = np.load(path)
-    camera = make_camera(*kept["size"], kept["matrix"], "plumb_bob", kept["lens"])
+    camera = make_camera(int(kept["size"][0]), int(kept["size"][1]), kept["matrix"], "plumb_bob", kept["lens"])
     return Asked(neural_map, camera, kept["poses"], kept["came"])
 
 

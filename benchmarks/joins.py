@@ -81,8 +81,8 @@ def join(first: NeuralMap, second: NeuralMap, rng: np.random.Generator) -> tuple
     except ConfigError as error:
         return "refused", str(error).partition("(at best, ")[2].partition(")")[0] or "none agree", "", "", ""
     poses = second.drift.poses
-    error = se3.pose_error(found.first_from_second @ moved_by @ poses, poses)
-    metres, radians = (np.linalg.norm(each, axis=1) for each in np.split(error, 2, axis=1))
+    apart = se3.pose_error(found.first_from_second @ moved_by @ poses, poses)
+    metres, radians = (np.linalg.norm(each, axis=1) for each in np.split(apart, 2, axis=1))
     low, high = first.bounds
     shared = ((poses[:, :3, 3] > low) & (poses[:, :3, 3] < high)).all(axis=1)
     off = (f"{100 * each.max():.1f} cm" for each in (metres[shared], metres))

@@ -85,7 +85,7 @@ def image_of(wall: ImageArray, pose: FloatArray, seed: int) -> ImageArray:
     seen = CAMERA.matrix @ np.linalg.inv(pose)[:3] @ point
     image = cv2.warpPerspective(piece, seen, (320, 240), flags=cv2.INTER_AREA)
     noise = np.random.default_rng(seed).normal(0, 1.5, image.shape)
-    return np.clip(image + noise, 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(image + noise, 0, 255), dtype=np.uint8)
 
 
 def drive(images: int, seed: int = 0) -> list[Frame]:

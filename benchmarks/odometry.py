@@ -13,8 +13,9 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -32,16 +33,17 @@ from neumap.virtual import photos
 from neumap.virtual.curriculum import STEADY, building
 from neumap.virtual.drive import drive
 from neumap.virtual.recording import wandering_odometry
-from neumap.virtual.world import NORMAL
+from neumap.virtual.world import VirtualWorld
 
 # IMAGES: of each room of a building. SECONDS: between two images.
 IMAGES, SECONDS = 60, 0.4
 
 
 def room_drive(seed: int) -> list[Frame]:
-    room = NORMAL.room(seed)
-    poses = drive(room, seed, NORMAL.mapping_frames, "mapping")
-    return photos.take(room, NORMAL.camera, poses, name="mapping", light=STEADY, seed=seed, offset=(0.0, 0.0, 0.0))
+    world = VirtualWorld()
+    room = world.room(seed)
+    poses = drive(room, seed, world.mapping_frames, "mapping")
+    return photos.take(room, world.camera, poses, name="mapping", light=STEADY, seed=seed, offset=(0.0, 0.0, 0.0))
 
 
 def building_drive(rooms: int, seed: int) -> list[Frame]:
@@ -58,6 +60,10 @@ def building_drive(rooms: int, seed: int) -> list[Frame]:
     frames = [frame for index in visited for frame in drives[index][:half]]
     frames += [frame for index in reversed(visited) for frame in drives[index][half:]]
     return [replace(frame, stamp_ns=round(1e9 * SECONDS * i)) for i, frame in enumerate(frames)]
+
+
+def recorded_drive(path: Path) -> list[Frame]:
+    return list(open_source(path, poses=True).frames)
 
 
 def off_m(found: FloatArray, truth: FloatArray) -> FloatArray:
@@ -102,9 +108,11 @@ def main() -> None:
     set_up(args.threads)
     print("| drive | images | m | seed | before, cm: median, most | loops | after, cm | loose | CPU s |")
     print("|---|---|---|---|---|---|---|---|---|")
-    drives = [(f"room {seed}", lambda seed=seed: room_drive(seed)) for seed in args.room]
-    drives += [(f"{count} rooms", lambda count=count: building_drive(count, 0)) for count in args.rooms]
-    drives += [(f"{path}", lambda path=path: list(open_source(path, poses=True).frames)) for path in args.scene]
+    drives: list[tuple[str, Callable[[], Sequence[Frame]]]] = [
+        *((f"room {seed}", partial(room_drive, seed)) for seed in args.room),
+        *((f"{count} rooms", partial(building_drive, count, 0)) for count in args.rooms),
+        *((f"{path}", partial(recorded_drive, path)) for path in args.scene),
+    ]
     for name, frames_of in drives:
         for row, _ in measure(frames_of(), args.seeds, args.depth):
             print(f"| {name} | {row} |", flush=True)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -23,13 +24,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks.scoring import LOST, metres_and_degrees
 from neumap.arrays import FloatArray, ImageArray
 from neumap.geometry.cameras import make_camera
-from neumap.geometry.se3 import make_pose
+from neumap.geometry.se3 import make_pose, optical_axes
 from neumap.localization.localizer import Localizer
 from neumap.mapping.build import build_map
 from neumap.mapping.settings import MappingSettings
 from neumap.process import set_up
 from neumap.records import Frame
-from neumap.virtual.drive import clearance, optical_axes
+from neumap.virtual.drive import clearance
 from neumap.virtual.layout import make_room
 from neumap.virtual.render import expose, render
 from neumap.virtual.scene import Room
@@ -72,7 +73,9 @@ def take(
         seen: ImageArray = expose(
             gray, rng, gain=gain, gamma=gamma, noise_sigma=1.8, motion_px=np.array([blur_px, 0.0])
         )
-        frames.append(Frame(f"{i}", i, CAMERA, lambda seen=seen: seen, lambda depth=depth: depth, map_from_camera=pose))
+        frames.append(
+            Frame(f"{i}", i, CAMERA, partial(np.asarray, seen), partial(np.asarray, depth), map_from_camera=pose)
+        )
     return frames
 
 
@@ -80,7 +83,7 @@ def within(localizer: Localizer, frames: list[Frame]) -> list[bool]:
     out = []
     for frame in frames:
         found = localizer.localize(frame.read_image(), frame.camera).map_from_camera
-        metres, degrees = LOST if found is None else metres_and_degrees(found, frame.map_from_camera)
+        metres, degrees = LOST if found is None else metres_and_degrees(found, np.asarray(frame.map_from_camera))
         out.append(metres < 0.05 and degrees < 5)
     return out
 
