@@ -182,12 +182,13 @@ def shared(client: Client, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 @pytest.fixture
 def node(shared: Callable[[], NodeProcess], world: World, table: Any) -> Iterator[NodeProcess]:
     """Give the localizer that most tests share: unconfigured, on simulated time, its parameters as if it was new but
-    for the map and compressed images. What a test has broken is replaced.
+    for the map and compressed images, and that it searches each image however slow the computer is. What a test has
+    broken is replaced.
     """
     node = shared()
     node.turn_page()
     values = {spec.name: list(spec.default) if isinstance(spec.default, tuple) else spec.default for spec in table}
-    values |= {"map": str(world.map), "image_transport": "compressed"}
+    values |= {"map": str(world.map), "image_transport": "compressed", "max_cpu": 256.0}
     try:
         reset(node, values)
     except AssertionError:

@@ -258,6 +258,8 @@ def test_a_file_with_all_of_them(start: Start, table: Any, world: World, tmp_pat
     mask = tmp_path / "mask.png"
     cv2.imwrite(str(mask), np.full((3, 4), 255, np.uint8))
     values = {spec.name: other(spec) for spec in table} | {"map": str(world.map), "mask": str(mask)}
+    # of several cameras each has its own
+    values["camera_frame_id"] = "{camera}_optical_frame"
     node = start(*written(tmp_path / "params.yaml", values))
     assert node.get(*values) == values
     node.activate()
