@@ -50,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--cell",
         type=options.metres,
         metavar="M",
-        help="how far apart places are (default: so far that there are about 600)",
+        help="how far apart places are (default: so that there are about 600)",
     )
     add("--images", type=Path, metavar="DIR", help="the images of a COLMAP model")
     add("--threads", type=options.threads, metavar="N", help="use at most this many threads")

@@ -166,6 +166,16 @@ def _with_depth(keyframes: Keyframes, tree_of: Callable[[int], cKDTree], i: int,
     return np.stack([a[best], b[best]], axis=1)
 
 
+def off_epipolar_px(motion: FloatArray, a: FloatArray, b: FloatArray, focal_px: float) -> FloatArray:
+    """Return how far rays (M, 3) of one image and of another, whose pose in the first is ``motion``, are from each
+    other's epipolar lines, pixels (M,).
+    """
+    essential = se3.skew(motion[:3, 3]) @ motion[:3, :3]
+    line_a, line_b = b @ essential.T, a @ essential
+    norm = np.sqrt((line_a[:, :2] ** 2).sum(axis=1) + (line_b[:, :2] ** 2).sum(axis=1) + 1e-18)
+    return np.asarray((a * line_a).sum(axis=1) / norm * focal_px)
+
+
 def match_along_epipolar_lines(keyframes: Keyframes, pairs: IntArray, step: Step = ignore) -> IntArray:
     """Return matches (M, 2), as indices of keypoints, where depth is not known: descriptors of all keypoints are
     compared, mutual and by Lowe's ratio, and must lie on each other's epipolar line within ``MAX_EPIPOLAR_PX``.
@@ -191,13 +201,9 @@ def match_along_epipolar_lines(keyframes: Keyframes, pairs: IntArray, step: Step
         alike = value[:, 0] > keyframes.similarities.anywhere
         here = np.flatnonzero(mutual & (distance[:, 0] < MAX_DISTANCE_RATIO * distance[:, 1]) & alike)
         k, m = here + first.start, best[here] + second.start
-        ray_i, ray_j = (np.column_stack([keyframes.rays[n], np.ones(len(n))]) for n in (k, m))
-        j_from_i = _motion(keyframes, i, j)
-        essential = se3.skew(j_from_i[:3, 3]) @ j_from_i[:3, :3]
-        line_j, line_i = ray_i @ essential.T, ray_j @ essential
-        norm = np.sqrt((line_j[:, :2] ** 2).sum(axis=1) + (line_i[:, :2] ** 2).sum(axis=1) + 1e-18)
-        sampson = np.abs(np.einsum("ij,ij->i", ray_j, line_j)) / norm * keyframes.focal_px[j]
-        fits = sampson < MAX_EPIPOLAR_PX
+        ray_i, ray_j = keyframes.rays3(k), keyframes.rays3(m)
+        off_px = off_epipolar_px(_motion(keyframes, i, j), ray_j, ray_i, float(keyframes.focal_px[j]))
+        fits = np.abs(off_px) < MAX_EPIPOLAR_PX
         return np.stack([k[fits], m[fits]], axis=1)
 
     return _match_by_image(keyframes, pairs, match, "epipolar", step)

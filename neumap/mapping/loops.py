@@ -7,7 +7,6 @@ images agree on it, as a jump of a robot that is tracked does.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -26,6 +25,7 @@ from neumap.mapping.selection import by_usefulness
 from neumap.mapping.settings import MappingSettings
 from neumap.mapping.survey import survey_keyframes
 from neumap.maps.drift import DriftField
+from neumap.progress import Step, ignore
 
 # SUBMAP: images of a submap. LANDMARKS: of it, at most.
 SUBMAP, LANDMARKS = 24, 2000
@@ -84,7 +84,7 @@ def close_loops(
     keyframes: Keyframes,
     steps: Measurements,
     settings: MappingSettings,
-    progress: Callable[[int], object] = lambda done: None,
+    progress: Step = ignore,
 ) -> tuple[Solution, Measurements]:
     """Return the poses that ``steps`` between images and loops agree on, and the loops, those without trust left out.
 
@@ -111,7 +111,7 @@ def _map_of(keyframes: Keyframes, images: IntArray, settings: MappingSettings) -
         return None
     # poses are wanted among the adjusted ones: nothing is to be moved to where odometry was
     flat = DriftField(place.adjusted, np.zeros((len(images), 6)), np.full(6, 1e-5), 1.0, 1.0, 0.1)
-    chosen = by_usefulness(place.candidates, LANDMARKS, lambda *_: None)
+    chosen = by_usefulness(place.candidates, LANDMARKS, ignore)
     form = form_for(replace(settings, quick=True))
     neural_map = compose(place, encode(place, chosen, form), form, flat, settings)
     return Submap(images, place.adjusted, Localizer(neural_map))

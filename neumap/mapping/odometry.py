@@ -47,8 +47,8 @@ class Straightened:
 def straighten(
     frames: Sequence[Frame], settings: MappingSettings, progress: Progress = lambda *_: None, work: Work = NOWHERE
 ) -> Straightened:
-    """Find the poses of frames whose given ones drift as odometry does: in the frame of these, which z points up in,
-    from the first one on. What is found out of images is kept in the folder of ``work``.
+    """Find the poses of frames whose given ones drift as odometry does: in the frame of these, beginning with the first
+    one. What is found out of images is kept in the folder of ``work``.
 
     Raises :class:`~neumap.errors.ConfigError` for frames of several cameras, since odometry does not tell the way from
     one to the other; :class:`~neumap.errors.MappingError` where the images share too little, and what the frames'

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 import scipy.optimize
 
 from neumap.arrays import FloatArray, IntArray
 from neumap.geometry import se3
 from neumap.localization.pnp import RansacSettings, noise_of, pose_gradient, ransac_pose, residuals_px
-from neumap.mapping.correspondences import match_by_looks
+from neumap.mapping.correspondences import match_by_looks, off_epipolar_px
 from neumap.mapping.keyframes import Keyframes
 from neumap.mapping.pose_graph import Measurements
+from neumap.progress import Step, ignore
 
 # SHARE, TURN_RAD: what odometry is wrong by after a metre, one standard deviation, as a share and in radians; both grow
 # with the square root of the way. TURN_SHARE: of what it turned.
@@ -48,7 +47,7 @@ def _odometry_covariance(motion: FloatArray) -> FloatArray:
     return np.asarray(np.stack([shift] * 3 + [turn] * 3, axis=-1)[..., None] * np.eye(6))
 
 
-def visual_steps(keyframes: Keyframes, progress: Callable[[int], object] = lambda done: None) -> Measurements:
+def visual_steps(keyframes: Keyframes, progress: Step = ignore) -> Measurements:
     """Return the steps between images that show the same things, by their looks; without depth their length is not
     measured.
     """
@@ -110,18 +109,18 @@ def _by_rays(
     sigma = np.sqrt(np.diag(_odometry_covariance(told)))
 
     def errors(step: FloatArray) -> FloatArray:
-        return np.concatenate([_off_epipolar_px(told @ _small(step), a, b, focal), step / sigma])
+        return np.concatenate([off_epipolar_px(told @ _small(step), a, b, focal), step / sigma])
 
     step = np.zeros(6)
     for soft in SOFT_PX:
         step = scipy.optimize.least_squares(errors, step, x_scale=sigma, loss="cauchy", f_scale=soft).x
     motion: FloatArray = told @ _small(step)
-    error = _off_epipolar_px(motion, a, b, focal)
+    error = off_epipolar_px(motion, a, b, focal)
     agree = np.abs(error) < MAX_ERROR_PX
     if agree.sum() < FEWEST:
         return None
     tiny = 1e-6
-    by_motion = np.array([_off_epipolar_px(motion @ _small(tiny * axis), a, b, focal) for axis in np.eye(6)])
+    by_motion = np.array([off_epipolar_px(motion @ _small(tiny * axis), a, b, focal) for axis in np.eye(6)])
     by_motion = (by_motion - error) / tiny
     weight = agree / (1 + (error / SOFT_PX[-1]) ** 2)
     return motion, (by_motion * weight) @ by_motion.T / (2 * noise_of(np.abs(error[agree])))
@@ -129,13 +128,3 @@ def _by_rays(
 
 def _small(step: FloatArray) -> FloatArray:
     return np.asarray(se3.make_pose(se3.rotation_exp(step[3:]), step[:3]))
-
-
-def _off_epipolar_px(motion: FloatArray, a: FloatArray, b: FloatArray, focal_px: float) -> FloatArray:
-    """Return how far rays (M, 3) of one image and of another, whose pose in the first is ``motion``, are from each
-    other's epipolar lines, pixels (M,).
-    """
-    essential = se3.skew(motion[:3, 3]) @ motion[:3, :3]
-    line_a, line_b = b @ essential.T, a @ essential
-    norm = np.sqrt((line_a[:, :2] ** 2).sum(axis=1) + (line_b[:, :2] ** 2).sum(axis=1) + 1e-18)
-    return np.asarray((a * line_a).sum(axis=1) / norm * focal_px)
