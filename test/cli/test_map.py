@@ -166,8 +166,8 @@ def test_interrupting_leaves_nothing_but_work(
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130
     assert out == ""
-    resume = f"the same command goes on where it was, with what is in {folder}"
-    resume = resume if work else "with --work DIR it could go on where it was"
+    resume = f"the same command resumes the run from {folder}"
+    resume = resume if work else "with --work DIR the run could be resumed"
     assert err.splitlines()[-1] == f"neumap: error: interrupted; {resume}"
     assert "Traceback" not in err
     assert list(tmp_path.iterdir()) == ([folder] if work else [])
