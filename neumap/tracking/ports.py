@@ -109,11 +109,14 @@ class LocalizerStatus:
 
 @dataclass(frozen=True)
 class Inspected:
-    """What one image gave: the ``frame`` with its ``pixels`` (H, W), and the pose with the fewest conditions."""
+    """What one image of a ``camera`` gave: the ``frame`` with its ``pixels`` (H, W), and the pose with the fewest
+    conditions. The only camera may have no name.
+    """
 
     frame: Frame
     pixels: ImageArray
     estimate: PoseEstimate
+    camera: str
 
 
 class Outputs(Protocol):

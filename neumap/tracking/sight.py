@@ -209,7 +209,7 @@ class Sight:
         camera.usable = True
         if camera.count(finding):
             self._say(camera, "info", str(finding.frame.lenses[0]))
-        self._outputs.inspected(Inspected(finding.frame, finding.pixels, finding.best))
+        self._outputs.inspected(Inspected(finding.frame, finding.pixels, finding.best, camera.name))
         settings, localized = self._settings(), finding.best.localized
         if localized and not shot.frame_id:
             unnamed = "the images have no frame_id: set the parameter camera_frame_id"
