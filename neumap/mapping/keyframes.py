@@ -206,7 +206,7 @@ def extract_keyframes(
         depth_measured=bool((depth > 0).mean() > MEASURED_SHARE),
         similarities=kind.similarities,
         work=work,
-        keys=keys,
+        keys=keys if keys[0] else (),
         frames=tuple(frames),
     )
 
