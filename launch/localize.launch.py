@@ -236,8 +236,8 @@ def generate_launch_description():
             DeclareLaunchArgument(
                 "image",
                 default_value="",
-                description="image topic without /compressed, or a comma-separated list as camera_names; empty: image, or "
-                "NAME/image",
+                description="image topic without /compressed, or a comma-separated list in the order of "
+                "camera_names; empty: image, or NAME/image",
             ),
             DeclareLaunchArgument(
                 "camera_info",
