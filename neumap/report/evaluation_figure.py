@@ -49,13 +49,14 @@ def _draw_above(axes: Any, evaluation: Evaluation, lost: FloatArray) -> None:
     true, found = evaluation.truth.map_from_camera, evaluation.estimate.map_from_camera
     # poses far off would shrink the place to a dot
     corners = extent_of(true[:, :2, 3], lost[:, :2, 3])
-    draw_headings(axes, true, corners, COLOURS.faint, "truth, and where it looks", size=4.0)
-    draw_pairs(axes, true[:, :2, 3], found[:, :2, 3], color=COLOURS.faint, lw=0.8, zorder=2)
     draw_lost(axes, lost)
     if not evaluation.poses:
-        say(axes, "no image was localized: neumap localize --report FILE writes why")
+        if not len(lost):
+            say(axes, "no image was localized, and where they were taken is not known")
         finish_above(axes, corners)
         return
+    draw_headings(axes, true, corners, COLOURS.faint, "truth, and where it looks", size=4.0)
+    draw_pairs(axes, true[:, :2, 3], found[:, :2, 3], color=COLOURS.faint, lw=0.8, zorder=2)
     centimetres = 100 * evaluation.translation_m
     # one that is far off would make all others look alike; the worst above all others
     top, order = max(float(np.percentile(centimetres, 90)), 0.1), np.argsort(centimetres)
@@ -76,3 +77,5 @@ def _draw_shares(axes: Any, errors: FloatArray, evaluation: Evaluation, least: f
     axes.step(within, share, where="post", color=COLOURS.good)
     axes.set(ylim=(0, 102), ylabel=f"of {'query images' if evaluation.queries else 'estimated poses'} / %")
     axes.grid(True, which="major", color="#e4e4e4", lw=0.6)
+    if not evaluation.poses:
+        say(axes, "no image was localized: neumap localize --report FILE writes why")

@@ -121,10 +121,17 @@ def draw_a_map(to: Path, kind: str) -> None:
     draw_map(to, replace(small_map(0 if kind == "empty" else 30), mapping_images=30))
 
 
+def draw_an_evaluation_by_number(to: Path, kind: str) -> None:
+    truth = path(40, AHEAD)
+    found = {"good": truth, "failing": estimated(truth, {3: 1.5}), "empty": some(truth, slice(0, 0))}[kind]
+    draw_evaluation(to, evaluate(found, truth, 60))
+
+
 PICTURES: dict[str, Callable[[Path, str], None]] = {
     "evaluation": draw_an_evaluation,
     "evaluation of a square path": lambda to, kind: draw_an_evaluation(to, kind, width=2.0),
     "evaluation of a straight path": lambda to, kind: draw_an_evaluation(to, kind, width=40.0),
+    "evaluation of a number of images": draw_an_evaluation_by_number,
     "replay": draw_a_replay,
     "replay without truth": lambda to, kind: draw_a_replay(to, kind, with_truth=False),
     "report": draw_a_report,
