@@ -271,7 +271,7 @@ class Sight:
     def _cannot_use(
         self, camera: LiveCamera, stamp_ns: int, reason: str, finding: Finding | None = None, kind: str = ""
     ) -> None:
-        """Conclude an image of an unusable camera, and warn: another camera's reason may hide this one in the status."""
+        """Conclude an image of an unusable camera, and warn: the status may show another camera's reason."""
         self._say(camera, "warning", reason, kind)
         camera.usable = finding is not None
         self._fail(camera, stamp_ns, reason, finding)

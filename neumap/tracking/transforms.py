@@ -22,7 +22,7 @@ from neumap.tracking.ports import Cancellable, Clock, RobotPose
 
 # CACHE_NS: time for which transforms are kept, nanoseconds. An image may wait for its search for seconds.
 CACHE_NS = 30_000_000_000
-# POSTDATED_NS: largest lead of stamps over the clock, nanoseconds. EKFs and AMCL postdate transforms by tenths of a second.
+# POSTDATED_NS: largest lead of stamps over the clock, nanoseconds. EKFs and AMCL postdate them by tenths of a second.
 POSTDATED_NS = 500_000_000
 # CORRECTED_AHEAD_NS: additional lead of another localizer's map -> odom, nanoseconds: AMCL postdates it by 1 s.
 CORRECTED_AHEAD_NS = 2_000_000_000
