@@ -59,8 +59,8 @@ class Transforms(Protocol):
     def when_known(
         self, stamp_ns: int, camera_frame: str, timeout_s: float, done: Callable[[RobotPose | str], None]
     ) -> None:
-        """Call ``done`` once: with the poses at a stamp as soon as they are known, or at the timeout with a message that
-        says what is missing.
+        """Call ``done`` once: with the poses at a stamp as soon as they are known, or at the timeout with what is
+        missing.
         """
 
     def time_jumped_back(self) -> None:
