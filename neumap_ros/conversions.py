@@ -25,9 +25,9 @@ from neumap.io.clouds import Cloud, fields_of
 from neumap.maps.neural_map import VoxelGrid
 from neumap.records import PoseEstimate
 from neumap.tracking.diagnosis import Diagnosis
+from neumap.tracking.fix import Fix
 from neumap.tracking.ports import LocalizerStatus
 from neumap.tracking.requests import RelocalizeAnswer
-from neumap.tracking.tracker import Fix
 from neumap_ros.msg import LocalizationStatus
 
 GREEN_BGR = (60, 220, 60)

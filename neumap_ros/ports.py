@@ -23,8 +23,8 @@ from visualization_msgs.msg import MarkerArray
 from neumap.arrays import FloatArray
 from neumap.io.clouds import inlier_cloud, landmark_cloud
 from neumap.maps.neural_map import NeuralMap, VoxelGrid
+from neumap.tracking.fix import Fix
 from neumap.tracking.ports import Inspected, LocalizerStatus, Result
-from neumap.tracking.tracker import Fix
 from neumap_ros.conversions import (
     cloud_message,
     debug_image,

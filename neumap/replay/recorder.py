@@ -14,8 +14,8 @@ from neumap.records import Trajectory
 from neumap.replay.clock import VirtualClock
 from neumap.report.replay_report import ReplayLog, StatusLine
 from neumap.tracking.diagnosis import Diagnosis
+from neumap.tracking.fix import Fix
 from neumap.tracking.ports import Inspected, LocalizerStatus
-from neumap.tracking.tracker import Fix
 
 # _LEVELS: what ROS 2 calls the levels of a log that are not their own names in capitals.
 _LEVELS = {"warning": "WARN"}
