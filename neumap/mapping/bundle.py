@@ -55,6 +55,8 @@ def adjust_poses(
         moves = _solve(parts, block, pull)
         points = [part.moved(moves) for part in parts]
         tracks = replace(tracks, points=np.concatenate([tracks.points[:0], *points]))
+        # else they are in memory beside those of the next iteration
+        del parts
         camera_from_map = se3.make_pose(se3.rotation_exp(moves[:, 3:]), moves[:, :3]) @ camera_from_map
         step(1)
     return tracks, se3.invert_pose(camera_from_map)

@@ -139,6 +139,35 @@ def ordered_map(function: Callable[[Frame], Result], frames: Sequence[Frame], wo
                 future.cancel()
 
 
+class _Rows:
+    """Arrays that grow by the rows of one image after the other, so that no row is in memory twice."""
+
+    # GROWTH: by what share more than is needed an array grows.
+    GROWTH = 0.125
+
+    def __init__(self) -> None:
+        self._arrays: dict[str, np.ndarray] = {}
+        self._count = 0
+
+    def append(self, rows: Arrays) -> int:
+        """Append arrays of one length, which is returned."""
+        length = len(next(iter(rows.values())))
+        end = self._count + length
+        for name, value in rows.items():
+            array = self._arrays.setdefault(name, np.empty((0, *value.shape[1:]), value.dtype))
+            if end > len(array):
+                array.resize((int((1 + self.GROWTH) * end), *value.shape[1:]), refcheck=False)
+            array[self._count : end] = value
+        self._count = end
+        return length
+
+    def arrays(self) -> Arrays:
+        """Return the arrays, to which nothing can be appended any more."""
+        for array in self._arrays.values():
+            array.resize((self._count, *array.shape[1:]), refcheck=False)
+        return self._arrays
+
+
 # IN_WORK: what is left in the work folder of what is kept of an image: most of it by far.
 IN_WORK = ("descriptors", "coarse")
 
@@ -171,43 +200,39 @@ def extract_keyframes(
         key, arrays = work.recall(follows_from, lambda: _seen(per_thread.extractor, frame.camera, image, depth))
         return key, {name: value for name, value in arrays.items() if not key or name not in IN_WORK}
 
-    tried = []
+    used, keys, counts, rows = [], [], [], _Rows()
     # as many as torch was told to take: the one limit of the process
-    for each in ordered_map(one, frames, min(torch.get_num_threads(), usable_cores())):
-        tried.append(each)
+    workers = min(torch.get_num_threads(), usable_cores())
+    for frame, each in zip(frames, ordered_map(one, frames, workers), strict=True):
+        if each is not None:
+            used.append(frame)
+            keys.append(each[0])
+            counts.append(rows.append(each[1]))
         progress(1)
-    frames = [frame for frame, each in zip(frames, tried, strict=True) if each is not None]
-    keys, seen = zip(*(each for each in tried if each is not None), strict=True) if frames else ((), ())
-    counts = np.array([len(each["rays"]) for each in seen], dtype=np.int64)
-    if (counts >= FEWEST_KEYPOINTS).sum() < 2:
+    if sum(count >= FEWEST_KEYPOINTS for count in counts) < 2:
         raise MappingError(
             f"fewer than two images have {FEWEST_KEYPOINTS} or more keypoints: they are blank, dark or blurred"
         )
-    kind, offsets = extractor_class(settings.extractor), np.concatenate([[0], np.cumsum(counts)])
-
-    def joined(name: str) -> np.ndarray:
-        return np.concatenate([each.pop(name) for each in seen])
-
+    kind, offsets, arrays = extractor_class(settings.extractor), np.cumsum([0, *counts]), rows.arrays()
     widths = dict(zip(IN_WORK, (kind.descriptor_size, kind.coarse_size), strict=True))
-    looks = {name: work.rows(name, keys, offsets, widths[name]) if keys[0] else joined(name) for name in IN_WORK}
-    depth = joined("depth")
+    looks = {name: work.rows(name, keys, offsets, widths[name]) if keys[0] else arrays[name] for name in IN_WORK}
     return Keyframes(
-        map_from_camera=np.array([frame.map_from_camera for frame in frames], dtype=np.float64),
-        focal_px=np.array([focal(frame) for frame in frames]),
+        map_from_camera=np.array([frame.map_from_camera for frame in used], dtype=np.float64),
+        focal_px=np.array([focal(frame) for frame in used]),
         offsets=offsets,
-        image=np.repeat(np.arange(len(frames), dtype=np.int32), counts),
-        rays=joined("rays"),
-        depth=depth,
-        size=joined("size"),
-        angle=joined("angle"),
+        image=np.repeat(np.arange(len(used), dtype=np.int32), counts),
+        rays=arrays["rays"],
+        depth=arrays["depth"],
+        size=arrays["size"],
+        angle=arrays["angle"],
         **looks,
-        quick=joined("quick"),
-        view=field_of_view(frames[0]),
-        depth_measured=bool((depth > 0).mean() > MEASURED_SHARE),
+        quick=arrays["quick"],
+        view=field_of_view(used[0]),
+        depth_measured=bool((arrays["depth"] > 0).mean() > MEASURED_SHARE),
         similarities=kind.similarities,
         work=work,
-        keys=keys if keys[0] else (),
-        frames=tuple(frames),
+        keys=tuple(keys) if keys[0] else (),
+        frames=tuple(used),
     )
 
 

@@ -121,7 +121,8 @@ def choose_by_coverage(
     while left > 0:
         gain = visibility @ (1 / (1 + seen))
         gain[~free] = -1
-        take = np.argsort(-gain, kind="stable")[: min(batch or max(32, (count - left) // 40), left)]
+        # a copy: a view would keep the order of all
+        take = np.argsort(-gain, kind="stable")[: min(batch or max(32, (count - left) // 40), left)].copy()
         chosen.append(take)
         free[take] = False
         left -= len(take)
