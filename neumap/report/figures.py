@@ -187,7 +187,7 @@ def _draw_example(axes: Any, example: Example) -> None:
         text = f"{estimate.inliers} inliers, {estimate.reprojection_error_px:.1f} px"
         if estimate.covariance is not None:
             # the standard deviation of the position, as the estimate itself states it
-            text += f", σ {100 * float(np.sqrt(np.trace(estimate.covariance[:3, :3]))):.1f} cm"
+            text += f", σ\u00a0{100 * float(np.sqrt(np.trace(estimate.covariance[:3, :3]))):.1f}\u00a0cm"
         if example.is_wrong:
             text = ("WRONG: not in the map, " if example.truth is None else f"WRONG by {example.off_m:.2f} m, ") + text
     else:

@@ -14,10 +14,21 @@ from neumap.io.files import PathLike
 from neumap.maps.neural_map import NeuralMap
 from neumap.report.drive_check import DriveCheck
 from neumap.report.forecast import LIKELY, Forecast
-from neumap.report.pictures import COLOURS, draw_headings, draw_landmarks, draw_lost, extent_of, finish_above, picture
+from neumap.report.pictures import (
+    COLOURS,
+    draw_headings,
+    draw_landmarks,
+    draw_lost,
+    extent_of,
+    finish_above,
+    picture,
+    say,
+)
 
 # _ROSE: radius of a place's wedges, cells. _ARC: points of a wedge's outer edge.
 _ROSE, _ARC = 0.47, 4
+# _MARGIN: height of titles, labels and legend around a map, inches.
+_MARGIN = 1.8
 # _WIDTH, _PANEL: of the picture and of a map in it, inches; _TALLEST, _LOWEST: the height of a map.
 _WIDTH, _PANEL, _TALLEST, _LOWEST, _IMAGE_ROW, _TIMES_ROW = 14.0, 5.6, 8.0, 3.0, 3.1, 2.4
 # _REASON: letters in a line of why images were lost.
@@ -31,7 +42,7 @@ def draw_forecast(path: PathLike, forecast: Forecast, neural_map: NeuralMap, tit
 
     Raises as :func:`~neumap.report.pictures.picture` does.
     """
-    with picture(path, _WIDTH, 1.3 + _map_height(forecast)) as figure:
+    with picture(path, _WIDTH, _MARGIN + _map_height(forecast)) as figure:
         figure.suptitle(title, fontsize=13, fontweight="bold", parse_math=False)
         likely, error = figure.subplots(1, 2, sharex=True, sharey=True)
         likely.set_title("how likely an image is localized, a wedge for each way of looking", fontsize=10)
@@ -125,7 +136,8 @@ def _draw_path(axes: Any, check: DriveCheck, corners: FloatArray) -> None:
     known = np.isfinite(check.places[:, 0, 0])
     found, lost = (check.places[known & which] for which in (check.localized, ~check.localized))
     axes.plot(*check.places[known, :2, 3].T, color=COLOURS.faint, lw=0.6, zorder=3)
-    draw_headings(axes, found, corners, COLOURS.good, f"localized ({len(found)}), and where it looks")
+    if len(found):
+        draw_headings(axes, found, corners, COLOURS.good, f"localized ({len(found)}), and where it looks")
     draw_lost(axes, lost)
     if wrong := [step.second for step in check.disagreeing]:
         style = {"facecolors": "none", "edgecolors": COLOURS.wrong, "label": f"disagrees with odometry ({len(wrong)})"}
@@ -147,6 +159,8 @@ def _draw_path(axes: Any, check: DriveCheck, corners: FloatArray) -> None:
 def _draw_times(axes: Any, check: DriveCheck) -> None:
     """Draw what was foreseen over time, and what was observed."""
     seconds, foreseen = check.seconds, check.foreseen
+    if not np.isfinite(foreseen).any():
+        say(axes, "nothing is foreseen: where the images were taken is not known")
     axes.plot(seconds, foreseen, ".-", color=COLOURS.faint, lw=0.8, markersize=4, label="foreseen probability")
     for found, colour, name in ((True, COLOURS.good, "localized"), (False, COLOURS.bad, "lost")):
         some = seconds[check.localized == found]

@@ -78,12 +78,12 @@ def _draw_above(
         known = poses_at(truth, _without_fix_ns(log))
         draw_lost(axes, known[0][known[1]], "no fix")
     corners = extent_of(*paths, bulk=landmarks)
-    draw_headings(axes, found, corners, COLOURS.good, f"published ({len(found)}), and where the base heads", ahead=0)
+    if len(found):
+        label = f"published ({len(found)}), and where the base heads"
+        draw_headings(axes, found, corners, COLOURS.good, label, ahead=0)
     if result.accuracy is not None:
         judged = result.accuracy.poses
         draw_wrong(axes, judged.estimate.map_from_camera[judged.translation_m > WRONG_M], corners)
-    if not len(found):
-        say(axes, f"nothing was localized: {result.why_not or 'no image came'}")
     finish_above(axes, corners)
 
 
@@ -128,9 +128,10 @@ def _draw_errors(metres: Any, degrees: Any, log: ReplayLog, result: Report) -> N
         axes.set_ylabel(unit)
         axes.grid(True, which="major", color="#e4e4e4", lw=0.6)
         axes.set_axisbelow(True)
-        if not len(times):
-            say(axes, "no pose was published")
-    if len(times):
+    if not len(times):
+        say(metres, f"nothing was localized: {result.why_not or 'no image came'}")
+        say(degrees, "no pose was published")
+    else:
         metres.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncol=2, fontsize=8, frameon=False)
         if found is None:
             metres.set_title("no truth is known", loc="right", fontsize=8)

@@ -50,6 +50,15 @@ def test_text(files: tuple[Path, Path]) -> None:
     assert "--images or --queries" in result.stdout
 
 
+def test_where_no_image_was_localized(files: tuple[Path, Path]) -> None:
+    """The poses of 'neumap localize' are then an empty file."""
+    files[0].write_text("")
+    result = neumap(*files, "--images", files[1].with_name("rgb.txt"), "--plot", files[0].with_name("drawn.png"))
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout.startswith("localized    0 of 4 images (0.0%)\n")
+    assert files[0].with_name("drawn.png").stat().st_size > 0
+
+
 def test_rows_that_hold_no_pose(files: tuple[Path, Path]) -> None:
     truth = files[1]
     truth.write_text(truth.read_text() + "0.15 nan nan nan 0 0 0 1\n")

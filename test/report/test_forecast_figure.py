@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,37 @@ def test_a_forecast(tmp_path: Path, drawn: list[Any]) -> None:
     for axes in (likely, error):
         assert_above(axes, *MAP)
     assert (tmp_path / "check.png").read_bytes()[:4] == b"\x89PNG"
+
+
+@pytest.mark.parametrize("shape", [(2, 10), (4, 8), (6, 7), (13, 15), (7, 6), (12, 3)])
+def test_the_title_covers_nothing(tmp_path: Path, drawn: list[Any], shape: tuple[int, int]) -> None:
+    cells, rng = np.ones((*shape, 6)), np.random.default_rng(0)
+    forecast = replace(
+        FORECAST, height_m=np.ones(shape), probability=cells, error_m=0.002 * rng.uniform(0.9, 1.3, cells.shape)
+    )
+    draw_forecast(tmp_path / "check.png", forecast, small_map(), "a room")
+    bottom = drawn[0]._suptitle.get_window_extent().y0
+    for axes in drawn[0].axes[:2]:
+        assert axes.title.get_window_extent().y1 <= bottom
+
+
+def test_a_drive_that_is_lost_says_so(tmp_path: Path, drawn: list[Any]) -> None:
+    frame = Frame("3", 3, Camera(40, 30, np.eye(3)), lambda: np.zeros((30, 40), np.uint8))
+    check = DriveCheck(
+        localized=np.zeros(3, np.bool_),
+        seconds=np.arange(3.0),
+        places=np.full((3, 4, 4), np.nan),
+        foreseen=np.full(3, np.nan),
+        steps=(),
+        stretches=(Stretch(0, 2, 2.0, np.nan, "blank", frame),),
+        has_odometry=False,
+        frames=(frame,) * 3,
+    )
+    draw_drive(tmp_path / "drive.png", check, FORECAST, small_map(), "a drive")
+    assert_above(drawn[0].axes[0], *MAP)
+    said = [text.get_text().replace("\n", " ") for axes in drawn[0].axes for text in (*axes.texts, axes.xaxis.label)]
+    assert "nothing is foreseen: where the images were taken is not known" in said
+    assert "blank" in said
 
 
 def test_a_drive(tmp_path: Path, drawn: list[Any]) -> None:
