@@ -37,7 +37,7 @@ PRINTED = {
         r"first fix    0\.",
         r"\[\[.*\]\] \[\[.*\]\]",  # a pose and its covariance
     ),
-    "frames.md": (r"moved by    3\.0\d+ -2\.0\d+ |moved by    -2\.9\d+ ",),
+    "frames.md": (r"aligned     other.neumap: \d+ landmarks agree, [^\n]*\nmoved by    -1\.0\d+ 3\.4\d+ ",),
 }
 
 
