@@ -37,7 +37,7 @@ from neumap.mapping.survey import survey
 from neumap.maps.map_file import to_bytes
 from neumap.maps.neural_map import NeuralMap
 from neumap.process import set_up
-from neumap.tracking.tracker import Fix, claimed_near
+from neumap.tracking.fix import Fix, claimed_near
 from neumap.virtual.curriculum import Building, building
 
 ROOM_BYTES = 45_000

@@ -1,4 +1,4 @@
-"""Starts the localizer and brings it to the state "active", in the place of Nav2's localization_launch.py.
+"""Launch the localizer and activate it. Replaces Nav2's localization_launch.py.
 
     ros2 launch neumap_ros localize.launch.py map:=/path/to/room.neumap image:=/camera/image_raw \
         camera_info:=/camera/camera_info
@@ -8,7 +8,7 @@ With several cameras:
     ros2 launch neumap_ros localize.launch.py map:=/path/to/room.neumap camera_names:=front,rear \
         image:=/front/image_raw,/rear/image_raw camera_info:=/front/camera_info,/rear/camera_info
 
-What is set in ``params_file`` counts unless an argument that overrides it is given. See docs/ros.md and docs/nav2.md.
+Arguments override ``params_file``. See docs/ros.md and docs/nav2.md.
 """
 
 # ruff: noqa: I001 - `launch` is ROS' package, not this folder
@@ -36,18 +36,18 @@ from lifecycle_msgs.msg import Transition
 
 YES_OR_NO = ["true", "True", "false", "False"]
 
-# After a crash the middleware believes for a while in the dead process, and would deliver requests to it alone. The
-# new process is up after some seconds; it is asked again where nothing was heard of it.
+# Seconds. After a crash the middleware keeps the dead process in its graph for a while and would deliver requests to it
+# only. The new process needs some seconds to start; the request is repeated until a transition is seen.
 RESPAWN_DELAY_S = 2.0
 ASK_RESPAWNED_AFTER_S = 5.0
 ASK_AGAIN_AFTER_S = 20.0
 
 
 class Autostart:
-    """Configures each process of a lifecycle node once and, where that succeeds, activates it.
+    """Configures each process of a lifecycle node once and activates it on success.
 
-    A transition that fails is left as it is: the node has logged why, goes on running and can be configured by hand.
-    So can it after that, without being activated unasked.
+    After a failed transition, whose reason the node has logged, the node keeps running and can be configured manually;
+    it is then not activated automatically.
     """
 
     def __init__(self, node):
@@ -57,7 +57,7 @@ class Autostart:
         self._activate_next = False
 
     def handlers(self):
-        """The actions that watch the node; to be executed before the node itself."""
+        """Return the event handlers, which must be added before the node."""
         return [
             RegisterEventHandler(OnProcessStart(target_action=self._node, on_start=self._on_start)),
             RegisterEventHandler(
@@ -99,10 +99,10 @@ class Autostart:
 
 
 class EndWithoutStart:
-    """Ends the launch, with status 1, where the node dies before it was active: of a parameter of a wrong type, say.
+    """Ends the launch with status 1 if the node dies before it is active, as from a parameter of a wrong type.
 
-    Launch would wait for the services of the dead node for ever. A node that dies later leaves alone what else was
-    launched with it.
+    Otherwise launch would wait forever for the services of the dead node. If the node dies later, whatever else was
+    launched keeps running.
     """
 
     def __init__(self, node):
@@ -110,7 +110,7 @@ class EndWithoutStart:
         self._was_active = False
 
     def handlers(self):
-        """The actions that watch the node; to be executed before the node itself."""
+        """Return the event handlers, which must be added before the node."""
         return [
             RegisterEventHandler(
                 OnStateTransition(
@@ -130,20 +130,20 @@ class EndWithoutStart:
             return []
         if event.returncode == 0:
             return [Shutdown(reason="the localizer has ended")]
-        # launch knows no other way to a status that is not 0
+        # launch has no other way to a nonzero exit status
         raise RuntimeError(f"the localizer has died with exit code {event.returncode}")
 
 
 def camera_remappings(names, images, camera_infos):
-    """What the topics of cameras are remapped to: of as many names, or of one camera without; raises where the numbers
-    of topics are others. Empty topics stay.
+    """Return the remappings of the camera topics; without names there is one unnamed camera. Empty lists leave the
+    topics unchanged. Raises RuntimeError if the number of topics differs from that of the cameras.
     """
     names, remappings = names or [""], []
     for topic, given in (("image", images), ("camera_info", camera_infos)):
         if len(given) not in (0, len(names)):
             raise RuntimeError(
-                f"{topic}:= has {len(given)} topics for {len(names)} cameras: give one for each of camera_names, with "
-                "commas between them"
+                f"{topic}:= has {len(given)} topics for {len(names)} cameras: give one for each of camera_names, "
+                "separated by commas"
             )
         for name, target in zip(names, given, strict=False):
             of_camera = f"{name}/{topic}" if name else topic
@@ -154,12 +154,12 @@ def camera_remappings(names, images, camera_infos):
 
 
 def listed(argument):
-    """The parts of an argument, between commas."""
+    """Split a comma-separated argument."""
     return [part.strip() for part in argument.split(",") if part.strip()]
 
 
 def localizer(context):
-    """The node as the arguments want it, and what starts it."""
+    """Return the node with the given arguments, and the actions that manage it."""
     given = context.launch_configurations
     overrides = {}
     if given["map"]:
@@ -175,7 +175,7 @@ def localizer(context):
     if names:
         overrides["camera_names"] = names
 
-    # of the node's own logger: at debug the middleware's would bury it
+    # set only the node's own logger: at debug the middleware's messages would hide its own
     level = given["log_level"]
     logger = ".".join([*filter(None, given["namespace"].split("/")), "neumap_localizer"])
     respawn = given["use_respawn"].lower() == "true"
@@ -190,7 +190,7 @@ def localizer(context):
         parameters=[os.path.expanduser(given["params_file"]), *([overrides] if overrides else [])],
         arguments=["--ros-args", "--log-level", f"{logger}:={level}"],
         remappings=[
-            # tf2 uses absolute names; relative ones let several robots each have their own.
+            # tf2 uses absolute names; relative ones give each namespaced robot its own.
             ("/tf", "tf"),
             ("/tf_static", "tf_static"),
             *camera_remappings(names, listed(given["image"]), listed(given["camera_info"])),
@@ -205,57 +205,56 @@ def localizer(context):
 
 
 def generate_launch_description():
-    """The arguments, then the node."""
+    """Declare the arguments and launch the node."""
     params_file = os.path.join(get_package_share_directory("neumap_ros"), "config", "localize.yaml")
     return LaunchDescription(
         [
             SetEnvironmentVariable("RCUTILS_LOGGING_BUFFERED_STREAM", "1"),
             DeclareLaunchArgument("namespace", default_value="", description="namespace of the node and its topics"),
             DeclareLaunchArgument(
-                "map", default_value="", description="path of the .neumap file; empty: as in params_file"
+                "map", default_value="", description="path of the .neumap file; empty: from params_file"
             ),
             DeclareLaunchArgument(
                 "use_sim_time",
                 default_value="",
                 choices=["", *YES_OR_NO],
-                description="take the time from /clock (a simulator, ros2 bag play --clock); empty: as in params_file",
+                description="use the time of /clock (simulator, ros2 bag play --clock); empty: from params_file",
             ),
             DeclareLaunchArgument(
                 "autostart", default_value="true", choices=YES_OR_NO, description="configure and activate the node"
             ),
             DeclareLaunchArgument("params_file", default_value=params_file, description="path of the parameter file"),
             DeclareLaunchArgument(
-                "use_respawn", default_value="false", choices=YES_OR_NO, description="start the node again if it dies"
+                "use_respawn", default_value="false", choices=YES_OR_NO, description="restart the node if it dies"
             ),
             DeclareLaunchArgument("log_level", default_value="info", description="debug, info, warn, error or fatal"),
             DeclareLaunchArgument(
                 "camera_names",
                 default_value="",
-                description="names of several cameras, such as front,rear; empty: as in params_file",
+                description="names of several cameras, such as front,rear; empty: from params_file",
             ),
             DeclareLaunchArgument(
                 "image",
                 default_value="",
-                description="topic of the images, or one for each of camera_names, with commas between them; with "
-                "image_transport:=compressed, without its /compressed; empty: image, or NAME/image",
+                description="image topic without /compressed, or a comma-separated list in the order of "
+                "camera_names; empty: image, or NAME/image",
             ),
             DeclareLaunchArgument(
                 "camera_info",
                 default_value="",
-                description="topic of the camera's calibration, or topics as with image; empty: camera_info, or "
-                "NAME/camera_info",
+                description="camera_info topic, or a list as for image; empty: camera_info, or NAME/camera_info",
             ),
             DeclareLaunchArgument(
                 "image_transport",
                 default_value="",
                 choices=["", "raw", "compressed"],
-                description="which image topic is subscribed; empty: as in params_file",
+                description="image topic to subscribe to: raw or compressed; empty: from params_file",
             ),
             DeclareLaunchArgument(
                 "mode",
                 default_value="",
                 choices=["", "localizer", "initializer"],
-                description="initializer: beside AMCL or another localizer; empty: as in params_file",
+                description="initializer: run beside AMCL or another localizer; empty: from params_file",
             ),
             OpaqueFunction(function=localizer),
         ]

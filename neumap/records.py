@@ -14,7 +14,7 @@ from enum import Enum
 import numpy as np
 import numpy.typing as npt
 
-from neumap.arrays import BoolArray, Float32Array, FloatArray, ImageArray
+from neumap.arrays import BoolArray, Float32Array, FloatArray, ImageArray, IntArray
 
 
 @dataclass(frozen=True)
@@ -154,7 +154,7 @@ class Trajectory:
     ``left_out`` counts rows of their source that hold no pose, for the user; empty where all do.
     """
 
-    stamps_ns: npt.NDArray[np.int64]
+    stamps_ns: IntArray
     map_from_camera: FloatArray
     left_out: str = ""
 

@@ -1,7 +1,7 @@
-"""From the session's records to ROS messages, and raw images through cv_bridge.
+"""Convert the session's records to ROS messages.
 
-Python's generated messages check no types unless asked to, so everything that goes into a field is converted here:
-an int or a float32 in a float64 field would be published as garbage.
+rclpy's generated messages do not check types by default, so every value is converted explicitly: an int or a float32 in
+a float64 field would be published as garbage.
 """
 
 from __future__ import annotations
@@ -25,31 +25,31 @@ from neumap.io.clouds import Cloud, fields_of
 from neumap.maps.neural_map import VoxelGrid
 from neumap.records import PoseEstimate
 from neumap.tracking.diagnosis import Diagnosis
+from neumap.tracking.fix import Fix
 from neumap.tracking.ports import LocalizerStatus
 from neumap.tracking.requests import RelocalizeAnswer
-from neumap.tracking.tracker import Fix
 from neumap_ros.msg import LocalizationStatus
 
 GREEN_BGR = (60, 220, 60)
 INLIER_RADIUS_PX = 3
-# of voxels in ~/voxels: edges in metres; colours as red, green, blue, opacity
+# For ~/voxels: EDGE_M is the line width in metres, colours are red, green, blue, opacity.
 EDGE_M = 0.03
 SEARCHED_RGBA, OTHER_RGBA = (0.2, 0.9, 0.4, 0.9), (0.6, 0.6, 0.6, 0.6)
 
 
 def time_message(stamp_ns: int) -> Time:
-    """Make the message of integer nanoseconds."""
+    """Return the message of a time in nanoseconds."""
     sec, nanosec = divmod(int(stamp_ns), 1_000_000_000)
     return Time(sec=sec, nanosec=nanosec)
 
 
 def header(stamp_ns: int, frame_id: str) -> Header:
-    """Make a header."""
+    """Return a header."""
     return Header(stamp=time_message(stamp_ns), frame_id=frame_id)
 
 
 def pose_message(pose: FloatArray) -> Pose:
-    """Make the message of a 4x4 transform."""
+    """Return the message of a pose (4, 4)."""
     message = Pose()
     message.position.x, message.position.y, message.position.z = (float(v) for v in pose[:3, 3])
     x, y, z, w = (float(v) for v in quaternion_from_matrix(pose))
@@ -58,19 +58,19 @@ def pose_message(pose: FloatArray) -> Pose:
 
 
 def pose_with_covariance(fix: Fix) -> PoseWithCovariance:
-    """Make the message of a fix; 36 numbers row by row: a 6x6 array would be taken and published as something else."""
+    """Return the message of a fix. The covariance is 36 numbers, row by row: a 6x6 array would be published wrongly."""
     message = PoseWithCovariance(pose=pose_message(fix.map_from_base))
     message.covariance = [float(v) for v in np.asarray(fix.covariance, dtype=np.float64).reshape(-1)]
     return message
 
 
 def stamped_pose(fix: Fix, frame_id: str) -> PoseWithCovarianceStamped:
-    """Make the stamped message of a fix."""
+    """Return the stamped message of a fix."""
     return PoseWithCovarianceStamped(header=header(fix.stamp_ns, frame_id), pose=pose_with_covariance(fix))
 
 
 def stamped_transform(stamp_ns: int, parent: str, child: str, pose: FloatArray) -> TransformStamped:
-    """Make the message of a 4x4 transform that takes points of ``child`` to ``parent``."""
+    """Return the message of a transform (4, 4) that maps points from ``child`` to ``parent``."""
     message = TransformStamped(header=header(stamp_ns, parent), child_frame_id=child)
     as_pose = pose_message(pose)
     for axis in "xyz":
@@ -80,7 +80,7 @@ def stamped_transform(stamp_ns: int, parent: str, child: str, pose: FloatArray) 
 
 
 def status_message(status: LocalizerStatus, frame_id: str) -> LocalizationStatus:
-    """Make the message of a status."""
+    """Return the message of a status."""
     return LocalizationStatus(
         header=header(status.stamp_ns, frame_id),
         state=status.state.value,
@@ -99,7 +99,7 @@ def status_message(status: LocalizerStatus, frame_id: str) -> LocalizationStatus
 
 
 def diagnostics_message(diagnosis: Diagnosis, stamp_ns: int, node_name: str) -> DiagnosticArray:
-    """Make the message of a diagnosis, as diagnostic_updater names it."""
+    """Return the message of a diagnosis, named as by diagnostic_updater."""
     status = DiagnosticStatus(name=f"{node_name}: localization", message=diagnosis.message, hardware_id="none")
     status.level = bytes([diagnosis.level])
     status.values = [KeyValue(key=key, value=value) for key, value in diagnosis.values]
@@ -120,12 +120,12 @@ def fill_relocalize(response: Any, answer: RelocalizeAnswer, frame_id: str) -> A
 
 
 def cloud_message(cloud: Cloud, stamp_ns: int, frame_id: str) -> PointCloud2:
-    """Make the message of a cloud."""
+    """Return the message of a cloud."""
     return create_cloud(header(stamp_ns, frame_id), [PointField(**field) for field in fields_of(cloud)], cloud)
 
 
 def debug_image(pixels: ImageArray, estimate: PoseEstimate, stamp_ns: int, frame_id: str) -> Image:
-    """Draw the inliers of a grey image (H, W) as circles and, where there is no pose, the reason; bgr8."""
+    """Draw the inliers on a grey image (H, W), and their number or the reason for no pose; returns bgr8."""
     colour = cv2.cvtColor(pixels, cv2.COLOR_GRAY2BGR)
     for x, y in np.rint(estimate.keypoints_px).astype(int).tolist():
         cv2.circle(colour, (x, y), INLIER_RADIUS_PX, GREEN_BGR, 1, cv2.LINE_AA)
@@ -133,13 +133,13 @@ def debug_image(pixels: ImageArray, estimate: PoseEstimate, stamp_ns: int, frame
     cv2.putText(colour, text, (8, 20), cv2.FONT_HERSHEY_SIMPLEX, 0.5, GREEN_BGR, 1, cv2.LINE_AA)
     height, width = pixels.shape
     message = Image(header=header(stamp_ns, frame_id), height=height, width=width, encoding="bgr8", step=3 * width)
-    # an ndarray is refused by uint8[]; bytes are taken over in one go
+    # a uint8[] field rejects an ndarray; array.array is assigned without a check of each element
     message.data = array("B", colour.tobytes())
     return message
 
 
 def voxel_markers(grid: VoxelGrid, searched: Any, stamp_ns: int, frame_id: str) -> MarkerArray:
-    """Draw all voxels as boxes, those ``searched`` (indices; None: all) in another colour."""
+    """Draw all voxels as boxes; the ``searched`` ones (indices; None: all) in another colour."""
     chosen = set(range(len(grid)) if searched is None else searched.tolist())
     markers = [Marker(action=Marker.DELETEALL)]
     ends = np.array(list(np.ndindex(2, 2, 2)))

@@ -1,4 +1,4 @@
-"""The executable ``localizer``."""
+"""Entry point of the executable ``localizer``."""
 
 from __future__ import annotations
 
@@ -15,14 +15,12 @@ from neumap.installation import missing, other_versions
 if TYPE_CHECKING:
     from neumap_ros.node import LocalizerNode
 
-# rclpy's executor may go to sleep between a SIGTERM and what it does to the context, and nothing wakes an idle one
+# AWAKE_S: longest sleep of the executor, seconds. A SIGTERM that arrives just before it sleeps does not wake it.
 AWAKE_S = 1.0
 
 
 def main(args: Sequence[str] | None = None) -> str | None:
-    """Runs the node until it is told to stop. Where arguments or parameters keep it from starting, one line that says
-    so, for ``sys.exit``.
-    """
+    """Run the node until shutdown. Return a line for ``sys.exit`` if arguments or parameters keep it from starting."""
     try:
         return run(args)
     except KeyboardInterrupt:
@@ -32,9 +30,9 @@ def main(args: Sequence[str] | None = None) -> str | None:
 
 
 def run(args: Sequence[str] | None) -> str | None:
-    """As :func:`main`, but leaves what a Ctrl-C while starting raises, and the context, to it."""
+    """Run the node as :func:`main`, without handling Ctrl-C during startup and without shutting the context down."""
     try:
-        # takes seconds
+        # the import takes seconds
         from neumap_ros.node import LocalizerNode
 
         rclpy.init(args=None if args is None else list(args))
@@ -58,8 +56,8 @@ def run(args: Sequence[str] | None) -> str | None:
 
 
 def spin(executor: SingleThreadedExecutor, node: LocalizerNode) -> None:
-    """Spins until the context is shut down. What a callback raises ends up in the log and not in the robot's fall:
-    even an impossible lifecycle transition asked for by a client would end rclpy's own spin.
+    """Spin until the context is shut down. Exceptions of callbacks are logged: rclpy's own spin would end, even after
+    an invalid lifecycle transition requested by a client.
     """
     while rclpy.ok():
         try:

@@ -1,6 +1,6 @@
-"""The lifecycle node: what it acquires and gives back, its topics, services, parameters and diagnostics.
+"""The lifecycle node: its resources, topics, services, parameters and diagnostics.
 
-What decides is the session (``neumap/tracking/session.py``); here it is connected to ROS 2.
+It connects the session (``neumap/tracking/session.py``), which makes all decisions, to ROS 2.
 """
 
 from __future__ import annotations
@@ -44,29 +44,29 @@ from neumap_ros.srv import LoadMap, Relocalize
 from neumap_ros.transforms import RosTransforms
 
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
-# JUMP_BACK_NS: a clock that goes back less than this is unsteady, not another run of a recording; nanoseconds.
+# JUMP_BACK_NS: smaller backward jumps are jitter of the clock, not a restarted recording; nanoseconds.
 JUMP_BACK_NS = 500_000_000
-# HEARTBEAT_S: so often Nav2's own nodes tell its lifecycle manager that they live, seconds; it waits 2 s for the first
+# HEARTBEAT_S: bond period of Nav2's own nodes, seconds; its lifecycle manager waits 2 s for the first heartbeat.
 HEARTBEAT_S = 0.25
 NEWEST = copy.copy(qos_profile_sensor_data)
 NEWEST.depth = 1
-# as tf2_ros subscribes
+# TF_STATIC: QoS of tf2_ros.
 TF_STATIC = QoSProfile(depth=TF_QUEUE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-# NOT_CONFIGURED: what services answer that are on their way when the node is cleaned up
+# NOT_CONFIGURED: response to requests that arrive while the node is cleaned up.
 NOT_CONFIGURED = "the localizer is not configured"
 
 try:
     from bondpy.bondpy import Bond
-except ImportError:  # ROS has it since Jazzy; PyPI's bondpy is another thing
+except ImportError:  # part of ROS since Jazzy; PyPI's bondpy is unrelated
     Bond = None
 try:
     from nav2_msgs.srv import SetInitialPose
-except ImportError:  # Nav2 is not needed
+except ImportError:  # Nav2 is optional
     SetInitialPose = None
 
 
 class LocalizerNode(LifecycleNode):
-    """Localizes a camera in a map. Nothing is acquired before the configure transition but parameters."""
+    """Localizes cameras in a map. Before it is configured, the node only declares parameters."""
 
     def __init__(self, **node_arguments: Any) -> None:
         super().__init__("neumap_localizer", **node_arguments)
@@ -88,7 +88,7 @@ class LocalizerNode(LifecycleNode):
     # --- lifecycle ------------------------------------------------------------
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Load the map. Fails with one line in the log, and may then be tried again."""
+        """Load the map. On failure log one line; configuring can be repeated."""
         doubt = parameters.check(self)
         settings = self._current_settings()
         try:
@@ -114,15 +114,15 @@ class LocalizerNode(LifecycleNode):
         self._time_jump = self.get_clock().create_jump_callback(threshold, post_callback=self._on_time_jump)
         if self._diagnostics is None:
             publisher = self.create_publisher(DiagnosticArray, "/diagnostics", 1)
-            # by a steady clock, so that a simulation that stands still can be told from a node that does
+            # on a steady clock, so that diagnostics continue while simulated time stands still
             steady = Clock(clock_type=ClockType.STEADY_TIME)
             timer = self.create_timer(settings.diagnostics_period, self._diagnose, clock=steady)
             self._diagnostics = publisher, timer
         return super().on_configure(state)
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Start the worker, and tell Nav2's lifecycle manager, which listens by the name of the node, that it lives."""
-        # publishers first: what the session publishes on starting must not be dropped
+        """Start the worker, and the bond with Nav2's lifecycle manager, identified by the node's name."""
+        # publishers first, or the session's first messages would be dropped
         result = super().on_activate(state)
         if self._session is not None:
             self._session.activate()
@@ -134,7 +134,7 @@ class LocalizerNode(LifecycleNode):
         return result
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Stop the worker and the transform."""
+        """Stop the worker and the transform publisher."""
         self._stop()
         return super().on_deactivate(state)
 
@@ -144,18 +144,18 @@ class LocalizerNode(LifecycleNode):
         return super().on_cleanup(state)
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Do as deactivate and cleanup, from any state."""
+        """Deactivate and clean up, from any state."""
         self._release()
         return super().on_shutdown(state)
 
     def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """After an exception in a transition: go back to unconfigured."""
+        """Return to unconfigured after an exception in a transition."""
         self._release()
         return SUCCESS
 
     def _stop(self) -> None:
         bond, self._bond = self._bond, None
-        # it says farewell, which raises where the context is shut down already
+        # shutdown sends a message, which raises if the context is already shut down
         with contextlib.suppress(Exception):
             if bond is not None:
                 bond.shutdown()
@@ -181,8 +181,8 @@ class LocalizerNode(LifecycleNode):
         if executor is None:
             self._destroy_services(served)
         else:
-            # In the turn after next: calls that wait are answered in the next one, where the newest task goes first.
-            # Answers to a service that is gone raise, and their clients wait for ever.
+            # Two executor cycles later: pending calls are answered in the next, where the newest task runs first.
+            # Responses from a destroyed service raise, and their clients would wait forever.
             executor.create_task(lambda: executor.create_task(self._destroy_services, served))
         if self._outputs is not None:
             self._outputs.close()
@@ -193,13 +193,13 @@ class LocalizerNode(LifecycleNode):
             self.destroy_service(service)
 
     def destroy_node(self) -> None:
-        """Stop the worker first, which would else wake a node that is gone."""
+        """Stop the worker first, which would otherwise wake a destroyed node."""
         self._release()
         super().destroy_node()
 
     def _answer_impossible_transitions(self) -> None:
-        """Have clients that ask for an impossible transition told so: rclpy raises out of its callback, and they, as
-        Nav2's lifecycle manager does, would wait for an answer for ever.
+        """Answer requests for invalid transitions with a failure: rclpy raises in its callback without a response, and
+        clients such as Nav2's lifecycle manager would wait forever.
         """
         for service in self.services:
             if service.srv_name.endswith("/change_state"):
@@ -222,12 +222,12 @@ class LocalizerNode(LifecycleNode):
         compressed = settings.image_transport == "compressed"
         kind, name = (CompressedImage, "image/compressed") if compressed else (Image, "image")
         topics = {camera: topic_of(camera, name) for camera in settings.camera_names}
-        # as they are remapped
+        # after remapping
         resolved = {camera: self.resolve_topic_name(topic) for camera, topic in topics.items()}
         inputs = LiveInputs(session, transforms, resolved, gray_by_cv_bridge(CvBridge()))
-        # what it tells another localizer, an initializer must not take for a claim
+        # an initializer must not receive the initialpose that it publishes
         claims = "~/claim" if settings.initializes else "initialpose"
-        # rclpy handles what is ready at once in this order: an image comes after what it takes to use it
+        # rclpy handles messages that are ready together in this order: images after the data needed to use them
         self._subscriptions_made = [
             self.create_subscription(TFMessage, "/tf_static", inputs.tf_static, TF_STATIC),
             *(
@@ -247,9 +247,9 @@ class LocalizerNode(LifecycleNode):
         ]
 
     def _serve(self, settings: Settings) -> None:
-        # AMCL's names are AMCL's where it runs
+        # beside AMCL the public names are AMCL's
         space = "~/" if settings.initializes else ""
-        # a coroutine that waits holds up its callback group, so these two do not wait in the node's own
+        # an awaiting coroutine blocks its callback group, so these two have their own
         apart = ReentrantCallbackGroup()
         self._served = [
             self.create_service(Relocalize, "~/relocalize", self._on_relocalize, callback_group=apart),
@@ -295,7 +295,7 @@ class LocalizerNode(LifecycleNode):
 
     def _on_parameters(self, changes: list[Parameter]) -> SetParametersResult:
         result = parameters.verdict(changes, configured=self._session is not None and not self._sets_map)
-        # the new values are there only after this callback
+        # the new values take effect only after this callback
         self._settings = None
         return result
 
@@ -305,7 +305,7 @@ class LocalizerNode(LifecycleNode):
         return self._settings
 
     def _set_map(self, path: str) -> None:
-        """Have the parameter say which map is in use, so that another configure does not go back to the old one."""
+        """Set the parameter to the current map, so that the next configure does not return to the old one."""
         self._sets_map = True
         try:
             self.set_parameters([Parameter("map", value=path)])
@@ -334,17 +334,17 @@ class LocalizerNode(LifecycleNode):
 
 
 def set_period(timer: Any, seconds: float) -> None:
-    """Change the period of a timer, where it is another."""
+    """Change the period of a timer, if it differs."""
     period_ns = round(seconds * 1e9)
     if timer.timer_period_ns != period_ns:
         timer.timer_period_ns = period_ns
 
 
 def gray_by_cv_bridge(bridge: CvBridge) -> Callable[[Any], ImageArray]:
-    """Make a reader of image messages: cv_bridge where it is sure to be right, else ours, with equal results."""
+    """Return a reader of image messages: cv_bridge where it is reliable, else ours, with equal results."""
 
     def read(message: Any) -> ImageArray:
-        # some versions of cv_bridge get padding and byte order wrong: it is asked for whole rows of these three only
+        # some versions of cv_bridge mishandle padding and byte order: use it for unpadded rows of these encodings only
         plain = not isinstance(message, CompressedImage) and message.encoding in ("mono8", "bgr8", "rgb8")
         width = message.width * (1 if message.encoding == "mono8" else 3) if plain else 0
         if not plain or message.is_bigendian or message.step != width or len(message.data) != width * message.height:

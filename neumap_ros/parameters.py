@@ -1,4 +1,4 @@
-"""The node's parameters as ROS 2 has them: declared from the table in ``neumap/tracking/settings.py``."""
+"""Declare and check the node's ROS 2 parameters, from the table in ``neumap/tracking/settings.py``."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from neumap.tracking.settings import SPECS, Settings, Spec, settings_from
 def declare(node: Node) -> None:
     """Declare all parameters.
 
-    Raises rclpy's own exceptions for overrides of the wrong type or out of range, which name the parameter.
+    Raises rclpy's exceptions, which name the parameter, for overrides of the wrong type or out of range.
     """
     for spec in SPECS.values():
         default = list(spec.default) if isinstance(spec.default, tuple) else spec.default
@@ -22,13 +22,13 @@ def declare(node: Node) -> None:
 
 
 def descriptor(spec: Spec) -> ParameterDescriptor:
-    """Return what ``ros2 param describe`` shows, and the range that rclpy enforces."""
+    """Return the descriptor that ``ros2 param describe`` shows, with the range that rclpy enforces."""
     unit = f" [{spec.unit}]" if spec.unit else ""
     described = ParameterDescriptor(
         description=spec.description + unit,
         additional_constraints=f"one of {', '.join(spec.choices)}" if spec.choices else "",
     )
-    # of a list it is checked where it is set
+    # ranges of lists are checked in Spec.doubt
     if spec.low is not None and spec.high is not None and not isinstance(spec.default, tuple):
         if isinstance(spec.default, int):
             described.integer_range = [IntegerRange(from_value=int(spec.low), to_value=int(spec.high), step=1)]
@@ -40,18 +40,18 @@ def descriptor(spec: Spec) -> ParameterDescriptor:
 
 
 def read(node: Node) -> Settings:
-    """Return the settings that the node's parameters make now."""
+    """Return the settings from the node's current parameters."""
     return settings_from({name: node.get_parameter(name).value for name in SPECS})
 
 
 def check(node: Node) -> str:
-    """Say what is wrong with the node's parameters, from a parameter file for example; empty where nothing is."""
+    """Return what is wrong with the node's parameters, or an empty string."""
     doubts = (spec.doubt(node.get_parameter(name).value) for name, spec in SPECS.items())
     return next(filter(None, doubts), "") or read(node).doubt
 
 
 def verdict(changes: Iterable[Parameter], configured: bool) -> SetParametersResult:
-    """Tell whether parameters may be changed so; the reason names the first that may not."""
+    """Return whether the changes are allowed; the reason names the first parameter that is not."""
     reasons = (SPECS[p.name].doubt(p.value, configured) for p in changes if p.name in SPECS)
     reason = next(filter(None, reasons), "")
     return SetParametersResult(successful=not reason, reason=reason)

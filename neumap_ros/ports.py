@@ -1,4 +1,4 @@
-"""The session's ports on rclpy: clock, worker and outputs."""
+"""The session's ports ``Clock``, ``Worker`` and ``Outputs`` on rclpy."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from visualization_msgs.msg import MarkerArray
 from neumap.arrays import FloatArray
 from neumap.io.clouds import inlier_cloud, landmark_cloud
 from neumap.maps.neural_map import NeuralMap, VoxelGrid
+from neumap.tracking.fix import Fix
 from neumap.tracking.ports import Inspected, LocalizerStatus, Result
-from neumap.tracking.tracker import Fix
 from neumap_ros.conversions import (
     cloud_message,
     debug_image,
@@ -35,17 +35,17 @@ from neumap_ros.conversions import (
 )
 from neumap_ros.msg import LocalizationStatus
 
-# LATCHED: the newest message is kept for those who subscribe later
+# LATCHED: late subscribers receive the newest message.
 LATCHED = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-# TF_QUEUE: messages of /tf that may wait, as tf2_ros has it
+# TF_QUEUE: queue depth of /tf, as in tf2_ros.
 TF_QUEUE = 100
-# WORKER_NICENESS: of the thread that searches and of its helpers, above that of the node: callbacks, services and
-# transforms come first where all cores are busy
+# WORKER_NICENESS: of the worker thread and its helpers, so that callbacks, services and transforms have priority when
+# all cores are busy.
 WORKER_NICENESS = 5
 
 
 class DelayedCall:
-    """A call by a timer of the node's clock; by a steady one where that clock stands still."""
+    """A delayed call by the node's clock, or by a steady clock while the node's stands still."""
 
     def __init__(self, node: Node, delay_s: float, callback: Callable[[], None]) -> None:
         self._node, self._callback = node, callback
@@ -56,12 +56,12 @@ class DelayedCall:
         ]
 
     def cancel(self) -> None:
-        """Keep it from happening."""
+        """Cancel the call."""
         while self._timers:
             self._node.destroy_timer(self._timers.pop())
 
     def _call(self) -> None:
-        # timers made before the first /clock fire with it; they are periodic, so that the next time is the right one
+        # timers created before the first /clock fire on its arrival; they are periodic, so the next call is on time
         if self._seen_ns == 0 and (now_ns := self._node.get_clock().now().nanoseconds):
             self._seen_ns = now_ns
         elif self._timers:
@@ -77,7 +77,7 @@ class DelayedCall:
 
 
 class RosClock:
-    """The node's clock as the port ``Clock``."""
+    """The port ``Clock`` on the node's clock."""
 
     def __init__(self, node: Node) -> None:
         self._node = node
@@ -90,7 +90,7 @@ class RosClock:
 
 
 class ThreadWorker:
-    """The port ``Worker`` with a thread of its own. A guard condition wakes the executor for its results."""
+    """The port ``Worker`` as a thread. A guard condition wakes the executor for its results."""
 
     def __init__(self, node: Node) -> None:
         self._node = node
@@ -110,7 +110,7 @@ class ThreadWorker:
             result: Result | Exception
             try:
                 result = job()
-            except Exception as error:  # whatever it is, it belongs to who asked for the job
+            except Exception as error:  # passed on to the caller
                 result = error
             cost_s = time.perf_counter() - started
             self._results.append(lambda: done(result, cost_s))
@@ -130,23 +130,23 @@ class ThreadWorker:
         self._node.destroy_guard_condition(self._wake)
 
     def _work(self) -> None:
-        # Linux has a niceness for each thread; threads that this one starts inherit it
+        # on Linux niceness is per thread; threads started from this one inherit it
         with contextlib.suppress(OSError, AttributeError):
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), WORKER_NICENESS)
         while (run := self._jobs.get()) is not None and not self._stopped:
             run()
 
     def _hand_back(self) -> None:
-        # triggers that come close together wake the executor once
+        # triggers in quick succession wake the executor once
         while self._results and not self._stopped:
             self._results.popleft()()
 
 
 class RosOutputs:
-    """The port ``Outputs``: publishers, made when the node is configured and gone after :meth:`close`."""
+    """The port ``Outputs`` with publishers, which exist until :meth:`close`."""
 
     def __init__(self, node: LifecycleNode, map_frame: str, initializes: bool) -> None:
-        """``initializes``: another localizer is to be told where to begin."""
+        """Create the publishers; that of initialpose only if the node ``initializes`` another localizer."""
         self._node, self._map_frame = node, map_frame
         self._pose = node.create_lifecycle_publisher(PoseWithCovarianceStamped, "pose", LATCHED)
         self._status = node.create_lifecycle_publisher(LocalizationStatus, "~/status", LATCHED)
@@ -155,7 +155,7 @@ class RosOutputs:
         self._voxels = node.create_lifecycle_publisher(MarkerArray, "~/voxels", LATCHED)
         self._tf = node.create_lifecycle_publisher(TFMessage, "/tf", TF_QUEUE)
         self._all = [self._pose, self._status, self._inliers, self._debug_image, self._voxels, self._tf]
-        # a plain one: what map is configured can be seen before the node is active
+        # not a lifecycle publisher: the map is visible before the node is active
         self._landmarks = node.create_publisher(PointCloud2, "~/landmarks", LATCHED)
         if initializes:
             self._initial_pose = node.create_lifecycle_publisher(PoseWithCovarianceStamped, "initialpose", 1)
@@ -168,7 +168,7 @@ class RosOutputs:
         self._node.destroy_publisher(self._landmarks)
 
     def uses(self, neural_map: NeuralMap) -> None:
-        """Once for each map, for whoever comes; the stamp is 0, for they do not move."""
+        """Publish the landmarks of a map, once; the stamp is 0 because they are static."""
         self._landmarks.publish(cloud_message(landmark_cloud(neural_map), 0, self._map_frame))
 
     def pose(self, fix: Fix) -> None:
@@ -185,7 +185,7 @@ class RosOutputs:
         self._status.publish(status_message(status, self._map_frame))
 
     def inspected(self, inspected: Inspected) -> None:
-        """Made only while someone listens."""
+        """Publish inliers and debug image, while subscribed."""
         frame, estimate = inspected.frame, inspected.estimate
         if self._inliers.get_subscription_count():
             self._inliers.publish(cloud_message(inlier_cloud(estimate), frame.stamp_ns, self._map_frame))
@@ -193,12 +193,12 @@ class RosOutputs:
             self._debug_image.publish(debug_image(inspected.pixels, estimate, frame.stamp_ns, frame.frame_id))
 
     def searched(self, stamp_ns: int, grid: VoxelGrid, voxels: Any) -> None:
-        """Made only while someone listens."""
+        """Publish the voxels, while subscribed."""
         if self._voxels.get_subscription_count():
             self._voxels.publish(voxel_markers(grid, voxels, stamp_ns, self._map_frame))
 
     def log(self, level: str, text: str) -> None:
-        # rclpy keeps the severity of each call site, so there is one for each
+        # rclpy requires one severity per call site
         logger = self._node.get_logger()
         if level == "debug":
             logger.debug(text)

@@ -1,4 +1,4 @@
-"""The session's port ``Transforms`` on rclpy: /tf is read when somebody asks, and not whenever a message comes."""
+"""The port ``Transforms`` on rclpy. Messages of /tf are read on demand, not when they arrive."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from neumap.io.transform_messages import transforms_in, transforms_of
 from neumap.tracking.ports import Clock, RobotPose
 from neumap.tracking.transforms import TransformBuffer
 
-# QUEUE: messages that may wait until somebody asks: those of a second and more, where six links are sent at 200 Hz
+# QUEUE: messages that may wait: over a second of six links at 200 Hz.
 QUEUE = 2000
-# WAIT_S: so often is looked for what an image waits for, seconds
+# WAIT_S: period of checks for transforms that an image waits for, seconds.
 WAIT_S = 0.02
 
 
 class _Unheard(CallbackGroup):
-    """Keeps a subscription from waking the executor; what tells of its QoS, too, which wakes it for every message."""
+    """Keeps a subscription and its QoS events from waking the executor, which both do for every message."""
 
     def can_execute(self, entity: Any) -> bool:
         return False
@@ -38,16 +38,16 @@ class _Unheard(CallbackGroup):
 
 
 class RosTransforms(TransformBuffer):
-    """Robots send a thousand messages a second on /tf, and an executor in Python spends a hundred times more on waking
-    up than it takes to read one. So they wait in the middleware, and are fetched together before each answer.
+    """The port ``Transforms``. Robots send a thousand messages a second on /tf, and waking a Python executor costs a
+    hundred times more than reading one. So messages wait in the middleware and are fetched together before each query.
     """
 
     def __init__(self, node: Node, clock: Clock, base_frame: str, odom_frame: str) -> None:
-        """Subscribe, as tf2_ros does but for the longer queue."""
+        """Subscribe as tf2_ros does, with a longer queue."""
         super().__init__(clock, base_frame, odom_frame, node.get_logger().warning)
         self._node, self._fetches = node, False
         self._topic = node.create_subscription(TFMessage, "/tf", self._take, QUEUE, callback_group=_Unheard(), raw=True)
-        # a simulation that stands still may have sent what is waited for
+        # a steady clock, because transforms also arrive while simulated time stands still
         steady = NodeClock(clock_type=ClockType.STEADY_TIME)
         self._look_again = node.create_timer(WAIT_S, self._look, clock=steady)
         self._look_again.cancel()
@@ -58,14 +58,14 @@ class RosTransforms(TransformBuffer):
         self._node.destroy_subscription(self._topic)
 
     def fetch(self) -> None:
-        """Take in what was sent; to be called once a second or more often, so that nothing is lost."""
-        # those who waited for what was fetched ask in turn
+        """Read the waiting messages. Call at least once a second, so that none is lost."""
+        # callbacks of waiting images query again
         if self._fetches:
             return
         self._fetches, handle = True, self._topic.handle
         try:
             with handle:
-                # not those, too, that come meanwhile
+                # at most QUEUE: more may arrive meanwhile
                 for _ in range(QUEUE):
                     if (taken := handle.take_message(TFMessage, True)) is None:
                         return

@@ -192,7 +192,7 @@ def make_keyframes(
 def true_tracks(scene: Scene, point: IntArray, min_views: int) -> Tracks:
     """The tracks of a scene's points that so many of keypoints showing ``point`` (N,) see."""
     label = np.unique(point, return_index=True)[1][np.searchsorted(np.unique(point), point)]
-    return tracks_from_labels(label, scene.points[point], np.ones(len(point), dtype=bool), min_views)
+    return tracks_from_labels(label, scene.points[point].__getitem__, np.ones(len(point), dtype=bool), min_views)
 
 
 def first_views(tracks: Tracks) -> Tracks:

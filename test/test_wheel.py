@@ -11,7 +11,9 @@ import sys
 import tarfile
 import zipfile
 from email import message_from_bytes
+from email.message import Message
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pip
 import pytest
@@ -58,7 +60,7 @@ def sdist(tmp_path_factory: pytest.TempPathFactory) -> Path:
     source = tmp_path_factory.mktemp("checkout")
     for name in ("neumap", "neumap_ros", "msg", "srv"):
         shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE"):
+    for name in ("pyproject.toml", "setup.py", "package.xml", "MANIFEST.in", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
     return build("sdist", source, tmp_path_factory.mktemp("sdist"))
 
@@ -74,12 +76,24 @@ def wheel(sdist: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def requirements(wheel: Path) -> list[Requirement]:
+def told(wheel: Path) -> Message:
+    """The metadata of the wheel."""
     with zipfile.ZipFile(wheel) as archive:
         (name,) = [name for name in archive.namelist() if name.endswith(".dist-info/METADATA")]
-        metadata = message_from_bytes(archive.read(name))
-    assert (metadata["Name"], metadata["Version"]) == ("neumap", neumap.__version__)
-    return [Requirement(line) for line in metadata.get_all("Requires-Dist", [])]
+        return message_from_bytes(archive.read(name))
+
+
+@pytest.fixture(scope="module")
+def requirements(told: Message) -> list[Requirement]:
+    return [Requirement(line) for line in told.get_all("Requires-Dist", [])]
+
+
+def test_the_wheel_says_what_it_is(told: Message) -> None:
+    """Its URLs are those of package.xml."""
+    assert (told["Name"], told["Version"]) == ("neumap", neumap.__version__)
+    urls = {url.get("type"): url.text for url in ElementTree.parse(ROOT / "package.xml").iter("url")}
+    labels = {"Homepage": "website", "Repository": "repository", "Issues": "bugtracker"}
+    assert set(told.get_all("Project-URL", [])) == {f"{label}, {urls[kind]}" for label, kind in labels.items()}
 
 
 def test_the_wheel_has_the_library_whole_and_nothing_else(wheel: Path) -> None:

@@ -61,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
 
     if args.plot is not None:
         check_picture(args.plot)
-    estimate = read_trajectory(args.poses)
+    estimate = read_trajectory(args.poses, may_be_empty=True)
     left_out, notes, images = [estimate.left_out], [], None
     if args.truth.is_dir() or is_bag(args.truth):
         bag = BagOptions(**{name: getattr(args, name) for name in TRUTH_OPTIONS})

@@ -1,4 +1,4 @@
-"""Makes a map of a place. Some images are set aside, and the accuracy that the map reaches on them is measured and
+"""Make a map of a place. Some images are held out of the map, and the accuracy of localizing them is measured and
 printed.
 """
 
@@ -24,17 +24,17 @@ if TYPE_CHECKING:
     from neumap.maps.neural_map import NeuralMap
     from neumap.records import Source
 
-HELP = "make a map of images with known poses"
+HELP = "make a map from images with known poses"
 
-# SETTINGS: the options that make MappingSettings, by its names.
+# SETTINGS: the fields of MappingSettings by the options that set them.
 SETTINGS = {"size": "size_bytes", "depth": "use_depth"} | {
     name: name for name in ("decoder", "quick", "seed", "frame_id", "features")
 }
-# POSES: what poses can be of.
+# POSES: the values of --poses.
 MAP, ODOMETRY = POSES = ("map", "odometry")
-# OF_OLD_MAP: options that a map that is extended decides.
+# OF_OLD_MAP: options that --extend takes from the old map.
 OF_OLD_MAP = ("decoder", "size", "quick", "frame_id", "features")
-# MANY: of more images it is said what memory they take.
+# MANY: for more images the memory they need is printed.
 MANY = 2000
 
 
@@ -51,53 +51,52 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--extend",
         type=Path,
         metavar="OLD.neumap",
-        help="add what SOURCE shows to this map, in whose frame its poses must be (but for --align); it decides how "
-        "landmarks are stored",
+        help="add SOURCE to this map, whose options are kept; the poses must be in its frame unless --align is given",
     )
-    add("--apart", action="store_true", help="what --extend adds is beside or above that map: as of neumap merge")
-    add("--align", action="store_true", help="what --extend adds is in another frame: as of neumap merge")
+    add("--apart", action="store_true", help="with --extend: SOURCE is beside or above the map, as in neumap merge")
+    add("--align", action="store_true", help="with --extend: SOURCE is in another frame, as in neumap merge")
     add(
         "--work",
         type=Path,
         metavar="DIR",
-        help="keep there what is found out of each image, about 1 MB: a long drive takes little memory, and a run that "
-        "is interrupted goes on where it was when it is started again; remove the folder when the map is made",
+        help="keep intermediate results here (about 1 MB per image) to save memory and to resume an interrupted run; "
+        "remove the folder when the map is made",
     )
-    add("--images", type=Path, metavar="DIR", help="the images of a COLMAP model")
+    add("--images", type=Path, metavar="DIR", help="image folder of a COLMAP model")
     add("--plot", type=Path, metavar="FILE", help="draw the map from above (.png, .pdf, .svg, .jpg)")
     add(
         "--config",
         type=Path,
         metavar="FILE.yaml",
-        help="a file of the options below, written as quick or frame_id, and features; what is given here as well wins",
+        help="YAML file of the options below (frame_id for --frame-id) and features; the command line overrides it",
     )
     in_file = [
         add(
             "--decoder",
             choices=DECODERS,
-            help="what finds the coordinates of keypoints. latent: the frozen decoder of the package; descriptor: "
-            f"plain descriptors, in larger maps (default: {DECODERS[0]})",
+            help="how landmarks are stored. latent: codes for the frozen decoder of the package; descriptor: plain "
+            f"descriptors, in larger maps (default: {DECODERS[0]})",
         ),
-        add("--size", type=options.size, metavar="100KB", help="make the file no larger; best: no limit (the default)"),
+        add("--size", type=options.size, metavar="100KB", help="maximum size of the file; best: no limit (default)"),
         add("--quick", action=flag, help="a map of at most 100KB"),
-        add("--depth", action=flag, help="use depth images where there are any (default: yes)"),
+        add("--depth", action=flag, help="use depth images if there are any (default: yes)"),
         add(
             "--poses",
             choices=POSES,
-            help="what the poses are of. odometry: they drift, and the images make them straight; of a bag, its "
-            "odometry's even where the map's are there (default: map, or what a bag tells)",
+            help="odometry: the poses drift, which loop closure corrects; a bag's odometry is used even if it has "
+            "map poses. map: use the poses as they are (default: map, but odometry if a bag has nothing else)",
         ),
         add("--seed", type=options.seed, metavar="N", help="the same seed gives the same map (default: 0)"),
         add("--frame-id", type=options.frame_id, metavar="map", help="the map's frame (default: map or --map-frame)"),
-        add("--every-m", type=options.metres, metavar="0.1", help="take an image only where it moved so far"),
-        add("--every-deg", type=options.degrees, metavar="5", help="... or turned so far; either is enough"),
-        add("--strict", action=flag, help="refuse what holds items that cannot be used instead of leaving them out"),
+        add("--every-m", type=options.metres, metavar="0.1", help="use an image only if it moved this far"),
+        add("--every-deg", type=options.degrees, metavar="5", help="... or turned this far; either is enough"),
+        add("--strict", action=flag, help="refuse damaged items instead of skipping them"),
         add("--threads", type=options.threads, metavar="N", help="use at most this many threads"),
         add(
             "--trajectory",
             type=options.file,
             metavar="FILE",
-            help="the poses, as a TUM file (timestamp tx ty tz qx qy qz qw) of the camera's optical frame or, with a "
+            help="TUM file (timestamp tx ty tz qx qy qz qw) with the poses of the camera's optical frame or, for a "
             "bag, of --base-frame",
         ),
         *options.add_lens_arguments(parser),
@@ -114,16 +113,16 @@ def run(args: argparse.Namespace) -> int:
             progress("open", 0, 1)
             rows = _make(args, progress)
     except KeyboardInterrupt:
-        resume = "with --work DIR it could go on where it was"
+        resume = "with --work DIR the run could be resumed"
         if args.work is not None:
-            resume = f"the same command goes on where it was, with what is in {args.work}"
+            resume = f"the same command resumes the run from {args.work}"
         raise KeyboardInterrupt(f"interrupted; {resume}") from None
     print(report_text(rows))
     return 0
 
 
 def _make(args: argparse.Namespace, progress: StageProgress) -> list[tuple[str, str]]:
-    """Make the map and return the rows of the report."""
+    """Make the map; return the rows of the report."""
     started = time.perf_counter()
     from neumap.io.damage import Damage
     from neumap.io.files import check_output
@@ -166,7 +165,7 @@ def _make(args: argparse.Namespace, progress: StageProgress) -> list[tuple[str, 
 
 
 def _source(args: argparse.Namespace, told: MappingSettings, progress: StageProgress) -> tuple[Source, int]:
-    """Open what is to be mapped; also return how many frames there were before a long drive was thinned."""
+    """Open the source; also return its number of frames before a long drive is thinned."""
     from neumap.io.bags.topics import BagOptions
     from neumap.io.sources import open_source, thin
     from neumap.mapping.survey import used_of
@@ -189,7 +188,7 @@ def _source(args: argparse.Namespace, told: MappingSettings, progress: StageProg
         )
     source = thin(source, args.every_m, args.every_deg)
     if source.drifts:
-        straight = "they are made straight by what the images show; --poses map takes them as they are"
+        straight = "their drift is corrected by the images; --poses map uses them as they are"
         source = replace(source, notes=(*source.notes, straight))
     if args.strict:
         refuse(source.left_out)
@@ -211,7 +210,7 @@ def _mapped(
     progress: StageProgress,
     work: Work,
 ) -> tuple[NeuralMap, Source, list[tuple[str, str]]]:
-    """Return the map, the source through the lens that it was taken through, and rows of how the map came about."""
+    """Return the map, the source with its lens decided, and rows for the report."""
     from neumap.localization.lens import of_each_camera
     from neumap.mapping.build import build_map, map_of
     from neumap.mapping.extend import extend_map
@@ -235,7 +234,7 @@ def _mapped(
 
 
 def settings_of(args: argparse.Namespace) -> MappingSettings:
-    """Read the file of options into ``args``, where the command line says nothing else, and return the settings."""
+    """Complete ``args`` from the configuration file, and return the settings."""
     from neumap.mapping.settings import MappingSettings
 
     if args.config is not None:
@@ -245,13 +244,13 @@ def settings_of(args: argparse.Namespace) -> MappingSettings:
                 setattr(args, name, value)
     if (args.apart or args.align) and args.extend is None:
         option = "--apart" if args.apart else "--align"
-        raise ConfigError(f"'{option}' says where what --extend adds is: leave it out, or give --extend")
+        raise ConfigError(f"'{option}' needs --extend: leave it out, or give --extend")
     if args.apart and args.align:
-        raise ConfigError("'--apart' and '--align' do not go together: what is apart shows nothing to align by")
+        raise ConfigError("'--apart' and '--align' do not go together: places that are apart share nothing to align by")
     refused = [] if args.extend is None else [name for name in OF_OLD_MAP if getattr(args, name) is not None]
     if refused:
         option = refused[0].replace("_", "-")
-        raise ConfigError(f"'{option}' does not go with --extend: the map that is extended decides it; leave it out")
+        raise ConfigError(f"'{option}' does not go with --extend: the extended map determines it; leave it out")
     given = {setting: getattr(args, name) for name, setting in SETTINGS.items()}
     given["frame_id"] = args.frame_id or args.map_frame
     given["size_bytes"] = None if args.size == options.BEST else args.size

@@ -1,4 +1,4 @@
-"""Values of options, whether they come from the command line or from a file."""
+"""Parse option values from the command line or a configuration file."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from neumap.io.camera_info import Told
 
 Parser = Callable[[Any], Any]
-# BEST: the size of a file without a limit.
+# BEST: the value of --size that sets no limit.
 BEST = "best"
 
 _SIZE = re.compile(r"(\d+\.?\d*|\.\d+)\s*([kmg]?)b?", re.IGNORECASE | re.ASCII)
@@ -24,7 +24,7 @@ _UNITS = {"": 1, "k": 1000, "m": 1_000_000, "g": 1_000_000_000}
 
 
 def checked(what: str, read: Callable[[Any], Any]) -> Parser:
-    """Make a parser of what ``read`` returns; where that is None, or it fails, the value is said not to be ``what``."""
+    """Make a parser that calls ``read`` and rejects the value as "not ``what``" if that fails or returns None."""
 
     def parse(value: Any) -> Any:
         try:
@@ -39,7 +39,7 @@ def checked(what: str, read: Callable[[Any], Any]) -> Parser:
 
 
 def whole(what: str, low: int, high: int) -> Parser:
-    """Make a parser of whole numbers from ``low`` to ``high``."""
+    """Make a parser of integers from ``low`` to ``high``."""
 
     def read(value: Any) -> int | None:
         text = str(value).strip()
@@ -49,12 +49,12 @@ def whole(what: str, low: int, high: int) -> Parser:
 
 
 def number(what: str, is_good: Callable[[float], bool]) -> Parser:
-    """Make a parser of the numbers that ``is_good`` takes."""
+    """Make a parser of the numbers that ``is_good`` accepts."""
     return checked(what, lambda value: float(value) if is_good(float(value)) else None)
 
 
 def _bytes(value: Any) -> int | str | None:
-    """Read ``100KB``, ``1.2MB`` or ``80000`` as bytes, a KB being 1000; or the word ``best``."""
+    """Parse ``100KB`` (1 KB = 1000 bytes), ``1.2MB`` or ``80000`` as bytes, or the word ``best``."""
     if value == BEST:
         return BEST
     found = _SIZE.fullmatch(str(value).strip())
@@ -62,7 +62,7 @@ def _bytes(value: Any) -> int | str | None:
 
 
 size = checked(f"a size such as 100KB, 1.2MB or 80000, nor {BEST}", _bytes)
-seed = whole("seed", 0, 2**32 - 1)  # what numpy's generator takes
+seed = whole("seed", 0, 2**32 - 1)  # the range of numpy's generators
 threads = whole("number of threads", 1, 1024)
 count = whole("number", 1, 100_000_000)
 metres = number("a distance in metres above 0 and up to 1000", lambda value: 0 < value <= 1000)
@@ -70,20 +70,20 @@ degrees = number("an angle in degrees above 0 and up to 180", lambda value: 0 < 
 seconds = number("a number of seconds, 0 or more", lambda value: 0 <= value < math.inf)
 positive = number("a number above 0", lambda value: 0 < value < math.inf)
 frame_id = checked(
-    "a frame name such as map (without spaces)",  # tf2 knows no leading slash, as people of ROS 1 write it
+    "a frame name such as map (without spaces)",  # a leading slash, as in ROS 1, is removed: tf2 has none
     lambda value: value.removeprefix("/") if re.fullmatch(r"/?[^\s/][^\s]*", value) else None,
 )
 topic = checked(
-    "the name of a topic such as /camera/image_raw",  # the leading slash may be left out
+    "the name of a topic such as /camera/image_raw",  # the leading slash is optional
     lambda value: f"/{value.removeprefix('/')}" if re.fullmatch(r"/?[^\s/]+(/[^\s/]+)*", value) else None,
 )
 file = checked("the path of a file", Path)
 
 
 def rigid(numbers: Iterable[str]) -> FloatArray:
-    """Return the transform (4, 4) of x y z yaw or x y z qx qy qz qw, metres and radians, between spaces or commas.
+    """Parse x y z yaw or x y z qx qy qz qw (metres, radians; spaces or commas between) as a transform (4, 4).
 
-    Raises :class:`~neumap.errors.ConfigError` where they are none.
+    Raises :class:`~neumap.errors.ConfigError` if the numbers are not a transform.
     """
     from neumap.geometry.se3 import poses_of, yaw_pose
     from neumap.io.trajectories import check_row
@@ -102,7 +102,7 @@ def rigid(numbers: Iterable[str]) -> FloatArray:
 
 
 def parser_of(action: argparse.Action) -> Parser:
-    """Return the parser of an option's value in a file, where a switch is true or false."""
+    """Return the parser of an option's value in a configuration file, where switches are true or false."""
 
     def parse(value: Any) -> Any:
         if action.choices is not None and value not in action.choices:
@@ -117,7 +117,10 @@ def parser_of(action: argparse.Action) -> Parser:
 
 
 def read_config(path: Path, known: Mapping[str, Parser]) -> dict[str, Any]:
-    """Read the options of a YAML file, each through its parser; a ``ConfigError`` names what is unknown or wrong."""
+    """Parse the options of a YAML file.
+
+    Raises :class:`~neumap.errors.ConfigError` naming an unknown option or an invalid value.
+    """
     import yaml
 
     from neumap.io.files import read_text
@@ -130,7 +133,7 @@ def read_config(path: Path, known: Mapping[str, Parser]) -> dict[str, Any]:
 
 
 def parse_options(where: str, content: Any, known: Mapping[str, Parser]) -> dict[str, Any]:
-    """Parse a mapping of options; errors as of :func:`read_config` begin with ``where``."""
+    """Parse a mapping of options. Raises as :func:`read_config`; messages begin with ``where``."""
     if not isinstance(content, Mapping):
         raise ConfigError(f"{where}: expected lines of 'option: value', where the options are {', '.join(known)}")
     made = {}
@@ -144,48 +147,48 @@ def parse_options(where: str, content: Any, known: Mapping[str, Parser]) -> dict
     return made
 
 
-# BAG_OPTIONS: what names the topics and frames of a bag, as BagOptions calls it: parser, example, help.
+# BAG_OPTIONS: options for the topics and frames of a bag, by the names of BagOptions: parser, example, help.
 BAG_OPTIONS: dict[str, tuple[Parser, str, str]] = {
-    "image_topic": (topic, "/TOPIC", "the images of a bag; of several cameras, each with this option"),
-    "camera_info_topic": (topic, "/TOPIC", "their calibration (default: beside them)"),
-    "depth_topic": (topic, "/TOPIC", "their depth, registered to them"),
-    "pose_topic": (topic, "/TOPIC", "poses or odometry (default: /tf, else what is in the map's frame)"),
-    "tf_topic": (topic, "/TOPIC", "transforms (default: tf, and tf_static, in the namespace of the images)"),
-    "map_frame": (frame_id, "map", "the frame of the bag that the map is made in (default: map)"),
-    "base_frame": (frame_id, "base_link", "whose poses the pose topic tells (default: as its messages say)"),
-    "camera_frame": (frame_id, "FRAME", "the camera's optical frame (default: that of the images)"),
-    "max_gap_s": (seconds, "0.5", "the longest gap to interpolate over, s (default: 2.5 usual periods, or 0.15)"),
+    "image_topic": (topic, "/TOPIC", "image topic of a bag; repeat it for several cameras"),
+    "camera_info_topic": (topic, "/TOPIC", "CameraInfo of the images (default: camera_info beside them)"),
+    "depth_topic": (topic, "/TOPIC", "depth registered to the images"),
+    "pose_topic": (topic, "/TOPIC", "poses or odometry (default: /tf, else poses in the map's frame, else odometry)"),
+    "tf_topic": (topic, "/TOPIC", "transforms (default: tf and tf_static in the namespace of the images)"),
+    "map_frame": (frame_id, "map", "frame of the poses in the bag (default: map)"),
+    "base_frame": (frame_id, "base_link", "frame whose poses --pose-topic holds (default: as in its messages)"),
+    "camera_frame": (frame_id, "FRAME", "optical frame of the camera (default: frame_id of the images)"),
+    "max_gap_s": (seconds, "0.5", "longest gap to interpolate over, s (default: 2.5 usual periods, at least 0.15)"),
 }
-# PER_CAMERA: those that are given once for each camera, in the order of the image topics.
+# PER_CAMERA: options given once per camera, in the order of the image topics.
 PER_CAMERA = ("image_topic", "camera_info_topic", "depth_topic", "camera_frame")
-# IMAGE_OPTIONS: those that say what to localize.
+# IMAGE_OPTIONS: options that select the images to localize.
 IMAGE_OPTIONS = ("image_topic", "camera_info_topic")
 
 
-# LENS_OPTIONS: what the user can say of images, as neumap.io.camera_info.Told calls it.
+# LENS_OPTIONS: options that describe images, by the names of neumap.io.camera_info.Told.
 LENS_OPTIONS = ("rectified", "mask")
 
 
 def add_lens_arguments(parser: argparse.ArgumentParser) -> list[argparse.Action]:
-    """Add the options of LENS_OPTIONS."""
+    """Add LENS_OPTIONS."""
     return [
         parser.add_argument(
             "--rectified",
             action=argparse.BooleanOptionalAction,
-            help="the images are rectified, with P of camera_info, or are not (default: as the name of their topic "
-            "says, else as they show)",
+            help="whether the images are rectified, so that P of camera_info applies (default: by the topic's name, "
+            "else by the images)",
         ),
         parser.add_argument(
             "--mask",
             type=file,
             metavar="FILE",
-            help="an image, white where images show the place, black where they show the robot itself",
+            help="an image that is white where the place is visible and black where the robot is",
         ),
     ]
 
 
 def told_of(args: argparse.Namespace) -> Told:
-    """Return what LENS_OPTIONS tell. Raises :class:`~neumap.errors.DataError` for a mask that is none."""
+    """Return the values of LENS_OPTIONS. Raises :class:`~neumap.errors.DataError` for an unusable mask."""
     from neumap.io.camera_info import Told
     from neumap.io.images import read_mask
 
@@ -195,8 +198,8 @@ def told_of(args: argparse.Namespace) -> Told:
 def add_bag_arguments(
     parser: argparse.ArgumentParser, names: Iterable[str], several: Iterable[str] = ()
 ) -> list[argparse.Action]:
-    """Add the options of BAG_OPTIONS with these names, of which ``several`` may be given several times."""
-    group = parser.add_argument_group("rosbag2", "Topics and frames are found by themselves where they are clear.")
+    """Add the BAG_OPTIONS in ``names``; those in ``several`` may be repeated."""
+    group = parser.add_argument_group("rosbag2", "Topics and frames are detected if there is only one candidate.")
     return [
         group.add_argument(
             f"--{name.replace('_', '-')}",

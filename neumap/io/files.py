@@ -46,8 +46,8 @@ def parse_most_lines(
     """Parse the lines that are neither empty nor a ``#`` comment; ``parse`` raises ``ValueError`` with what is wrong.
 
     Returns what was parsed, and what is wrong with the other lines, with their numbers. Raises
-    :class:`~neumap.errors.DataError` for a file without lines (which tells the ``columns`` that are expected), and as
-    :func:`read_text` does.
+    :class:`~neumap.errors.DataError` for a file without lines (which tells the ``columns`` that are expected; where
+    these are empty, such a file is fine), and as :func:`read_text` does.
     """
     parsed: list[Parsed] = []
     problems = []
@@ -58,7 +58,7 @@ def parse_most_lines(
                 parsed.append(parse(content))
             except ValueError as error:
                 problems.append(f"line {number}: {error}")
-    if not parsed and not problems:
+    if columns and not parsed and not problems:
         raise DataError(f"{what} {path} is empty: expected lines of '{columns}'")
     return parsed, problems
 

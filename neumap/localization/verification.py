@@ -100,7 +100,8 @@ class Refinement:
         weighed = Weighed(pose, query, np.zeros((6, 6)), np.zeros((6, 6)))
         visible = self._visible_in_each(weighed, scope)
         keypoints, landmarks, alike = self._candidates(weighed, visible)
-        keypoint = landmark = np.zeros(0, np.int64)
+        keypoint: IntArray = np.zeros(0, np.int64)
+        landmark = keypoint
         for radius, iterations in zip(SEARCH_RADII_PX, ITERATIONS, strict=True):
             if weighed.query is not query:
                 # views that were moved may show more

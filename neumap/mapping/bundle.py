@@ -87,7 +87,7 @@ def _linearized(tracks: Tracks, keyframes: Keyframes, camera_from_map: FloatArra
     frames, count = len(keyframes), len(tracks)
     image, track, points = keyframes.image[tracks.keypoint], tracks.track, tracks.points
     rays, focal = keyframes.rays[tracks.keypoint], keyframes.focal_px[image]
-    depth = keyframes.depth[tracks.keypoint] if keyframes.depth_measured else np.zeros(len(image))
+    depth = keyframes.depth[tracks.keypoint].astype(np.float64) if keyframes.depth_measured else np.zeros(len(image))
     sigma = depth_sigma(depth)
     rotation = camera_from_map[image, :3, :3]
     seen = np.einsum("nij,nj->ni", rotation, points[track]) + camera_from_map[image, :3, 3]

@@ -8,6 +8,7 @@ a hundredth of comparing all descriptors of two images with each other.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Any
 
@@ -44,6 +45,24 @@ MAX_EPIPOLAR_PX, MAX_DISTANCE_RATIO = 2.0, 0.85
 BY_LOOKS_RATIO = 0.8
 
 
+@dataclass(frozen=True)
+class Matches:
+    """Matches between keypoints of the first image of pairs and of the second, ``count`` in all, as indices.
+
+    They come in parts (M, 2) int32, one for each first image, as often as they are asked for: from memory or the work
+    folder, since all of a long drive at once would take gigabytes.
+    """
+
+    parts: tuple[Callable[[], IntArray], ...]
+    count: int
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __iter__(self) -> Iterator[IntArray]:
+        return (part() for part in self.parts)
+
+
 def match_by_looks(keyframes: Keyframes, i: int, j: int, most: int) -> tuple[IntArray, IntArray]:
     """Return keypoints (M,) of image ``i`` and (M,) of image ``j`` that look alike, of the ``most`` strongest of each,
     the most distinct first; no pose is asked.
@@ -68,7 +87,7 @@ def median_depths(keyframes: Keyframes, default: float) -> FloatArray:
     overall = float(np.median(keyframes.depth[known])) if known.any() else default
     out = np.full(len(keyframes), overall)
     for i in range(len(keyframes)):
-        depth = keyframes.depth[keyframes.slice(i)]
+        depth = keyframes.depth[keyframes.slice(i)].astype(np.float64)
         if (depth > 0).sum() >= 10:
             out[i] = np.median(depth[depth > 0])
     return out
@@ -129,8 +148,8 @@ def agree_in_depth(known: FloatArray, expected: FloatArray) -> BoolArray:
     return np.asarray((known <= 0) | (np.abs(known - expected) < DEPTH_M + DEPTH_RATIO * expected))
 
 
-def match_with_depth(keyframes: Keyframes, pairs: IntArray, step: Step = ignore) -> IntArray:
-    """Return matches (M, 2), as indices of keypoints, between the images of ``pairs`` (P, 2), ordered by the first.
+def match_with_depth(keyframes: Keyframes, pairs: IntArray, step: Step = ignore) -> Matches:
+    """Match the images of ``pairs`` (P, 2), which are ordered by the first.
 
     A keypoint with depth is looked for within ``SEARCH_RADIUS_PX`` of its projection; a match must look alike, have the
     scale its distance asks for, agree in depth where both are known, and be the best of both ends. ``step`` is called
@@ -176,9 +195,9 @@ def off_epipolar_px(motion: FloatArray, a: FloatArray, b: FloatArray, focal_px: 
     return np.asarray((a * line_a).sum(axis=1) / norm * focal_px)
 
 
-def match_along_epipolar_lines(keyframes: Keyframes, pairs: IntArray, step: Step = ignore) -> IntArray:
-    """Return matches (M, 2), as indices of keypoints, where depth is not known: descriptors of all keypoints are
-    compared, mutual and by Lowe's ratio, and must lie on each other's epipolar line within ``MAX_EPIPOLAR_PX``.
+def match_along_epipolar_lines(keyframes: Keyframes, pairs: IntArray, step: Step = ignore) -> Matches:
+    """Match the images of ``pairs`` (P, 2) where depth is not known: descriptors of all keypoints are compared, mutual
+    and by Lowe's ratio, and must lie on each other's epipolar line within ``MAX_EPIPOLAR_PX``.
     """
     # Made once: ten megabytes allocated anew for each pair, between small results that stay, can break up the heap
     # until it holds thousands of them.
@@ -216,8 +235,8 @@ def _motion(keyframes: Keyframes, i: int, j: int) -> FloatArray:
 
 def _match_by_image(
     keyframes: Keyframes, pairs: IntArray, match: Callable[[int, int], IntArray], how: str, step: Step
-) -> IntArray:
-    """Return the matches (M, 2) of all pairs; those that the work folder holds are taken from there."""
+) -> Matches:
+    """Return the matches of all pairs; those that the work folder holds are not made anew."""
 
     def follows_from(i: int, others: IntArray) -> Iterator[Any]:
         yield f"{how} matches"
@@ -229,12 +248,17 @@ def _match_by_image(
         found = [match(i, int(j)) - keyframes.offsets[[i, j]] for j in others]
         return {"counts": np.array([len(each) for each in found]), "matches": np.concatenate(found).astype(np.int32)}
 
-    out = [np.zeros((0, 2), np.int32)]
+    def of_image(i: int, others: IntArray, kept: Callable[[], Arrays]) -> IntArray:
+        firsts = np.column_stack([np.full(len(others), keyframes.offsets[i]), keyframes.offsets[others]])
+        found = kept()
+        return np.asarray((found["matches"] + np.repeat(firsts, found["counts"], axis=0)).astype(np.int32))
+
+    parts, count = [], 0
     starts = np.searchsorted(pairs[:, 0], np.arange(len(keyframes) + 1))
     for i in np.flatnonzero(np.diff(starts)).tolist():
         others = pairs[starts[i] : starts[i + 1], 1]
-        _, found = keyframes.work.recall(follows_from(i, others), partial(make, i, others))
-        firsts = np.column_stack([np.full(len(others), keyframes.offsets[i]), keyframes.offsets[others]])
-        out.append((found["matches"] + np.repeat(firsts, found["counts"], axis=0)).astype(np.int32))
+        kept = keyframes.work.keep(follows_from(i, others), partial(make, i, others))
+        parts.append(partial(of_image, i, others, kept))
+        count += len(kept()["matches"])
         step(len(others))
-    return np.concatenate(out)
+    return Matches(tuple(parts), count)

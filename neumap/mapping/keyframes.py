@@ -15,7 +15,7 @@ from neumap.arrays import BoolArray, Float32Array, FloatArray, ImageArray, IntAr
 from neumap.errors import MappingError, UnreadableError
 from neumap.features import extractor_class, make_extractor
 from neumap.features.extractor import Extractor, FeatureSettings, Similarities
-from neumap.geometry import cameras, se3
+from neumap.geometry import cameras
 from neumap.mapping.work import NOWHERE, Arrays, Rows, Work
 from neumap.process import usable_cores
 from neumap.records import Camera, Frame
@@ -36,7 +36,7 @@ class Keyframes:
     """F images with N keypoints in all, ordered by image.
 
     ``map_from_camera`` (F, 4, 4); ``focal_px`` (F,); ``offsets`` (F + 1,): keypoints of image i are
-    ``offsets[i]:offsets[i + 1]``; ``image`` (N,); ``rays`` (N, 2) undistorted normalized coordinates;
+    ``offsets[i]:offsets[i + 1]``; ``image`` (N,) int32; ``rays`` (N, 2) undistorted normalized coordinates;
     ``depth`` (N,) metres, 0 where unknown; ``size`` and ``angle`` (N,) as in Features; ``descriptors`` and ``coarse``
     (N, D) and (N, C) float16, compared by the extractor's ``similarities``, in memory or in the folder of ``work``,
     where ``keys`` are those of the images, if it has one; ``quick`` (N,), which of them a quick look shows. ``frames``
@@ -49,9 +49,9 @@ class Keyframes:
     offsets: IntArray
     image: IntArray
     rays: FloatArray
-    depth: FloatArray
-    size: FloatArray
-    angle: FloatArray
+    depth: Float32Array
+    size: Float32Array
+    angle: Float32Array
     descriptors: Rows
     coarse: Rows
     quick: BoolArray
@@ -73,14 +73,19 @@ class Keyframes:
         """Return these images alone, in this order."""
         of_image = [np.arange(self.offsets[i], self.offsets[i + 1]) for i in images]
         rows, counts = np.concatenate(of_image), np.diff(self.offsets)[images]
-        each = {n: getattr(self, n)[rows] for n in ("rays", "depth", "size", "angle", "descriptors", "coarse", "quick")}
+        offsets = np.concatenate([[0], np.cumsum(counts)])
+        keys = tuple(self.keys[i] for i in images) if self.keys else ()
+        each: dict[str, Any] = {n: getattr(self, n)[rows] for n in ("rays", "depth", "size", "angle", "quick")}
+        for name in IN_WORK:
+            looks = getattr(self, name)
+            each[name] = self.work.rows(name, keys, offsets, looks.shape[1]) if keys else looks[rows]
         return replace(
             self,
             map_from_camera=self.map_from_camera[images],
             focal_px=self.focal_px[images],
-            offsets=np.concatenate([[0], np.cumsum(counts)]),
-            image=np.repeat(np.arange(len(images)), counts),
-            keys=tuple(self.keys[i] for i in images) if self.keys else (),
+            offsets=offsets,
+            image=np.repeat(np.arange(len(images), dtype=np.int32), counts),
+            keys=keys,
             frames=tuple(self.frames[i] for i in images) if self.frames else (),
             **each,
         )
@@ -90,13 +95,13 @@ class Keyframes:
         rays = self.rays[rows]
         return np.concatenate([rays, np.ones((len(rays), 1))], axis=1)
 
-    def points(self, map_from_camera: FloatArray) -> FloatArray:
-        """Return the points (N, 3) of the keypoints, by depth, from cameras at ``map_from_camera`` (F, 4, 4)."""
-        out: FloatArray = self.rays3() * self.depth[:, None]
-        for i, pose in enumerate(map_from_camera):
-            here = self.slice(i)
-            out[here] = se3.transform_points(pose, out[here])
-        return out
+    def points(self, map_from_camera: FloatArray, rows: Any = np.s_[:]) -> FloatArray:
+        """Return the points (N, 3) of all keypoints or of some, by depth, from cameras at ``map_from_camera``
+        (F, 4, 4).
+        """
+        pose = map_from_camera[self.image[rows]]
+        points = self.rays3(rows) * self.depth[rows, None]
+        return np.asarray(np.einsum("nij,nj->ni", pose[:, :3, :3], points) + pose[:, :3, 3])
 
 
 def depth_at(depth: Float32Array, pixels: Float32Array) -> Float32Array:
@@ -185,23 +190,23 @@ def extract_keyframes(
 
     widths = dict(zip(IN_WORK, (kind.descriptor_size, kind.coarse_size), strict=True))
     looks = {name: work.rows(name, keys, offsets, widths[name]) if keys[0] else joined(name) for name in IN_WORK}
-    depth = joined("depth").astype(np.float64)
+    depth = joined("depth")
     return Keyframes(
         map_from_camera=np.array([frame.map_from_camera for frame in frames], dtype=np.float64),
         focal_px=np.array([focal(frame) for frame in frames]),
         offsets=offsets,
-        image=np.repeat(np.arange(len(frames)), counts),
+        image=np.repeat(np.arange(len(frames), dtype=np.int32), counts),
         rays=joined("rays"),
         depth=depth,
-        size=joined("size").astype(np.float64),
-        angle=joined("angle").astype(np.float64),
+        size=joined("size"),
+        angle=joined("angle"),
         **looks,
         quick=joined("quick"),
         view=field_of_view(frames[0]),
         depth_measured=bool((depth > 0).mean() > MEASURED_SHARE),
         similarities=kind.similarities,
         work=work,
-        keys=keys,
+        keys=keys if keys[0] else (),
         frames=tuple(frames),
     )
 

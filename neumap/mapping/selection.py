@@ -14,7 +14,7 @@ from scipy.spatial import cKDTree
 from neumap.arrays import BoolArray, Float32Array, FloatArray, IntArray
 from neumap.localization.evidence import CELLS, cells_at
 from neumap.mapping.keyframes import Keyframes
-from neumap.mapping.tracks import Tracks, mean_descriptors
+from neumap.mapping.tracks import OBSERVATIONS_AT_ONCE, Tracks, mean_descriptors
 from neumap.progress import Progress, Step, count_up, ignore
 
 # TWIN_RADIUS_M: two tracks this close that look alike are one point that was tracked twice.
@@ -44,28 +44,41 @@ def make_candidates(tracks: Tracks, keyframes: Keyframes, step: Step = ignore) -
 
     ``step`` is called with how many more of the tracks' observations are done.
     """
-    descriptors = mean_descriptors(tracks, keyframes.descriptors, step)
-    cell = image_cells(keyframes)[tracks.keypoint]
+    # in half precision: there are a quarter of a million in each 1000 images of a long drive
+    descriptors = mean_descriptors(tracks, keyframes.descriptors, step, np.float16)
+    parts = np.array_split(tracks.keypoint, len(tracks.keypoint) // OBSERVATIONS_AT_ONCE + 1)
+    cell = np.concatenate([image_cells(keyframes, rows).astype(np.int32) for rows in parts])
     order = np.argsort(-tracks.lengths, kind="stable")
     rank = np.argsort(order, kind="stable")
     parent = _merge(tracks.points, descriptors, order, keyframes.similarities.twin)
     kept = np.flatnonzero(parent == np.arange(len(order)))
-    row = np.searchsorted(kept, parent[rank[tracks.track]])
-    visibility = scipy.sparse.csr_matrix(
-        (np.ones(len(row), np.float32), (row, cell)), shape=(len(kept), len(keyframes) * CELLS)
-    )
+    row = np.searchsorted(kept, parent[rank]).astype(np.int32)[tracks.track]
+    visibility = counted(row, cell, (len(kept), len(keyframes) * CELLS))
     visibility.data[:] = 1
     chosen = order[kept]
     return Candidates(tracks.points[chosen], chosen, visibility)
 
 
-def image_cells(keyframes: Keyframes) -> IntArray:
-    """Tell in which cell of its image each keypoint (N,) is, those of image f from ``f * CELLS`` on.
+def counted(row: IntArray, column: IntArray, shape: tuple[int, int]) -> scipy.sparse.csr_matrix:
+    """Return a sparse matrix that counts how often each ``row`` (O,) and ``column`` (O,) come together.
+
+    As scipy makes of coordinates, in less than half of the memory.
+    """
+    order = np.argsort(row, kind="stable")
+    starts = np.concatenate([[0], np.cumsum(np.bincount(row, minlength=shape[0]))])
+    out = scipy.sparse.csr_matrix((np.ones(len(row), np.float32), column[order], starts), shape=shape)
+    out.sum_duplicates()
+    return out
+
+
+def image_cells(keyframes: Keyframes, rows: IntArray) -> IntArray:
+    """Return in which cell of its image each of some keypoints (N,) is, those of image f from ``f * CELLS`` on.
 
     They are about those in which evidence for a pose is counted: landmarks all in one corner of an image make no pose.
     """
     left, top, right, bottom = keyframes.view
-    return np.asarray(keyframes.image * CELLS + cells_at(keyframes.rays - [left, top], right - left, bottom - top))
+    cells = cells_at(keyframes.rays[rows] - [left, top], right - left, bottom - top)
+    return np.asarray(keyframes.image[rows] * CELLS + cells)
 
 
 def _merge(points: FloatArray, descriptors: Float32Array, order: IntArray, similarity: float) -> IntArray:

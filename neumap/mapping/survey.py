@@ -8,7 +8,6 @@ from functools import partial
 
 import cv2
 import numpy as np
-import scipy.sparse
 import torch
 
 from neumap.arrays import FloatArray
@@ -17,7 +16,7 @@ from neumap.geometry import se3
 from neumap.mapping import bundle, correspondences, suspects, tracks
 from neumap.mapping.calibration import set_aside
 from neumap.mapping.keyframes import Keyframes, extract_keyframes
-from neumap.mapping.selection import Candidates, choose_by_coverage, make_candidates
+from neumap.mapping.selection import Candidates, choose_by_coverage, counted, make_candidates
 from neumap.mapping.settings import MappingSettings
 from neumap.mapping.tracks import Tracks
 from neumap.mapping.triangulation import with_triangulated_depth
@@ -134,8 +133,8 @@ def find_tracks(keyframes: Keyframes, progress: Progress, min_views: int) -> tup
     matches = correspondences.match_with_depth(keyframes, pairs, count_up(progress, "tracks", len(pairs)))
     progress("points", 0, 1)
     label = tracks.group_by_leader(matches, len(keyframes.image))
-    del matches
-    found = tracks.tracks_from_labels(label, keyframes.points(poses), keyframes.depth > 0, min_views)
+    found = tracks.tracks_from_labels(label, partial(keyframes.points, poses), keyframes.depth > 0, min_views)
+    del matches, label
     found, error = tracks.refine_points(found, keyframes, poses, step=count_up(progress, "points", len(found)))
     found = tracks.drop_outliers(found, error, MAX_ERROR_PX, min_views)
     if len(found) < FEWEST_TRACKS:
@@ -157,10 +156,7 @@ def find_tracks(keyframes: Keyframes, progress: Progress, min_views: int) -> tup
 
 def _widely_seen(found: Tracks, keyframes: Keyframes) -> Tracks:
     """Return the tracks that the poses are adjusted on."""
-    visibility = scipy.sparse.csr_matrix(
-        (np.ones(len(found.track), np.float32), (found.track, keyframes.image[found.keypoint])),
-        shape=(len(found), len(keyframes)),
-    )
+    visibility = counted(found.track, keyframes.image[found.keypoint], (len(found), len(keyframes)))
     chosen = np.zeros(len(found), dtype=bool)
     # in batches of one size: the decoder that ships was trained in places whose poses were adjusted so
     count = min(max(ADJUSTED_TRACKS, TRACKS_PER_IMAGE * len(keyframes)), len(found))

@@ -91,7 +91,7 @@ def _matches(keyframes: Keyframes) -> tuple[IntArray, IntArray]:
     """Return keypoints (M,) and (M,) of other images that look alike and have moved, by their looks alone."""
     count = len(keyframes)
     starts = [(i, i + lag) for lag in LAGS for i in np.unique(np.linspace(0, count - 1, PAIRS).astype(int))]
-    found = [np.zeros((2, 0), np.int64)]
+    found: list[IntArray] = [np.zeros((2, 0), np.int64)]
     for i, j in starts:
         if j >= count:
             continue

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import scipy.sparse
 
-from neumap.arrays import BoolArray, Float32Array, FloatArray, IntArray
+from neumap.arrays import BoolArray, FloatArray, IntArray
 from neumap.geometry import se3
 from neumap.mapping.keyframes import Keyframes
 from neumap.mapping.work import Rows
@@ -18,15 +20,16 @@ from neumap.progress import Step, ignore
 POINT_LOSS_PX = 2.0
 # NEAREST_M: what is nearer to a camera counts as this far away, lest projections run away.
 NEAREST_M = 0.05
-# OBSERVATIONS_AT_ONCE: of tracks, that are worked on together: about 1 kB each. MATCHES_AT_ONCE: some 20 bytes each.
-OBSERVATIONS_AT_ONCE, MATCHES_AT_ONCE = 50_000, 1_000_000
+# OBSERVATIONS_AT_ONCE: of tracks, that are worked on together: about 1 kB each.
+OBSERVATIONS_AT_ONCE = 50_000
 
 
 @dataclass(frozen=True)
 class Tracks:
     """T tracks with O observations in all, ordered by track.
 
-    ``keypoint`` (O,) indexes the keyframes' keypoints; ``track`` (O,) is 0..T-1; ``points`` (T, 3) in the map.
+    ``keypoint`` (O,) indexes the keyframes' keypoints; ``track`` (O,) is 0..T-1, both int32; ``points`` (T, 3) in the
+    map.
     """
 
     keypoint: IntArray
@@ -47,66 +50,73 @@ class Tracks:
 
     def pick(self, index: IntArray) -> Tracks:
         """Return the tracks at ``index``, none of which is there twice, in that order."""
-        place = np.full(len(self), -1)
+        place = np.full(len(self), -1, np.int32)
         place[index] = np.arange(len(index))
         track = place[self.track]
         order = np.argsort(track, kind="stable")[np.count_nonzero(track < 0) :]
         return Tracks(self.keypoint[order], track[order], self.points[index])
 
 
-def group_by_leader(matches: IntArray, count: int, rounds: int = 6) -> IntArray:
-    """Return a label (count,) per keypoint from matches (M, 2): each is that of the group's leader.
+def group_by_leader(matches: Iterable[IntArray], count: int, rounds: int = 6) -> IntArray:
+    """Return a label (count,) int32 per keypoint from parts of matches (M, 2): each is that of the group's leader.
 
     Connected components would let a few wrong matches weld half the scene into one track. Instead the keypoint with
     more matches than all it is matched with becomes a leader and takes those; the rest goes on among itself. So
-    everything in a track was matched with the same keypoint.
+    everything in a track was matched with the same keypoint. ``matches`` are iterated over several times.
     """
-    label = np.full(count, -1, dtype=np.int64)
+    label = np.full(count, -1, np.int32)
     for _ in range(rounds):
-        matches = matches[(label[matches[:, 0]] < 0) & (label[matches[:, 1]] < 0)]
-        if not len(matches):
+        degree = np.zeros(count, np.int32)
+        for one, _ in _both_ways(matches, label):
+            np.add.at(degree, one, 1)
+        if not degree.any():
             break
-        degree = np.bincount(matches.ravel(), minlength=count)
-        rank = degree * count + np.arange(count)
-        strongest = np.zeros(count, dtype=np.int64)
-        for one, other in _both_ways(matches):
+        by_degree = np.argsort(degree, kind="stable").astype(np.int32)
+        rank = np.empty(count, np.int32)
+        rank[by_degree] = np.arange(count, dtype=np.int32)
+        strongest = np.full(count, -1, np.int32)
+        for one, other in _both_ways(matches, label):
             np.maximum.at(strongest, one, rank[other])
         leader = (degree > 0) & (rank > strongest)
-        label[leader] = np.flatnonzero(leader)
-        choice = np.full(count, -1, dtype=np.int64)
-        for one, other in _both_ways(matches):
+        choice = np.full(count, -1, np.int32)
+        for one, other in _both_ways(matches, label):
             joins = leader[other] & ~leader[one]
             np.maximum.at(choice, one[joins], rank[other[joins]])
+        label[leader] = np.flatnonzero(leader)
         joined = choice >= 0
-        label[joined] = choice[joined] % count
+        label[joined] = by_degree[choice[joined]]
     alone = label < 0
     label[alone] = np.flatnonzero(alone)
     return label
 
 
-def _both_ways(matches: IntArray) -> Iterator[tuple[IntArray, IntArray]]:
-    """Return each end of matches (M, 2) and its other end, in parts."""
-    for some in np.split(matches, np.arange(MATCHES_AT_ONCE, len(matches), MATCHES_AT_ONCE)):
-        yield some[:, 0], some[:, 1]
-        yield some[:, 1], some[:, 0]
+def _both_ways(matches: Iterable[IntArray], label: IntArray) -> Iterator[tuple[IntArray, IntArray]]:
+    """Yield each end of matches and its other end, in parts: of those whose ends have no ``label`` yet."""
+    for part in matches:
+        one, other = part[(label[part] < 0).all(axis=1)].T
+        yield one, other
+        yield other, one
 
 
-def tracks_from_labels(label: IntArray, points: FloatArray, known: BoolArray, min_views: int) -> Tracks:
-    """Return tracks of at least ``min_views`` keypoints; a track's point is the mean of the keypoints' ``points`` (N,
-    3) where ``known`` (N,). Tracks without any are left out.
+def tracks_from_labels(
+    label: IntArray, points_of: Callable[[IntArray], FloatArray], known: BoolArray, min_views: int
+) -> Tracks:
+    """Return tracks of at least ``min_views`` keypoints; a track's point is the mean of those of its keypoints,
+    ``points_of`` (M,) indices, (M, 3), where ``known`` (N,). Tracks without any are left out.
     """
     size = np.bincount(label, minlength=len(label))
-    with_point = np.bincount(label, weights=known, minlength=len(label))
-    member = (size[label] >= min_views) & (with_point[label] > 0)
-    keypoint = np.flatnonzero(member)
-    order = np.argsort(label[keypoint], kind="stable")
-    keypoint = keypoint[order]
-    _, track = np.unique(label[keypoint], return_inverse=True)
-    count = int(track.max()) + 1 if len(track) else 0
-    weight = known[keypoint].astype(np.float64)
-    total = np.bincount(track, weights=weight, minlength=count)
-    mean = [np.bincount(track, weights=weight * points[keypoint, k], minlength=count) / total for k in range(3)]
-    return Tracks(keypoint, track, np.stack(mean, axis=1) if count else np.zeros((0, 3)))
+    with_point = np.bincount(label[known], minlength=len(label))
+    keypoint = np.flatnonzero(((size >= min_views) & (with_point > 0))[label]).astype(np.int32)
+    del size, with_point
+    keypoint = keypoint[np.argsort(label[keypoint], kind="stable")]
+    track = np.cumsum(np.diff(label[keypoint], prepend=label[keypoint[:1]]) != 0, dtype=np.int32)
+    count = int(track[-1]) + 1 if len(track) else 0
+    unplaced, points = Tracks(keypoint, track, np.zeros((count, 3))), [np.zeros((0, 3))]
+    for some in in_parts(unplaced):
+        weight = known[some.keypoint].astype(np.float64)
+        total = sum_by(some.track, weight[:, None] * points_of(some.keypoint), len(some))
+        points.append(total / np.bincount(some.track, weights=weight, minlength=len(some))[:, None])
+    return replace(unplaced, points=np.concatenate(points))
 
 
 def depth_sigma(depth: FloatArray) -> FloatArray:
@@ -154,7 +164,7 @@ def _refine(
     camera_from_map = se3.invert_pose(map_from_camera)[image]
     rotation, translation = camera_from_map[:, :3, :3], camera_from_map[:, :3, 3]
     rays, focal = keyframes.rays[tracks.keypoint], keyframes.focal_px[image]
-    depth = keyframes.depth[tracks.keypoint] if keyframes.depth_measured else np.zeros(len(image))
+    depth = keyframes.depth[tracks.keypoint].astype(np.float64) if keyframes.depth_measured else np.zeros(len(image))
     sigma = depth_sigma(depth)
     points = tracks.points.copy()
 
@@ -199,12 +209,14 @@ def drop_outliers(tracks: Tracks, error_px: FloatArray, max_error_px: float, min
     return Tracks(keypoint, track, tracks.points).select(lengths >= min_views)
 
 
-def mean_descriptors(tracks: Tracks, descriptors: Rows, step: Step = ignore) -> Float32Array:
+def mean_descriptors(
+    tracks: Tracks, descriptors: Rows, step: Step = ignore, dtype: type[np.floating[Any]] = np.float32
+) -> npt.NDArray[Any]:
     """Return the unit mean (T, D) over each track's views of what describes all keypoints, ``descriptors`` (N, D).
 
     ``step`` is called with how many more of the tracks' observations are done.
     """
-    mean = np.zeros((len(tracks), descriptors.shape[1]), np.float32)
+    mean = np.zeros((len(tracks), descriptors.shape[1]), dtype)
     # by image, as descriptors may be in files
     order = np.argsort(tracks.keypoint, kind="stable")
     for some in np.split(order, np.arange(OBSERVATIONS_AT_ONCE, len(order), OBSERVATIONS_AT_ONCE)):
@@ -214,5 +226,6 @@ def mean_descriptors(tracks: Tracks, descriptors: Rows, step: Step = ignore) -> 
         )
         mean[rows] += total @ descriptors[tracks.keypoint[some]].astype(np.float32)
         step(len(some))
-    mean /= np.maximum(np.linalg.norm(mean, axis=1, keepdims=True), 1e-9)
+    for part in np.array_split(mean, len(mean) // OBSERVATIONS_AT_ONCE + 1):
+        part /= np.maximum(np.linalg.norm(part, axis=1, keepdims=True), 1e-9)
     return mean

@@ -92,6 +92,6 @@ def with_triangulated_depth(keyframes: Keyframes, progress: Progress) -> Keyfram
     good = error < MAX_TRIANGULATION_PX
     keypoint, points = tracks.keypoint[good], tracks.points[tracks.track[good]]
     ahead = se3.invert_pose(keyframes.map_from_camera)[:, 2][keyframes.image[keypoint]]
-    depth = np.zeros(len(keyframes.image))
+    depth = np.zeros(len(keyframes.image), np.float32)
     depth[keypoint] = np.einsum("nj,nj->n", ahead[:, :3], points) + ahead[:, 3]
     return replace(keyframes, depth=depth, depth_measured=False)

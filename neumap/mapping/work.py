@@ -58,8 +58,7 @@ class Work:
             return "", make()
         key = _key(follows_from)
         try:
-            with safe_open(self.folder / f"{key}{SUFFIX}", "np") as file:
-                arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no dict)
+            arrays = self._read(key)
             self._found.add(key)
         except (FileNotFoundError, SafetensorError):
             # a file that a power cut left half is made anew as well
@@ -68,11 +67,16 @@ class Work:
             self._made.add(key)
         return key, arrays
 
+    def keep(self, follows_from: Iterable[Any], make: Callable[[], Arrays]) -> Callable[[], Arrays]:
+        """Do as :meth:`recall`; return what gives the arrays: with a folder it reads them again each time."""
+        key, arrays = self.recall(follows_from, make)
+        return (lambda: self._read(key)) if key else (lambda: arrays)
+
     def rows(self, name: str, keys: Sequence[str], offsets: IntArray, width: int) -> Rows:
         """Return the rows (N, ``width``) of arrays ``name`` under ``keys``, which begin at ``offsets`` (F + 1,)."""
         if self.folder is None:
             raise ValueError("nothing was kept")
-        return _KeptRows([self.folder / f"{key}{SUFFIX}" for key in keys], name, offsets, width)
+        return _KeptRows([self._path(key) for key in keys], name, offsets, width)
 
     def __str__(self) -> str:
         """Tell what the folder holds, and how much of it is of this run."""
@@ -83,10 +87,17 @@ class Work:
         text = f"{self.folder}, {megabytes:.0f} MB; {len(self._found)} of {len(used)} parts were there already"
         return f"{text}; {idle:.0f} MB in it are of other drives or settings" if others else text
 
-    def _write(self, key: str, arrays: Arrays) -> None:
+    def _read(self, key: str) -> Arrays:
+        with safe_open(self._path(key), "np") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no dict)
+
+    def _path(self, key: str) -> Path:
         assert self.folder is not None
-        self.folder.mkdir(parents=True, exist_ok=True)
-        path = self.folder / f"{key}{SUFFIX}"
+        return self.folder / f"{key}{SUFFIX}"
+
+    def _write(self, key: str, arrays: Arrays) -> None:
+        path = self._path(key)
+        path.parent.mkdir(parents=True, exist_ok=True)
         half = path.with_name(f".{os.getpid()}-{get_ident()}.{path.name}")
         try:
             half.write_bytes(save({name: np.ascontiguousarray(value) for name, value in arrays.items()}))

@@ -13,8 +13,8 @@ from neumap.io.clouds import Cloud, fields_of
 from neumap.io.images import jpeg_of
 from neumap.replay.recorder import SentTransform
 from neumap.tracking.diagnosis import Diagnosis
+from neumap.tracking.fix import Fix
 from neumap.tracking.ports import LocalizerStatus
-from neumap.tracking.tracker import Fix
 
 DIAGNOSTICS = "diagnostic_msgs/msg/DiagnosticArray"
 POINT_CLOUD = "sensor_msgs/msg/PointCloud2"

@@ -26,7 +26,7 @@ from neumap.replay.messages import (
     status_message,
     transform_message,
 )
-from neumap.replay.recorder import Recorder
+from neumap.replay.recorder import Recorder, Seen
 
 # not copied to the output, but for images that were searched: large, and in the input already
 LARGE = frozenset({*IMAGES, POINT_CLOUD})
@@ -47,18 +47,20 @@ def write_output_bag(
     out: Recorder,
     span_ns: tuple[int, int],
     tf: Mapping[Topic, bool],
-    images: Mapping[Topic, int],
+    images: Mapping[Topic, tuple[str, int]],
     frame_id: str,
     link: tuple[str, str] | None,
     node: str,
 ) -> None:
-    """Write a bag that replaces an older one. ``span_ns`` is the part of the recording that was played, ``tf`` are its
-    topics of transforms, which are static or not, and ``images`` those of images, with what is added to their stamps,
-    nanoseconds; ``frame_id`` is that of the map.
+    """Write the bag ``path``, which replaces an older one. ``span_ns`` is the part of the recording that was played.
+    ``tf`` maps its topics of transforms to whether they are static, and ``images`` its topics of images to the camera
+    and the offset of its stamps, nanoseconds. ``frame_id`` is the frame of the map.
 
-    The transform ``link`` (map, child) is the localizer's: where the recording has one too, it is left out.
+    Each of several cameras has its own topics of images and inliers, under ``/node/camera``; one alone has them under
+    ``/node``. The transform ``link`` (map, child) is the localizer's: the recording's own is left out.
     """
     status_topic, landmarks_topic = f"/{node}/status", f"/{node}/landmarks"
+    prefixes = {name: f"/{node}/{name}" if len(images) > 1 else f"/{node}" for name, _ in images.values()}
     static = {topic.name for topic, is_static in tf.items() if is_static}
     tf_topic = next((topic.name for topic, is_static in tf.items() if not is_static), "/tf")
     said = heapq.merge(
@@ -69,10 +71,10 @@ def write_output_bag(
         (_Line(t, "/diagnostics", DIAGNOSTICS, diagnostics_message(d, t, node)) for t, d in out.diagnoses),
         (_Line(t, landmarks_topic, POINT_CLOUD, cloud_message(cloud, 0, frame_id)) for t, cloud in out.maps),
         (
-            _Line(t, f"/{node}/inliers", POINT_CLOUD, cloud_message(seen.inliers, seen.stamp_ns, frame_id))
-            for t, seen in out.seen
+            _Line(t, f"{prefixes[of.camera]}/inliers", POINT_CLOUD, cloud_message(of.inliers, of.stamp_ns, frame_id))
+            for t, of in out.seen
         ),
-        _searched(bag, images, span_ns, out.decoded, f"/{node}/image/compressed"),
+        _searched(bag, images, span_ns, out.seen, prefixes),
         key=_time,
     )
     small = [topic for topic in bag.topics if topic.type not in LARGE and topic.type in typestore().types]
@@ -87,25 +89,30 @@ def _time(line: _Line) -> int:
 
 
 def _searched(
-    bag: BagReader, topics: Mapping[Topic, int], span_ns: tuple[int, int], which: Collection[tuple[int, str]], name: str
+    bag: BagReader,
+    topics: Mapping[Topic, tuple[str, int]],
+    span_ns: tuple[int, int],
+    seen: Iterable[tuple[int, Seen]],
+    prefixes: Mapping[str, str],
 ) -> Iterator[_Line]:
-    """The images of these stamps and frames: as they came where they were compressed, else as JPEG; but for the stamp,
-    which is that of their inliers.
+    """Yield the images that were searched, with the stamps of their inliers: unchanged where they are compressed, else
+    as grey JPEG.
     """
     start_ns, end_ns = span_ns
+    searched = {(each.camera, each.stamp_ns) for _, each in seen}
     for message in bag.messages(topics, start_ns):
         if message.time_ns > end_ns:
             return
-        image = bag.try_to_decode(message)
-        if image is not None and (taken := (stamp_of(image.header), image.header.frame_id)) in which:
-            stamp_ns, content = taken[0] + topics[message.topic], image
+        image, (camera, offset_ns) = bag.try_to_decode(message), topics[message.topic]
+        if image is not None and (camera, stamp_ns := stamp_of(image.header) + offset_ns) in searched:
+            content = image
             if message.topic.type != COMPRESSED_IMAGE:
-                content = jpeg_message(gray_of(image), stamp_ns, taken[1])
-            elif stamp_ns == taken[0]:
+                content = jpeg_message(gray_of(image), stamp_ns, image.header.frame_id)
+            elif offset_ns == 0:
                 content = bytes(message.data)
             else:
                 image.header.stamp.sec, image.header.stamp.nanosec = divmod(stamp_ns, NS_PER_SECOND)
-            yield _Line(message.time_ns, name, COMPRESSED_IMAGE, content)
+            yield _Line(message.time_ns, f"{prefixes[camera]}/image/compressed", COMPRESSED_IMAGE, content)
 
 
 def _recorded(

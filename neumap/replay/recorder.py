@@ -7,17 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from neumap.arrays import FloatArray, ImageArray
+from neumap.arrays import FloatArray
 from neumap.io.clouds import Cloud, inlier_cloud, landmark_cloud
-from neumap.io.image_messages import gray_of
-from neumap.io.stamps import stamp_of
 from neumap.maps.neural_map import NeuralMap, VoxelGrid
 from neumap.records import Trajectory
 from neumap.replay.clock import VirtualClock
 from neumap.report.replay_report import ReplayLog, StatusLine
 from neumap.tracking.diagnosis import Diagnosis
+from neumap.tracking.fix import Fix
 from neumap.tracking.ports import Inspected, LocalizerStatus
-from neumap.tracking.tracker import Fix
 
 # _LEVELS: what ROS 2 calls the levels of a log that are not their own names in capitals.
 _LEVELS = {"warning": "WARN"}
@@ -34,8 +32,9 @@ class SentTransform:
 
 @dataclass(frozen=True)
 class Seen:
-    """What was found in the image of a stamp."""
+    """The inliers of an image, which ``camera`` took at ``stamp_ns``."""
 
+    camera: str
     stamp_ns: int
     inliers: Cloud
 
@@ -52,20 +51,12 @@ class Recorder:
     diagnoses: list[tuple[int, Diagnosis]] = field(default_factory=list)
     maps: list[tuple[int, Cloud]] = field(default_factory=list)
     seen: list[tuple[int, Seen]] = field(default_factory=list)
-    # stamps and frames of the images that were searched, as their headers have them
-    decoded: set[tuple[int, str]] = field(default_factory=set)
     log_lines: list[str] = field(default_factory=list)
     glances: int = 0
 
     def uses(self, neural_map: NeuralMap) -> None:
         """Keep its landmarks."""
         self.maps.append((self.clock.now_ns(), landmark_cloud(neural_map)))
-
-    def read_gray(self, message: Any) -> ImageArray:
-        """Decode an image message that is to be searched, and keep which it was."""
-        pixels = gray_of(message)
-        self.decoded.add((stamp_of(message.header), message.header.frame_id))
-        return pixels
 
     def pose(self, fix: Fix) -> None:
         self.poses.append((self.clock.now_ns(), fix))
@@ -85,7 +76,8 @@ class Recorder:
 
     def inspected(self, inspected: Inspected) -> None:
         """Keep what was found in it."""
-        self.seen.append((self.clock.now_ns(), Seen(inspected.frame.stamp_ns, inlier_cloud(inspected.estimate))))
+        seen = Seen(inspected.camera, inspected.frame.stamp_ns, inlier_cloud(inspected.estimate))
+        self.seen.append((self.clock.now_ns(), seen))
         self.glances += inspected.estimate.glance
 
     def searched(self, stamp_ns: int, grid: VoxelGrid, voxels: Any) -> None:

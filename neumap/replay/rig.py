@@ -83,7 +83,7 @@ class Rig:
             read_masks(self.settings),
         )
         topics = image_topics or dict.fromkeys(self.settings.camera_names, "image")
-        self._inputs = LiveInputs(self.session, self.transforms, topics, self.out.read_gray)
+        self._inputs = LiveInputs(self.session, self.transforms, topics)
         self.last_ns = start_ns
         self._diagnose()
 

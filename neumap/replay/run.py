@@ -16,7 +16,6 @@ from neumap.io.bags.poses import odometry_of, true_poses
 from neumap.io.bags.reader import BagReader, Topic
 from neumap.io.bags.topics import (
     COMPRESSED_IMAGE,
-    IMAGES,
     choose_camera_info,
     choose_image,
     choose_transforms,
@@ -89,7 +88,8 @@ def replay(bag_path: Path, out: Path, settings: ReplaySettings, progress: Progre
             parameters["rectified"] = "always" if settings.rectified else "never"
         if settings.mask is not None:
             parameters["mask"] = str(settings.mask)
-        rig = Rig(parameters, played.start_ns, settings.inference_s, settings.rate, played.image_topics)
+        image_topics = {name: topic.name for name, topic in played.images.items()}
+        rig = Rig(parameters, played.start_ns, settings.inference_s, settings.rate, image_topics)
         for name in unknown:
             rig.out.log("warning", f"{settings.params} has a parameter {name}, which the localizer does not")
         rig.start()
@@ -107,8 +107,8 @@ def replay(bag_path: Path, out: Path, settings: ReplaySettings, progress: Progre
         # what another localizer says stays
         link = None if initializes else (now.global_frame_id, now.odom_frame_id or now.base_frame_id)
         span_ns = played.start_ns, played.end_ns
-        late = {played.image_topics[name]: offset_ns for name, offset_ns in offsets_ns(now).items()}
-        images = {topic: late[topic.name] for topic in played.roles if topic.type in IMAGES}
+        late_ns = offsets_ns(now)
+        images = {topic: (name, late_ns[name]) for name, topic in played.images.items()}
         write_output_bag(out / OUTPUT_BAG, bag, rig.out, span_ns, played.tf, images, now.global_frame_id, link, NODE)
     if now.on_floor:
         truth, odometry = _on_floor(truth), _on_floor(odometry)
@@ -135,14 +135,14 @@ def _on_floor(path: Trajectory | None) -> Trajectory | None:
 
 @dataclass(frozen=True)
 class _Played:
-    """What of a bag is played: topics with what takes them and the cameras that they are of (None: of none), from
-    ``start_ns`` to ``end_ns`` of recording time; of these ``tf``, which are static or not; and the topics of images by
-    camera.
+    """What of a bag is played, from ``start_ns`` to ``end_ns`` of recording time. ``roles`` maps each topic to the
+    method of :class:`~neumap.io.live.LiveInputs` that takes it and to its cameras (None: of no camera), ``tf`` the
+    topics of transforms to whether they are static, and ``images`` each camera to its topic of images.
     """
 
     roles: dict[Topic, tuple[str, tuple[str | None, ...]]]
     tf: dict[Topic, bool]
-    image_topics: dict[str, str]
+    images: dict[str, Topic]
     transport: str
     start_ns: int
     end_ns: int
@@ -215,7 +215,7 @@ def _choose_topics(bag: BagReader, settings: ReplaySettings, names: Sequence[str
     return _Played(
         roles=roles,
         tf=tf,
-        image_topics={name: topic.name for name, topic in images.items()},
+        images=images,
         transport="compressed" if image.type == COMPRESSED_IMAGE else "raw",
         start_ns=start_ns,
         end_ns=end_ns,

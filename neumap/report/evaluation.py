@@ -24,7 +24,7 @@ SAME_IMAGE_NS = 1_000_000
 
 @dataclass(frozen=True)
 class Statistics:
-    """Of errors in metres or degrees."""
+    """Of errors in metres or degrees; NaN where there are none."""
 
     median: float
     mean: float
@@ -73,17 +73,22 @@ class Evaluation:
 def evaluate(estimate: Trajectory, truth: Trajectory, queries: int | None = None) -> Evaluation:
     """Compare an estimated trajectory with the truth, which is interpolated at the estimate's stamps.
 
-    ``queries`` is the number of images that were to be localized. Raises :class:`~neumap.errors.DataError` where
-    no estimate has a true pose at its time, :class:`~neumap.errors.ConfigError` for fewer queries than poses.
+    ``queries`` is the number of images that were to be localized; where it is known, the estimate may be empty. Raises
+    :class:`~neumap.errors.DataError` where no estimate has a true pose at its time,
+    :class:`~neumap.errors.ConfigError` for fewer queries than poses.
     """
     true_poses, known = poses_at(truth, estimate.stamps_ns)
     count = int(known.sum())
-    if count == 0:
-        why = "one of the two is empty"
-        if len(estimate) and len(truth):
-            spans = f"they are {span(estimate.stamps_ns)}, the truth {span(truth.stamps_ns)}"
-            why = f"{spans}; are they of the same recording and clock?"
-        raise DataError(f"none of the {len(estimate)} estimated poses has a true pose at its time: {why}")
+    if not len(truth):
+        raise DataError("there are no true poses to compare with")
+    if not len(estimate) and not queries:
+        raise DataError("there are no estimated poses, and it is not known of how many images: nothing to compare")
+    if len(estimate) and count == 0:
+        spans = f"they are {span(estimate.stamps_ns)}, the truth {span(truth.stamps_ns)}"
+        raise DataError(
+            f"none of the {len(estimate)} estimated poses has a true pose at its time: {spans}; are they of the same "
+            "recording and clock?"
+        )
     if queries is not None and queries < count:
         raise ConfigError(f"{queries} query images cannot have {count} estimated poses: give the number of all queries")
     estimate_known = Trajectory(estimate.stamps_ns[known], estimate.map_from_camera[known])
@@ -110,6 +115,8 @@ def evaluate(estimate: Trajectory, truth: Trajectory, queries: int | None = None
 
 
 def _statistics(errors: FloatArray) -> Statistics:
+    if not len(errors):
+        return Statistics(*4 * (float("nan"),))
     rmse = np.sqrt(np.mean(errors**2))
     return Statistics(float(np.median(errors)), float(errors.mean()), float(rmse), float(errors.max()))
 
@@ -146,8 +153,8 @@ def as_dict(evaluation: Evaluation) -> dict[str, object]:
         "without_truth": evaluation.without_truth,
         "queries": evaluation.queries,
         "localized": evaluation.localized,
-        "translation_m": vars(evaluation.translation),
-        "rotation_deg": vars(evaluation.rotation),
+        "translation_m": vars(evaluation.translation) if evaluation.poses else None,
+        "rotation_deg": vars(evaluation.rotation) if evaluation.poses else None,
         "recall_of": "estimated poses" if evaluation.queries is None else "queries",
         "recall": [vars(recall) for recall in evaluation.recall],
     }
@@ -159,10 +166,12 @@ def as_text(evaluation: Evaluation) -> str:
     cm = {name: 100 * value for name, value in vars(evaluation.translation).items()}
     deg = vars(evaluation.rotation)
     lines = [
-        f"poses        {poses}" if localized is None else f"localized    {poses} of {queries} images ({localized:.1%})",
+        f"poses        {poses}" if localized is None else f"localized    {poses} of {queries} images ({localized:.1%})"
+    ]
+    lines += [
         "translation  median {median:.2f} cm, mean {mean:.2f}, rmse {rmse:.2f}, max {max:.2f}".format(**cm),
         "rotation     median {median:.2f} deg, mean {mean:.2f}, rmse {rmse:.2f}, max {max:.2f}".format(**deg),
-    ]
+    ] * (poses > 0)
     for index, recall in enumerate(evaluation.recall):
         limits = f"{100 * recall.metres:.0f} cm, {recall.degrees:.0f} deg"
         lines.append(f"{'within' if index == 0 else '':13}{limits:14}{recall.share:6.1%}")

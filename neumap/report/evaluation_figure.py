@@ -19,6 +19,7 @@ from neumap.report.pictures import (
     finish_above,
     make_logarithmic,
     picture,
+    say,
 )
 from neumap.report.replay_report import WRONG_M
 
@@ -31,9 +32,9 @@ def draw_evaluation(path: PathLike, evaluation: Evaluation, lost: FloatArray | N
     e = evaluation
     asked = f"{e.poses} poses" if e.queries is None else f"{e.poses} of {e.queries} images localized"
     within = ", ".join(f"{r.share:.0%} within {100 * r.metres:.0f} cm, {r.degrees:.0f} deg" for r in e.recall[1:3])
+    medians = f": median {100 * e.translation.median:.2g} cm, {e.rotation.median:.2g} deg; {within}" if e.poses else ""
     with picture(path, 12.0, 6.5) as figure:
-        medians = f"median {100 * e.translation.median:.2g} cm, {e.rotation.median:.2g} deg"
-        figure.suptitle(f"{asked}: {medians}; {within}", fontweight="bold")
+        figure.suptitle(f"{asked}{medians}", fontweight="bold")
         grid = figure.add_gridspec(2, 2, width_ratios=(1.25, 1.0))
         _draw_above(figure.add_subplot(grid[:, 0]), e, np.zeros((0, 4, 4)) if lost is None else lost)
         for row, (errors, what, unit, least) in enumerate(
@@ -48,6 +49,12 @@ def _draw_above(axes: Any, evaluation: Evaluation, lost: FloatArray) -> None:
     true, found = evaluation.truth.map_from_camera, evaluation.estimate.map_from_camera
     # poses far off would shrink the place to a dot
     corners = extent_of(true[:, :2, 3], lost[:, :2, 3])
+    draw_lost(axes, lost)
+    if not evaluation.poses:
+        if not len(lost):
+            say(axes, "no image was localized, and where they were taken is not known")
+        finish_above(axes, corners)
+        return
     draw_headings(axes, true, corners, COLOURS.faint, "truth, and where it looks", size=4.0)
     draw_pairs(axes, true[:, :2, 3], found[:, :2, 3], color=COLOURS.faint, lw=0.8, zorder=2)
     centimetres = 100 * evaluation.translation_m
@@ -57,7 +64,6 @@ def _draw_above(axes: Any, evaluation: Evaluation, lost: FloatArray) -> None:
     dots = axes.scatter(*found[order, :2, 3].T, c=centimetres[order], label="estimates", **style)
     axes.figure.colorbar(dots, ax=axes, label="error in position / cm", extend="max", shrink=0.8)
     draw_wrong(axes, found[evaluation.translation_m > WRONG_M], corners)
-    draw_lost(axes, lost)
     finish_above(axes, corners)
 
 
@@ -71,3 +77,5 @@ def _draw_shares(axes: Any, errors: FloatArray, evaluation: Evaluation, least: f
     axes.step(within, share, where="post", color=COLOURS.good)
     axes.set(ylim=(0, 102), ylabel=f"of {'query images' if evaluation.queries else 'estimated poses'} / %")
     axes.grid(True, which="major", color="#e4e4e4", lw=0.6)
+    if not evaluation.poses:
+        say(axes, "no image was localized: neumap localize --report FILE writes why")

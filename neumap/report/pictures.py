@@ -158,6 +158,8 @@ def finish_above(axes: Any, corners: FloatArray, anchor: str = "SW", **legend: A
     axes.set_aspect("equal", adjustable="box", anchor=anchor)
     axes.grid(True, color="#e4e4e4", lw=0.6)
     axes.set_axisbelow(True)
+    if not axes.get_legend_handles_labels()[0]:
+        return
     # by points, as what is written at the axis is
     below = axes.transAxes + ScaledTranslation(0, -_LEGEND_BELOW / 72, axes.figure.dpi_scale_trans)
     placed = legend or {"loc": "upper center", "bbox_to_anchor": (0.5, 0.0), "bbox_transform": below, "ncol": 2}

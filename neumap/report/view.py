@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -35,6 +36,8 @@ LENGTH_M = 0.3
 ELLIPSOID_90 = 2.5003
 # _COLOURS: of the states of the node, and of an image on its own.
 _COLOURS = STATE_COLOURS | {"LOCALIZED": COLOURS.good}
+# _OUTPUT: the topics of a replay's bag that are shown; group 1 is the camera, where there are several.
+_OUTPUT = re.compile(rf"/pose|/{NODE}/(?:status|(?:(.+)/)?(?:inliers|image/compressed))")
 
 
 @contextmanager
@@ -119,12 +122,17 @@ class View:
         self.state(stamp_ns, estimate.status.value, estimate.reason, estimate.inliers)
 
     def replay(self, bag_path: Path) -> None:
-        """Show what a replay wrote to its bag. Raises :class:`~neumap.errors.DataError` for one that is damaged."""
-        shown = {f"/{NODE}/image/compressed", f"/{NODE}/inliers", f"/{NODE}/status", "/pose"}
+        """Show the outputs in the bag of a replay, each camera in a view of its own. Raises
+        :class:`~neumap.errors.DataError` for a bag that is damaged.
+        """
         names = {value: name for name, value in vars(typestore().types[STATUS]).items() if name.isupper()}
         with BagReader(bag_path) as bag:
-            for message in bag.messages([topic for topic in bag.topics if topic.name in shown]):
-                decoded, topic = bag.decode(message), message.topic.name
+            shown = {topic: own[1] for topic in bag.topics if (own := _OUTPUT.fullmatch(topic.name))}
+            cameras = sorted({camera for topic, camera in shown.items() if camera})
+            if cameras:
+                self._stream.send_blueprint(_layout(cameras))
+            for message in bag.messages(shown):
+                decoded, topic, camera = bag.decode(message), message.topic.name, shown[message.topic] or ""
                 stamp_ns = stamp_of(decoded.header)
                 if topic == "/pose":
                     row, covariance = row_of(decoded.pose.pose), np.reshape(decoded.pose.covariance, (6, 6))
@@ -133,19 +141,21 @@ class View:
                     self.state(stamp_ns, names[decoded.state], decoded.reason, decoded.inliers)
                 elif topic.endswith("/inliers"):
                     rows = np.frombuffer(bytes(decoded.data), "<f4").reshape(-1, decoded.point_step // 4)
-                    self.inliers(stamp_ns, rows[:, :3], rows[:, 3:5])
+                    self.inliers(stamp_ns, rows[:, :3], rows[:, 3:5], camera)
                 else:
-                    self.image(stamp_ns, bytes(decoded.data))
+                    self.image(stamp_ns, bytes(decoded.data), camera)
 
-    def image(self, stamp_ns: int, encoded: bytes) -> None:
-        """Show an image, which is JPEG or PNG."""
+    def image(self, stamp_ns: int, encoded: bytes, camera: str = "") -> None:
+        """Show an image, JPEG or PNG, of a camera."""
         kind = "image/png" if encoded.startswith(b"\x89PNG") else "image/jpeg"
-        self._log("image", self._rerun.EncodedImage(contents=encoded, media_type=kind), stamp_ns)
+        self._log(_entity(camera), self._rerun.EncodedImage(contents=encoded, media_type=kind), stamp_ns)
 
-    def inliers(self, stamp_ns: int, points: npt.NDArray[np.floating], pixels: npt.NDArray[np.floating]) -> None:
-        """Show the inliers of an image: ``points`` (N, 3) in the map, ``pixels`` (N, 2) in the image."""
+    def inliers(
+        self, stamp_ns: int, points: npt.NDArray[np.floating], pixels: npt.NDArray[np.floating], camera: str = ""
+    ) -> None:
+        """Show the inliers of a camera's image: ``points`` (N, 3) in the map, ``pixels`` (N, 2) in the image."""
         colour, size = _rgba("#ff5fd2"), self._rerun.Radius.ui_points(3)
-        self._log("image/inliers", self._rerun.Points2D(pixels, colors=colour, radii=size), stamp_ns)
+        self._log(f"{_entity(camera)}/inliers", self._rerun.Points2D(pixels, colors=colour, radii=size), stamp_ns)
         self._log("map/inliers", self._rerun.Points3D(points, colors=colour, radii=size), stamp_ns)
 
     def pose(
@@ -202,12 +212,17 @@ def _rgba(colour: str) -> int:
     return int(f"{colour[1:]}ff", 16)
 
 
-def _layout() -> Any:
-    """The map, and beside it the image, states, inliers and reasons."""
+def _entity(camera: str) -> str:
+    return f"image/{camera}" if camera else "image"
+
+
+def _layout(cameras: Sequence[str] = ("",)) -> Any:
+    """The map, and beside it the image of each camera, states, inliers and reasons."""
     import rerun.blueprint as show
 
+    images = [show.Spatial2DView(origin=_entity(each), name=f"{each} image and inliers".lstrip()) for each in cameras]
     beside = show.Vertical(
-        show.Spatial2DView(origin="image", name="image and inliers"),
+        show.Horizontal(*images) if len(images) > 1 else images[0],
         show.StateTimelineView(origin="state", name="state"),
         show.TimeSeriesView(origin="plot", name="inliers"),
         show.TextLogView(origin="reasons", name="reasons"),

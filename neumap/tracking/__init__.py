@@ -1,1 +1,1 @@
-"""The running localizer: what to believe of a stream of poses."""
+"""The running localizer: accepts or refuses poses of a stream of images."""

@@ -1,4 +1,4 @@
-"""Images that gave no pose, of all cameras, put together: of the last seconds by odometry, else of about one moment."""
+"""Joint search of images without a pose, of all cameras: of the last seconds by odometry, else of one moment."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from neumap.geometry.se3 import invert_pose
 from neumap.localization.localizer import MIN_KEYPOINTS
 from neumap.localization.query import Near, Query, Scope, View
 from neumap.localization.rig import can_pool
+from neumap.tracking.fix import Fix, moved_covariance, predict
 from neumap.tracking.inspection import Finding, OpenMap, voxels_near
 from neumap.tracking.ports import RobotPose
 from neumap.tracking.settings import Settings
-from neumap.tracking.tracker import Fix, moved_covariance, predict
 
-# MOST_VIEWS: images that are searched for together: each costs as much as one alone.
+# MOST_VIEWS: largest number of images in a joint search: each costs as much as a single one.
 MOST_VIEWS = 6
-# EVENLY: share of an even part of the time that images of a camera which are kept are apart by, at least.
+# EVENLY: shortest spacing of kept images of a camera, as a fraction of even spacing.
 EVENLY = 0.8
-# AT_ONCE_S: where there is no odometry images are put together that are this near in time, seconds: further apart the
-# fastest robot moved too far.
+# AT_ONCE_S: longest time between images of a joint search without odometry, seconds: the fastest robot moves too far in
+# more.
 AT_ONCE_S = 0.1
 
 
 @dataclass(frozen=True)
 class Shown:
-    """What an image of a ``camera`` showed, ``query``, and where the ``robot`` was at its stamp."""
+    """The ``query`` of an image of a ``camera``, and the ``robot``'s poses at its stamp."""
 
     stamp_ns: int
     query: Query
@@ -36,13 +36,14 @@ class Shown:
 
 @dataclass(frozen=True)
 class Accumulation:
-    """The images ``kept``, the newest first."""
+    """The images ``kept`` for a joint search, the newest first."""
 
     kept: tuple[Shown, ...] = ()
 
     def followed_by(self, newest: Shown, settings: Settings) -> Accumulation:
-        """Return what is kept with another image, first: those of the last ``accumulate_s`` seconds, of each camera
-        evenly, and not more than are searched for together.
+        """Return the images with another one in front.
+
+        Those of the last ``accumulate_s`` seconds are kept, evenly spaced per camera, ``MOST_VIEWS`` at most.
         """
         span_s = settings.accumulate_s if newest.robot.odom_from_base is not None else AT_ONCE_S
         kept = [each for each in self.kept if abs(newest.stamp_ns - each.stamp_ns) * 1e-9 <= span_s]
@@ -50,25 +51,26 @@ class Accumulation:
         mine = [each for each in kept if each.camera == newest.camera]
         if len(mine) > 1 and (mine[0].stamp_ns - mine[1].stamp_ns) * 1e-9 < apart_s:
             kept = [each for each in kept if each is not mine[0]]
-        # the farther away, the more uncertain
+        # the relative pose is the less certain the longer ago
         kept.sort(key=lambda each: abs(newest.stamp_ns - each.stamp_ns))
         return Accumulation((newest, *kept)[:MOST_VIEWS])
 
     @property
     def cameras(self) -> tuple[str, ...]:
-        """The cameras that the images are of, that of the newest first."""
+        """The cameras of the images, that of the newest first."""
         return tuple(dict.fromkeys(each.camera for each in self.kept))
 
     def views(self, settings: Settings) -> list[View]:
-        """Return the images as views, where odometry says that they were taken, as uncertain as it is; where there is
-        none, where the newest was, as uncertain as the robot is fast.
+        """Return the images as views, with relative poses and covariances from odometry.
+
+        Without odometry the poses are that of the newest, with a covariance that follows from max_speed.
         """
         newest = self.kept[0]
         return [View(newest.query), *(_carried(newest, earlier, settings) for earlier in self.kept[1:])]
 
 
 def wanted(finding: Finding, settings: Settings) -> bool:
-    """Tell whether an image that gave no pose may do so with others."""
+    """Return whether to search an image without a pose together with others."""
     shows = len(finding.query) >= MIN_KEYPOINTS and bool(finding.frame.frame_id)
     return settings.accumulate_s > 0 and shows and can_pool()
 
@@ -76,8 +78,10 @@ def wanted(finding: Finding, settings: Settings) -> bool:
 def search_together(
     opened: OpenMap, finding: Finding, recent: Accumulation, within: Near | None, tracked: bool, settings: Settings
 ) -> Finding:
-    """Search the map, or the part ``within`` which they are said to be, for several images and return what the newest
-    gave with it, if they have a pose: where the robot is not ``tracked``, one that is enough to begin with.
+    """Search several images together, in the map or the part ``within`` a region.
+
+    Returns the newest image's ``finding``, with their pose if they have one; unless ``tracked`` its evidence must be
+    enough to start tracking.
     """
     scope = Scope(voxels_near(opened.map, within))
     found = opened.localizer.locate(recent.views(settings), scope).certain(settings.max_sigma_m)
@@ -86,7 +90,7 @@ def search_together(
 
 
 def _carried(newest: Shown, earlier: Shown, settings: Settings) -> View:
-    """Return an earlier image as a view of the newest one's camera."""
+    """Return an earlier image as a view relative to the newest one's camera."""
     here = Fix(newest.stamp_ns, np.eye(4), np.zeros((6, 6)), newest.robot.odom_from_base)
     there = predict(here, earlier.stamp_ns, earlier.robot.odom_from_base, settings)
     base_from_camera = there.map_from_base @ earlier.robot.base_from_camera

@@ -1,4 +1,4 @@
-"""What becomes of what is believed: pose, transform, and what another localizer is told."""
+"""Publishes accepted poses: the pose, the transform, and initial poses for another localizer."""
 
 from __future__ import annotations
 
@@ -6,15 +6,16 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from neumap.tracking.beside import Other, compare, is_due, to_tell
+from neumap.tracking.fix import Fix
 from neumap.tracking.planar import MeanTilt, planar
 from neumap.tracking.ports import Clock, Outputs, Transforms
 from neumap.tracking.requests import RelocalizeAnswer
 from neumap.tracking.settings import Settings
-from neumap.tracking.tracker import Fix, Track
+from neumap.tracking.tracker import Track
 
 
 class Announcer:
-    """Hands fixes to the outputs as the settings want them."""
+    """Converts fixes as the settings require and passes them to the outputs."""
 
     def __init__(
         self, settings: Callable[[], Settings], clock: Clock, transforms: Transforms, outputs: Outputs
@@ -23,11 +24,11 @@ class Announcer:
         self.start_over()
 
     def start_over(self) -> None:
-        """Forget what the other localizer was told, and how the map seems to be tilted."""
+        """Reset the state of the other localizer and the mean tilt of the map."""
         self.other, self._tilt = Other(), MeanTilt()
 
     def announce(self, track: Track) -> None:
-        """Publish what an image gave, if it is believed."""
+        """Publish the pose of an image, if it was accepted."""
         if track.believed and track.fix is not None:
             self._outputs.pose(self._shown(track.fix))
             self.transform(track)
@@ -37,16 +38,16 @@ class Announcer:
                 self._watch(track.fix, track.agreed)
 
     def transform(self, track: Track) -> None:
-        """Publish the transform of the map, where there is a pose and the transform is ours."""
-        settings = self._settings()
-        if not settings.tf_broadcast or settings.initializes or not track.has_pose or track.fix is None:
+        """Publish map -> odom, unless there is no pose or another localizer publishes it."""
+        settings, fix = self._settings(), track.current
+        if not settings.tf_broadcast or settings.initializes or fix is None:
             return
         child = settings.odom_frame_id or settings.base_frame_id
         ahead_ns = round(settings.transform_tolerance * 1e9)
-        self._outputs.transform(self._clock.now_ns() + ahead_ns, child, self._shown(track.fix).map_from_odom)
+        self._outputs.transform(self._clock.now_ns() + ahead_ns, child, self._shown(fix).map_from_odom)
 
     def shown(self, answer: RelocalizeAnswer) -> RelocalizeAnswer:
-        """Return an answer with its poses as they are published."""
+        """Return an answer with its poses as they are published: on a floor as x, y and yaw."""
         fix = None if answer.fix is None else self._shown(answer.fix)
         alternatives = tuple((self._shown(other), inliers) for other, inliers in answer.alternatives)
         return replace(answer, fix=fix, alternatives=alternatives)

@@ -1,4 +1,4 @@
-"""Beside another localizer, such as AMCL: when to tell it where the robot is, and whether it is elsewhere."""
+"""Running beside another localizer, such as AMCL: when to send it an initial pose, and whether it disagrees."""
 
 from __future__ import annotations
 
@@ -7,20 +7,22 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from neumap.arrays import FloatArray
+from neumap.tracking.fix import Difference, Fix, agreeing, difference
 from neumap.tracking.planar import flattened, planar
 from neumap.tracking.settings import Settings
-from neumap.tracking.tracker import Difference, Fix, agreeing, difference
 
-# TELL_AGAIN_S: the other localizer is given so long to take what it is told, seconds: it may not have started yet, and
-# answers with its next scan.
+# TELL_AGAIN_S: shortest time between two initial poses, seconds: the other localizer may not have started yet, and
+# applies a pose with its next scan.
 TELL_AGAIN_S = 5.0
 
 
 @dataclass(frozen=True)
 class Other:
-    """What is known of the other localizer: when it was told last, and how far ``apart`` from where the camera says
-    it puts the robot; None where it says nothing. ``contrary`` are the newest fixes of the camera that agree with each
-    other and not with it. ``begun``: the camera began anew, or jumped, and the other localizer was not told yet.
+    """The state of the other localizer.
+
+    ``told_ns`` is when it last got an initial pose; ``apart`` is the difference of its pose from the camera's, None
+    while it publishes none. ``contrary`` holds the newest fixes of the camera that agree with each other and not with
+    it. ``begun``: tracking started, or jumped, and the other localizer got no initial pose since.
     """
 
     told_ns: int | None = None
@@ -34,10 +36,10 @@ class Other:
 
 
 def compare(other: Other, fix: Fix, agreed: int, map_from_base: FloatArray | None, settings: Settings) -> Other:
-    """Hold a believed ``fix`` against where the other localizer has the base (4, 4) at that time, if anywhere.
+    """Compare an accepted ``fix`` with the other localizer's pose of the base (4, 4) at that time, None without one.
 
-    As with a jump, ``jump_images`` images must agree with each other before they say that it is elsewhere; so many have
-    ``agreed`` where the camera begins, or jumped, with this fix.
+    As with a jump, ``jump_images`` images must agree with each other before the other localizer counts as wrong.
+    ``agreed`` is the number of images that agreed when tracking started, or jumped, with this fix; else 0.
     """
     begun = other.begun or agreed > 0
     if map_from_base is None:
@@ -50,7 +52,7 @@ def compare(other: Other, fix: Fix, agreed: int, map_from_base: FloatArray | Non
 
 
 def is_due(other: Other, now_ns: int, settings: Settings) -> bool:
-    """Tell whether the other localizer is to be told of a fix that it was compared with."""
+    """Return whether to send the other localizer the fix that it was compared with."""
     if other.apart is not None and not other.apart.agrees and not other.disagrees:
         return False
     if other.told_ns is None or other.begun:
@@ -60,7 +62,7 @@ def is_due(other: Other, now_ns: int, settings: Settings) -> bool:
 
 
 def to_tell(fix: Fix, settings: Settings) -> Fix:
-    """Return what the other localizer is told of a fix: on the floor, and as uncertain as the two may be apart."""
+    """Return a fix as an initial pose: x, y and yaw, its covariance grown by the tolerance of the comparison."""
     fix = planar(fix)
     return replace(fix, covariance=fix.covariance + _exactness(settings))
 

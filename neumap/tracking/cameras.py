@@ -1,10 +1,11 @@
-"""The cameras of a robot: what belongs to each, and whose image is looked at next."""
+"""The cameras of a robot: the state of each, and which image is searched next."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import takewhile
+from math import isnan
 
 from neumap.arrays import BoolArray, ImageArray
 from neumap.errors import CalibrationError
@@ -17,24 +18,27 @@ from neumap.tracking.settings import CAMERA, Settings
 from neumap.tracking.tracker import Track
 from neumap.tracking.transforms import LapGuard
 
-# RECTIFIED: what the parameter of that name tells.
+# RECTIFIED: values of the parameter "rectified" that override the topic's name.
 RECTIFIED = {"always": True, "never": False}
-# OTHER_CLOCK_S: stamps this far from the clock are of another clock, seconds: somebody forgot use_sim_time.
+# OTHER_CLOCK_S: difference from the clock beyond which stamps are from another clock, seconds: use_sim_time is not set.
 OTHER_CLOCK_S = 10.0
+# RATE_SLACK: fraction of the period after which an image is due: the images of a camera at 5 Hz are not exactly 0.2 s
+# apart.
+RATE_SLACK = 0.8
 
 
 def topic_of(camera: str, name: str) -> str:
-    """Return the topic of a camera, or of the only one, which has no name."""
+    """Return the topic of a camera; a single camera has no name."""
     return f"{camera}/{name}" if camera else name
 
 
 def of_camera(value: str, camera: str) -> str:
-    """Return what a parameter of several cameras says of one."""
+    """Return the value of a parameter for one camera, whose name replaces the placeholder."""
     return value.replace(CAMERA, camera)
 
 
 def offsets_ns(settings: Settings) -> dict[str, int]:
-    """Return what is added to the stamps of each camera's images, by its name, nanoseconds."""
+    """Return the offset of each camera's image stamps by camera name, nanoseconds."""
     names, offsets = settings.camera_names, settings.image_time_offset
     each = offsets * len(names) if len(offsets) == 1 else offsets
     return {name: round(offset_s * 1e9) for name, offset_s in zip(names, each, strict=True)}
@@ -42,8 +46,9 @@ def offsets_ns(settings: Settings) -> dict[str, int]:
 
 @dataclass(frozen=True)
 class LiveImage:
-    """An image that was taken at ``stamp_ns``, as far as is known, while its header, and that of its camera_info, say
-    ``header_ns``. ``rectified`` tells what the name of its topic says, None: nothing.
+    """An image with its corrected time ``stamp_ns`` and the stamp ``header_ns`` of its header and camera_info.
+
+    ``rectified`` follows from the topic's name, None where the name leaves it open.
     """
 
     stamp_ns: int
@@ -55,8 +60,10 @@ class LiveImage:
 
 @dataclass(frozen=True)
 class CameraHealth:
-    """How a camera does: images that come each second, whether it is ``silent`` while others send, and what the last
-    image that was searched ``told``.
+    """The health of a camera.
+
+    ``came_hz`` is its rate of images, ``silent`` whether it sends none while others do, and ``told`` why the last image
+    that was searched gave no pose, empty if it gave one.
     """
 
     name: str
@@ -66,17 +73,15 @@ class CameraHealth:
 
 
 class LiveCamera:
-    """One camera: its calibrations, what lens its images vote for, and the newest of them."""
+    """One camera: its calibrations, the lens that its images vote for, and its newest image."""
 
     def __init__(self, name: str, offset_ns: int, mask: BoolArray | None, now_ns: int) -> None:
-        """Take images to be taken ``offset_ns`` after their stamps; ``mask`` (H, W) tells what of them shows the place,
-        None: all.
-        """
+        """Add ``offset_ns`` to image stamps; ``mask`` (H, W) is true where images show the place, None: everywhere."""
         self.name, self._offset_ns, self._mask = name, offset_ns, mask
         self._calibrations, self._vote = Calibrations(MOST_KEPT), Vote()
         self._said: set[str] = set()
         self.evidence, self.told, self.frame_id = 0, "", ""
-        # whether its last image could be searched
+        # whether the last image could be searched
         self.usable = True
         self.count_anew(now_ns)
         self.forget()
@@ -85,23 +90,23 @@ class LiveCamera:
         return f"camera {self.name}: " if self.name else ""
 
     def forget(self) -> None:
-        """Forget the images."""
+        """Drop the images."""
         self.newest: LiveImage | None = None
-        # the stamp of the last one taken, and when the last one that was searched was begun
+        # the stamp of the last image taken for a search, and the time at which the last search began
         self.taken_ns: int | None = None
         self.begun_ns: int | None = None
 
     def count_anew(self, now_ns: int) -> None:
-        """Count the images that come from now on."""
+        """Reset the count of images."""
         self.came, self.heard_ns = Window(now_ns), now_ns
 
     def time_jumped_back(self, now_ns: int) -> None:
-        """Forget what belongs to a time that is yet to come."""
+        """Drop calibrations with stamps in the future, and reset the count."""
         self._calibrations.time_jumped_back()
         self.count_anew(now_ns)
 
     def calibrate(self, header_ns: int, calibration: Calibration) -> None:
-        """Take the calibration, which is that of the image with its stamp if there is one."""
+        """Add a calibration, for the image of the same stamp if there is one."""
         self._calibrations.add(header_ns, calibration)
 
     def see(
@@ -112,7 +117,7 @@ class LiveCamera:
         rectified: bool | None,
         now_ns: int,
     ) -> bool:
-        """Take an image; return whether another one, which nobody looked at, had to go for it."""
+        """Take an image; return whether it replaced one that was not searched."""
         self.came.add(now_ns)
         self.heard_ns, had = now_ns, self.newest is not None
         self.newest = LiveImage(header_ns + self._offset_ns, header_ns, frame_id, read_image, rectified)
@@ -120,19 +125,19 @@ class LiveCamera:
 
     @property
     def waits(self) -> bool:
-        """Whether there is an image to look at, and nothing that it takes is still to come."""
+        """Whether there is an image to search, with its calibration."""
         return self.newest is not None and not self._calibrations.awaits(self.newest.header_ns)
 
     def take(self) -> LiveImage:
-        """Hand over the newest image."""
+        """Return the newest image, and remove it."""
         image, self.newest = self.newest, None
         assert image is not None
         return image
 
     def shot(self, image: LiveImage, settings: Settings) -> Shot:
-        """Return an image as it is searched, with what its lens may be by the size that it turns out to have.
+        """Return an image as the input of a search; its possible lenses follow from its size, known once decoded.
 
-        Raises :class:`~neumap.errors.CalibrationError` where that is not known.
+        Raises :class:`~neumap.errors.CalibrationError` without a usable calibration.
         """
         calibration, mask, decided = self._calibrations.at(image.header_ns), self._mask, self._vote.decided
         if calibration is None:
@@ -152,14 +157,14 @@ class LiveCamera:
         return Shot(image.stamp_ns, frame_id, image.read_image, lenses, self.name)
 
     def count(self, finding: Finding) -> bool:
-        """Let an image vote for the lens; return whether it is known which one it was taken through."""
+        """Let an image vote for the lens; return whether the lens is decided."""
         self.evidence = finding.best.evidence
         if len(finding.through) > 1 and not self._vote.decided:
             self._vote = self._vote.counted(finding.through)
         return len(finding.through) == 1 or finding.frame.lenses[0].origin == self._vote.decided
 
     def is_news(self, what: str) -> bool:
-        """Tell whether something of this camera is to be said: once."""
+        """Return whether a message about this camera is new."""
         is_news = what not in self._said
         self._said.add(what)
         return is_news
@@ -169,7 +174,7 @@ class Cameras:
     """All cameras, by name."""
 
     def __init__(self, settings: Settings, masks: Mapping[str, BoolArray], now_ns: int) -> None:
-        """Take the cameras of the ``settings``; ``masks`` (H, W), by name, of those that have one."""
+        """Create the cameras of the ``settings``; ``masks`` (H, W) by camera name."""
         self._guard = LapGuard()
         self._all = {
             name: LiveCamera(name, offset_ns, masks.get(name), now_ns)
@@ -183,14 +188,14 @@ class Cameras:
         return iter(self._all.values())
 
     def time_jumped_back(self, newest_ns: int | None, now_ns: int) -> None:
-        """Forget what belongs to a time that is yet to come, up to the ``newest_ns`` stamp of an image."""
+        """Drop everything with stamps in the future; ``newest_ns`` is the newest stamp of an image so far."""
         if newest_ns is not None:
             self._guard.begin(newest_ns)
         for camera in self:
             camera.time_jumped_back(now_ns)
 
     def refusal(self, camera: LiveCamera, stamp_ns: int, now_ns: int) -> str:
-        """Say why an image of a camera, of this stamp, is not looked at; empty if it is."""
+        """Return why an image with this stamp is dropped; empty if it is not."""
         ahead_s = (stamp_ns - now_ns) * 1e-9
         if self._guard.is_stale(stamp_ns, now_ns):
             return f"{camera}it was taken before time jumped back"
@@ -201,32 +206,50 @@ class Cameras:
         return ""
 
     def next(self) -> LiveCamera | None:
-        """Return the one whose image is to be looked at: of those that have some, that was looked at longest ago."""
+        """Return the camera with an image to search whose last search is the longest ago."""
         waiting = (camera for camera in self if camera.waits)
         return min(waiting, key=lambda camera: -1 if camera.taken_ns is None else camera.taken_ns, default=None)
 
     def sending(self, now_ns: int, timeout_s: float) -> list[LiveCamera]:
-        """Return those from which an image came within a time."""
+        """Return the cameras that sent an image in the last ``timeout_s`` seconds."""
         return [camera for camera in self if (now_ns - camera.heard_ns) * 1e-9 <= timeout_s]
 
     def twin(self, camera: LiveCamera) -> str:
-        """Say that one of the cameras before it is at the very same place, which is hardly so; empty where none is."""
+        """Return a warning if an earlier camera has the same frame; else empty."""
         before = takewhile(lambda other: other is not camera, self)
         twins = [other.name for other in before if other.frame_id == camera.frame_id != ""]
         same = f"its images are of the frame '{camera.frame_id}', as those of camera"
         return f"{same} {twins[0]}: give each its own, or set camera_frame_id" if twins else ""
 
     def sharing(self, camera: LiveCamera, now_ns: int, track: Track, timeout_s: float) -> int:
-        """Return how many share what may be searched: those that send and can be used, of which all that see nothing
-        count as one.
+        """Return the factor on a camera's period, since usable cameras that send images share the rate.
+
+        All cameras without a pose share one part.
         """
         sending = [each for each in self.sending(now_ns, timeout_s) if each.usable or each is camera]
         seeing = [each for each in sending if (look := track.looks.get(each.name)) is not None and look.gave_pose]
         blind = len(sending) - len(seeing)
         return (len(seeing) + (blind > 0)) * (1 if camera in seeing else blind)
 
+    def is_due(
+        self, camera: LiveCamera, stamp_ns: int, now_ns: int, track: Track, cost_s: float, settings: Settings
+    ) -> bool:
+        """Return whether an image is newer than the fix, and within the limits on image rate and CPU.
+
+        A search takes ``cost_s`` seconds, NaN if unknown. The limit on CPU is counted by the clock, not by stamps: with
+        a camera of 30 Hz the search would otherwise wait for the next image although the computer is idle.
+        """
+        if track.current is not None and stamp_ns <= track.current.stamp_ns:
+            return False
+        share = RATE_SLACK * self.sharing(camera, now_ns, track, settings.image_timeout)
+        rate, taken_ns, begun_ns = settings.max_image_rate, camera.taken_ns, camera.begun_ns
+        in_time = taken_ns is None or rate == 0 or (stamp_ns - taken_ns) * 1e-9 >= share / rate
+        return in_time and (
+            begun_ns is None or isnan(cost_s) or (now_ns - begun_ns) * 1e-9 >= share * cost_s / settings.max_cpu
+        )
+
     def health(self, now_ns: int, timeout_s: float) -> tuple[CameraHealth, ...]:
-        """Tell how each does; one is silent that sent nothing for so long."""
+        """Return the health of each camera; one is silent if it sent no image for ``timeout_s`` seconds."""
         sending = self.sending(now_ns, timeout_s)
         return tuple(
             CameraHealth(camera.name, camera.came.rate_hz(now_ns), bool(sending) and camera not in sending, camera.told)

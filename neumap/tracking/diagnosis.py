@@ -1,4 +1,4 @@
-"""What /diagnostics says of a localizer."""
+"""The status of a localizer on /diagnostics."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ class Diagnosis:
 
 
 def _of(camera: CameraHealth) -> str:
-    """Name the camera that something is of, where it has a name."""
+    """Return a suffix with the camera's name; empty for a single camera."""
     return f" of camera {camera.name}" if camera.name else ""
 
 
 def diagnose(session: Session | None) -> Diagnosis:
-    """Tell how a session does; None: it is not configured."""
+    """Return the diagnosis of a session; None: not configured."""
     if session is None or not session.active:
         return Diagnosis(WARN, "not configured" if session is None else "not active")
     status = session.status()

@@ -1,4 +1,4 @@
-"""What is done with one image: where to look, and looking, which happens away from the session's thread."""
+"""The search of one image: the region to search, and the search itself, which runs on the worker."""
 
 from __future__ import annotations
 
@@ -18,19 +18,20 @@ from neumap.localization.query import Near, Query, Scope
 from neumap.maps.map_file import load_map
 from neumap.maps.neural_map import NeuralMap
 from neumap.records import Alternative, Camera, Frame, Intrinsics, PoseEstimate
+from neumap.tracking.fix import Fix, claimed_near, predict
 from neumap.tracking.ports import Transforms
 from neumap.tracking.settings import Settings
-from neumap.tracking.tracker import ONE_CAMERA, UNSURE_IMAGES, Fix, State, Track, claimed_near, predict
+from neumap.tracking.tracker import ONE_CAMERA, UNSURE_IMAGES, State, Track
 
-# SURE: with so many times the inliers that a pose needs, one image is enough to begin with.
+# SURE: multiple of the inliers that a pose needs with which one image is enough to start tracking.
 SURE = 3.0
-# GLANCE: where the image before had so many times the inliers that a pose needs, a glance mostly does.
+# GLANCE: multiple of the inliers that a pose needs in the image before, with which a glance mostly suffices.
 GLANCE = 4.0
 
 
 @dataclass(frozen=True)
 class OpenMap:
-    """A map in use: where it came from, and who searches it."""
+    """A map in use: its file and its localizer."""
 
     path: Path
     localizer: Localizer
@@ -41,17 +42,15 @@ class OpenMap:
         return self.localizer.map
 
     def is_sure(self, evidence: int) -> bool:
-        """Tell whether an image with so much evidence is enough to begin with."""
+        """Return whether one image with this evidence is enough to start tracking."""
         return evidence >= SURE * self.map.calibration.min_inliers
 
     def is_sure_of_many(self, evidence: int) -> bool:
-        """Tell the same of several images together: those that are put together later could not confirm them, if some
-        are the same.
-        """
+        """Return the same of a joint search, which later ones cannot confirm, since they share images with it."""
         return evidence >= UNSURE_IMAGES * self.map.calibration.min_inliers
 
     def may_glance(self, evidence: int) -> bool:
-        """Tell whether a glance may do for an image that comes after one with so much evidence."""
+        """Return whether a glance may suffice for the image after one with this evidence."""
         return evidence >= GLANCE * self.map.calibration.min_inliers
 
     def __str__(self) -> str:
@@ -88,11 +87,10 @@ def open_warm_map(path: str) -> OpenMap:
 
 @dataclass(frozen=True)
 class Where:
-    """Where to look for a camera that is ``tracked`` near somewhere and ``claimed`` to be near somewhere, if it is.
+    """The regions to search: near the ``tracked`` and near the ``claimed`` pose, if any.
 
-    Where somebody ``asks``, and now and then ``around``, it is looked for in the whole map, whatever is believed, else
-    where it is tracked; with a ``glance`` first where its pose is about known. A pose less certain than
-    ``max_sigma_m`` is none.
+    The first search is ``around`` in the whole map, on a request (``asks``) and from time to time, else near the
+    tracked pose, with a ``glance`` first if that may suffice. A pose less certain than ``max_sigma_m`` is refused.
     """
 
     tracked: Near | None = None
@@ -104,7 +102,7 @@ class Where:
 
     @property
     def first(self) -> Near | None:
-        """Near where it is looked for first; None: anywhere."""
+        """The region of the first search; None: the whole map."""
         return None if self.around else self.tracked
 
 
@@ -119,8 +117,9 @@ def where_to_search(
     due: bool = False,
     glance: bool = False,
 ) -> Where:
-    """Tell where to look now: near where the robot is tracked to be, in the whole map if that is ``due``, and near the
-    ``prior`` that somebody claims; with a ``glance`` if that may do.
+    """Return the regions to search now: near the tracked pose, or in the whole map if that is ``due`` or ``asked``.
+
+    And near the claimed ``prior``; ``glance`` permits a glance first.
     """
     odom_from_base = transforms.odom_from_base()
     tracked = claimed = None
@@ -139,8 +138,9 @@ def where_to_search(
 
 @dataclass(frozen=True)
 class Shot:
-    """A live image of a ``camera`` that nobody has looked at yet: its pixels (H, W) are decoded by the worker.
-    ``lenses`` tells what its camera may be, when its width and height are known.
+    """A live image of a ``camera`` before its search; the worker decodes its pixels (H, W).
+
+    ``lenses`` returns the possible camera models for a width and height.
     """
 
     stamp_ns: int
@@ -152,12 +152,12 @@ class Shot:
 
 @dataclass(frozen=True)
 class Finding:
-    """What one image gave: the frame with its pixels (H, W), the estimate, and other places that it might show, where
-    somebody asks. ``through`` are the estimates through each lens that it may have been taken through, by origin.
+    """The result of searching one image: its frame with pixels (H, W), its ``query`` and the estimate.
 
-    An image that looks like several places is not localized in the whole map; then it may be ``by_claim``, in that one
-    of them where somebody claims that the camera is, or ``by_track``. ``query`` is what was searched for; the estimate
-    may be of several images ``together``, of ``cameras``, that of the frame the first.
+    ``through`` holds the estimates with each possible lens by origin, ``alternatives`` other places that look alike, on
+    request. An image that looks like several places has no pose in the whole map; it may have one near the claimed pose
+    (``by_claim``) or near the tracked one (``by_track``). The estimate may come from a joint search (``together``) of
+    several ``cameras``, that of the frame first.
     """
 
     frame: Frame
@@ -173,12 +173,12 @@ class Finding:
 
     @property
     def best(self) -> PoseEstimate:
-        """The pose with the fewest conditions."""
+        """The estimate with a pose, if any: near the claim, near the track, or in the whole map."""
         return self.by_claim or self.by_track or self.estimate
 
 
 def inspect(opened: OpenMap, shot: Shot, where: Where) -> Finding:
-    """Search the map for an image.
+    """Search an image in the map.
 
     Raises :class:`~neumap.errors.DataError` for an image that is damaged or does not fit its calibration.
     """
@@ -191,7 +191,7 @@ def inspect(opened: OpenMap, shot: Shot, where: Where) -> Finding:
         return localizer.locate(query, Scope(voxels_near(opened.map, within), near))
 
     estimates = [locate(query, where.first) for query in queries]
-    # the first, if none fits
+    # the first lens, if none fits
     best = max(range(len(lenses)), key=lambda i: fit(estimates[i]))
     query, lens = queries[best], lenses[best]
     frame = Frame(
@@ -215,7 +215,7 @@ def inspect(opened: OpenMap, shot: Shot, where: Where) -> Finding:
 
 
 def voxels_near(neural_map: NeuralMap, near: Near | None) -> IntArray | None:
-    """Return the voxels near somewhere, and as far as one must look there; None where these are all."""
+    """Return the indices of voxels in sight from a region; None if these are all voxels."""
     if near is None:
         return None
     voxels = neural_map.grid.within(near.position, max(near.radius_m, neural_map.sight_m))

@@ -1,4 +1,4 @@
-"""Whether the camera can be mounted on the robot as the transforms say, by where that puts the robot."""
+"""A check of the camera's mounting in /tf, by the resulting pose of the robot."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ import numpy as np
 from neumap.arrays import FloatArray
 from neumap.geometry.se3 import make_pose
 
-# LYING, UPRIGHT: how much of a robot's vertical axis is along the map's, at most where it lies on its side and at least
-# where it stands.
+# LYING, UPRIGHT: cosine of the angle between the vertical axes of robot and map: at most LYING for a robot on its side,
+# at least UPRIGHT for a standing one.
 LYING, UPRIGHT = 0.5, 0.87
 _BODY_FROM_OPTICAL = make_pose(np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]]), np.zeros(3))
 
 
 def doubt(map_from_camera: FloatArray, base_from_camera: FloatArray, frame: str) -> str:
-    """Say why the camera's frame is none of an optical frame; empty where it may be one.
+    """Return why the camera's frame is not an optical frame; empty if it may be one.
 
-    By the poses (4, 4) the robot would lie on its side, and stand if x of the frame pointed forward, as body frames
-    have it.
+    It is not if by the poses (4, 4) the robot lies on its side, and stands if x of the frame points forward, as in body
+    frames.
     """
     given = map_from_camera @ np.linalg.inv(base_from_camera)
     as_body = map_from_camera @ np.linalg.inv(base_from_camera @ _BODY_FROM_OPTICAL)

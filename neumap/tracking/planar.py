@@ -1,31 +1,28 @@
-"""On a floor: a pose is x, y and yaw, as AMCL and the two_d_mode of robot_localization have it."""
+"""Poses on a floor: x, y and yaw, as in AMCL and in the two_d_mode of robot_localization."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from neumap.arrays import FloatArray
 from neumap.geometry import se3
+from neumap.tracking.fix import Fix
 
-if TYPE_CHECKING:
-    from neumap.tracking.tracker import Fix
-
-# MOST_TILTED_RAD: what a robot on a floor may be tilted by in one image, radians: ramps, bumps, a camera that shakes.
-# On average it may be by MEAN_TILT_RAD, over so many images: then distances on the floor are wrong by 0.4 %.
+# MOST_TILTED_RAD: largest tilt of a robot on a floor in one image, radians: ramps, bumps, a shaking camera.
+# MEAN_TILT_RAD: largest mean tilt over MEAN_OF images, radians: distances on the floor are then wrong by 0.4 %.
 MOST_TILTED_RAD = np.deg2rad(25.0)
 MEAN_TILT_RAD, MEAN_OF = np.deg2rad(5.0), 100
 _ON_FLOOR = (
     "on a floor (two_d_mode, mode initializer) z of the map must point up, and /tf must say how the camera is mounted"
 )
-# of the six numbers that a covariance is of: x, y and yaw, and the rest
+# indices into a covariance (6, 6): x, y and yaw; z, roll and pitch
 _KEPT, _GIVEN_UP = np.ix_([0, 1, 5], [0, 1, 5]), [2, 3, 4]
 
 
 def tilt_doubt(map_from_base: FloatArray) -> str:
-    """Say why a base's pose (4, 4) is none of a robot on a floor; empty where it may be one."""
+    """Return why a pose (4, 4) of the base cannot be that of a robot on a floor; empty if it can."""
     tilt_rad = _tilt_rad(map_from_base[:3, 2])
     if tilt_rad <= MOST_TILTED_RAD:
         return ""
@@ -33,13 +30,13 @@ def tilt_doubt(map_from_base: FloatArray) -> str:
 
 
 class MeanTilt:
-    """How robots were tilted on average: they shake, a map does not."""
+    """The mean tilt of the robot, which shows a tilted map: shaking averages out."""
 
     def __init__(self) -> None:
         self._up, self._count = np.zeros(3), 0
 
     def doubt(self, map_from_base: FloatArray) -> str:
-        """Count a base's pose (4, 4); say, once, that the map seems to be tilted, if it does."""
+        """Add a pose (4, 4) of the base; return a warning, once, if the map seems to be tilted."""
         self._up, self._count = self._up + map_from_base[:3, 2], self._count + 1
         tilt_rad = _tilt_rad(self._up / np.linalg.norm(self._up))
         if self._count != MEAN_OF or tilt_rad <= MEAN_TILT_RAD:
@@ -48,21 +45,21 @@ class MeanTilt:
 
 
 def _tilt_rad(up: FloatArray) -> float:
-    """The angle of a unit vector (3,) from the map's z."""
+    """Return the angle between a unit vector (3,) and the map's z axis."""
     return float(np.arccos(np.clip(up[2], -1.0, 1.0)))
 
 
 def flattened(pose: FloatArray) -> FloatArray:
-    """Return x, y and yaw of a pose (4, 4), as a pose."""
+    """Return a pose (4, 4) reduced to x, y and yaw."""
     yaw = np.arctan2(pose[1, 0], pose[0, 0])
     return se3.make_pose(se3.rotation_exp(np.array([0.0, 0.0, yaw])), pose[:3, 3] * [1.0, 1.0, 0.0])
 
 
 def planar(fix: Fix) -> Fix:
-    """Return a fix on the floor, with the transform of the map on it, too.
+    """Return a fix reduced to x, y and yaw, and so is its map -> odom.
 
-    x, y and yaw keep their covariance. z, roll and pitch are 0 now, and as uncertain as they were and as far as they
-    have moved, so that who reads them is told no more than is known.
+    x, y and yaw keep their covariance. z, roll and pitch become 0; their covariance grows by the square of the change,
+    so that it stays consistent.
     """
     pose = flattened(fix.map_from_base)
     moved = se3.pose_error(fix.map_from_base, pose)[_GIVEN_UP]

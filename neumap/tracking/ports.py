@@ -1,7 +1,7 @@
-"""What a running localizer needs of the world: four ports, which a robot and a replay fill differently.
+"""The four ports of a running localizer, implemented once for a robot and once for a replay.
 
-``neumap_ros/node.py`` implements them on rclpy, ``neumap/replay`` on a recording and virtual time. Everything here is
-called from one thread, and calls back on it.
+``neumap_ros`` implements them on rclpy, ``neumap/replay`` on a recording and virtual time. All methods are called, and
+call back, on one thread.
 """
 
 from __future__ import annotations
@@ -13,33 +13,32 @@ from typing import Any, Protocol, TypeVar
 from neumap.arrays import FloatArray, ImageArray
 from neumap.maps.neural_map import NeuralMap, VoxelGrid
 from neumap.records import Frame, PoseEstimate
-from neumap.tracking.tracker import Fix, State
+from neumap.tracking.fix import Fix
+from neumap.tracking.tracker import State
 
 Result = TypeVar("Result")
 
 
 class Cancellable(Protocol):
-    """Something that will happen."""
+    """A scheduled call."""
 
     def cancel(self) -> None:
-        """Keep it from happening; without effect once it has."""
+        """Cancel the call; no effect after it was made."""
 
 
 class Clock(Protocol):
-    """The time that images are stamped in: the wall clock's, or a recording's."""
+    """The clock of image stamps: the wall clock, or a recording's."""
 
     def now_ns(self) -> int:
-        """Return the present in nanoseconds."""
+        """Return the current time in nanoseconds."""
 
     def call_after(self, delay_s: float, callback: Callable[[], None]) -> Cancellable:
-        """Call back once when ``delay_s`` seconds have passed; also where the clock itself stands still so long."""
+        """Call back once after ``delay_s`` seconds, even if the clock stands still."""
 
 
 @dataclass(frozen=True)
 class RobotPose:
-    """Where base and camera were at one time: ``base_from_camera`` (4, 4), and ``odom_from_base`` (4, 4), which is
-    None where there is no odometry.
-    """
+    """Poses (4, 4) of camera and base at one time; ``odom_from_base`` is None without odometry."""
 
     base_from_camera: FloatArray
     odom_from_base: FloatArray | None
@@ -49,48 +48,46 @@ class Transforms(Protocol):
     """The robot's own frames."""
 
     def odom_from_base(self) -> FloatArray | None:
-        """Return the latest odometry (4, 4); None where there is none."""
+        """Return the latest odometry (4, 4); None without one."""
 
     def base_from_camera(self, camera_frame: str) -> FloatArray | None:
-        """Return the latest place (4, 4) of the camera on the robot; None where it is not known."""
+        """Return the latest pose (4, 4) of the camera on the robot; None if unknown."""
 
     def map_from_base(self, map_frame: str, stamp_ns: int) -> FloatArray | None:
-        """Return where another localizer says, now, that the base was in the map (4, 4) at a stamp; None where none
-        does.
-        """
+        """Return another localizer's current estimate of the base's pose (4, 4) at a stamp; None without one."""
 
     def when_known(
         self, stamp_ns: int, camera_frame: str, timeout_s: float, done: Callable[[RobotPose | str], None]
     ) -> None:
-        """Call ``done`` once: with the poses at a stamp as soon as they are known, at once or later, or with what is
-        missing when the time is up.
+        """Call ``done`` once: with the poses at a stamp as soon as they are known, or at the timeout with what is
+        missing.
         """
 
     def time_jumped_back(self) -> None:
-        """Forget all that moves, and what is still waited for."""
+        """Drop all transforms but static ones, and all pending calls."""
 
     def disputed(self) -> tuple[str, ...]:
-        """Name the links between map and camera that have several publishers, if any, for people."""
+        """Return messages about links between map and camera that have several publishers."""
 
 
 class Worker(Protocol):
-    """Does jobs one after the other, away from the thread of the session."""
+    """Runs jobs one after the other, off the session's thread."""
 
     def start(self) -> None:
-        """Get ready to take jobs."""
+        """Start accepting jobs."""
 
     def submit(self, job: Callable[[], Result], done: Callable[[Result | Exception, float], None]) -> None:
-        """Do a job. ``done`` is called with what it returned or raised and the seconds that it cost, on the session's
-        thread and never from within ``submit``.
+        """Run a job. ``done`` is called with its result or exception and its cost in seconds, on the session's thread
+        and never from within ``submit``.
         """
 
     def stop(self) -> None:
-        """Let go of jobs not begun, and wait for the one in work; no ``done`` is called after this."""
+        """Drop queued jobs, and wait for the running one; no ``done`` is called after this."""
 
 
 @dataclass(frozen=True)
 class LocalizerStatus:
-    """How well the localizer knows where the robot is; the fields of neumap_ros/msg/LocalizationStatus."""
+    """The fields of neumap_ros/msg/LocalizationStatus."""
 
     stamp_ns: int
     state: State
@@ -109,36 +106,39 @@ class LocalizerStatus:
 
 @dataclass(frozen=True)
 class Inspected:
-    """What one image gave: the ``frame`` with its ``pixels`` (H, W), and the pose with the fewest conditions."""
+    """What one image of a ``camera`` gave: the ``frame`` with its ``pixels`` (H, W), and the pose with the fewest
+    conditions. The only camera may have no name.
+    """
 
     frame: Frame
     pixels: ImageArray
     estimate: PoseEstimate
+    camera: str
 
 
 class Outputs(Protocol):
-    """Where a localizer's answers go."""
+    """Receives the localizer's outputs."""
 
     def uses(self, neural_map: NeuralMap) -> None:
-        """Show the map that is used from now on."""
+        """Publish the map that is used from now on."""
 
     def pose(self, fix: Fix) -> None:
         """Publish the base's pose in the map."""
 
     def transform(self, stamp_ns: int, child_frame: str, map_from_child: FloatArray) -> None:
-        """Publish where a frame is in the map."""
+        """Publish the pose (4, 4) of a frame in the map."""
 
     def initial_pose(self, fix: Fix) -> None:
-        """Tell another localizer where the base is in the map."""
+        """Send the base's pose to another localizer as its initial pose."""
 
     def status(self, status: LocalizerStatus) -> None:
         """Publish the status."""
 
     def inspected(self, inspected: Inspected) -> None:
-        """Show what an image gave to whoever looks."""
+        """Publish the result of an image for debugging."""
 
     def searched(self, stamp_ns: int, grid: VoxelGrid, voxels: Any) -> None:
-        """Show which ``voxels`` (indices; None: all) of the map an image is searched in."""
+        """Publish the ``voxels`` (indices; None: all) of the map in which an image is searched."""
 
     def log(self, level: str, text: str) -> None:
         """Write a line to the log; ``level`` is "debug", "info", "warning" or "error"."""

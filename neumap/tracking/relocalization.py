@@ -1,20 +1,23 @@
-"""Searching the whole map on request: each request tracks by itself, from nothing, until it has an answer."""
+"""Relocalize requests: each runs its own track, from the start, until it has an answer."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from neumap.tracking.fix import Fix
 from neumap.tracking.ports import Cancellable, Clock
 from neumap.tracking.requests import RelocalizeAnswer
 from neumap.tracking.settings import Settings
-from neumap.tracking.tracker import ONE_CAMERA, Fix, Track, apart_from_claim, see, settled
+from neumap.tracking.tracker import ONE_CAMERA, Track, apart_from_claim, see, settled
 
 
 @dataclass(frozen=True)
 class Seen:
-    """What one image gave, perhaps with others: a fix or the reason for none, perhaps one ``near`` a pose that somebody
-    claims, and other places that look alike with their evidence; by ``cameras``, that of the image the first.
+    """The result of one image, or of several searched together.
+
+    A ``fix`` or the ``reason`` for none; a fix ``near`` the claimed pose, if any; ``others``: places that look alike,
+    with their evidence; and the ``cameras``, that of the image first.
     """
 
     stamp_ns: int
@@ -28,7 +31,7 @@ class Seen:
 
 @dataclass(eq=False)
 class Search:
-    """One request that waits for its answer. Images up to ``newer_than`` were taken into work before it came."""
+    """A pending request; only images with stamps after ``newer_than`` count, since earlier ones began before it."""
 
     prior: Fix | None
     newer_than: int | None
@@ -40,7 +43,7 @@ class Search:
 
 
 class Relocalization:
-    """The requests that wait."""
+    """The pending requests."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -48,12 +51,12 @@ class Relocalization:
 
     @property
     def pending(self) -> bool:
-        """Whether somebody waits."""
+        """Whether there are any."""
         return bool(self._searches)
 
     @property
     def prior(self) -> Fix | None:
-        """The pose that the longest waiting request claims, of those that claim one."""
+        """The claimed pose of the oldest request that has one."""
         return next((search.prior for search in self._searches if search.prior is not None), None)
 
     def begin(
@@ -64,7 +67,7 @@ class Relocalization:
         map_id: Callable[[], str],
         done: Callable[[RelocalizeAnswer], None],
     ) -> None:
-        """Search in images newer than a stamp, for so long; ``done`` is called once, with the answer."""
+        """Add a request for images after a stamp, with a timeout; ``done`` is called once, with the answer."""
         search = Search(prior, newer_than, done)
 
         def give_up() -> None:
@@ -75,7 +78,7 @@ class Relocalization:
         self._searches.append(search)
 
     def see(self, seen: Seen, map_id: str, settings: Settings) -> Track | None:
-        """Let all requests look at an image; return the track that one of them found and all should go on with."""
+        """Update all requests with an image; return the track of one that was answered, for the session to adopt."""
         found = None
         for search in tuple(self._searches):
             if search.newer_than is not None and seen.stamp_ns <= search.newer_than:
@@ -97,7 +100,7 @@ class Relocalization:
         return found
 
     def abandon(self, reason: str, map_id: str) -> None:
-        """Answer all requests with a failure."""
+        """Answer all requests with a failure, for a ``reason``."""
         for search in tuple(self._searches):
             self._answer(search, RelocalizeAnswer(None, reason, map_id, image_ns=search.image_ns))
 

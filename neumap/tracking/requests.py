@@ -1,4 +1,4 @@
-"""What is asked of a running localizer, and its answers, as records."""
+"""Requests to a running localizer, and its answers, as records."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ import numpy as np
 from neumap.arrays import FloatArray
 from neumap.errors import DataError
 from neumap.geometry import se3
-from neumap.tracking.tracker import Fix
+from neumap.tracking.fix import Fix
 
-# QUATERNION_NORM_TOLERANCE: how far from 1 the norm of a quaternion may be.
+# QUATERNION_NORM_TOLERANCE: largest difference of a quaternion's norm from 1.
 QUATERNION_NORM_TOLERANCE = 1e-2
-# UNSAID_VARIANCES: of x, y, z in m^2 and of rotations in rad^2, where a message leaves them 0: what RViz gives for
+# UNSAID_VARIANCES: variances of x, y, z in m^2 and of rotations in rad^2 in place of zeros in a message: those of RViz'
 # "2D Pose Estimate", 0.5 m and 15 degrees.
 UNSAID_VARIANCES = np.array([0.25, 0.25, 0.25, 0.0685, 0.0685, 0.0685])
 
 
 @dataclass(frozen=True)
 class PoseClaim:
-    """A pose of the base that somebody claims, as a PoseWithCovarianceStamped holds it; nothing is checked yet.
+    """A claimed pose of the base, as in a PoseWithCovarianceStamped, not checked yet.
 
-    ``xyz`` metres and ``quat_xyzw`` in ``frame_id``, ``covariance`` 36 numbers row by row.
+    ``xyz`` in metres and ``quat_xyzw`` in ``frame_id``; ``covariance`` has 36 numbers, row by row.
     """
 
     frame_id: str
@@ -34,8 +34,8 @@ class PoseClaim:
     def checked(self, map_frame: str) -> tuple[FloatArray, FloatArray]:
         """Return pose (4, 4) and covariance (6, 6) in the map's frame; variances of zero become those of RViz.
 
-        Raises :class:`~neumap.errors.DataError` for another frame, values that are not finite, a quaternion that is
-        none or a covariance that is none.
+        Raises :class:`~neumap.errors.DataError` for another frame, values that are not finite, a quaternion that is not
+        normalized or a covariance that is not positive definite.
         """
         if self.frame_id.lstrip("/") != map_frame:
             raise DataError(f"the pose is in the frame '{self.frame_id}': give it in '{map_frame}'")
@@ -55,14 +55,15 @@ class PoseClaim:
 
 
 def planar_claim(frame_id: str, x: float, y: float, z: float, yaw: float) -> PoseClaim:
-    """Make a claim of metres and radians about the vertical, that says nothing of its uncertainty."""
+    """Make a claim from metres and radians, with the default covariance."""
     return PoseClaim(frame_id, (x, y, z), (0.0, 0.0, float(np.sin(yaw / 2)), float(np.cos(yaw / 2))), (0.0,) * 36)
 
 
 @dataclass(frozen=True)
 class RelocalizeRequest:
-    """A search of the whole map. ``prior`` decides between places that look alike; ``timeout_s`` 0: as the parameter
-    relocalize_timeout says.
+    """A search of the whole map; ``prior`` decides between places that look alike.
+
+    With ``timeout_s`` 0 the parameter relocalize_timeout holds.
     """
 
     prior: PoseClaim | None = None
@@ -71,10 +72,10 @@ class RelocalizeRequest:
 
 @dataclass(frozen=True)
 class RelocalizeAnswer:
-    """The answer: a ``fix`` of the image that decided, or the ``reason`` why there is none.
+    """The answer: the ``fix`` of the image that decided, or the ``reason`` for none.
 
-    ``inliers`` counts different landmarks that agree, ``alternatives`` are other places that look alike with theirs,
-    best first. ``image_ns`` is the stamp of the last image looked at.
+    ``inliers`` is the number of distinct landmarks that agree; ``alternatives`` are other places that look alike with
+    their inliers, best first. ``image_ns`` is the stamp of the last image searched.
     """
 
     fix: Fix | None
@@ -93,8 +94,9 @@ class RelocalizeAnswer:
 
 @dataclass(frozen=True)
 class LoadAnswer:
-    """Whether another map is in use now, or the ``reason`` why the old one stays; ``map_id`` is that of the map in
-    use, ``path`` where it came from.
+    """Whether another map was loaded, or the ``reason`` why the old one stays.
+
+    ``map_id`` is that of the map in use, ``path`` the file that was requested.
     """
 
     success: bool

@@ -1,8 +1,8 @@
-"""The running localizer: images, transforms and requests in, poses and answers out, by events and four ports.
+"""The running localizer: takes images, transforms and requests as events, and publishes poses through four ports.
 
-Everything that decides is here, in :mod:`~neumap.tracking.sight` (what images give) or in the pure rules of
-:mod:`~neumap.tracking.tracker` (what to believe of it); nothing here knows ROS. All events come on one thread, but what
-is handed to the worker.
+All decisions are made here, in :mod:`~neumap.tracking.sight` (searching images) and in the pure rules of
+:mod:`~neumap.tracking.tracker` (accepting poses). Nothing here depends on ROS. All events come on one thread; only jobs
+of the worker run elsewhere.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from neumap.errors import DataError, NeumapError
 from neumap.geometry.intrinsics import Calibration
 from neumap.tracking.announcer import Announcer
 from neumap.tracking.cameras import CameraHealth, topic_of
+from neumap.tracking.fix import Fix
 from neumap.tracking.inspection import Finding, OpenMap, open_map
 from neumap.tracking.ports import Clock, LocalizerStatus, Outputs, Transforms, Worker
 from neumap.tracking.rates import Rates
@@ -23,17 +24,18 @@ from neumap.tracking.relocalization import Relocalization, Seen
 from neumap.tracking.requests import LoadAnswer, PoseClaim, RelocalizeAnswer, RelocalizeRequest, planar_claim
 from neumap.tracking.settings import Settings
 from neumap.tracking.sight import Sight
-from neumap.tracking.tracker import Fix, State, Track, claim, see, settled, wait
+from neumap.tracking.tracker import State, Track, claim, see, settled, wait
 
-# MAX_TIMEOUT_S: the longest a request may wait, seconds.
+# MAX_TIMEOUT_S: longest timeout of a request, seconds.
 MAX_TIMEOUT_S = 600.0
 DEACTIVATED = "the localizer was deactivated"
 
 
 class Session:
-    """One localizer between configure and cleanup. ``settings`` is asked anew each time, for parameters may change.
+    """One localizer between configure and cleanup.
 
-    ``masks`` (H, W), by the name of the camera, tell what of its images shows the place.
+    ``settings`` is called for each use, since parameters may change. ``masks`` (H, W), by camera name, are true where
+    the camera's images show the place.
     """
 
     def __init__(
@@ -46,11 +48,9 @@ class Session:
         outputs: Outputs,
         masks: Mapping[str, BoolArray],
     ) -> None:
-        self._settings = settings
+        self._settings, self.active = settings, False
         self._clock, self._transforms, self._worker, self._outputs = clock, transforms, worker, outputs
-        self._announcer = Announcer(settings, clock, transforms, outputs)
-        self._requests = Relocalization(clock)
-        self.active = False
+        self._announcer, self._requests = Announcer(settings, clock, transforms, outputs), Relocalization(clock)
         self._sight = Sight(self, opened, settings, masks, clock, transforms, worker, outputs)
         self._loading: Callable[[LoadAnswer], None] | None = None
         self.track = Track(reason="not active")
@@ -67,37 +67,35 @@ class Session:
         return self.map.map.map_id
 
     def status(self) -> LocalizerStatus:
-        """Return the status as of now."""
+        """Return the current status."""
         return self._status_of(self._clock.now_ns(), None, 0.0)
 
     def disputed(self) -> tuple[str, ...]:
-        """Name the links of /tf that have several publishers."""
+        """Return messages about the links of /tf that have several publishers."""
         return self._transforms.disputed()
 
     @property
     def rates(self) -> Rates:
-        """What the images come at and cost."""
+        """The rate, cost and latency of searched images."""
         return self._sight.meter.rates(self._clock.now_ns())
 
     @property
     def cameras(self) -> tuple[CameraHealth, ...]:
-        """How each camera does."""
+        """The health of each camera."""
         return self._sight.cameras.health(self._clock.now_ns(), self._settings().image_timeout)
 
     @property
     def latency_s(self) -> float:
-        """How long after its stamp the last image was decided about."""
+        """Time from the last image's stamp until its decision, seconds."""
         return self._sight.latency_s
 
     @property
     def other(self) -> str:
-        """Say where the other localizer has the robot."""
+        """Return how far the other localizer's pose is from this one's, as a message."""
         return str(self._announcer.other)
 
-    # --- from the lifecycle ---------------------------------------------------------
-
     def activate(self) -> None:
-        """Start: from now on images are searched."""
+        """Start searching images."""
         settings = self._settings()
         self._worker.start()
         self.active = True
@@ -111,7 +109,7 @@ class Session:
         self._publish_status()
 
     def deactivate(self) -> None:
-        """Stop the worker and the transform; nothing is published after this, and all requests are answered."""
+        """Stop the worker, answer all requests, and publish nothing more."""
         if self._loading is not None:
             self._loaded(self._loading, "", DataError(DEACTIVATED), 0.0)
         self._requests.abandon(DEACTIVATED, self.map_id)
@@ -120,10 +118,8 @@ class Session:
         self.active = False
         self._forget("not active")
 
-    # --- events ------------------------------------------------------------------------
-
     def calibrate(self, stamp_ns: int, calibration: Calibration, camera: str = "") -> None:
-        """Take a camera's calibration, which is that of the image with its stamp if there is one."""
+        """Set a camera's calibration, for the image of the same stamp if there is one."""
         self._sight.calibrate(stamp_ns, calibration, camera)
 
     def see(
@@ -136,48 +132,45 @@ class Session:
     ) -> None:
         """Take an image; ``read_image`` returns its grey pixels (H, W), and is called on the worker.
 
-        ``stamp_ns`` and ``frame_id``, that of the camera's optical frame, are those of the image's header;
-        ``rectified`` tells what the name of the topic says, None: nothing.
+        ``stamp_ns`` and ``frame_id`` (the camera's optical frame) come from the image's header; ``rectified`` follows
+        from the topic's name, None where the name leaves it open.
         """
         if self.active:
             self._sight.see(stamp_ns, frame_id, read_image, rectified, camera)
 
     def claim(self, claimed: PoseClaim) -> None:
-        """Take a pose that somebody claims for now, to be checked against the next image."""
+        """Take a claimed pose of the present, to be checked against the next image."""
         if not self.active:
             self._outputs.log("warning", "initial pose ignored: the localizer is not active")
             return
         try:
-            prior = self._prior(claimed)
+            prior = self._prior(claimed, "initial pose refused")
         except DataError as error:
-            refusal = f"initial pose refused: {error}"
-            self.track = replace(self.track, reason=refusal)
-            self._outputs.log("warning", refusal)
+            self.track = replace(self.track, reason=str(error))
+            self._outputs.log("warning", str(error))
         else:
             self.track = claim(self.track, prior, self._sight.intake.taken_ns)
             self._sight.forget_recent()
         self._publish_status()
 
     def relocalize(self, request: RelocalizeRequest, done: Callable[[RelocalizeAnswer], None]) -> None:
-        """Search the whole map in images that come from now on; ``done`` is called once, with the answer."""
-        reason, prior = "" if self.active else "the localizer is not active", None
+        """Search the whole map in the images that follow; ``done`` is called once, with the answer."""
         timeout_s = request.timeout_s or self._settings().relocalize_timeout
-        if not reason and request.prior is not None:
-            try:
-                prior = self._prior(request.prior)
-            except DataError as error:
-                reason = f"prior refused: {error}"
-        if not reason and not 0 < timeout_s <= MAX_TIMEOUT_S:
-            reason = f"a timeout of {timeout_s:g} s: give 0 to {MAX_TIMEOUT_S:g}"
-        if reason:
-            done(RelocalizeAnswer(None, reason, self.map_id))
-        else:
-            self._sight.forget_recent()
-            newer_than, show = self._sight.intake.taken_ns, self._announcer.shown
-            self._requests.begin(prior, newer_than, timeout_s, lambda: self.map_id, lambda given: done(show(given)))
+        try:
+            if not self.active:
+                raise DataError("the localizer is not active")
+            prior = self._prior(request.prior, "prior refused") if request.prior else None
+            if not 0 < timeout_s <= MAX_TIMEOUT_S:
+                raise DataError(f"a timeout of {timeout_s:g} s: give 0 to {MAX_TIMEOUT_S:g}")
+        except DataError as error:
+            done(RelocalizeAnswer(None, str(error), self.map_id))
+            return
+        self._sight.forget_recent()
+        newer_than, show = self._sight.intake.taken_ns, self._announcer.shown
+        self._requests.begin(prior, newer_than, timeout_s, lambda: self.map_id, lambda given: done(show(given)))
 
     def load_map(self, path: str, done: Callable[[LoadAnswer], None]) -> None:
-        """Load another map and use it; ``done`` is called once. Where it cannot be loaded the old one stays."""
+        """Load and use another map; ``done`` is called once. If loading fails the old map stays."""
         if self._loading is not None:
             done(LoadAnswer(False, "another map is being loaded", self.map_id, path))
             return
@@ -185,37 +178,31 @@ class Session:
         if self.active:
             self._worker.submit(partial(open_map, path), partial(self._loaded, done, path))
             return
-        result: OpenMap | Exception
         try:
-            result = open_map(path)
+            opened = open_map(path)
         except NeumapError as error:
-            result = error
-        self._loaded(done, path, result, 0.0)
-
-    def use(self, opened: OpenMap) -> None:
-        """Switch to another map: nothing that was found in the old one counts any more."""
-        self._sight.map = opened
-        self._report_map()
-        self.start_over("a new map was loaded")
+            self._loaded(done, path, error, 0.0)
+        else:
+            self._loaded(done, path, opened, 0.0)
 
     def start_over(self, reason: str) -> None:
-        """Forget where the robot is, and what is in work."""
+        """Forget the pose, and drop the images that are being searched."""
         if self.active:
             self._forget(reason)
             self._publish_status()
 
     def time_jumped_back(self) -> None:
-        """Forget what belongs to a time that is yet to come."""
+        """Drop everything with stamps in the future."""
         self._transforms.time_jumped_back()
         self._sight.time_jumped_back()
-        # they wait for images after stamps that are yet to come, and their priors lie in another odometry
+        # requests wait for images after stamps in the future, and their priors refer to the old odometry
         self._requests.abandon("time jumped back", self.map_id)
         if self.active:
             self._outputs.log("warning", "time jumped back: starting over")
             self.start_over("time jumped back")
 
     def tick(self) -> None:
-        """Let time pass: to be called at ``tf_publish_rate`` while active."""
+        """Update the track and publish the transform; call this at ``tf_publish_rate`` while active."""
         if not self.active:
             return
         settings, track = self._settings(), self.track
@@ -223,51 +210,53 @@ class Session:
         self._set_track(wait(track, self._clock.now_ns(), odom, settings, self._sight.intake))
         self._announcer.transform(self.track)
 
-    # --- images ------------------------------------------------------------------------
-
     @property
     def asked(self) -> bool:
-        """Whether somebody waits for what the whole map says."""
+        """Whether a relocalize request is pending."""
         return self._requests.pending
 
     @property
     def prior(self) -> Fix | None:
-        """The pose that somebody claims, if one does."""
+        """The claimed pose, if any."""
         return self._requests.prior or self.track.prior
 
     def no_image(self, refusal: str) -> None:
-        """Say why no image was looked at so far."""
+        """Set the reason of the status while no image was searched so far."""
         if self.track.image_ns is None:
             self._set_track(replace(self.track, reason=refusal))
 
     def conclude(self, seen: Seen, finding: Finding | None, by_track: Fix | None) -> None:
-        """Decide what to believe after an image, and publish it. What it says of where the robot is tracked counts for
-        the track only, not for those who ask.
+        """Update the track with the result of an image, and publish it.
+
+        ``by_track``, its pose near the tracked one, counts for the track only, not for relocalize requests.
         """
         settings = self._settings()
-        says = settled(self.track.prior, seen.fix, seen.near, settings) or by_track
-        track = see(self.track, seen.stamp_ns, says, seen.reason, settings, seen.cameras)
+        fix = settled(self.track.prior, seen.fix, seen.near, settings) or by_track
+        track = see(self.track, seen.stamp_ns, fix, seen.reason, settings, seen.cameras)
         track = self._requests.see(seen, self.map_id, settings) or track
         self._set_track(track, publish=False)
         self._announcer.announce(track)
         self._outputs.status(self._status_of(seen.stamp_ns, finding, self.latency_s))
 
-    # --- the rest --------------------------------------------------------------------------
-
-    def _prior(self, claimed: PoseClaim) -> Fix:
-        """A claimed pose as of now. Raises :class:`~neumap.errors.DataError` for one that cannot be."""
-        pose, covariance = claimed.checked(self._settings().global_frame_id)
+    def _prior(self, claimed: PoseClaim, refused: str) -> Fix:
+        """Return a claimed pose as of now. Raises :class:`~neumap.errors.DataError` for an invalid one."""
+        try:
+            pose, covariance = claimed.checked(self._settings().global_frame_id)
+        except DataError as error:
+            raise DataError(f"{refused}: {error}") from error
         return Fix(self._clock.now_ns(), pose, covariance, self._transforms.odom_from_base())
 
     def _loaded(
         self, done: Callable[[LoadAnswer], None], path: str, result: OpenMap | Exception, cost_s: float
     ) -> None:
-        """A map was loaded, or was not."""
+        """Use a map that was loaded, or report the error; does nothing if the request was answered meanwhile."""
         if self._loading is not done:
             return
         self._loading = None
         if isinstance(result, OpenMap):
-            self.use(result)
+            self._sight.map = result
+            self._report_map()
+            self.start_over("a new map was loaded")
             done(LoadAnswer(True, "", self.map_id, str(result.path)))
             return
         reason = str(result) or repr(result)
@@ -282,7 +271,7 @@ class Session:
             self._outputs.log("warning", f"the map was made in the frame '{made_in}' and is used as '{used_as}'")
 
     def _set_track(self, track: Track, publish: bool = True) -> None:
-        """Take over a track; a change of state is logged and, unless ``publish`` is off, published."""
+        """Replace the track; log a change of state and, with ``publish``, publish it."""
         before, self.track = self.track, track
         if (before.state, before.reason) == (track.state, track.reason):
             return
@@ -298,7 +287,7 @@ class Session:
 
     def _status_of(self, stamp_ns: int, finding: Finding | None, latency_s: float) -> LocalizerStatus:
         track, fix, other = self.track, self.track.fix, self._announcer.other
-        apart = other.apart if track.has_pose else None
+        apart = other.apart if track.current is not None else None
         return LocalizerStatus(
             stamp_ns=stamp_ns,
             state=track.state,

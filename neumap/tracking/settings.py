@@ -1,8 +1,8 @@
-"""The parameters of the running localizer: each is declared once, here.
+"""The parameters of the running localizer, each declared once.
 
-What follows from a declaration: the ROS 2 parameter with its description and range (``neumap_ros/parameters.py``), what
-``neumap replay --params`` takes, ``config/localize.yaml`` and the table in ``docs/parameters.md``
-(``tools/parameter_files.py`` writes both). Names are those of nav2_amcl where the meaning is the same.
+``neumap_ros/parameters.py`` declares the ROS 2 parameters from them, ``neumap replay --params`` accepts them, and
+``tools/parameter_files.py`` generates ``config/localize.yaml`` and ``docs/parameters.md``. Names are those of
+nav2_amcl where the meaning is the same.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from typing import Any
 
 Value = bool | int | float | str | tuple[str, ...] | tuple[float, ...]
 
-# CAMERA: what stands for the name of a camera in parameters of several.
+# CAMERA: placeholder for the name of the camera in parameter values that apply to several.
 CAMERA = "{camera}"
 
 
 @dataclass(frozen=True)
 class Spec:
-    """One parameter as users see it.
+    """One parameter.
 
-    Numbers lie from ``low`` to ``high``, strings are one of ``choices`` where there are any; so does each of a list,
-    whose default is a tuple. ``fixed`` ones are read when the node is configured and can be changed only while it is
-    not. ``field`` is that of :class:`Settings`.
+    ``low`` and ``high`` bound numbers, ``choices`` lists the allowed strings (empty: any). The default of a list is a
+    tuple, and the limits apply to each element. ``fixed`` parameters are read when the node is configured and can be
+    changed only while it is unconfigured. ``field`` is the attribute of :class:`Settings`.
     """
 
     name: str
@@ -41,7 +41,7 @@ class Spec:
     group: str
 
     def doubt(self, value: Any, configured: bool = False) -> str:
-        """Say why ``value`` cannot be set; empty where it can. ``configured``: whether the node is."""
+        """Return why ``value`` cannot be set, or an empty string. ``configured``: whether the node is configured."""
         if self.fixed and configured:
             return f"{self.name} is read when the node is configured: clean it up, set {self.name}, configure it again"
         if not isinstance(self.default, tuple):
@@ -52,12 +52,12 @@ class Spec:
         return next(filter(None, (self._doubt(each, type(self.default[0])) for each in given)), "")
 
     def held(self, value: Any) -> Any:
-        """Return a value as :class:`Settings` hold it: lists are tuples."""
+        """Return a value as :class:`Settings` stores it: lists become tuples."""
         is_list = isinstance(self.default, tuple) and isinstance(value, Iterable) and not isinstance(value, str)
         return tuple(value) if is_list else value
 
     def _doubt(self, value: Any, expected: type[Any]) -> str:
-        """Say why ``value`` cannot be set, or cannot be one of a list."""
+        """Return why ``value`` cannot be set or be an element of a list, or an empty string."""
         if expected is not type(value):
             return f"{self.name} is {value!r} instead of a {_TYPE_NAMES[expected]}"
         if self.choices and value not in self.choices:
@@ -92,7 +92,7 @@ def _parameter(
     fixed: bool = False,
     group: str = "",
 ) -> Any:
-    """Declare a parameter; ``name`` where it is not that of the field, ``group`` where a new group begins."""
+    """Declare a parameter. Give ``name`` if it differs from the field, ``group`` at the first parameter of a group."""
     about = {
         "name": name,
         "description": description,
@@ -108,31 +108,27 @@ def _parameter(
 
 @dataclass(frozen=True)
 class Settings:
-    """All parameters, as of one moment. Metres, radians, seconds, hertz."""
+    """Values of all parameters. Metres, radians, seconds, hertz."""
 
-    map: str = _parameter(
-        "", "path of the .neumap file to localize in", fixed=True, group="What to localize in, and with which frames"
-    )
-    global_frame_id: str = _parameter("map", "frame of the map", fixed=True)
-    odom_frame_id: str = _parameter(
-        "odom", "frame of the odometry; empty: there is none, map -> base is published", fixed=True
-    )
-    base_frame_id: str = _parameter("base_link", "frame of the robot's base, whose pose is published", fixed=True)
+    map: str = _parameter("", "path of the .neumap file", fixed=True, group="Map and frames")
+    global_frame_id: str = _parameter("map", "map frame", fixed=True)
+    odom_frame_id: str = _parameter("odom", "odometry frame; empty: no odometry, map -> base is published", fixed=True)
+    base_frame_id: str = _parameter("base_link", "base frame of the robot, whose pose is published", fixed=True)
     camera_frame_id: str = _parameter(
         "",
-        f"optical frame of the camera, {CAMERA} standing for its name; empty: the frame_id of the images",
+        f"optical frame of the camera; {CAMERA} is replaced by its name; empty: frame_id of the images",
         fixed=True,
     )
 
     camera_names: tuple[str, ...] = _parameter(
         ("",),
-        "the robot's cameras, each with topics NAME/image and NAME/camera_info; one empty name: image and camera_info",
+        "cameras with topics NAME/image and NAME/camera_info; one empty name: image and camera_info",
         fixed=True,
-        group="Cameras and images",
+        group="Cameras",
     )
     image_time_offset: tuple[float, ...] = _parameter(
         (0.0,),
-        "added to the stamps of images, below 0 where they are stamped late; one for all cameras, or one for each",
+        "added to image stamps, negative if these are late; one value, or one per camera",
         "s",
         -5.0,
         5.0,
@@ -140,82 +136,76 @@ class Settings:
     )
     image_transport: str = _parameter(
         "raw",
-        "which image topics are subscribed: image, or image/compressed",
+        "subscribe to image or image/compressed",
         choices=("raw", "compressed"),
         fixed=True,
     )
     rectified: str = _parameter(
         "auto",
-        "whether the images are rectified, with P of camera_info; auto: by their topic's name, else as they show",
+        "whether images are rectified and use P of camera_info; auto: by topic name, else by fit to the map",
         choices=("auto", "always", "never"),
     )
     mask: str = _parameter(
         "",
-        f"path of an image whose black covers what shows the robot itself, {CAMERA} standing for the camera's name; "
-        "empty: there is none",
+        f"path of a mask image, black where the robot itself is visible; {CAMERA} is replaced by the camera's name",
         fixed=True,
     )
     max_image_rate: float = _parameter(
-        5.0, "images of all cameras searched per second, up to a quarter more; 0: no limit", "Hz", 0.0, 100.0
+        5.0, "maximum rate of processed images of all cameras (up to 25 % more); 0: no limit", "Hz", 0.0, 100.0
     )
     max_cpu: float = _parameter(
-        1.0, "cores that images may take on average: where one takes longer, fewer are searched", "cores", 0.01, 256.0
+        1.0, "maximum average load of image processing; lowers the image rate", "cores", 0.01, 256.0
     )
     max_sigma_m: float = _parameter(
-        0.3, "a pose from an image is taken for none if its position is less certain", "m", 0.001, 1000.0
+        0.3, "maximum standard deviation of position; less certain poses are rejected", "m", 0.001, 1000.0
     )
-    threads: int = _parameter(0, "threads for one image; 0: one for each core that it may use", "", 0, 256, fixed=True)
+    threads: int = _parameter(0, "threads per image; 0: one per available core", "", 0, 256, fixed=True)
 
     tf_broadcast: bool = _parameter(
-        True, "publish map -> odom (or map -> base); false where an EKF does it", group="Transforms"
+        True, "publish map -> odom (or map -> base); false if an EKF does", group="Transforms"
     )
-    tf_publish_rate: float = _parameter(20.0, "how often that transform is published", "Hz", 1.0, 200.0)
-    transform_tolerance: float = _parameter(0.2, "how far ahead of now it is stamped", "s", 0.0, 10.0)
-    transform_timeout: float = _parameter(0.3, "how long an image waits for transforms at its stamp", "s", 0.0, 5.0)
+    tf_publish_rate: float = _parameter(20.0, "rate of that transform", "Hz", 1.0, 200.0)
+    transform_tolerance: float = _parameter(0.2, "its stamp is this far ahead of now", "s", 0.0, 10.0)
+    transform_timeout: float = _parameter(0.3, "maximum wait for transforms at an image's stamp", "s", 0.0, 5.0)
     two_d_mode: bool = _parameter(
         False,
-        "keep pose and map -> odom on the floor (x, y and yaw); images that say that the robot lies tilted are refused",
+        "publish planar pose and map -> odom (x, y, yaw); reject poses in which the robot is tilted",
         fixed=True,
     )
 
     set_initial_pose: bool = _parameter(
         False,
-        "begin with initial_pose as a claim, which an image confirms or refuses",
-        group="When to begin, doubt and give up",
+        "start with initial_pose, to be confirmed by an image",
+        group="Initialization, tracking and loss",
     )
     initial_pose_x: float = _parameter(0.0, "base in map", "m", -1e6, 1e6, name="initial_pose.x")
     initial_pose_y: float = _parameter(0.0, "base in map", "m", -1e6, 1e6, name="initial_pose.y")
     initial_pose_z: float = _parameter(0.0, "base in map", "m", -1e6, 1e6, name="initial_pose.z")
     initial_pose_yaw: float = _parameter(0.0, "base in map", "rad", -2 * math.pi, 2 * math.pi, name="initial_pose.yaw")
-    image_timeout: float = _parameter(1.0, "time without an image after which the state is DEGRADED", "s", 0.1, 60.0)
-    lost_after: float = _parameter(
-        3.0, "time without an image that confirms the pose after which the state is LOST", "s", 0.1, 600.0
-    )
+    image_timeout: float = _parameter(1.0, "time without an image until DEGRADED", "s", 0.1, 60.0)
+    lost_after: float = _parameter(3.0, "time without confirmation of the pose until LOST", "s", 0.1, 600.0)
     lost_distance: float = _parameter(
         2.0,
-        "straight distance from the last image that confirmed the pose, beyond which the state is LOST",
+        "straight distance from the last confirmed pose until LOST",
         "m",
         0.05,
         100.0,
     )
-    jump_images: int = _parameter(3, "images that must agree before a jump is believed", "", 2, 20)
+    jump_images: int = _parameter(3, "consistent images needed to accept a jump", "", 2, 20)
     accumulate_s: float = _parameter(
         2.0,
-        "an image without a pose is searched for together with those without one in this time before it; 0: never",
+        "solve images without a pose jointly with those of this time before; 0: never",
         "s",
         0.0,
         10.0,
     )
-    relocalize_timeout: float = _parameter(
-        5.0, "how long ~/relocalize searches unless its request says", "s", 0.1, 60.0
-    )
+    relocalize_timeout: float = _parameter(5.0, "default timeout of ~/relocalize", "s", 0.1, 60.0)
     global_search_period: float = _parameter(
-        10.0, "while tracking, how often the whole map is searched, and not at a glance; 0: always", "s", 0.0, 3600.0
+        10.0, "while tracking, period of thorough searches of the whole map; 0: every image", "s", 0.0, 3600.0
     )
     voxel_radius: float = _parameter(
         8.0,
-        "while tracking, only voxels within this distance of the prediction, or as far as one must look there, are "
-        "searched; 0: all",
+        "while tracking, radius of the search around the predicted pose, at least the map's viewing distance; 0: all",
         "m",
         0.0,
         1000.0,
@@ -223,45 +213,37 @@ class Settings:
 
     odom_drift: float = _parameter(
         0.1,
-        "error of odometry per distance driven",
+        "position error per distance",
         "m/m",
         0.0,
         1.0,
-        group="How far odometry may be wrong: one standard deviation",
+        group="Odometry noise (standard deviations)",
     )
-    odom_turn_drift: float = _parameter(0.1, "error of odometry per angle turned", "rad/rad", 0.0, 1.0)
-    odom_noise: float = _parameter(0.05, "error of odometry that grows with time alone", "m/sqrt(s)", 0.0, 1.0)
-    odom_turn_noise: float = _parameter(
-        0.05, "error of odometry's heading that grows with time alone", "rad/sqrt(s)", 0.0, 1.0
-    )
+    odom_turn_drift: float = _parameter(0.1, "heading error per angle turned", "rad/rad", 0.0, 1.0)
+    odom_noise: float = _parameter(0.05, "position error over time", "m/sqrt(s)", 0.0, 1.0)
+    odom_turn_noise: float = _parameter(0.05, "heading error over time", "rad/sqrt(s)", 0.0, 1.0)
 
-    max_speed: float = _parameter(
-        2.0, "how fast the robot may be", "m/s", 0.01, 50.0, group="How the robot may move where there is no odometry"
-    )
-    max_turn_rate: float = _parameter(3.0, "how fast it may turn", "rad/s", 0.01, 50.0)
+    max_speed: float = _parameter(2.0, "maximum speed", "m/s", 0.01, 50.0, group="Motion without odometry")
+    max_turn_rate: float = _parameter(3.0, "maximum turn rate", "rad/s", 0.01, 50.0)
 
     mode: str = _parameter(
         "localizer",
-        "initializer: no transform; tell another localizer where to begin (initialpose), and watch it",
+        "initializer: publish initialpose for another localizer and monitor it, no transform",
         choices=("localizer", "initializer"),
         fixed=True,
         group="Beside another localizer",
     )
     correct_other: bool = _parameter(
-        False, "an initializer tells the other localizer again while it is elsewhere; false: it only says so"
+        False, "initializer: publish initialpose again while the other localizer disagrees; false: only warn"
     )
-    other_sigma_m: float = _parameter(
-        0.1, "how far the other localizer, and its map, may be off: one standard deviation", "m", 0.001, 100.0
-    )
-    other_sigma_rad: float = _parameter(0.05, "the same of its heading", "rad", 0.001, 3.0)
+    other_sigma_m: float = _parameter(0.1, "standard deviation of the other localizer and its map", "m", 0.001, 100.0)
+    other_sigma_rad: float = _parameter(0.05, "the same for heading", "rad", 0.001, 3.0)
 
-    diagnostics_period: float = _parameter(
-        1.0, "how often /diagnostics is published", "s", 0.05, 60.0, group="Diagnostics"
-    )
+    diagnostics_period: float = _parameter(1.0, "period of /diagnostics", "s", 0.05, 60.0, group="Diagnostics")
 
     @property
     def doubt(self) -> str:
-        """Say which parameters do not go together; empty where all do."""
+        """Return which parameters are inconsistent, or an empty string."""
         names, offsets = self.camera_names, self.image_time_offset
         if len(set(names)) < len(names) or (len(names) > 1 and "" in names):
             return "camera_names must be different, and each of several cameras must have one"
@@ -273,12 +255,12 @@ class Settings:
 
     @property
     def initializes(self) -> bool:
-        """Whether another localizer is to be told where the robot is, and the transform is its."""
+        """Whether the node initializes another localizer, which publishes the transform."""
         return self.mode == "initializer"
 
     @property
     def on_floor(self) -> bool:
-        """Whether poses are x, y and yaw: where asked for, and for another localizer, which has no more."""
+        """Whether poses are planar (x, y, yaw): with ``two_d_mode``, and for another localizer."""
         return self.two_d_mode or self.initializes
 
 
@@ -291,5 +273,5 @@ SPECS: Mapping[str, Spec] = {spec.name: spec for spec in map(_spec, dataclasses.
 
 
 def settings_from(values: Mapping[str, Any]) -> Settings:
-    """Make settings of parameter values by name; those left out have their defaults."""
+    """Return settings from parameter values by name; omitted ones keep their defaults."""
     return Settings(**{SPECS[name].field: SPECS[name].held(value) for name, value in values.items()})

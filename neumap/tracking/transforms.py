@@ -1,4 +1,4 @@
-"""The robot's own frames as /tf and /tf_static tell them: the port ``Transforms``, for node and replay alike."""
+"""A buffer of /tf and /tf_static: the port ``Transforms``, for both node and replay."""
 
 from __future__ import annotations
 
@@ -20,27 +20,25 @@ from neumap.geometry.transform_tree import (
 )
 from neumap.tracking.ports import Cancellable, Clock, RobotPose
 
-# CACHE_NS: how long transforms are kept, nanoseconds. An image may wait for its search for seconds.
+# CACHE_NS: time for which transforms are kept, nanoseconds. An image may wait for its search for seconds.
 CACHE_NS = 30_000_000_000
-# POSTDATED_NS: transforms and images may be stamped so far ahead of the clock, nanoseconds. EKFs and AMCL date their
-# transforms ahead by tenths of a second.
+# POSTDATED_NS: largest lead of stamps over the clock, nanoseconds. EKFs and AMCL postdate them by tenths of a second.
 POSTDATED_NS = 500_000_000
-# CORRECTED_AHEAD_NS: corrections of the odometry, of another localizer, by so much more: AMCL's transform_tolerance is
-# 1 s
+# CORRECTED_AHEAD_NS: additional lead of another localizer's map -> odom, nanoseconds: AMCL postdates it by 1 s.
 CORRECTED_AHEAD_NS = 2_000_000_000
-# LOOKED_AT: so many samples of a link are looked at for a second publisher: 10 s of 100 Hz
+# LOOKED_AT: number of samples of a link that are checked for a second publisher: 10 s at 100 Hz.
 LOOKED_AT = 1000
-# SILENT_NS: another localizer that sent no transform of the map for so long says nothing, nanoseconds: AMCL sends one
-# with every scan
+# SILENT_NS: age of another localizer's newest transform beyond which it counts as silent, nanoseconds: AMCL sends one
+# with every scan.
 SILENT_NS = 3_000_000_000
 NO_TRANSFORM = "no transform for the image"
 
 
 class LapGuard:
-    """Tells what is still of the lap before, after time jumped back.
+    """Detects messages from before a jump back in time.
 
-    When a bag starts again or a simulator is reset, messages of the old lap are still on their way, stamped far ahead
-    of the clock. Until the clock has passed the old lap's end they are told by that; then nothing is.
+    When a bag restarts or a simulator is reset, messages of the old lap still arrive, with stamps far ahead of the
+    clock. They are recognized by that until the clock passes the end of the old lap.
     """
 
     def __init__(self) -> None:
@@ -51,7 +49,7 @@ class LapGuard:
         self._end_ns = end_ns
 
     def is_stale(self, stamp_ns: int, now_ns: int) -> bool:
-        """Tell whether a message of this stamp is of the lap before."""
+        """Return whether a message with this stamp is from the old lap."""
         if self._end_ns is None:
             return False
         if now_ns > self._end_ns:
@@ -62,7 +60,7 @@ class LapGuard:
 
 @dataclass(eq=False)
 class _Waiting:
-    """An image that waits for the poses at its stamp."""
+    """An image that waits for the transforms at its stamp."""
 
     stamp_ns: int
     camera_frame: str
@@ -71,7 +69,7 @@ class _Waiting:
 
 
 def _dispute(child: str, edge: Edge) -> str:
-    """Say that the newest samples of a link have several publishers; empty where they do not."""
+    """Return a message if the newest samples of a link have several publishers; else empty."""
     if edge.is_static:
         return ""
     parents = sorted(set(edge.parents[-LOOKED_AT:]))
@@ -82,13 +80,14 @@ def _dispute(child: str, edge: Edge) -> str:
 
 
 class TransformBuffer:
-    """Keeps transforms and answers where base and camera were. Implements the port ``Transforms``."""
+    """Buffers transforms and looks up poses of base and camera. Implements the port ``Transforms``."""
 
     def __init__(
         self, clock: Clock, base_frame: str, odom_frame: str, warn: Callable[[str], None] = lambda text: None
     ) -> None:
-        """Listen for frames by these names; ``odom_frame`` is empty where there is no odometry. ``warn`` is told
-        once of each kind of transform that is skipped.
+        """Look up frames of these names; ``odom_frame`` is empty without odometry.
+
+        ``warn`` is called once for each kind of skipped transform.
         """
         self._clock, self._base, self._odom, self._warn = clock, base_frame, odom_frame, warn
         self.tree = TransformTree(CACHE_NS)
@@ -100,18 +99,18 @@ class TransformBuffer:
 
     @property
     def left_out(self) -> tuple[str, ...]:
-        """Say how many transforms were left out so far."""
+        """The number of skipped transforms so far, as a message."""
         skipped = self.tree.skipped
         return (f"{skipped.total()} transforms are left out, as tf2 does: {skipped_text(skipped)}",) if skipped else ()
 
     @property
     def disputes(self) -> tuple[str, ...]:
-        """Say which links were in dispute so far."""
+        """Messages about links that had several publishers so far."""
         return tuple(self._disputed.values())
 
     @property
     def awaited(self) -> bool:
-        """Tell whether somebody waits for what is not known yet."""
+        """Whether an image waits for transforms."""
         return bool(self._waiting)
 
     def disputed(self) -> tuple[str, ...]:
@@ -123,7 +122,7 @@ class TransformBuffer:
         return tuple(filter(None, told.values()))
 
     def _note(self, child: str, dispute: str) -> None:
-        """Warn once of what is in dispute about a frame."""
+        """Warn once about a frame with several publishers."""
         if dispute and child not in self._disputed:
             self._disputed[child] = dispute
             self._warn(dispute)
@@ -137,7 +136,7 @@ class TransformBuffer:
         quat_xyzw: Sequence[float],
         static: bool = False,
     ) -> None:
-        """Take in where ``child`` was in ``parent``: metres and a quaternion."""
+        """Add a transform: the position of ``child`` in ``parent`` in metres, and a quaternion."""
         if not static:
             ahead_ns = CORRECTED_AHEAD_NS if frame_name(child) == self._odom else 0
             if self._guard.is_stale(stamp_ns - ahead_ns, self._clock.now_ns()):
@@ -153,7 +152,7 @@ class TransformBuffer:
             self._finish(waiting, only_if_known=True)
 
     def at(self, stamp_ns: int, camera_frame: str) -> RobotPose | str:
-        """Return the poses at a stamp, or say what is missing, in tf2's words."""
+        """Return the poses at a stamp, or tf2's message about what is missing."""
         try:
             base_from_camera = self.tree.lookup(self._base, camera_frame, stamp_ns)
             odom_from_base = self.tree.lookup(self._odom, self._base, stamp_ns) if self._odom else None
@@ -168,8 +167,8 @@ class TransformBuffer:
         return self._latest(self._base, camera_frame)
 
     def map_from_base(self, map_frame: str, stamp_ns: int) -> FloatArray | None:
-        """As the port. The newest correction of the odometry counts, whatever its stamp: localizers date it ahead, to
-        say that it holds until then.
+        """See the port. The newest map -> odom is used whatever its stamp, since localizers postdate it by the time for
+        which it holds.
         """
         try:
             if not self._odom:
@@ -194,14 +193,14 @@ class TransformBuffer:
         self._waiting.append(waiting)
 
     def time_jumped_back(self) -> None:
-        """What is known once and for all stays."""
+        """Keep static transforms only."""
         self._guard.begin(self._newest_ns)
         self._newest_ns = 0
         self.tree.clear()
         self.forget_waiting()
 
     def forget_waiting(self) -> None:
-        """Call nobody back who waits."""
+        """Cancel all pending callbacks."""
         for waiting in self._waiting:
             if waiting.timer is not None:
                 waiting.timer.cancel()

@@ -118,7 +118,7 @@ def load_scene(path: str | os.PathLike[str]) -> TrainingScene:
     return TrainingScene(**arrays)
 
 
-def _points_seen(tracks: Tracks, points: FloatArray, depth: FloatArray) -> FloatArray:
+def _points_seen(tracks: Tracks, points: FloatArray, depth: Float32Array) -> FloatArray:
     """Return the points (L, 3) that the landmarks of tracks are, by the ``depth`` (N,), 0 unknown, of what shows them.
 
     Triangulated points of what is far are off by more than neighbouring ones are apart. Of a track that mixes several
@@ -134,7 +134,7 @@ def _points_seen(tracks: Tracks, points: FloatArray, depth: FloatArray) -> Float
     return out
 
 
-def _label_by_point(points: FloatArray, depth: FloatArray, landmarks: FloatArray) -> IntArray:
+def _label_by_point(points: FloatArray, depth: Float32Array, landmarks: FloatArray) -> IntArray:
     """Tell which of ``landmarks`` (L, 3) keypoints at ``points`` (N, 3), of some ``depth`` (N,), 0 unknown, show."""
     label = np.full(len(points), UNKNOWN)
     known = np.flatnonzero(depth > 0)

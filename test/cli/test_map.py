@@ -164,10 +164,12 @@ def test_interrupting_leaves_nothing_but_work(
         assert process.stderr.readline().startswith("features: done")
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
-    assert process.returncode == 130
+    # 130, also to a shell that sees SIGINT: by that 'python -m' ends where Ctrl-C struck in exec() of a text, as
+    # dataclasses call it during imports, although KeyboardInterrupt was caught
+    assert process.returncode in (130, -signal.SIGINT)
     assert out == ""
-    resume = f"the same command goes on where it was, with what is in {folder}"
-    resume = resume if work else "with --work DIR it could go on where it was"
+    resume = f"the same command resumes the run from {folder}"
+    resume = resume if work else "with --work DIR the run could be resumed"
     assert err.splitlines()[-1] == f"neumap: error: interrupted; {resume}"
     assert "Traceback" not in err
     assert list(tmp_path.iterdir()) == ([folder] if work else [])

@@ -159,7 +159,7 @@ def test_extending_a_map_by_a_drive_in_another_frame(
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--align"], "'--align' says where what --extend adds is: leave it out, or give --extend"),
+        (["--align"], "'--align' needs --extend: leave it out, or give --extend"),
         (["--align", "--apart", "--extend", "old.neumap"], "'--apart' and '--align' do not go together"),
     ],
 )

@@ -115,11 +115,11 @@ class Shown(View):
     def __init__(self) -> None:
         self.said: list[tuple[Any, ...]] = []
 
-    def image(self, stamp_ns: int, encoded: bytes) -> None:
+    def image(self, stamp_ns: int, encoded: bytes, camera: str = "") -> None:
         pixels = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_GRAYSCALE)
         self.said.append(("image", stamp_ns, None if pixels is None else round(pixels.mean())))
 
-    def inliers(self, stamp_ns: int, points: Any, pixels: Any) -> None:
+    def inliers(self, stamp_ns: int, points: Any, pixels: Any, camera: str = "") -> None:
         self.said.append(("inliers", stamp_ns))
 
     def pose(self, stamp_ns: int, pose: Any, covariance: Any, camera: Any = None) -> None:

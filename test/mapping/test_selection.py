@@ -50,7 +50,7 @@ def test_one_landmark_per_track_with_where_it_was_seen(scene: tuple[Keyframes, I
     order = np.argsort(-tracks.lengths, kind="stable")
     np.testing.assert_array_equal(landmarks.points, tracks.points[order])
     for row, track in enumerate(order[:50]):
-        cells = image_cells(keyframes)[tracks.keypoint[tracks.track == track]]
+        cells = image_cells(keyframes, tracks.keypoint[tracks.track == track])
         np.testing.assert_array_equal(np.sort(landmarks.visibility[row].indices), np.sort(cells))
     assert set(landmarks.visibility.data) == {1}
 
@@ -71,7 +71,7 @@ def test_a_point_that_was_tracked_twice_is_one_landmark(scene: tuple[Keyframes, 
     landmarks = make_candidates(torn, keyframes)
     assert len(landmarks) == len(tracks)
     row = int(np.argmin(np.linalg.norm(landmarks.points - tracks.points[longest], axis=1)))
-    cells = image_cells(keyframes)[tracks.keypoint[tracks.track == longest]]
+    cells = image_cells(keyframes, tracks.keypoint[tracks.track == longest])
     np.testing.assert_array_equal(np.sort(landmarks.visibility[row].indices), np.unique(cells))
     assert landmarks.visibility[row].max() == 1
 
@@ -100,7 +100,9 @@ def test_cells_cut_every_image_in_columns_and_rows(scene: tuple[Keyframes, IntAr
     corners = np.array([[left + x, top + y], [right - x, top + y], [right - x, bottom - y], [right + 1, top]])
     first = replace(keyframes, rays=corners, image=np.array([0, 0, 2, 1]))
     count, last_column = CELL_COLUMNS * CELL_ROWS, CELL_COLUMNS - 1
-    np.testing.assert_array_equal(image_cells(first), [0, last_column, 3 * count - 1, count + last_column])
+    np.testing.assert_array_equal(
+        image_cells(first, np.arange(4)), [0, last_column, 3 * count - 1, count + last_column]
+    )
 
 
 @pytest.mark.parametrize("batch", [None, 32])

@@ -111,6 +111,15 @@ def test_a_file_that_a_power_cut_left_half_is_made_anew(frames: tuple[Frame, ...
     assert len(list(tmp_path.iterdir())) == 3
 
 
+def test_descriptors_of_some_images_stay_in_the_folder(frames: tuple[Frame, ...], tmp_path: Path) -> None:
+    settings = MappingSettings().features
+    kept = extract_keyframes(frames[:4], settings, use_depth=True, work=Work(tmp_path)).pick(np.array([3, 1]))
+    fresh = extract_keyframes(frames[:4], settings, use_depth=True).pick(np.array([3, 1]))
+    assert not isinstance(kept.descriptors, np.ndarray)
+    np.testing.assert_array_equal(kept.descriptors[:], fresh.descriptors)
+    np.testing.assert_array_equal(kept.points(kept.map_from_camera), fresh.points(fresh.map_from_camera))
+
+
 def test_rows_of_files_are_those_of_an_array(frames: tuple[Frame, ...], tmp_path: Path) -> None:
     settings = MappingSettings().features
     kept = extract_keyframes(frames[:4], settings, use_depth=False, work=Work(tmp_path))

@@ -11,7 +11,7 @@ from neumap.arrays import FloatArray
 from neumap.geometry.se3 import invert_pose
 from neumap.geometry.transform_tree import TransformError
 from neumap.replay.rig import Timed
-from neumap.tracking.tracker import Fix
+from neumap.tracking.fix import Fix
 
 SCAN_S, AHEAD_NS = 0.1, SECOND
 

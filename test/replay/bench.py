@@ -14,9 +14,9 @@ from neumap.arrays import FloatArray
 from neumap.geometry.se3 import quat_from_matrix
 from neumap.replay.recorder import SentTransform
 from neumap.replay.rig import Rig, Timed
+from neumap.tracking.fix import Fix
 from neumap.tracking.ports import LocalizerStatus
 from neumap.tracking.requests import LoadAnswer, PoseClaim, RelocalizeAnswer, RelocalizeRequest
-from neumap.tracking.tracker import Fix
 
 
 class Answer:

@@ -20,8 +20,8 @@ from streams import CAMERA_FRAME, Drive, Stream
 from neumap.geometry.se3 import make_pose, pose_error, rotation_exp
 from neumap.io.trajectories import poses_at
 from neumap.tracking.diagnosis import OK, WARN, diagnose
+from neumap.tracking.fix import Fix
 from neumap.tracking.planar import flattened
-from neumap.tracking.tracker import Fix
 
 BESIDE = {"mode": "initializer"}
 # an image a second is enough for what takes long

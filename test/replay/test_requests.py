@@ -21,8 +21,8 @@ from neumap.geometry.se3 import make_pose, pose_error
 from neumap.mapping.merge import merge_maps
 from neumap.maps.map_file import load_map, save_map
 from neumap.replay.rig import Timed
+from neumap.tracking.fix import Fix
 from neumap.tracking.requests import PoseClaim
-from neumap.tracking.tracker import Fix
 
 # where the robot of these streams stands
 PLACE = 2

@@ -23,7 +23,10 @@ from neumap.arrays import FloatArray, ImageArray
 from neumap.errors import ConfigError
 from neumap.geometry.cameras import make_camera
 from neumap.geometry.se3 import make_pose, rotation_exp
+from neumap.io.bags.reader import BagReader
 from neumap.io.bags.writer import BagWriter
+from neumap.io.image_messages import gray_of
+from neumap.io.stamps import stamp_of
 from neumap.records import Camera
 from neumap.replay.rig import Timed
 from neumap.replay.run import ReplaySettings, replay
@@ -351,3 +354,27 @@ def test_a_bag_of_two_cameras(virtual_map: Path, front: Eye, rear: Eye, tmp_path
         poses(params=unknown)
     with pytest.raises(ConfigError, match=r"^--camera-info-topic is given 1 times for 2 cameras: once for each"):
         poses(image_topics=images, camera_info_topics=["/front/camera_info"])
+
+
+@pytest.mark.parametrize("names", [("front", "rear"), ("rear",)])
+def test_each_camera_has_topics_of_its_own_in_the_output(
+    virtual_map: Path, front: Eye, rear: Eye, tmp_path: Path, names: Sequence[str]
+) -> None:
+    """Images of both have the same stamps, those of the front one are blank; a single camera has those of the node."""
+    write_bag(tmp_path / "bag", front, rear)
+    settings = ReplaySettings(virtual_map, tmp_path / "params.yaml")
+    (tmp_path / "params.yaml").write_text(f"/**:\n  ros__parameters:\n    camera_names: [{', '.join(names)}]\n")
+    replay(tmp_path / "bag", tmp_path / "out", settings, lambda *_: None)
+    node, found = "/neumap_localizer", dict[str, list[Any]]()
+    with BagReader(tmp_path / "out" / "replay") as bag:
+        topics = [topic for topic in bag.topics if topic.name.endswith(("/inliers", "/image/compressed"))]
+        for message in bag.messages(topics):
+            found.setdefault(message.topic.name, []).append(bag.decode(message))
+    prefixes = {name: f"{node}/{name}" if len(names) > 1 else node for name in names}
+    assert set(found) == {f"{prefixes[name]}/{kind}" for name in names for kind in ("inliers", "image/compressed")}
+    for name in names:
+        images, clouds = found[f"{prefixes[name]}/image/compressed"], found[f"{prefixes[name]}/inliers"]
+        assert [stamp_of(image.header) for image in images] == [stamp_of(cloud.header) for cloud in clouds]
+        assert {image.header.frame_id for image in images} == {f"{name}_optical"}
+        assert all((gray_of(image).std() > 10) == (name == "rear") for image in images)
+        assert (max(cloud.width for cloud in clouds) > 20) == (name == "rear")

@@ -70,8 +70,21 @@ def test_poses_without_truth_are_left_out() -> None:
 def test_no_overlap() -> None:
     with pytest.raises(DataError, match=r"none of the 2 estimated poses .* from 7\.0+ s to 8\.0+ s, the truth from 0"):
         evaluate(line([7.0, 8.0]), TRUTH)
-    with pytest.raises(DataError, match="one of the two is empty"):
+    with pytest.raises(DataError, match="no estimated poses, and it is not known of how many images"):
         evaluate(line([]), TRUTH)
+    with pytest.raises(DataError, match="no true poses"):
+        evaluate(line([]), line([]), queries=3)
+
+
+def test_no_estimate_at_all() -> None:
+    result = evaluate(line([]), TRUTH, queries=8)
+    assert (result.poses, result.localized, {recall.share for recall in result.recall}) == (0, 0.0, {0.0})
+    told = as_dict(result)
+    assert told["translation_m"] is told["rotation_deg"] is None
+    assert as_text(result).splitlines()[:2] == [
+        "localized    0 of 8 images (0.0%)",
+        "within       2 cm, 2 deg     0.0%",
+    ]
 
 
 def test_count_queries() -> None:

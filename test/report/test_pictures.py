@@ -63,7 +63,7 @@ def draw_an_evaluation(to: Path, kind: str, width: float = 4.0) -> None:
         draw_evaluation(to, evaluate(estimated(truth, {}), truth))
         return
     found = estimated(truth, {3: 1.5, 9: 40.0}) if kind == "failing" else truth
-    found = some(found, slice(0, 30) if kind == "failing" else slice(0, 1))
+    found = some(found, slice(0, 30) if kind == "failing" else slice(0, 0))
     draw_evaluation(to, evaluate(found, truth, 40), lost_poses(truth.stamps_ns, found, truth))
 
 
@@ -121,10 +121,17 @@ def draw_a_map(to: Path, kind: str) -> None:
     draw_map(to, replace(small_map(0 if kind == "empty" else 30), mapping_images=30))
 
 
+def draw_an_evaluation_by_number(to: Path, kind: str) -> None:
+    truth = path(40, AHEAD)
+    found = {"good": truth, "failing": estimated(truth, {3: 1.5}), "empty": some(truth, slice(0, 0))}[kind]
+    draw_evaluation(to, evaluate(found, truth, 60))
+
+
 PICTURES: dict[str, Callable[[Path, str], None]] = {
     "evaluation": draw_an_evaluation,
     "evaluation of a square path": lambda to, kind: draw_an_evaluation(to, kind, width=2.0),
     "evaluation of a straight path": lambda to, kind: draw_an_evaluation(to, kind, width=40.0),
+    "evaluation of a number of images": draw_an_evaluation_by_number,
     "replay": draw_a_replay,
     "replay without truth": lambda to, kind: draw_a_replay(to, kind, with_truth=False),
     "report": draw_a_report,
@@ -195,11 +202,13 @@ def test_what_failed_is_seen(tmp_path: Path, drawn: list[Any]) -> None:
 
 
 def test_what_is_empty_says_why(tmp_path: Path, drawn: list[Any]) -> None:
-    for name in ("replay", "report"):
+    for name in ("replay", "report", "evaluation"):
         PICTURES[name](tmp_path / "drawn.png", "empty")
     said = [" ".join(text for text, _ in texts(one)).replace("\n", " ") for one in drawn]
     assert f"nothing was localized: {REASON} (31 of 31 images)" in said[0]
     assert "no image was asked for" in said[1]
+    assert "no image was localized" in said[2]
+    assert "lost (40)" in said[2]
 
 
 def test_the_end_of_a_recording_is_no_failure(tmp_path: Path, drawn: list[Any]) -> None:

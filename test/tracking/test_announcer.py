@@ -12,8 +12,9 @@ from neumap.geometry.se3 import make_pose, rotation_exp
 from neumap.replay.clock import VirtualClock
 from neumap.replay.recorder import Recorder
 from neumap.tracking.announcer import Announcer
+from neumap.tracking.fix import Fix
 from neumap.tracking.settings import Settings
-from neumap.tracking.tracker import Fix, State, Track
+from neumap.tracking.tracker import State, Track
 from neumap.tracking.transforms import TransformBuffer
 
 SECOND = 1_000_000_000

@@ -7,10 +7,11 @@ import pytest
 
 from neumap.arrays import FloatArray
 from neumap.geometry.se3 import make_pose, pose_error, rotation_exp
+from neumap.tracking.fix import Fix
 from neumap.tracking.planar import MeanTilt, flattened, planar, tilt_doubt
 from neumap.tracking.requests import planar_claim
 from neumap.tracking.settings import Settings
-from neumap.tracking.tracker import Fix, apart_from_claim
+from neumap.tracking.tracker import apart_from_claim
 
 
 def pose(x: float, y: float, z: float, yaw_deg: float, pitch_deg: float = 0.0, roll_deg: float = 0.0) -> FloatArray:

@@ -10,22 +10,9 @@ import pytest
 from neumap.arrays import FloatArray
 from neumap.geometry import se3
 from neumap.geometry.se3 import make_pose
+from neumap.tracking.fix import CLAIM_GATE, Fix, claimed_near, difference, fix_of, moved_covariance, predict
 from neumap.tracking.settings import Settings
-from neumap.tracking.tracker import (
-    CLAIM_GATE,
-    Fix,
-    State,
-    Track,
-    claim,
-    claimed_near,
-    difference,
-    fix_of,
-    moved_covariance,
-    predict,
-    see,
-    settled,
-    wait,
-)
+from neumap.tracking.tracker import State, Track, claim, see, settled, wait
 
 SETTINGS = Settings()
 GOOD = np.diag([0.01**2] * 3 + [0.005**2] * 3)
@@ -60,13 +47,13 @@ def test_one_sure_image_is_enough_to_begin_with() -> None:
     track = after(first)
     assert track.state is State.TRACKING
     assert track.fix is first
-    assert track.has_pose
+    assert track.current is not None
 
 
 def test_two_unsure_images_must_agree_to_begin_with() -> None:
     one = after(fix(0.0, 1.0, sure=False))
     assert one.state is State.UNINITIALIZED
-    assert not one.has_pose
+    assert one.current is None
     assert after(fix(0.2, 1.1, sure=False), start=one).state is State.TRACKING
     assert after(fix(0.2, 3.0, odom_x=1.1, sure=False), start=one).state is State.UNINITIALIZED
 
@@ -152,10 +139,10 @@ def test_images_without_a_pose_degrade_and_then_lose() -> None:
     track = after(fix(0.0, 0.0), None)
     assert track.state is State.DEGRADED
     assert track.reason == "nothing seen"
-    assert track.has_pose
+    assert track.current is not None
     track = after(*[None] * 16, start=track)
     assert track.state is State.LOST
-    assert not track.has_pose
+    assert track.current is None
     found = fix(10.0, 4.0, odom_x=0.0)
     assert after(found, start=track).fix is found
 
@@ -182,7 +169,7 @@ def test_waiting_does_not_begin_anything() -> None:
 def test_an_initial_pose_is_confirmed_by_an_image_that_agrees() -> None:
     prior = replace(fix(0.0, 1.0), covariance=np.diag([0.25] * 3 + [0.07] * 3), sure=False)
     track = claim(Track(), prior)
-    assert not track.has_pose
+    assert track.current is None
     seen = after(fix(0.2, 1.3, sure=False), start=track)
     assert seen.state is State.TRACKING
     assert seen.reason == "initial pose confirmed"

@@ -63,7 +63,7 @@ class RecordedTransforms:
         self._links: dict[str, _Link] = {}
         self._received: dict[str, list[tuple[int, int]]] = {}
         self._static: set[str] = set()
-        self._heard = np.zeros((0, 2), dtype=np.int64)
+        self._heard: IntArray = np.zeros((0, 2), dtype=np.int64)
 
     @property
     def stamps_ns(self) -> IntArray:
