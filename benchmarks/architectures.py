@@ -30,7 +30,6 @@ from torch.nn import functional
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks import geometric_attention
 from benchmarks.paper_decoder import WIDTH, Block
 from benchmarks.scoring import markdown
 from benchmarks.unseen_places import (
@@ -84,21 +83,6 @@ class Middle(Head):
         return Answers(torch.zeros(len(sight.rays), 3), torch.ones(len(sight.rays)))
 
 
-class Voting(Choosing):
-    """The head before the transformer: geometric attention on six candidates, in 1910 numbers."""
-
-    candidates = geometric_attention.CANDIDATES
-    rate = 2e-3
-
-    def __init__(self) -> None:
-        Head.__init__(self)
-        self.attention = geometric_attention.GeometricAttention()
-
-    def rounds(self, sight: Sight, similarity: Tensor, index: Tensor) -> list[Tensor]:
-        found: list[Tensor] = self.attention(similarity, sight.points[index], sight.rays)
-        return found
-
-
 class Alone(nn.Module):
     """Instead of the attention among tokens: nothing."""
 
@@ -127,7 +111,7 @@ class Unaware(Choosing):
 class FewCandidates(Choosing):
     """The transformer on six candidates."""
 
-    candidates = geometric_attention.CANDIDATES
+    candidates = 6
 
 
 def without_self_attention() -> Choosing:
@@ -331,7 +315,6 @@ def trained_heads(
         "transformer on six candidates": FewCandidates(),
         "transformer without attention among keypoints": without_self_attention(),
         "transformer without rivals": Unaware(),
-        "geometric attention": Voting(),
         "regression from tracks": Regressing(),
     }
     train(heads, Draws(scenes, shipped, Augmentation(), seed=1), steps, report)
