@@ -1,14 +1,12 @@
 #!/usr/bin/env python3
-"""What each part of the frozen decoder is worth: maps of one survey in one size, each with one thing changed.
+"""Ablations of the frozen decoder: maps of one survey and size, each with one change.
 
     python benchmarks/ablations.py SCENE [SCENE ...] [--size 100KB] [--decoders NAME=FILE ...] [--rows NAME ...]
 
-SCENE is a folder as of run.py; the queries of other scenes are given to each map as well. NAME=FILE is a decoder of
-`neumap pretrain` or of architectures.py, such as one trained without augmentation, which takes the place of the one
-that ships.
+SCENE is a folder as in run.py; each map also gets the queries of the other scenes. NAME=FILE is a decoder of `neumap
+pretrain` or of architectures.py, such as one trained without augmentation, in place of the shipped one.
 
-The product has no switches for most of what is changed here, so it is changed from outside while a map is made and
-opened.
+Most changes have no switch in the product, so they are patched while a map is made and opened.
 """
 
 from __future__ import annotations

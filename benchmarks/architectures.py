@@ -1,14 +1,14 @@
 #!/usr/bin/env python3
-"""What other designs of the frozen decoder would be worth: small ones, trained side by side on the same places.
+"""Alternative designs of the frozen decoder: small ones, trained side by side on the same places.
 
     python benchmarks/architectures.py --work WORK [--steps 1500] [--head-steps 800] [--json FILE]
 
-Prints one Markdown table. Its first rows are encoders, trained from nothing with one thing changed each, and judged by
-the landmark most like each keypoint. The other rows are heads on the encoder that ships, which tell where a keypoint
-is, all trained on the same examples but for the one without tracks. All are judged in places that nothing was trained
-in, not even the encoder that ships: keypoints that show a landmark of the map, and poses by RANSAC on the answers.
+Prints one Markdown table. The first rows are encoders, trained from scratch with one change each, and evaluated by the
+most similar landmark of each keypoint. The others are heads on the shipped encoder, which locate keypoints, trained on
+the same examples except the one without tracks. All are evaluated in held-out places: keypoints that show a landmark of
+the map, and poses by RANSAC on the answers.
 
-The encoders are left in WORK for ``ablations.py --decoders``, which measures them in recorded scenes. On one core
+The encoders are left in WORK for ``ablations.py --decoders``, which evaluates them in recorded scenes. On one core
 rendering takes 12 s a place the first time, some 25 minutes by default; the encoders take 10 minutes more.
 """
 

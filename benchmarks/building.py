@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
-"""Localize in a virtual building of more and more rooms that look alike in part, and print a table.
+"""Localize in a virtual building with more and more rooms that look partly alike, and print a table.
 
     python benchmarks/building.py [--rooms 1 4 16 64] [--seed 0] [--threads 1]
 
 Each room is mapped once, and the maps are merged. Queries are localized with the right voxels given, with those that
 the map chooses, with the four likeliest of them pooled for one PnP, and with all of them decoded at once (a quarter of
-the queries: it takes long). "claimed" is as the node does it where somebody says where the camera is, half a metre off:
-what is not localized in the whole map is looked for there. For one room, each of all rooms is a building by itself, so
-that this row has the queries that the last one has.
+the queries, since it is slow). "claimed" is the node's search with a prior that is off by half a metre: queries not
+localized in the whole map are searched near it. In the row of one room each room is a building by itself, so that the
+queries are those of the last row.
 """
 
 from __future__ import annotations

@@ -1,14 +1,13 @@
 #!/usr/bin/env python3
-"""How well ``neumap check`` foresees, from a map alone, which images are localized, and how exactly.
+"""How well ``neumap check`` predicts, from a map alone, which images are localized, and how accurately.
 
     python benchmarks/check.py --work WORK [--fit SEED ...] [--score SEED ...] [--scenes SCENE=MAP ...] [--threads N]
 
-Virtual places that nothing was trained on are mapped, with depth and without, whole or in part; half of the images
-asked are then of another drive, and half are taken anywhere, looking anywhere. Maps and what came of the images are
-kept in WORK. WEIGHTS, NOISE_PX and ERROR of neumap/localization/outlook.py are what this fits to the places of --fit;
-those in force are scored on the places of --score, and on the query images of recorded scenes (SCENE is a folder with
-query/, MAP a map of it). Brier scores of the foreseen probability are compared with those of a constant, the share
-localized of the very images that are scored.
+Held-out virtual places are mapped, with and without depth, whole or in part; half of the queries come from another
+drive, half have random poses. Maps and results are kept in WORK. WEIGHTS, NOISE_PX and ERROR of
+neumap/localization/outlook.py are fitted to the places of --fit; the present ones are scored on the places of --score,
+and on the query images of recorded scenes (SCENE is a folder with query/, MAP a map of it). The Brier score of the
+predicted probability is compared with that of a constant, the localized fraction of the scored images.
 """
 
 from __future__ import annotations

@@ -1,13 +1,12 @@
 #!/usr/bin/env python3
-"""Whether covariances are true, in virtual places of several kinds, and which calibration a map begins with.
+"""Calibration of covariances in virtual places of several kinds, and the default calibration of maps.
 
     python benchmarks/coverage.py [--kinds courtyard ...] [--poses POSES] [--calibrated] [--threads N] [--json FILE]
 
-Places of each kind are mapped until POSES poses were found. A covariance is true where nine in ten errors are inside
-of its 90 % ellipsoid. "Within 1 %" of the distance of what is seen: of the queries that show 30 stored landmarks or
-more, by rendered depth. Maps have the calibration that those of too few images begin with, unless --calibrated. The
-last lines fit one to each kind and to all together: Calibration in neumap/maps/neural_map.py is to be what suits them
-all, and is fitted anew after each new decoder.
+Places of each kind are mapped until POSES poses were found. A covariance is right if nine in ten errors are inside its
+90 % ellipsoid. "Within 1 %" of the scene's distance: of the queries that show 30 stored landmarks or more, by rendered
+depth. Maps have the default calibration, unless --calibrated. The last lines fit a calibration to each kind and to all
+together: Calibration in neumap/maps/neural_map.py is the one that suits all, to be fitted anew after each new decoder.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""What mapping a long drive takes: CPU time and memory of each stage, for drives of several lengths.
+"""CPU time and memory of each stage of mapping, for drives of several lengths.
 
     python benchmarks/long_drive.py [--images 250 1000 4000] [--no-depth] [--work DIR] [--keypoints 2000]
 
-A camera passes along a painted wall at 0.1 m an image and comes back the same way, so that its beginning and its end
-show the same. Its images, 320 x 240, cost two milliseconds. Memory is the most that was resident in
-a stage. With --work a run that was interrupted goes on where it was. Rows are printed when a drive is mapped.
+A camera passes along a painted wall at 0.1 m an image and returns the same way, so that its beginning and its end show
+the same. Its images, 320 x 240, cost two milliseconds. Memory is the peak resident memory of a stage. With --work an
+interrupted run resumes. Rows are printed when a drive is mapped.
 """
 
 from __future__ import annotations

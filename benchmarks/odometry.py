@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Make drives straight whose poses are odometry's, and print how far they are off before and after.
+"""Map drives with poses from odometry, and print position errors before and after loop closure.
 
     python benchmarks/odometry.py --room 0 --rooms 4 [--scene FOLDER ...] [--seeds 0 1] [--no-depth]
 
-``--room``: the demo's room of that seed. ``--rooms``: a building of so many rooms, whose rooms are driven through one
-after the other, and back. ``--scene``: a recording whose poses are true. Errors are those of positions after a rigid
-alignment, in centimetres; odometry errs by 2 % and 0.5 degrees a metre, and 1 % in scale where there is depth.
+``--room``: the demo's room of that seed. ``--rooms``: a building of that many rooms, driven through one after the
+other, and back. ``--scene``: a recording with true poses. Errors are those of positions after rigid alignment, in
+centimetres; odometry errs by 2 % and 0.5 degrees a metre, and with depth by 1 % in scale.
 """
 
 from __future__ import annotations

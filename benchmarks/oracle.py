@@ -1,4 +1,4 @@
-"""What a perfect choice among the codes most like each keypoint would reach on the product's own way to a pose."""
+"""The upper bound by a perfect choice among each keypoint's most similar codes, with the product's PnP and verdict."""
 
 from __future__ import annotations
 

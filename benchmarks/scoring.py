@@ -1,4 +1,4 @@
-"""What the benchmarks share: a scene's queries in several maps at once, and the figures that they are told by."""
+"""Shared parts of the benchmarks: localizing a scene's queries in several maps at once, and the figures."""
 
 from __future__ import annotations
 

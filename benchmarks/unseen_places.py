@@ -1,5 +1,7 @@
-"""The places that no training of the project reaches, and how decoders are judged in them: keypoints that show a
-landmark of the map, and poses by RANSAC on where a head says that keypoints are.
+"""Held-out virtual places, and the evaluation of decoders in them.
+
+The figures are the accuracy of keypoints that show a landmark of the map, and of poses by RANSAC on the positions that
+a head assigns to keypoints.
 """
 
 from __future__ import annotations
