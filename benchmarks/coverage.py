@@ -45,7 +45,7 @@ from neumap.virtual.grounds import make_ground
 from neumap.virtual.lenses import random_lens
 from neumap.virtual.walk import Way, close_way, walk
 
-# seeds of places that nothing was trained or chosen on
+# seeds of held-out places
 FIRST_SEED = 5_000_000
 # queries of a place
 QUERIES = 24
@@ -69,7 +69,7 @@ class Kind:
     size_bytes: int
 
     def frames(self, seed: int) -> tuple[Sequence[Frame], Sequence[Frame]]:
-        """The frames that map the place of a seed, and those that ask."""
+        """Return mapping frames and queries of the place of a seed."""
         if self.ground == "room":
             place = random_place(seed, self.images, QUERIES)
             mapping, query = place.mapping, place.query
@@ -117,17 +117,17 @@ class Found:
 
     @property
     def share(self) -> float:
-        """The error of the position as a share of the distance of what is seen."""
+        """The position error relative to the scene's distance."""
         return float(np.linalg.norm(self.parts.error[:3]) / self.parts.distance_m)
 
     @property
     def squared(self) -> float:
-        """The error in units of the covariance, squared."""
+        """The squared Mahalanobis distance of the error."""
         return float(self.parts.error @ np.linalg.solve(self.covariance, self.parts.error))
 
 
 def shows(frame: Frame, points: FloatArray) -> int:
-    """How many of the ``points`` (N, 3) an image shows, by its rendered depth."""
+    """Count the ``points`` (N, 3) that an image shows, by its rendered depth."""
     if frame.map_from_camera is None or frame.read_depth is None:
         return 0
     seen = se3.transform_points(se3.invert_pose(frame.map_from_camera), points)
@@ -141,7 +141,7 @@ def shows(frame: Frame, points: FloatArray) -> int:
 
 
 def found_in(kind: Kind, seed: int, calibrated: bool) -> Iterator[tuple[int, Found | None]]:
-    """What the queries of the place of a seed show and give; None where there is no pose."""
+    """Localize the queries of the place of a seed; None without a pose."""
     mapping, query = kind.frames(seed)
     neural_map = map_of(survey(mapping, MappingSettings()), replace(MappingSettings(), size_bytes=kind.size_bytes))
     if not calibrated:

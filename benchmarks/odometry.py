@@ -35,7 +35,7 @@ from neumap.virtual.drive import drive
 from neumap.virtual.recording import wandering_odometry
 from neumap.virtual.world import VirtualWorld
 
-# IMAGES: of each room of a building. SECONDS: between two images.
+# IMAGES: images of each room of a building. SECONDS: time between two images.
 IMAGES, SECONDS = 60, 0.4
 
 
@@ -47,7 +47,7 @@ def room_drive(seed: int) -> list[Frame]:
 
 
 def building_drive(rooms: int, seed: int) -> list[Frame]:
-    """A drive through all rooms, row by row there and back, and the same rooms in the other order again."""
+    """Make a drive through all rooms, row by row, and through the same rooms in reverse order."""
     place = building(rooms, seed, images=IMAGES)
     order = [
         row * place.columns + (c if row % 2 == 0 else place.columns - 1 - c)
@@ -67,7 +67,7 @@ def recorded_drive(path: Path) -> list[Frame]:
 
 
 def off_m(found: FloatArray, truth: FloatArray) -> FloatArray:
-    """Return how far positions of poses (N, 4, 4) are from true ones after the best rigid alignment, metres (N,)."""
+    """Return the position errors (N,) of poses (N, 4, 4) after the best rigid alignment, metres."""
     a, b = found[:, :3, 3], truth[:, :3, 3]
     a, b = a - a.mean(axis=0), b - b.mean(axis=0)
     u, _, v = np.linalg.svd(b.T @ a)

@@ -36,7 +36,7 @@ from neumap.records import PoseEstimate
 from neumap.virtual.curriculum import random_place
 
 HEAD = ("", "windows", "localized", "wrong", "median error", "mean NEES", "median NEES", "largest")
-# FIRST_SEED: of places that nothing was trained or chosen on. IMAGES map each, QUERIES are taken in it.
+# FIRST_SEED: first seed of held-out places. IMAGES, QUERIES: mapping images and queries of each.
 FIRST_SEED, IMAGES, QUERIES = 5_100_000, 40, 34
 
 # Answer: metres, degrees and NEES; infinite without a pose.
@@ -51,7 +51,7 @@ def answer(found: PoseEstimate, truth: FloatArray) -> Answer:
 
 
 def in_place(seed: int, args: argparse.Namespace) -> list[tuple[Answer, Answer]]:
-    """What the windows of the place of a seed give together, and their newest images alone."""
+    """Localize the windows of the place of a seed jointly, and their newest images alone."""
     place = random_place(seed, IMAGES, QUERIES)
     if place.description.startswith("twins"):
         return []
