@@ -1,14 +1,12 @@
 #!/usr/bin/env python3
-"""What each part of the frozen decoder is worth: maps of one survey in one size, each with one thing changed.
+"""Ablations of the frozen decoder: maps of one survey and size, each with one change.
 
     python benchmarks/ablations.py SCENE [SCENE ...] [--size 100KB] [--decoders NAME=FILE ...] [--rows NAME ...]
 
-SCENE is a folder as of run.py; the queries of other scenes are given to each map as well. NAME=FILE is a decoder of
-`neumap pretrain` or of architectures.py, such as one trained without augmentation, which takes the place of the one
-that ships.
+SCENE is a folder as in run.py; each map also gets the queries of the other scenes. NAME=FILE is a decoder of `neumap
+pretrain` or of architectures.py, such as one trained without augmentation, in place of the shipped one.
 
-The product has no switches for most of what is changed here, so it is changed from outside while a map is made and
-opened.
+Most changes have no switch in the product, so they are patched while a map is made and opened.
 """
 
 from __future__ import annotations
@@ -56,7 +54,7 @@ GATE_BUDGETS, GATE_STEPS = (16_000, 11_000, 8000, 6000, 4000, 2000, 1000), 150
 
 @dataclass(frozen=True)
 class Variant:
-    """A row: what is different while its map is made and opened, and what `neumap map` is told."""
+    """A row: the patches while its map is made and opened, and the options of `neumap map`."""
 
     changed: Callable[[], AbstractContextManager[object]] = nullcontext
     settings: Mapping[str, Any] = field(default_factory=dict)
@@ -64,13 +62,13 @@ class Variant:
 
 @contextmanager
 def searching(**attributes: Any) -> Iterator[None]:
-    """All searches that are made meanwhile have solvers with these attributes."""
+    """Set attributes of the solvers of all searches in this context."""
     begin = Solver.__init__
 
     def begin_otherwise(solver: Solver, neural_map: NeuralMap) -> None:
         begin(solver, neural_map)
         for name, value in attributes.items():
-            # fails where there is none of that name, so that no row shows what was not changed
+            # fails for a missing attribute, so that no row is without its change
             getattr(solver, name)
             setattr(solver, name, value)
 
@@ -80,7 +78,7 @@ def searching(**attributes: Any) -> Iterator[None]:
 
 @contextmanager
 def shipping(path: Path) -> Iterator[None]:
-    """The decoder at ``path`` is the one that ships."""
+    """Use the decoder at ``path`` as the shipped one in this context."""
     caches = weights.shipped_weights, shipped_decoder
     for cached in caches:
         cached.cache_clear()
@@ -93,7 +91,7 @@ def shipping(path: Path) -> Iterator[None]:
 
 
 def whole_images() -> AbstractContextManager[object]:
-    """Coverage counts how many landmarks an image has, wherever in it."""
+    """Let coverage count the landmarks of an image, regardless of their position."""
     cover = selection.choose_by_coverage
 
     def cover_images(visibility: scipy.sparse.csr_matrix, count: int) -> IntArray:
@@ -107,7 +105,7 @@ def whole_images() -> AbstractContextManager[object]:
 
 
 def choose_randomly(visibility: scipy.sparse.csr_matrix, count: int) -> IntArray:
-    """As :func:`neumap.mapping.selection.choose_by_coverage`, but any."""
+    """Choose landmarks at random, in place of :func:`neumap.mapping.selection.choose_by_coverage`."""
     return np.random.default_rng(0).permutation(visibility.shape[0])[:count]
 
 
@@ -147,7 +145,7 @@ def anchors_of(bits: int) -> Callable[[], AbstractContextManager[object]]:
 
 
 def variants(decoders: Mapping[str, Path]) -> dict[str, Variant]:
-    """All rows by name, the product itself first."""
+    """Return all rows by name, the product itself first."""
     return {
         "default": Variant(),
         "without the transformer": Variant(lambda: searching(_transformer=None)),
@@ -174,7 +172,7 @@ class Opened:
 def open_maps(
     scene: Path, size_bytes: int | None, rows: Mapping[str, Variant], progress: Progress
 ) -> dict[str, Opened]:
-    """The map of each row, of one survey, which is freed with this function."""
+    """Return the map of each row; their survey is freed on return."""
     settings = MappingSettings(size_bytes=size_bytes)
     place = survey(open_source(scene / "mapping", poses=True).frames, settings, progress)
     opened = {}

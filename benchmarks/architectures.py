@@ -1,14 +1,14 @@
 #!/usr/bin/env python3
-"""What other designs of the frozen decoder would be worth: small ones, trained side by side on the same places.
+"""Alternative designs of the frozen decoder: small ones, trained side by side on the same places.
 
     python benchmarks/architectures.py --work WORK [--steps 1500] [--head-steps 800] [--json FILE]
 
-Prints one Markdown table. Its first rows are encoders, trained from nothing with one thing changed each, and judged by
-the landmark most like each keypoint. The other rows are heads on the encoder that ships, which tell where a keypoint
-is, all trained on the same examples but for the one without tracks. All are judged in places that nothing was trained
-in, not even the encoder that ships: keypoints that show a landmark of the map, and poses by RANSAC on the answers.
+Prints one Markdown table. The first rows are encoders, trained from scratch with one change each, and evaluated by the
+most similar landmark of each keypoint. The others are heads on the shipped encoder, which locate keypoints, trained on
+the same examples except the one without tracks. All are evaluated in held-out places: keypoints that show a landmark of
+the map, and poses by RANSAC on the answers.
 
-The encoders are left in WORK for ``ablations.py --decoders``, which measures them in recorded scenes. On one core
+The encoders are left in WORK for ``ablations.py --decoders``, which evaluates them in recorded scenes. On one core
 rendering takes 12 s a place the first time, some 25 minutes by default; the encoders take 10 minutes more.
 """
 
@@ -30,7 +30,6 @@ from torch.nn import functional
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks import geometric_attention
 from benchmarks.paper_decoder import WIDTH, Block
 from benchmarks.scoring import markdown
 from benchmarks.unseen_places import (
@@ -84,21 +83,6 @@ class Middle(Head):
         return Answers(torch.zeros(len(sight.rays), 3), torch.ones(len(sight.rays)))
 
 
-class Voting(Choosing):
-    """The head before the transformer: geometric attention on six candidates, in 1910 numbers."""
-
-    candidates = geometric_attention.CANDIDATES
-    rate = 2e-3
-
-    def __init__(self) -> None:
-        Head.__init__(self)
-        self.attention = geometric_attention.GeometricAttention()
-
-    def rounds(self, sight: Sight, similarity: Tensor, index: Tensor) -> list[Tensor]:
-        found: list[Tensor] = self.attention(similarity, sight.points[index], sight.rays)
-        return found
-
-
 class Alone(nn.Module):
     """Instead of the attention among tokens: nothing."""
 
@@ -127,7 +111,7 @@ class Unaware(Choosing):
 class FewCandidates(Choosing):
     """The transformer on six candidates."""
 
-    candidates = geometric_attention.CANDIDATES
+    candidates = 6
 
 
 def without_self_attention() -> Choosing:
@@ -331,7 +315,6 @@ def trained_heads(
         "transformer on six candidates": FewCandidates(),
         "transformer without attention among keypoints": without_self_attention(),
         "transformer without rivals": Unaware(),
-        "geometric attention": Voting(),
         "regression from tracks": Regressing(),
     }
     train(heads, Draws(scenes, shipped, Augmentation(), seed=1), steps, report)

@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
-"""Localize in a virtual building of more and more rooms that look alike in part, and print a table.
+"""Localize in a virtual building with more and more rooms that look partly alike, and print a table.
 
     python benchmarks/building.py [--rooms 1 4 16 64] [--seed 0] [--threads 1]
 
 Each room is mapped once, and the maps are merged. Queries are localized with the right voxels given, with those that
 the map chooses, with the four likeliest of them pooled for one PnP, and with all of them decoded at once (a quarter of
-the queries: it takes long). "claimed" is as the node does it where somebody says where the camera is, half a metre off:
-what is not localized in the whole map is looked for there. For one room, each of all rooms is a building by itself, so
-that this row has the queries that the last one has.
+the queries, since it is slow). "claimed" is the node's search with a prior that is off by half a metre: queries not
+localized in the whole map are searched near it. In the row of one room each room is a building by itself, so that the
+queries are those of the last row.
 """
 
 from __future__ import annotations
@@ -41,17 +41,17 @@ from neumap.tracking.fix import Fix, claimed_near
 from neumap.virtual.curriculum import Building, building
 
 ROOM_BYTES = 45_000
-# the right voxels are those so near to where the camera is
+# distance from the camera within which voxels are the right ones, metres
 NEAR_M = 2.0
-# how far off a claim is along each horizontal axis, one standard deviation
+# standard deviation of a claim along each horizontal axis
 CLAIM_SIGMA_M = 0.5
-# of the queries that are localized with all voxels, which takes long
+# every ALL_EVERY-th query is localized with all voxels, which is slow
 ALL_EVERY = 4
 
 
 @dataclass(frozen=True)
 class Mapped:
-    """A room: its map, its queries and their poses, and how long both took."""
+    """A room: its map, its queries with their poses, and the time for both."""
 
     neural_map: NeuralMap
     poses: Sequence[FloatArray]
@@ -64,13 +64,13 @@ def map_room(place: Building, index: int) -> Mapped:
     frames = place.room(index)
     settings = MappingSettings(size_bytes=ROOM_BYTES)
     started = time.perf_counter()
-    # queries are localized, so none of the few mapping images is set aside to measure on
+    # queries are evaluated, so none of the few mapping images is held out
     neural_map = map_of(replace(survey(frames.mapping, settings), aside=()), settings)
     mapped = time.perf_counter()
     localizer = Localizer(neural_map)
     images = [frame.read_image() for frame in frames.query]
     rendered = time.perf_counter()
-    # the whole look as well: else the first way that needs it would pay for it, and the next ones not
+    # the full look as well: otherwise its cost would count for the first way that needs it only
     queries = [localizer.look(image, frame.camera) for image, frame in zip(images, frames.query, strict=True)]
     for query in queries:
         _ = query.whole

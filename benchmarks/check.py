@@ -1,14 +1,13 @@
 #!/usr/bin/env python3
-"""How well ``neumap check`` foresees, from a map alone, which images are localized, and how exactly.
+"""How well ``neumap check`` predicts, from a map alone, which images are localized, and how accurately.
 
     python benchmarks/check.py --work WORK [--fit SEED ...] [--score SEED ...] [--scenes SCENE=MAP ...] [--threads N]
 
-Virtual places that nothing was trained on are mapped, with depth and without, whole or in part; half of the images
-asked are then of another drive, and half are taken anywhere, looking anywhere. Maps and what came of the images are
-kept in WORK. WEIGHTS, NOISE_PX and ERROR of neumap/localization/outlook.py are what this fits to the places of --fit;
-those in force are scored on the places of --score, and on the query images of recorded scenes (SCENE is a folder with
-query/, MAP a map of it). Brier scores of the foreseen probability are compared with those of a constant, the share
-localized of the very images that are scored.
+Held-out virtual places are mapped, with and without depth, whole or in part; half of the queries come from another
+drive, half have random poses. Maps and results are kept in WORK. WEIGHTS, NOISE_PX and ERROR of
+neumap/localization/outlook.py are fitted to the places of --fit; the present ones are scored on the places of --score,
+and on the query images of recorded scenes (SCENE is a folder with query/, MAP a map of it). The Brier score of the
+predicted probability is compared with that of a constant, the localized fraction of the scored images.
 """
 
 from __future__ import annotations
@@ -48,17 +47,16 @@ from neumap.virtual.layout import make_room
 from neumap.virtual.scene import Room
 from neumap.virtual.walk import Way, walk
 
-# seeds of places that nothing was trained or chosen on; those to fit to and those to score on
+# seeds of held-out places: those to fit to and those to score on
 FIRST_SEED, FIT, SCORE = 7_000_000, range(9), range(9, 16)
-# of the places: room, hall, corridor or courtyard; images that map them, of the whole drive or its first part; how far
-# depth reaches, metres; bytes of their maps
+# the places: kind; number of mapping images; used fraction of the drive; range of depth, metres; bytes of the map
 GROUNDS = ("room", "room", "hall", "courtyard", "corridor")
 IMAGES, PARTS, REACHES_M, SIZES = (16, 28, 40), (1.0, 0.5, 0.25), (0.0, np.inf), (25_000, 50_000, 100_000)
-# images asked of a place; a camera is no nearer to anything than this, metres
+# queries of a place; smallest distance of a camera from obstacles, metres
 QUERIES, CLEAR_M = 48, 0.4
-# a pose is right within this of the truth, metres and degrees
+# largest errors of a right pose, metres and degrees
 RIGHT_M, RIGHT_DEG = 0.25, 10.0
-# how little the weights are held to zero
+# regularization of the weights
 RIDGE = 1e-3
 
 
@@ -75,7 +73,7 @@ class Asked:
 
     @property
     def right(self) -> FloatArray:
-        """Which were localized rightly (N,), 1 or 0."""
+        """Which images were localized rightly (N,), 1 or 0."""
         return self.came[:, 0]
 
     def features(self) -> tuple[FloatArray, FloatArray]:
@@ -95,7 +93,7 @@ class Asked:
 
 
 def place(seed: int) -> tuple[list[Frame], list[Frame], int]:
-    """Return the frames that map the place of a seed, those that ask, and the bytes of its map."""
+    """Return mapping frames and queries of the place of a seed, and the bytes of its map."""
     rng = np.random.default_rng([FIRST_SEED + seed, 31])
     kind = GROUNDS[seed % len(GROUNDS)]
     camera = random_camera(rng)
@@ -119,7 +117,7 @@ def place(seed: int) -> tuple[list[Frame], list[Frame], int]:
 
 
 def anywhere(room: Room, rng: np.random.Generator, count: int) -> FloatArray:
-    """Return poses (``count``, 4, 4) anywhere in a room, looking anywhere."""
+    """Return random poses (``count``, 4, 4) in a room."""
     spots = rng.uniform(0, room.size[:2], (200 * count, 2))
     spots = spots[clearance(room, spots) > CLEAR_M][:count]
     yaw, pitch = rng.uniform(-np.pi, np.pi, len(spots)), rng.normal(-0.1, 0.1, len(spots))
@@ -128,7 +126,7 @@ def anywhere(room: Room, rng: np.random.Generator, count: int) -> FloatArray:
 
 
 def ask(neural_map: NeuralMap, frames: Sequence[Frame]) -> Asked:
-    """Localize frames whose poses are known in a map."""
+    """Localize frames with known poses in a map."""
     localizer = Localizer(neural_map)
     came = np.full((len(frames), 4), np.nan)
     came[:, 0] = 0
@@ -143,7 +141,7 @@ def ask(neural_map: NeuralMap, frames: Sequence[Frame]) -> Asked:
 
 
 def virtual(work: Path, seed: int) -> Asked:
-    """Ask the place of a seed, or read what came of it in the folder ``work``."""
+    """Localize the queries of the place of a seed, or read the cached results in ``work``."""
     path, map_path = work / f"{seed}.npz", work / f"{seed}.neumap"
     if not path.exists():
         mapping, query, size = place(seed)
@@ -155,7 +153,7 @@ def virtual(work: Path, seed: int) -> Asked:
 
 
 def recorded(work: Path, scene: Path, map_path: Path) -> Asked:
-    """Ask a map the query images of a recorded scene, or read what came of them in the folder ``work``."""
+    """Localize the queries of a recorded scene, or read the cached results in ``work``."""
     path, neural_map = work / f"{map_path.stem}.npz", load_map(map_path)
     if not path.exists():
         keep(path, ask(neural_map, open_source(scene / "query", poses=True).frames))
@@ -175,7 +173,7 @@ def read(path: Path, neural_map: NeuralMap) -> Asked:
 
 
 def fit(asked: Sequence[Asked]) -> tuple[FloatArray, float, float]:
-    """Return WEIGHTS, NOISE_PX and ERROR that suit what was asked."""
+    """Fit WEIGHTS, NOISE_PX and ERROR to results."""
     values, sigma_m = (np.concatenate(each) for each in zip(*(one.features() for one in asked), strict=True))
     came = np.concatenate([one.came for one in asked])
     right = came[:, 0]
@@ -193,7 +191,7 @@ def fit(asked: Sequence[Asked]) -> tuple[FloatArray, float, float]:
 
 
 def rows(asked: Mapping[str, Asked]) -> list[tuple[str, ...]]:
-    """A row for each, and for all of them together."""
+    """Return a row for each, and one for all together."""
     foreseen = {name: one.foreseen() for name, one in asked.items()}
     table = [row(name, one.came, foreseen[name]) for name, one in asked.items()]
     if len(asked) > 1:
@@ -225,7 +223,7 @@ HEAD = ("place", "images", "localized", "foreseen", "Brier", "of the constant", 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--work", type=Path, required=True, help="for maps and what came of images, which are kept")
+    parser.add_argument("--work", type=Path, required=True, help="folder for maps and results, which are kept")
     parser.add_argument("--fit", type=int, nargs="*", default=FIT, metavar="SEED")
     parser.add_argument("--score", type=int, nargs="*", default=SCORE, metavar="SEED")
     parser.add_argument("--scenes", nargs="*", default=(), metavar="SCENE=MAP")

@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""How much of a map's figures is chance: maps of one survey in one size, their landmarks chosen a little differently.
+"""Random variation of a map's figures: maps of one survey and size, with slightly different landmarks.
 
     python benchmarks/choices.py SCENE [SCENE ...] [--sizes 50KB 100KB] [--choices 6]
 
-SCENE is a folder as of run.py. What each landmark is worth for the coverage of the mapping images is disturbed by 15 %;
-a table gives the averages with their standard errors. One scene's queries are few, so that between two maps that are
-equally good there are often one or two images.
+SCENE is a folder as in run.py. The value of each landmark for the coverage of the mapping images is perturbed by 15 %;
+a table gives means and standard errors. A scene has few queries, so equally good maps often differ by one or two
+images.
 """
 
 from __future__ import annotations

@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
-"""Whether one version is better than another: two result files of the same benchmark, compared image by image.
+"""Compare two result files of the same benchmark, image by image.
 
     python benchmarks/compare.py OLD.json NEW.json
 
-The files are of left_out.py, of unseen.py or architectures.py (their poses), or of sizes.py, run.py or ablations.py. A
-table tells for each kind of map that is in both files which share of the answers was good before and is now, and how
-many are better and worse; in bold where that is more than three images apart. Below are all but the oracles together,
-with the p values of two exact tests: of answers (McNemar), which takes an image that was asked of several maps for as
-many images and so is too sure; and of images, each better or worse by the sum of its answers (sign test).
+The files are of left_out.py, of unseen.py or architectures.py (their poses), or of sizes.py, run.py or ablations.py.
+For each kind of map in both files a table gives the fraction of good answers before and now, and the number of better
+and worse ones, in bold if they differ by more than three images. Below it, for all but the oracles together, are the
+p-values of two exact tests: of answers (McNemar), which counts an image once per map and so is overconfident; and of
+images, each better or worse by the sum of its answers (sign test).
 """
 
 from __future__ import annotations

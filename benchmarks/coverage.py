@@ -1,13 +1,12 @@
 #!/usr/bin/env python3
-"""Whether covariances are true, in virtual places of several kinds, and which calibration a map begins with.
+"""Calibration of covariances in virtual places of several kinds, and the default calibration of maps.
 
     python benchmarks/coverage.py [--kinds courtyard ...] [--poses POSES] [--calibrated] [--threads N] [--json FILE]
 
-Places of each kind are mapped until POSES poses were found. A covariance is true where nine in ten errors are inside
-of its 90 % ellipsoid. "Within 1 %" of the distance of what is seen: of the queries that show 30 stored landmarks or
-more, by rendered depth. Maps have the calibration that those of too few images begin with, unless --calibrated. The
-last lines fit one to each kind and to all together: Calibration in neumap/maps/neural_map.py is to be what suits them
-all, and is fitted anew after each new decoder.
+Places of each kind are mapped until POSES poses were found. A covariance is right if nine in ten errors are inside its
+90 % ellipsoid. "Within 1 %" of the scene's distance: of the queries that show 30 stored landmarks or more, by rendered
+depth. Maps have the default calibration, unless --calibrated. The last lines fit a calibration to each kind and to all
+together: Calibration in neumap/maps/neural_map.py is the one that suits all, to be fitted anew after each new decoder.
 """
 
 from __future__ import annotations
@@ -46,7 +45,7 @@ from neumap.virtual.grounds import make_ground
 from neumap.virtual.lenses import random_lens
 from neumap.virtual.walk import Way, close_way, walk
 
-# seeds of places that nothing was trained or chosen on
+# seeds of held-out places
 FIRST_SEED = 5_000_000
 # queries of a place
 QUERIES = 24
@@ -70,7 +69,7 @@ class Kind:
     size_bytes: int
 
     def frames(self, seed: int) -> tuple[Sequence[Frame], Sequence[Frame]]:
-        """The frames that map the place of a seed, and those that ask."""
+        """Return mapping frames and queries of the place of a seed."""
         if self.ground == "room":
             place = random_place(seed, self.images, QUERIES)
             mapping, query = place.mapping, place.query
@@ -118,17 +117,17 @@ class Found:
 
     @property
     def share(self) -> float:
-        """The error of the position as a share of the distance of what is seen."""
+        """The position error relative to the scene's distance."""
         return float(np.linalg.norm(self.parts.error[:3]) / self.parts.distance_m)
 
     @property
     def squared(self) -> float:
-        """The error in units of the covariance, squared."""
+        """The squared Mahalanobis distance of the error."""
         return float(self.parts.error @ np.linalg.solve(self.covariance, self.parts.error))
 
 
 def shows(frame: Frame, points: FloatArray) -> int:
-    """How many of the ``points`` (N, 3) an image shows, by its rendered depth."""
+    """Count the ``points`` (N, 3) that an image shows, by its rendered depth."""
     if frame.map_from_camera is None or frame.read_depth is None:
         return 0
     seen = se3.transform_points(se3.invert_pose(frame.map_from_camera), points)
@@ -142,7 +141,7 @@ def shows(frame: Frame, points: FloatArray) -> int:
 
 
 def found_in(kind: Kind, seed: int, calibrated: bool) -> Iterator[tuple[int, Found | None]]:
-    """What the queries of the place of a seed show and give; None where there is no pose."""
+    """Localize the queries of the place of a seed; None without a pose."""
     mapping, query = kind.frames(seed)
     neural_map = map_of(survey(mapping, MappingSettings()), replace(MappingSettings(), size_bytes=kind.size_bytes))
     if not calibrated:

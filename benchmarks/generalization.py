@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Pose recall in virtual places that the shipped decoder was trained in, and in places it never saw.
+"""Pose recall in virtual places of the shipped decoder's training, and in held-out ones.
 
     python benchmarks/generalization.py [--places N] [--size 100KB]
 
-Training places have the seeds of the shipped decoder's training, from 0 on; the others begin at a million. Queries are
-of another drive at another height, with other light, blur and noise; half of them see little that was mapped.
+Training places have the seeds of that training, from 0 on; held-out ones begin at a million. Queries come from another
+drive at another height, with other light, blur and noise; half of them see little that was mapped.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""What a node on one core does with 30 images a second of 640 x 480 pixels, and how steady its transform stays.
+"""Throughput of a node on one core with 30 images a second of 640 x 480 pixels, and gaps of its transform.
 
     python tools/ros_core.py python benchmarks/image_load.py [INSTALL ...]
 
-A drive through a virtual room, there and back, is published as a robot publishes it: odom -> base, camera_info
-and a JPEG image, 30 times a second. ``max_image_rate`` is 0. Told are images that the node searched a second, and its
-CPU for each; the share of images that were tracked; and which gaps of map -> odom are no longer than its period and
-``transform_tolerance`` together. Each ``INSTALL`` is the folder `.ros/install` of a version, with a map of its own.
+A drive through a virtual room, there and back, is published as by a robot: odom -> base, camera_info and a JPEG image,
+30 times a second. ``max_image_rate`` is 0. The table gives images searched per second, and the CPU for each; the share
+of tracked images; and the share of gaps of map -> odom within its period and ``transform_tolerance`` together. Each
+``INSTALL`` is the folder `.ros/install` of a version, with its own map.
 """
 
 from __future__ import annotations

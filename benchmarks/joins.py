@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Join maps of two drives whose frames are random, and try to join maps that share nothing; print two tables.
+"""Merge maps of two drives in random frames, and try to merge maps without overlap; print two tables.
 
     python benchmarks/joins.py [--seed 0] [--images 20] [--threads 1]
 
-Rooms are virtual and stand in a row, every fifth with the same furniture within other walls. Six pairs are drives
-through one place, the second at another height, with other headings and in another light; half of them go through two
-rooms each and share one. Twenty pairs share nothing, ten of which are such twins.
+Virtual rooms stand in a row, every fifth with the same furniture within different walls. Six pairs are drives through
+one place, the second at another height, with other headings and in another light; half of them go through two rooms
+each and share one. Twenty pairs have no overlap, ten of which are such twins.
 """
 
 from __future__ import annotations

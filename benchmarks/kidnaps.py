@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
-"""Carry a tracked camera into a twin room of a virtual building, and count who notices.
+"""Move a tracked camera into a twin room of a virtual building, and count the undetected moves.
 
     python benchmarks/kidnaps.py [--rooms 16] [--queries 13] [--seed 0] [--threads 1]
 
-Each query of a room is asked as if the robot was tracked at the same place of another room with the same furniture:
-only voxels around that are searched, as a session does while tracking; with a glance first, and without. It is
-unnoticed if the pose is where the robot was tracked. The last rows ask the same queries where it is really tracked.
+Each query of a room is localized as if the robot was tracked at the same place of another room with the same furniture:
+only voxels around that are searched, as by a session while tracking, with a glance first and without. A move is
+undetected if the pose is where the robot was tracked. The last rows localize the same queries where the robot really is
+tracked.
 """
 
 from __future__ import annotations

@@ -1,17 +1,16 @@
 #!/usr/bin/env python3
-"""How well images of the mapping drive are localized that were left out of the map.
+"""Localize mapping images in maps made without them.
 
     python benchmarks/left_out.py SCENE [SCENE ...] [--sizes 50KB 100KB] [--choices 2] [--oracle 6 16 32] [--json FILE]
 
-SCENE is a folder as of run.py, whose queries are not touched: what is decided by these figures can still be judged by
-those. The mapping images are cut in order into blocks, of which every fourth is left out, then those after these, until
-each image was asked once of maps that were made without it and its neighbours. Landmarks are chosen a little
-differently several times, as in choices.py.
+SCENE is a folder as in run.py; its queries are not used, so that they remain for the final evaluation. The mapping
+images are cut in order into blocks, of which every fourth is held out, then the next ones, until each image was
+localized once in maps made without it and its neighbours. The choice of landmarks is varied as in choices.py.
 
-An oracle of K is the same maps asked through the same PnP, evidence and verdict with right matches only: each
-keypoint's nearest to the truth of the K codes most like it, if that is where the keypoint is (oracle.py). Far from what
-was mapped the truth is known too badly for that; with --refine-truth it is refined on the map first. So the one is too
-low, and the other rather too high. FILE takes every answer, for compare.py.
+The oracle K runs the same maps, PnP, evidence and verdict with right matches only: for each keypoint the nearest to the
+truth of the K most similar codes, if that is where the keypoint is (oracle.py). Far from the mapped drive the truth is
+not accurate enough; with --refine-truth it is refined on the map first. So the former is too low, the latter rather too
+high. FILE takes every answer, for compare.py.
 """
 
 from __future__ import annotations

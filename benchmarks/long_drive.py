@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""What mapping a long drive takes: CPU time and memory of each stage, for drives of several lengths.
+"""CPU time and memory of each stage of mapping, for drives of several lengths.
 
     python benchmarks/long_drive.py [--images 250 1000 4000] [--no-depth] [--work DIR] [--keypoints 2000]
 
-A camera passes along a painted wall at 0.1 m an image and comes back the same way, so that its beginning and its end
-show the same. Its images, 320 x 240, cost two milliseconds. Memory is the most that was resident in
-a stage. With --work a run that was interrupted goes on where it was. Rows are printed when a drive is mapped.
+A camera passes along a painted wall at 0.1 m an image and returns the same way, so that its beginning and its end show
+the same. Its images, 320 x 240, cost two milliseconds. Memory is the peak resident memory of a stage. With --work an
+interrupted run resumes. Rows are printed when a drive is mapped.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from neumap.maps.map_file import to_bytes
 from neumap.process import set_up
 from neumap.records import Frame
 
-# metres between two images, from the wall, and of its height; pixels a metre of its paint
+# metres between two images, distance from the wall and its height; pixels per metre of its paint
 STEP_M, AWAY_M, HEIGHT_M, PAINT = 0.1, 1.8, 3.0, 220
 CAMERA = make_camera(320, 240, [210, 0, 159.5, 0, 210, 119.5, 0, 0, 1])
 _PIXELS = np.stack(np.meshgrid(np.arange(320.0), np.arange(240.0)), axis=-1).reshape(-1, 2)
@@ -48,7 +48,7 @@ def paint(length_m: float, seed: int) -> ImageArray:
     out = np.zeros(shape, np.float32)
     for size in (3, 6, 12, 25, 50, 110):
         coarse = rng.normal(size=(shape[0] // size + 2, shape[1] // size + 2)).astype(np.float32)
-        # in pieces: OpenCV resizes images of up to 32767 pixels a side only
+        # in pieces: OpenCV resizes images of at most 32767 pixels a side
         for first in range(0, shape[1], 20 * size * 50):
             part = out[:, first : first + 20 * size * 50]
             some = coarse[:, first // size : first // size + part.shape[1] // size + 2]
@@ -58,7 +58,7 @@ def paint(length_m: float, seed: int) -> ImageArray:
 
 
 def poses_of(images: int, seed: int) -> FloatArray:
-    """There and back along the wall, looking at it aslant: map_from_camera (N, 4, 4)."""
+    """Return poses map_from_camera (N, 4, 4) along the wall and back, looking at it obliquely."""
     rng = np.random.default_rng(seed)
     half = images // 2
     along = np.concatenate([np.arange(half), np.arange(images - half)[::-1] + 0.5]) * STEP_M + 3.0
@@ -89,7 +89,7 @@ def image_of(wall: ImageArray, pose: FloatArray, seed: int) -> ImageArray:
 
 
 def drive(images: int, seed: int = 0) -> list[Frame]:
-    """The frames of a drive, as true poses have them."""
+    """Return the frames of a drive with true poses."""
     wall, poses = paint(images * STEP_M / 2 + 8, seed), poses_of(images, seed)
     return [
         Frame(f"{i}", i * 200_000_000, CAMERA, partial(image_of, wall, p, i), partial(depth_of, p), p)
@@ -99,7 +99,7 @@ def drive(images: int, seed: int = 0) -> list[Frame]:
 
 @dataclass
 class Stage:
-    """CPU seconds, the longest without a word, the most megabytes resident, and when it was told to be done."""
+    """CPU seconds, longest gap of progress, peak resident megabytes, and the time of completion of a stage."""
 
     spent_s: float = 0.0
     silent_s: float = 0.0
@@ -107,7 +107,7 @@ class Stage:
 
 
 class Meter:
-    """Told of progress, notes what each stage takes."""
+    """Measures each stage, called with the progress."""
 
     def __init__(self) -> None:
         self.stages: dict[str, Stage] = {}

@@ -1,4 +1,4 @@
-"""What a perfect choice among the codes most like each keypoint would reach on the product's own way to a pose."""
+"""The upper bound by a perfect choice among each keypoint's most similar codes, with the product's PnP and verdict."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Oracle(Solver):
 
     def __init__(self, neural_map: NeuralMap, candidates: int, refined: bool = False) -> None:
         super().__init__(neural_map)
-        # nobody else is asked
+        # without other solvers
         self._transformer = None
         self._map = neural_map
         self._candidates = candidates
@@ -39,7 +39,7 @@ class Oracle(Solver):
         self._camera_from_map = np.eye(4)
 
     def locate(self, query: Query, truth: FloatArray) -> FloatArray | None:
-        """The pose ``map_from_camera`` of an image whose true one is known, or None."""
+        """Return the pose ``map_from_camera`` of an image with a known true pose, or None."""
         self._camera_from_map = se3.invert_pose(adjusted_pose(truth, self._map.drift))
         if self._refined:
             near = self.refine(self._camera_from_map, no_matches(), query, EVERYWHERE)
@@ -63,7 +63,7 @@ class Oracle(Solver):
 
 
 def adjusted_pose(given: FloatArray, drift: DriftField) -> FloatArray:
-    """The pose (4, 4) of the adjusted map that the drift moves to a ``given`` one of the mapping poses' frame."""
+    """Return the pose (4, 4) in the adjusted map that the drift moves to the ``given`` one."""
     adjusted = given
     for _ in range(DRIFT_STEPS):
         adjusted = given @ se3.invert_pose(apply_deviation(np.eye(4), drift.predict(adjusted)[0]))

@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""Whether the covariances of poses of several images together are true, in virtual places.
+"""Calibration of covariances of poses from several images together, in virtual places.
 
     python benchmarks/pooled.py [--windows 300] [--views 4] [--size 25KB] [--odometry 0.02]
 
-Each place is mapped once, and windows of a drive through it, each of so many images that overlap, are localized
-together: where odometry says that they were taken, with a share of error that goes the same way all the time. NEES is
-the squared error in units of the covariance, 6 on average if that is right, of poses that are not wrong; "alone" is
-the newest image by itself. Places are rooms, halls and corridors; of rooms with the same furniture tells building.py.
+Each place is mapped once. Windows of --views overlapping images of a drive are localized together, with relative poses
+from odometry, whose error has a constant direction. NEES is the squared error normalized by the covariance, 6 on
+average if that is right, of poses that are not wrong; "alone" is the newest image by itself. Places are rooms, halls
+and corridors; for rooms with the same furniture see building.py.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from neumap.records import PoseEstimate
 from neumap.virtual.curriculum import random_place
 
 HEAD = ("", "windows", "localized", "wrong", "median error", "mean NEES", "median NEES", "largest")
-# FIRST_SEED: of places that nothing was trained or chosen on. IMAGES map each, QUERIES are taken in it.
+# FIRST_SEED: first seed of held-out places. IMAGES, QUERIES: mapping images and queries of each.
 FIRST_SEED, IMAGES, QUERIES = 5_100_000, 40, 34
 
 # Answer: metres, degrees and NEES; infinite without a pose.
@@ -51,7 +51,7 @@ def answer(found: PoseEstimate, truth: FloatArray) -> Answer:
 
 
 def in_place(seed: int, args: argparse.Namespace) -> list[tuple[Answer, Answer]]:
-    """What the windows of the place of a seed give together, and their newest images alone."""
+    """Localize the windows of the place of a seed jointly, and their newest images alone."""
     place = random_place(seed, IMAGES, QUERIES)
     if place.description.startswith("twins"):
         return []

@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""What is worth it when a drive is recorded: both ways, overlap, sharp images; a corridor mapped in several manners.
+"""The effect of the way of recording: both directions, overlap, sharp images; in a virtual corridor.
 
     python benchmarks/recording.py [--seeds 0 1]
 
 A camera of 320 x 240 at a robot's height drives along a furnished corridor of 12 x 3.7 m, with depth. Queries drive
-along it 0.15 m beside and look up to 10 degrees aside, half of them each way. A row tells how the map was recorded, the
-cells the share of queries within 5 cm, 5 degrees: of those that look as the mapping drive began, of those the other
-way, of all where they are blurred, and where they are dark.
+0.15 m beside it and look up to 10 degrees aside, half of them in each direction. Rows are ways of recording, cells the
+share of queries within 5 cm, 5 degrees: those in the initial direction of the mapping drive, those in the other, all
+with blur, and all in the dark.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the benchmarks share: a scene's queries in several maps at once, and the figures that they are told by."""
+"""Shared parts of the benchmarks: localizing a scene's queries in several maps at once, and the figures."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from neumap.mapping.calibration import CHI2_90
 from neumap.progress import Progress
 from neumap.records import Frame
 
-# what is allowed for the ground truth's own error when coverage is counted: one standard deviation per axis. The
-# kitchen's is said to be good to 2 cm and 0.7 degrees, which is about this on each of three axes
+# standard deviation of the ground truth per axis, allowed for in the coverage: the kitchen's is stated as 2 cm and 0.7
+# degrees, about this on each of three axes
 TRUTH_SIGMA_M, TRUTH_SIGMA_DEG = 0.01, 0.4
-# a pose (4, 4) with a covariance (6, 6) or without, or no pose
+# a pose (4, 4) with or without a covariance (6, 6), or no pose
 Answer = tuple[FloatArray | None, FloatArray | None]
-# BOUNDS: metres and degrees that a pose is counted within, by what tables call them. WRONG: a pose beyond this one is
+# BOUNDS: bounds of pose errors by their name in tables, metres and degrees. WRONG: the bound beyond which a pose is
 # wrong.
 BOUNDS = {"2 cm, 2°": (0.02, 2.0), "5 cm, 5°": (0.05, 5.0), "25 cm, 10°": (0.25, 10.0)}
 WRONG = "25 cm, 10°"
@@ -34,18 +34,18 @@ LOST = (np.inf, np.inf)
 
 
 def metres_and_degrees(pose: FloatArray, truth: FloatArray) -> tuple[float, float]:
-    """How far off a pose (4, 4) is: metres and degrees."""
+    """Return the error of a pose (4, 4): metres and degrees."""
     metres, radians = np.linalg.norm(se3.pose_error(pose, truth).reshape(2, 3), axis=1)
     return float(metres), float(np.rad2deg(radians))
 
 
 def within(errors: FloatArray, bound: str) -> BoolArray:
-    """Which of ``errors`` (N, 2), metres and degrees, infinite without a pose, are within one of the ``BOUNDS``."""
+    """Return which ``errors`` (N, 2), metres and degrees, infinite without a pose, are within one of the ``BOUNDS``."""
     return np.asarray((errors < BOUNDS[bound]).all(axis=1))
 
 
 def are_wrong(errors: FloatArray) -> BoolArray:
-    """Which of ``errors`` (N, 2) are those of wrong poses."""
+    """Return which ``errors`` (N, 2) are those of wrong poses."""
     return np.isfinite(errors).all(axis=1) & ~within(errors, WRONG)
 
 
@@ -102,7 +102,7 @@ def score_all(
 def localize_all(
     localizers: Mapping[str, Localizer], frames: Sequence[Frame], stage: str, progress: Progress
 ) -> dict[str, list[Answer]]:
-    """Each localizer's answers to all frames. All of them must have the same settings of features."""
+    """Localize all frames with each localizer; all must have the same feature settings."""
     answers: dict[str, list[Answer]] = {name: [] for name in localizers}
     anyone = next(iter(localizers.values()))
     for i, frame in enumerate(frames):
@@ -115,7 +115,7 @@ def localize_all(
 
 
 def embedded_by(localizer: Localizer, query: Query) -> Query:
-    """The query of an image that another localizer looked at: maps of other decoders have other embeddings."""
+    """Return the query of an image for another localizer: decoders differ in their embeddings."""
 
     def of(one: Query) -> Query:
         return localizer.query(one.features, one.rays, one.camera)
@@ -124,28 +124,28 @@ def embedded_by(localizer: Localizer, query: Query) -> Query:
 
 
 def named(name: str, progress: Progress) -> Progress:
-    """Progress that says of which map it is."""
+    """Prefix progress messages with the name of the map."""
     return lambda stage, done, total: progress(f"{name}, {stage}", done, total)
 
 
 def median_text(row: Mapping[str, Any]) -> str:
-    """The median error; where less than half the images have a pose there is none."""
+    """Format the median error; none if less than half of the images have a pose."""
     return f"{row['median_cm']:.1f} cm, {row['median_deg']:.2f}°" if np.isfinite(row["median_cm"]) else "-"
 
 
 def ellipsoid_text(row: Mapping[str, Any]) -> str:
-    """The share of true poses inside the 90 % ellipsoid, in brackets allowing for the truth's own error."""
+    """Format the share of true poses inside the 90 % ellipsoid, in brackets allowing for the ground truth's error."""
     if row["in_ellipsoid"] is None:
         return "-"
     return f"{row['in_ellipsoid']:.0f} ({row['in_ellipsoid_allowing']:.0f}) %"
 
 
 def foreign_text(row: Mapping[str, Any]) -> str:
-    """How many images of other scenes have a pose."""
+    """Count the images of other scenes with a pose."""
     return f"{row['foreign_with_pose']} of {row['foreign_images']}" if row.get("foreign_images") else "-"
 
 
 def markdown(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table under a title."""
+    """Format a table with a title."""
     lines = [f"| {' | '.join(cells)} |" for cells in (head, *rows)]
     return "\n".join([f"### {title}", "", lines[0], "|" + "---|" * len(head), *lines[1:], ""])

@@ -1,11 +1,10 @@
 #!/usr/bin/env python3
-"""How well a place is known for how many bytes: maps of one survey in several sizes, for two decoders.
+"""Recall by map size: maps of one survey in several sizes, for two decoders.
 
     python benchmarks/sizes.py SCENE [SCENE ...] [--sizes 25KB 50KB best] [--json FILE] [--plot FILE.png] [--classic]
 
-SCENE is a folder as of run.py. With several scenes the queries of the others are also given to each map; each of them
-that gets a pose is an error. ``best`` is a map without a limit on its bytes. The JSON file holds the errors of every
-query as well, for compare.py.
+SCENE is a folder as in run.py. With several scenes each map also gets the queries of the others, where each pose is an
+error. ``best`` is a map without a size limit. The JSON file also holds the errors of every query, for compare.py.
 """
 
 from __future__ import annotations

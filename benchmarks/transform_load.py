@@ -1,10 +1,10 @@
-"""What transforms cost the node: CPU time of its process while another one publishes six links at 200 Hz each.
+"""The node's CPU time for transforms, while another process publishes six links at 200 Hz each.
 
     python tools/ros_core.py python benchmarks/transform_load.py [INSTALL ...]
 
 The node is active in a map of a small virtual room. "6 x 1": six messages every 5 ms, one for each link; "1 x 6": one
-message; "1 x 6, 10 Hz" is what there is without the load. Costs are in percent of one core, without images and with two
-a second. Each ``INSTALL`` is the folder `.ros/install` of a version.
+message; "1 x 6, 10 Hz": without the load. Costs are in percent of one core, without images and with two a second. Each
+``INSTALL`` is the folder `.ros/install` of a version.
 """
 
 from __future__ import annotations

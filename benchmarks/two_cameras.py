@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""How often a robot with two cameras is localized in a virtual building, by one of them and by both together.
+"""Recall of a robot with two cameras in a virtual building, by each camera and by both together.
 
     python benchmarks/two_cameras.py [--rooms 16] [--seed 0] [--folder FOLDER] [--threads 1]
 
 The building is that of building.py. The second camera looks the opposite way, 0.2 m behind the first; both images are
-one query. Rooms that were mapped before are taken from the folder.
+one query. Existing maps of rooms are taken from the folder.
 """
 
 from __future__ import annotations

@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
-"""How well a decoder knows keypoints in virtual places that nothing was trained in, and what it could reach.
+"""Matching accuracy of a decoder in held-out virtual places, and its upper bound.
 
     python benchmarks/unseen.py --work WORK [--decoder FILE] [--oracle 6 16 32] [--json FILE]
 
-Places, images and landmarks are those of architectures.py. An oracle of K chooses for each keypoint that of the K
-landmarks most like it which is nearest to what it shows; poses are by the same RANSAC on its right answers alone. FILE
-takes the errors of every image, for compare.py.
+Places, images and landmarks are those of architectures.py. The oracle K chooses for each keypoint the one of the K most
+similar landmarks that is nearest to the truth; its poses are by the same RANSAC on the right answers alone. FILE takes
+the errors of every image, for compare.py.
 
-On one core rendering takes 12 s a place the first time; judging takes seconds.
+On one core rendering takes 12 s a place the first time; the evaluation takes seconds.
 """
 
 from __future__ import annotations

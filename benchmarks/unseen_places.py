@@ -1,5 +1,7 @@
-"""The places that no training of the project reaches, and how decoders are judged in them: keypoints that show a
-landmark of the map, and poses by RANSAC on where a head says that keypoints are.
+"""Held-out virtual places, and the evaluation of decoders in them.
+
+The figures are the accuracy of keypoints that show a landmark of the map, and of poses by RANSAC on the positions that
+a head assigns to keypoints.
 """
 
 from __future__ import annotations
@@ -29,23 +31,23 @@ from neumap.training.scenes import TrainingScene
 from neumap.training.trainee import ResidualWords, choice_loss
 from neumap.virtual.curriculum import random_place
 
-# seeds of places that no training of the project reaches (but one of --seed 2), not even that of the encoder that
-# ships; and how many
+# first seed and number of held-out places: no training reaches them (but one with --seed 2), nor that of the shipped
+# encoder
 FIRST_UNSEEN, UNSEEN = 2_000_000, 16
 # in an example, fewer than in the product's training
 FEW_LANDMARKS = 2048
-# keypoints of an image, asked at random
+# random keypoints of an image
 KEYPOINTS = 512
-# draws of an unseen place; images that are drawn again are not judged again
+# draws of a held-out place; images drawn again are evaluated once
 DRAWS = 12
-# POSE_KEYPOINTS: a pose is asked of images with at least this many keypoints that show a landmark of the map
+# POSE_KEYPOINTS: smallest number of keypoints showing a landmark of the map for which a pose is computed
 POSE_KEYPOINTS = 20
 # answers less certain than this are no hypotheses; RANSAC's threshold is as of a camera of this focal length
 CERTAIN, FOCAL_PX = 0.05, 525.0
 CHOICE_RATE = 1.5e-3
-# candidates by which the nearest one is judged to be clear
+# candidates that the ratio of the nearest one considers
 NEAREST = 6
-# what a table says of keypoints and poses; metres of keypoints and names of BOUNDS
+# bounds of keypoint errors in metres, names of BOUNDS for poses, and the columns of a table
 KEYPOINTS_M, POSES = (0.05, 0.25), ("5 cm, 5°", "25 cm, 10°")
 HEAD = ("keypoints, 5 cm", "25 cm", "median", *(f"poses, {bound}" for bound in POSES))
 
@@ -70,18 +72,18 @@ class Sight(NamedTuple):
 
     @property
     def shown(self) -> Tensor:
-        """Which keypoints (Q,) show a landmark of the map."""
+        """Mask (Q,) of the keypoints that show a landmark of the map."""
         return self.right.any(dim=1)
 
     @property
     def truth(self) -> Tensor:
-        """The points (Q, 3) of what keypoints show; the origin for those that show nothing."""
+        """The points (Q, 3) that keypoints show; the origin for those that show none."""
         weight = self.right.to(self.points.dtype)
         return weight @ self.points / weight.sum(dim=1, keepdim=True).clamp_min(1)
 
 
 class Draws:
-    """Images drawn of places through a frozen encoder, as the transformer's training draws them, of fewer landmarks."""
+    """Images drawn from places with a frozen encoder, as in the transformer's training, with fewer landmarks."""
 
     def __init__(
         self, scenes: Sequence[TrainingScene], decoder: FrozenDecoder, augmentation: Augmentation, seed: int
@@ -95,12 +97,12 @@ class Draws:
         self._settings = PretrainSettings()
 
     def __call__(self) -> Sight:
-        """An image of any place."""
+        """Draw an image of any place."""
         return self.of(int(self._rng.integers(len(self._sources))))[1]
 
     @torch.no_grad()
     def of(self, place: int) -> tuple[Example, Sight]:
-        """An image of one place."""
+        """Draw an image of one place."""
         s = self._settings
         example = self._sources[place].draw(KEYPOINTS, FEW_LANDMARKS, s.views)
         each = self._encoder(example.view_descriptors, example.view_shape).unflatten(0, example.counts.shape)
@@ -120,35 +122,35 @@ class Draws:
 
 
 class Answers(NamedTuple):
-    """Where keypoints are: ``points`` (Q, 3) in metres from the middle of the place, and how sure that is (Q,)."""
+    """Positions of keypoints: ``points`` (Q, 3) in metres from the place's centre, and their confidence (Q,)."""
 
     points: Tensor
     confidence: Tensor
 
 
 class Head(nn.Module):
-    """What tells where keypoints are, by what the frozen encoder sees."""
+    """A head, which locates keypoints from the embeddings of the frozen encoder."""
 
     rate = CHOICE_RATE
 
     def loss(self, sight: Sight) -> Tensor:
-        """What training makes smaller."""
+        """Return the training loss."""
         raise NotImplementedError
 
     def answer(self, sight: Sight) -> Answers:
-        """The answers for one image."""
+        """Return the answers for one image."""
         raise NotImplementedError
 
     def move_to(self, sights: Sequence[Sight]) -> None:
-        """Get ready for a new place, of which ``sights`` hold what was mapped."""
+        """Prepare for a new place with the mapped ``sights``."""
 
     def groups(self) -> list[dict[str, Any]]:
-        """What is trained, for the optimizer."""
+        """Return the parameter groups of the optimizer."""
         return [{"params": [p for p in self.parameters() if p.requires_grad]}]
 
 
 class Nearest(Head):
-    """The landmark most like a keypoint, as sure as it is far ahead of any other place (Lowe's ratio)."""
+    """The most similar landmark; its confidence is the lead over any other place (Lowe's ratio)."""
 
     def answer(self, sight: Sight) -> Answers:
         similarity, index = (sight.keypoints @ sight.latents.T).topk(NEAREST, dim=1)
@@ -161,7 +163,7 @@ class Nearest(Head):
 
 
 class Choosing(Head):
-    """The product's head: the transformer chooses among the candidates most like each keypoint."""
+    """The product's head: the transformer chooses among the most similar candidates of each keypoint."""
 
     candidates = CANDIDATES
 
@@ -216,7 +218,7 @@ class Judged:
 
 
 def unseen_places(folder: Path, count: int, progress: Progress) -> list[UnseenPlace]:
-    """The first ``count`` places but for those that hold too little; their scenes are kept in a folder."""
+    """Return the first ``count`` usable places; their scenes are cached in a folder."""
     places = []
     for seed in range(FIRST_UNSEEN, FIRST_UNSEEN + count):
         made = training_scenes(folder, [seed], [], 1, progress, place=random_place)
@@ -232,12 +234,12 @@ def unseen_place(seed: int, scene: TrainingScene) -> UnseenPlace:
 
 
 def image_of(scene: TrainingScene, example: Example) -> int:
-    """Which image an example was drawn from: no other has a keypoint at just this place."""
+    """Return the image of an example, identified by the exact position of a keypoint."""
     return int(scene.image[(scene.rays == example.rays[0].numpy()).all(axis=1)][0])
 
 
 class Trial:
-    """Images of unseen places, undisturbed, as one encoder sees them: the same ones for each."""
+    """Images of held-out places without augmentation, with the embeddings of one encoder; the same for each encoder."""
 
     def __init__(self, places: Sequence[UnseenPlace], decoder: FrozenDecoder) -> None:
         self._places = places
@@ -249,7 +251,7 @@ class Trial:
 
     @torch.no_grad()
     def judge(self, head: Head) -> list[Judged]:
-        """How far off a head's answers are on each image."""
+        """Return the errors of a head's answers for each image."""
         torch.manual_seed(0)
         out = []
         for place, images in zip(self._places, self._images, strict=True):
@@ -259,7 +261,7 @@ class Trial:
 
 
 def judge_image(head: Head, sight: Sight, place: UnseenPlace, image: int) -> Judged:
-    """How far off a head's answers are on one image."""
+    """Return the errors of a head's answers for one image."""
     answers = head.answer(sight)
     errors = (answers.points - sight.truth).norm(dim=1)[sight.shown].numpy()
     if len(errors) < POSE_KEYPOINTS:
@@ -276,7 +278,7 @@ def judge_image(head: Head, sight: Sight, place: UnseenPlace, image: int) -> Jud
 
 
 def figures(judged: Sequence[Judged]) -> tuple[str, ...]:
-    """The cells of :data:`HEAD`."""
+    """Return the cells of :data:`HEAD`."""
     errors = np.concatenate([one.errors_m for one in judged])
     poses = np.array([one.pose for one in judged if one.pose is not None])
     return (
@@ -287,13 +289,13 @@ def figures(judged: Sequence[Judged]) -> tuple[str, ...]:
 
 
 def title(judged: Sequence[Judged]) -> str:
-    """What a table is about, of any of its rows."""
+    """Return the title of a table, from any of its rows."""
     places, keypoints = len({one.place for one in judged}), sum(len(one.errors_m) for one in judged)
     asked = sum(one.pose is not None for one in judged)
     return f"{places} unseen places: {keypoints} keypoints of {len(judged)} images, {asked} poses"
 
 
 def as_json(rows: Mapping[str, Sequence[Judged]]) -> str:
-    """The errors of every image, by row."""
+    """Return the errors of every image, by row."""
     content = {name: [asdict(one) | {"errors_m": one.errors_m.tolist()} for one in row] for name, row in rows.items()}
     return json.dumps(content)

@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""How often several images together are localized where none of them is alone.
+"""Joint localization of several images, none of which is localized alone.
 
     python benchmarks/windows.py SCENE [--foreign SCENE ...] [--sizes 25KB 100KB] [--choices 1] [--odometry 0.02]
 
-Images of the mapping drive of SCENE that were left out of the map, as of left_out.py, each with those of the two
-seconds before it, of which none is localized alone. Odometry tells how the camera moved between them, with a share of
-error that goes the same way all the time. Of windows at the start of a block, which are shorter, is told apart. Windows
-of the foreign scenes' mapping drives, which no map shows, must not be localized.
+Images of the mapping drive of SCENE that were held out of the map as in left_out.py, each with those of the two seconds
+before it, none localized alone. Relative poses are from odometry, whose error has a constant direction. Windows at the
+start of a block, which are shorter, have separate rows. Windows of the foreign scenes' mapping drives, which no map
+shows, must not be localized.
 """
 
 from __future__ import annotations

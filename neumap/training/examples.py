@@ -1,6 +1,6 @@
-"""Examples drawn from training scenes: keypoints of images, landmarks of other images, and which belong together.
+"""Examples drawn from training scenes: keypoints of images, landmarks of other images, and their matches.
 
-Scenes are kept on the device that trains, and drawn from there: else a GPU would wait for every example.
+Scenes are kept on the training device and drawn there: otherwise a GPU would wait for each example.
 """
 
 from __future__ import annotations
@@ -21,28 +21,28 @@ from neumap.model.encoder import SMALLEST_SIZE_PX, USUAL_SIZE_PX
 from neumap.model.transformer import distances
 from neumap.training.scenes import UNKNOWN, TrainingScene
 
-# RIGHT_M: a landmark this near to the one that a keypoint shows is as right an answer.
+# RIGHT_M: largest distance from a keypoint's landmark of others that count as right, metres.
 RIGHT_M = 0.04
-# FEWEST_SCENE_LANDMARKS: a scene of fewer is left out: to choose among them would be too easy.
+# FEWEST_SCENE_LANDMARKS: scenes with fewer landmarks are skipped: the choice would be too easy.
 FEWEST_SCENE_LANDMARKS = 800
-# MAX_ROLL_RAD, MAX_LOG_ZOOM: by how much images are rolled and, as a logarithm, zoomed.
+# MAX_ROLL_RAD, MAX_LOG_ZOOM: largest roll, and largest logarithm of the zoom, of an image.
 MAX_ROLL_RAD, MAX_LOG_ZOOM = np.deg2rad(25.0), 0.3
-# QUICK_LOOKS: share of the examples that ask by what a quick look shows.
+# QUICK_LOOKS: fraction of the examples with the keypoints of a quick look only.
 QUICK_LOOKS = 0.5
 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How much a query differs from how it was seen: relative noise of descriptors, whether it is rolled and zoomed."""
+    """The augmentation of queries: noise relative to descriptors, and whether to roll and zoom (``turns``)."""
 
     noise: float = 0.35
     turns: bool = True
 
 
 class Example(NamedTuple):
-    """Q keypoints of one image, or of some images of one place, and V views each of L landmarks to choose from.
+    """Q keypoints of one or several images of a place, and V views each of L landmarks to choose from.
 
-    Of views ``counts`` (L, V) is 1 where they may be used; ``right`` (Q, L) tells which answers are right.
+    ``counts`` (L, V) is 1 for usable views; ``right`` (Q, L) is true for right answers.
     """
 
     descriptors: Tensor  # (Q, D)
@@ -56,8 +56,10 @@ class Example(NamedTuple):
 
 
 class _SceneOnDevice:
-    """The arrays of a training scene on a device, where in them the keypoints of each image and the views of each
-    landmark (in ``by_landmark``) start, and which images ask. ``lowest`` is what no number of a descriptor is below.
+    """The arrays of a training scene on a device, with indices.
+
+    These are the first keypoint of each image, the first view of each landmark in ``by_landmark``, and the images of
+    ``queries``. ``lowest`` is a lower bound of descriptor values.
     """
 
     def __init__(self, scene: TrainingScene, device: torch.device) -> None:
@@ -73,17 +75,15 @@ class _SceneOnDevice:
         self.by_landmark, self.landmark_start = put(by_landmark), put(starts)
         self.image_start = np.searchsorted(scene.image, np.arange(len(scene.mapped) + 1))
         self._known, self._quick = scene.landmark != UNKNOWN, scene.quick
-        # where all images were mapped, each is asked about what the others saw
+        # if all images were mapped, each is a query about the landmarks of the others
         asking = np.flatnonzero(scene.mapped if scene.mapped.all() else ~scene.mapped)
         self.queries = asking[[len(self.asked(int(image))) > 0 for image in asking]]
-        # histograms stay such, other descriptors have no bounds
+        # histograms stay non-negative, other descriptors have no bound
         negative = min(scene.descriptors.min(initial=0), scene.coarse.min(initial=0)) < 0
         self.lowest = -torch.inf if negative else 0.0
 
     def asked(self, image: int, quick: bool = False) -> IntArray:
-        """Return the keypoints of an image of which it is known what they show; of a ``quick`` look only where that
-        has some.
-        """
+        """Return the keypoints of an image with a known label; those of its ``quick`` look only, if it has any."""
         first, end = self.image_start[image : image + 2]
         known = self._known[first:end]
         few = known & self._quick[first:end]
@@ -91,10 +91,9 @@ class _SceneOnDevice:
 
 
 class ExampleSource:
-    """Draws examples from scenes, on ``device``, the same for the same seed and kind of device. Scenes of too few
-    landmarks are left out.
+    """Draws examples from scenes, on ``device``, the same for the same seed and kind of device.
 
-    Raises ValueError where no scene is left.
+    Scenes with too few landmarks are skipped. Raises ValueError if no scene is left.
     """
 
     def __init__(
@@ -113,21 +112,21 @@ class ExampleSource:
 
     @property
     def descriptor_size(self) -> int:
-        """Numbers of a joint descriptor."""
+        """Length of a joint descriptor."""
         return sum(part.shape[1] for part in (self._scenes[0].descriptors, self._scenes[0].coarse))
 
     @property
     def keypoints(self) -> list[int]:
-        """How many keypoints each scene has, by which to know the same scenes again."""
+        """Number of keypoints of each scene, to identify the scenes."""
         return [len(scene.image) for scene in self._scenes]
 
     def state(self) -> dict[str, Any]:
-        """Tell what :meth:`restore` needs to go on from here."""
+        """Return the state for :meth:`restore`."""
         torch_state = self.generator.get_state()
         return {"numpy": self._rng.bit_generator.state, "torch": torch_state, "device": self._device.type}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on from a :meth:`state`; on another kind of device than it is of, with other draws that follow from it."""
+        """Resume from a :meth:`state`; on another kind of device the draws differ, but follow from it."""
         self._rng.bit_generator.state = state["numpy"]
         if state["device"] == self._device.type:
             self.generator.set_state(state["torch"])
@@ -135,22 +134,22 @@ class ExampleSource:
             self.generator.manual_seed(int(self._rng.integers(2**62)))
 
     def begin_anew(self, seed: Sequence[int]) -> None:
-        """Draw as another source of the same scenes, the same for the same ``seed``."""
+        """Restart the generators from a ``seed``."""
         self._rng = np.random.default_rng(seed)
         self.generator.manual_seed(int(self._rng.integers(2**62)))
 
     def draw(self, keypoints: int, landmarks: int, views: int, images: int = 1) -> Example:
-        """Draw up to so many keypoints of up to so many images of one place, and landmarks of so many views each."""
+        """Draw up to ``keypoints`` of up to ``images`` of one place, and ``landmarks`` with ``views`` each."""
         scene = self._scenes[self._rng.integers(len(self._scenes))]
         queries = self._rng.choice(scene.queries, min(images, len(scene.queries)), replace=False)
-        # as images are localized: some by a quick look, some by all that they show
+        # as in localization: some images by a quick look, some by a full one
         quick = self._rng.random() < QUICK_LOOKS
         of_queries = np.concatenate([scene.asked(q, quick) for q in queries])
         order = torch.randperm(len(of_queries), generator=self.generator, device=self._device)
         asked = torch.from_numpy(of_queries).to(self._device)[order[:keypoints]]
         shown = scene.landmark[asked]
         chosen = self._choose(len(scene.points), shown, landmarks)
-        # of the images that were mapped, those that ask do not answer
+        # query images give no views of landmarks
         counted = scene.mapped.clone()
         counted[torch.from_numpy(queries).to(self._device)] = False
         start, end = scene.landmark_start[chosen], scene.landmark_start[chosen + 1]
@@ -178,7 +177,7 @@ class ExampleSource:
         return torch.rand(*shape, generator=self.generator, device=self._device)
 
     def _choose(self, count: int, shown: Tensor, wanted: int) -> Tensor:
-        """Choose ``wanted`` of ``count`` landmarks as a map would: most of those ``shown`` (-1: none), and others."""
+        """Choose ``wanted`` of ``count`` landmarks as in a map: most of those ``shown`` (-1: none), and others."""
         rank = self._uniform(count)
         visible = torch.zeros(count + 1, dtype=torch.bool, device=self._device)
         visible[shown] = True
@@ -186,7 +185,7 @@ class ExampleSource:
         return rank.topk(min(wanted, count), largest=False).indices.sort().values
 
     def _as_seen_now(self, scene: _SceneOnDevice, asked: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the images' keypoints as other cameras might see them: each image rolled and zoomed as a whole."""
+        """Return augmented descriptors and shapes: each image is rolled and zoomed as a whole."""
         size, angle = scene.size[asked], scene.angle[asked]
         if self._augmentation.turns:
             zoom, roll = (2 * self._uniform(2, len(scene.mapped)) - 1)[:, scene.image[asked]]
@@ -204,12 +203,12 @@ class ExampleSource:
 
 
 def joint_of(fine: Tensor, coarse: Tensor) -> Tensor:
-    """Do as :func:`~neumap.features.extractor.joint_descriptors`, on any device."""
+    """Return what :func:`~neumap.features.extractor.joint_descriptors` does, on any device."""
     if not coarse.shape[1]:
         return fine
     return torch.cat([(1 - COARSE_SHARE) ** 0.5 * fine, COARSE_SHARE**0.5 * coarse], dim=1)
 
 
 def _shape(size: Tensor, angle: Tensor) -> Tensor:
-    """Do as :func:`~neumap.model.encoder.keypoint_shape`, on any device."""
+    """Return what :func:`~neumap.model.encoder.keypoint_shape` does, on any device."""
     return torch.stack([(size.clamp_min(SMALLEST_SIZE_PX) / USUAL_SIZE_PX).log(), angle.sin(), angle.cos()], dim=1)

@@ -1,4 +1,4 @@
-"""The training scenes of a pre-training: made once, kept in a folder, and only read when it goes on."""
+"""The training scenes of a pre-training: made once, cached in a folder."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from neumap.training.scenes import TrainingScene, load_scene, make_training_scen
 from neumap.virtual.curriculum import Place
 from neumap.virtual.mixture import curriculum_place
 
-# MOST_IMAGES: of a recording; a scene holds all their keypoints, and of more it gets large and no more instructive.
+# MOST_IMAGES: largest number of images of a recording; a scene holds all their keypoints, and more add size, not value.
 MOST_IMAGES = 250
 
 
@@ -30,18 +30,17 @@ def training_scenes(
     extractor: str = DEFAULT,
     place: Callable[[int], Place] = curriculum_place,
 ) -> list[TrainingScene]:
-    """Return the scenes of virtual places, which ``place`` makes of ``seeds``, and of posed ``recordings`` with depth.
+    """Return the scenes of virtual places, made by ``place`` from ``seeds``, and of posed ``recordings`` with depth.
 
-    Those that are not in ``folder`` yet are made, by ``workers`` processes, which find the function ``place`` by its
-    module and name. A place whose images share too little, or that has no space to move in, is left out. Another
-    ``place``, or an ``extractor`` other than the default, has scenes of its own. Raises what
-    :func:`~neumap.io.sources.open_source` raises for a recording.
+    Missing ones are made in ``folder`` by ``workers`` processes, which import ``place``. A place is skipped if
+    its images share too little or it has no space to move in. Each ``place`` function and ``extractor`` has separate
+    files. Raises what :func:`~neumap.io.sources.open_source` raises for a recording.
     """
     folder = folder if extractor == DEFAULT else folder / extractor
     folder.mkdir(parents=True, exist_ok=True)
     places = {seed: folder / f"{_name(place)}-{seed:06d}.safetensors" for seed in seeds}
     missing = {seed: path for seed, path in places.items() if not (path.exists() or _unusable(path).exists())}
-    # processes of their own, since rendering and features both hold the interpreter
+    # processes, since rendering and features both hold the interpreter lock
     with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
         made = pool.map(partial(_make_scene, place, extractor=extractor), missing.keys(), missing.values())
         for done, _ in enumerate(made, 1):
@@ -55,7 +54,7 @@ def _name(place: Callable[[int], Place]) -> str:
 
 
 def _unusable(path: Path) -> Path:
-    """Return the mark of a place that was tried and left out."""
+    """Return the marker file of a place that was skipped."""
     return path.with_suffix(".unusable")
 
 
@@ -81,7 +80,7 @@ def _recording(folder: Path, source: Path, extractor: str, progress: Progress) -
 
 
 def describe(scenes: Sequence[TrainingScene]) -> str:
-    """Tell what the scenes hold, in a line."""
+    """Summarize the scenes in a line."""
     images = sum(len(scene.mapped) for scene in scenes)
     keypoints = sum(len(scene.image) for scene in scenes)
     landmarks = sum(len(scene.points) for scene in scenes)

@@ -1,16 +1,15 @@
 """Pre-training the frozen decoder on many places: ``neumap pretrain``.
 
-What is trained is what is used. Landmarks are means of the embeddings of their views, in the words of a residual
-codebook; keypoints of images that were not used for them must choose theirs among some thousand.
+Training matches use. Landmarks are mean embeddings of their views, quantized by a residual codebook; keypoints of
+held-out images must choose theirs among some thousands.
 
-1. The encoder, by cross-entropy of the similarities; after a third of the steps through the words, which are learned
-   along (vector quantization with the straight-through gradient, van den Oord et al. 2017). One that is trained already
-   may go on, in other places.
-2. The transformer, on the candidates that the finished encoder proposes. Before it, what similarity is worth anything
-   is measured.
+1. The encoder, by cross-entropy of the similarities; after a third of the steps with the codebook, which is learned
+   jointly (vector quantization with the straight-through gradient, van den Oord et al. 2017). A trained encoder can be
+   trained further, in other places.
+2. The transformer, on the candidates of the finished encoder, after the smallest useful similarity was measured.
 
-A checkpoint is written every few hundred steps, and training goes on from it. On several GPUs (``torchrun``) every
-process draws examples of its own, and gradients are averaged.
+A checkpoint is written every few hundred steps, and training resumes from it. On several GPUs (``torchrun``) each
+process draws its own examples, and gradients are averaged.
 """
 
 from __future__ import annotations
@@ -44,20 +43,20 @@ from neumap.training.trainee import (
     transformer_loss,
 )
 
-# BEFORE_WORDS: share of the steps before there are words.
+# BEFORE_WORDS: fraction of the steps without words.
 BEFORE_WORDS = 1 / 3
-# WARMUP: share of the steps in which the rate rises. WEIGHT_DECAY: as AdamW has it.
+# WARMUP: fraction of the steps with a rising learning rate. WEIGHT_DECAY: that of AdamW.
 WARMUP, WEIGHT_DECAY = 0.05, 1e-3
-# GOING_ON_RATE: share of the rate of a training from nothing that one of a trained encoder has.
+# GOING_ON_RATE: learning rate for a trained encoder, relative to that for a new one.
 GOING_ON_RATE = 0.4
-# CHANCE: share of wrong pairs that exceed KeypointEncoder.min_similarity. SIMILARITY_BINS: that similarities are
-# counted in.
+# CHANCE: fraction of wrong pairs above KeypointEncoder.min_similarity. SIMILARITY_BINS: bins of the histogram of
+# similarities.
 CHANCE, SIMILARITY_BINS = 1 / 300, 4000
-# LATENT_BYTES: of latents, where one number is measured for all.
+# LATENT_BYTES: bytes of a latent in the measurement of that similarity.
 LATENT_BYTES = 8
-# KMEANS_EXAMPLES: that the first words are made of.
+# KMEANS_EXAMPLES: number of examples for the initial words.
 KMEANS_EXAMPLES = 12
-# REPORT_EVERY, SAVE_EVERY: steps.
+# REPORT_EVERY, SAVE_EVERY: steps between two log records, and between two checkpoints.
 REPORT_EVERY, SAVE_EVERY = 100, 500
 
 Log = Callable[[dict[str, Any]], object]
@@ -65,11 +64,11 @@ Log = Callable[[dict[str, Any]], object]
 
 @dataclass(frozen=True)
 class PretrainSettings:
-    """The small configuration by default.
+    """Settings of a pre-training, by default the small configuration.
 
-    A step of the encoder asks ``images`` of one place about so many ``keypoints`` together, one of the transformer a
-    single image about ``transformer_keypoints`` of them. ``bf16`` runs the encoder in bfloat16, but not similarities
-    and distances, where precision counts.
+    A step of the encoder uses ``keypoints`` of ``images`` images of one place, a step of the transformer
+    ``transformer_keypoints`` of one image. ``bf16`` runs the encoder in bfloat16, but not similarities and distances,
+    which need precision.
     """
 
     steps: int = 8000
@@ -98,12 +97,12 @@ def pretrain(
     log: Log = lambda _: None,
     start: FrozenDecoder | None = None,
 ) -> Trainee:
-    """Train on scenes, going on from ``checkpoint`` where there is one of the same settings.
+    """Train on scenes, resuming from ``checkpoint`` if it exists.
 
-    With ``start`` the encoder and the words are that decoder's at first, and change less with each step; the
-    transformer begins anew. ``log`` gets a record every hundred steps: stage, step, losses, share of right choices,
-    seconds. Raises :class:`~neumap.errors.ConfigError` for a checkpoint that is damaged, of other settings or of other
-    scenes, and ValueError for no usable scenes.
+    With ``start`` encoder and words are initialized from that decoder, with a lower learning rate; the transformer is
+    new. ``log`` gets a record every hundred steps: stage, step, losses, fraction of right choices, seconds. Raises
+    :class:`~neumap.errors.ConfigError` for a checkpoint that is damaged or has other settings or scenes, and ValueError
+    for no usable scenes.
     """
     rank = distributed.get_rank() if distributed.is_initialized() else 0
     torch.manual_seed(settings.seed)
@@ -132,7 +131,7 @@ class _Run:
         rank: int = 0,
         start: str = "",
     ) -> None:
-        """``start``: the id of the decoder that ``trainee`` is of; empty: it knows nothing yet."""
+        """Restore the checkpoint, if any. ``start`` is the id of the decoder from which ``trainee`` began."""
         self.trainee, self.source, self.settings = trainee, source, settings
         self.path, self.log, self.rank, self.start = path, log, rank, start
         self.generator = torch.Generator().manual_seed(settings.seed)
@@ -169,7 +168,7 @@ class _Run:
             trainee.encoder.min_similarity.fill_(self._similarity_by_chance())
 
         def loss_of(step: int) -> tuple[Tensor, dict[str, Tensor]]:
-            # of one image: where its keypoints are tells nothing about those of another
+            # one image: the positions of its keypoints say nothing about another image
             landmarks = self._between(s.landmarks // 3, s.landmarks * 3 // 2)
             example = self.source.draw(s.keypoints, landmarks, s.views)
             at_random = bool(self._between(0, 1))
@@ -187,9 +186,7 @@ class _Run:
 
     @torch.no_grad()
     def _similarity_by_chance(self) -> float:
-        """Measure the similarity that keypoints and landmarks that they do not show exceed in a share ``CHANCE``, the
-        same for all processes.
-        """
+        """Return the similarity that a fraction ``CHANCE`` of wrong pairs exceeds, the same in all processes."""
         similar = torch.zeros(SIMILARITY_BINS, device=self.settings.device)
         for _ in range(KMEANS_EXAMPLES):
             example = self._draw_images()
@@ -227,7 +224,7 @@ class _Run:
             schedule.load_state_dict(self._optimizer_state["schedule"])
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
         started, counted = time.perf_counter(), 0
-        # not read before they are told: a GPU would wait for that in every step
+        # read only when reported: reading would synchronize the GPU in every step
         sums: dict[str, Tensor] = {}
         for step in range(self.done[stage], steps):
             loss, figures = loss_of(step)
@@ -249,9 +246,7 @@ class _Run:
                 self._save({"optimizer": optimizer.state_dict(), "schedule": schedule.state_dict()})
 
     def _identity(self) -> dict[str, Any]:
-        """Return what a training must go on with: the settings but for where it runs, the scenes, and the decoder that
-        it started from.
-        """
+        """Return what a checkpoint must have in common: settings but those of the hardware, scenes, and start."""
         settings = {name: value for name, value in asdict(self.settings).items() if name not in ("device", "bf16")}
         return {"settings": settings, "keypoints": self.source.keypoints, "start": self.start}
 
@@ -288,7 +283,7 @@ class _Run:
         self.done = dict(content["done"])
         self._optimizer_state = content["optimizer"]
         if self.rank:
-            # the checkpoint is of the first process, and the others must not repeat its draws
+            # the checkpoint is from the first process, and others must not repeat its draws
             self.source.begin_anew([self.settings.seed, self.rank, *self.done.values()])
         else:
             self.source.restore(content["source"])
@@ -312,7 +307,7 @@ def _average_gradients(parameters: Sequence[nn.Parameter]) -> None:
 
 @torch.no_grad()
 def _start_with_components(encoder: KeypointEncoder, examples: Sequence[Example]) -> None:
-    """Start the linear part as the principal components of descriptors."""
+    """Initialize the linear part with the principal components of descriptors."""
     seen = torch.cat([example.view_descriptors for example in examples])
     axes = torch.linalg.eigh(seen.T @ seen)[1].flip(1)[:, :EMBEDDING]
     if distributed.is_initialized():

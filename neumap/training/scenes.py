@@ -1,4 +1,4 @@
-"""A place as material to train a decoder with: all keypoints of its images, and which landmark each of them shows."""
+"""A place as training data of a decoder: all keypoints of its images, and the landmark that each shows."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from neumap.mapping.triangulation import with_triangulated_depth
 from neumap.progress import Progress, count_up
 from neumap.records import Frame
 
-# UNKNOWN, NOTHING: labels of keypoints of which it is not known what they show, and of those that show no landmark.
+# UNKNOWN, NOTHING: labels of keypoints without a known answer, and of those that show no landmark.
 UNKNOWN, NOTHING = -2, -1
-# LANDMARK_VIEWS: images that show a landmark: those that ask are left out, and others must show it then.
+# LANDMARK_VIEWS: smallest number of images of a landmark: without the query images others must remain.
 LANDMARK_VIEWS = 3
-# SAME_M: a keypoint whose measured point is this near to a landmark shows it; REACH_M: one further away shows none.
+# SAME_M: a keypoint shows a landmark within this distance, metres; REACH_M: it shows none beyond this one.
 SAME_M, REACH_M = 0.03, 0.08
-# SAME_RAD: both grow where what is seen is more than 12 m away: two pixels of a usual lens are more than SAME_M then.
+# SAME_RAD: angle by which both grow beyond 12 m, radians, where two pixels of a usual lens are more than SAME_M.
 SAME_RAD = 0.0025
 
 
@@ -38,9 +38,8 @@ class TrainingScene:
     """N keypoints of F images, ordered by image, and L landmarks.
 
     ``descriptors`` (N, D) and ``coarse`` (N, C) float16; ``size`` and ``angle`` (N,) as in Features; ``rays`` (N, 2);
-    ``quick`` (N,), which of them a quick look shows; ``image`` (N,); ``landmark`` (N,) is the landmark a keypoint
-    shows, -1 where it shows none, -2 where that is not known. ``points`` (L, 3) in metres; ``mapped`` (F,)
-    tells which images the landmarks were made from.
+    ``quick`` (N,) marks those of a quick look; ``image`` (N,); ``landmark`` (N,) is the landmark of a keypoint, -1 for
+    none, -2 if unknown. ``points`` (L, 3) in metres; ``mapped`` (F,) marks the images from which landmarks were made.
     """
 
     descriptors: npt.NDArray[np.float16]
@@ -62,12 +61,11 @@ def make_training_scene(
     progress: Progress = lambda *_: None,
     depth_reach_m: float = math.inf,
 ) -> TrainingScene:
-    """Make the scene of posed frames with depth; ``query`` frames are not used for landmarks. They may be none.
+    """Make the scene of posed frames with depth; ``query`` frames, if any, are not used for landmarks.
 
-    Landmarks are made of depth up to ``depth_reach_m``, or triangulated where that is too little. What a keypoint shows
-    is told by all depth there is.
+    Landmarks are made from depth up to ``depth_reach_m``, or triangulated if that is too little. Labels use all depth.
 
-    Raises :class:`~neumap.errors.MappingError` where the mapping frames share too little.
+    Raises :class:`~neumap.errors.MappingError` if the mapping frames share too little.
     """
     keyframes = extract_keyframes(mapping, settings, True, count_up(progress, "features", len(mapping)))
     usable = replace(keyframes, depth=np.where(keyframes.depth <= depth_reach_m, keyframes.depth, 0))
@@ -81,7 +79,7 @@ def make_training_scene(
         points = keyframes.points(keyframes.map_from_camera)
         shown = _points_seen(tracks, points, keyframes.depth)
         label = _label_by_point(points, keyframes.depth, shown)
-        # of an observation at the edge of a thing there is no depth that says otherwise
+        # an observation keeps its track unless its depth contradicts it; at edges there is no depth
         believed = (keyframes.depth[tracks.keypoint] == 0) | (label[tracks.keypoint] == UNKNOWN)
         label[tracks.keypoint[believed]] = tracks.track[believed]
     parts = [(keyframes, label, 0, np.ones(len(mapping), bool))]
@@ -104,7 +102,7 @@ def make_training_scene(
 
 
 def save_scene(path: str | os.PathLike[str], scene: TrainingScene) -> None:
-    """Write a scene, whole or not at all."""
+    """Write a scene atomically."""
     temporary = Path(f"{os.fspath(path)}.part")
     save_file({f.name: np.ascontiguousarray(getattr(scene, f.name)) for f in fields(scene)}, temporary)
     os.replace(temporary, path)
@@ -119,10 +117,10 @@ def load_scene(path: str | os.PathLike[str]) -> TrainingScene:
 
 
 def _points_seen(tracks: Tracks, points: FloatArray, depth: Float32Array) -> FloatArray:
-    """Return the points (L, 3) that the landmarks of tracks are, by the ``depth`` (N,), 0 unknown, of what shows them.
+    """Return the points (L, 3) of the landmarks of tracks from the ``depth`` (N,), 0 unknown, of their observations.
 
-    Triangulated points of what is far are off by more than neighbouring ones are apart. Of a track that mixes several
-    things it is the one that most observations show.
+    Errors of distant triangulated points exceed the distance to their neighbours. A track that mixes several points
+    gets that of most observations, by the median.
     """
     known = depth[tracks.keypoint] > 0
     track, keypoint = tracks.track[known], tracks.keypoint[known]
@@ -135,7 +133,7 @@ def _points_seen(tracks: Tracks, points: FloatArray, depth: Float32Array) -> Flo
 
 
 def _label_by_point(points: FloatArray, depth: Float32Array, landmarks: FloatArray) -> IntArray:
-    """Tell which of ``landmarks`` (L, 3) keypoints at ``points`` (N, 3), of some ``depth`` (N,), 0 unknown, show."""
+    """Return the labels (N,) of keypoints at ``points`` (N, 3), of ``depth`` (N,), 0 unknown, by landmarks (L, 3)."""
     label = np.full(len(points), UNKNOWN)
     known = np.flatnonzero(depth > 0)
     distance, nearest = cKDTree(landmarks).query(points[known])

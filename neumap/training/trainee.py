@@ -1,4 +1,4 @@
-"""What is trained, and the losses that it is trained with."""
+"""The trained modules and their losses."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from neumap.model.encoder import EMBEDDING, KeypointEncoder
 from neumap.model.transformer import CANDIDATES, Sighting, Transformer
 from neumap.training.examples import Example
 
-# LATENT_STAGES, FEWEST_STAGES: bytes of a latent at most and at least.
+# LATENT_STAGES, FEWEST_STAGES: largest and smallest number of bytes of a latent.
 LATENT_STAGES, FEWEST_STAGES = 16, 4
-# KMEANS_ROUNDS: of k-means for the first words.
+# KMEANS_ROUNDS: iterations of k-means for the initial words.
 KMEANS_ROUNDS = 12
-# WORD_NOISE: noise that stands for words before there are any.
+# WORD_NOISE: noise in place of quantization before there are words.
 WORD_NOISE = 0.4
-# BACKWARDS, FOLLOW, COMMIT: weights of landmarks choosing keypoints, words following embeddings, and embeddings staying
-# near words.
+# BACKWARDS, FOLLOW, COMMIT: loss weights of landmarks choosing keypoints, words following embeddings, and embeddings
+# staying near words.
 BACKWARDS, FOLLOW, COMMIT = 0.3, 2.0, 0.5
-# MAX_SCALE: of similarities as logits; beyond it single examples would decide.
+# MAX_SCALE: largest scale of similarities as logits; with a larger one single examples would dominate.
 MAX_SCALE = 60.0
-# IMPROBABLE: what is less probable is not learned from: its logarithm would not be finite.
+# IMPROBABLE: lower bound of probabilities, which keeps logarithms finite.
 IMPROBABLE = 1e-30
 
 
@@ -44,7 +44,7 @@ class ResidualWords(nn.Module):
 
     @torch.no_grad()
     def start(self, vectors: Tensor, generator: torch.Generator) -> None:
-        """Start words by k-means of vectors (N, D), stage by stage."""
+        """Initialize words by k-means of vectors (N, D), stage by stage."""
         rest = vectors.detach()
         for words in self.words:
             centre = rest[torch.randperm(len(rest), generator=generator)[:WORDS].to(rest.device)].clone()
@@ -62,7 +62,7 @@ def _nearest(vectors: Tensor, words: Tensor) -> Tensor:
 
 
 class Trainee(nn.Module):
-    """All that is trained. With ``bf16`` its encoder runs in bfloat16."""
+    """All trained modules. With ``bf16`` the encoder runs in bfloat16."""
 
     def __init__(self, descriptor_size: int, bf16: bool = False) -> None:
         super().__init__()
@@ -89,7 +89,7 @@ def encoder_loss(
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Return the cross-entropy of an example's choices with latents of ``stages`` bytes (0: before there are words).
 
-    ``generator`` is of the example's device.
+    ``generator`` is on the example's device.
     """
     encoder = trainee.encoder
     keypoints = trainee.embed(example.descriptors, example.shape)
@@ -112,7 +112,7 @@ def encoder_loss(
 
 
 def similarities(trainee: Trainee, example: Example, latent_bytes: int) -> Tensor:
-    """Return the similarity (Q, L) of an example's keypoints and its landmarks, as latents of so many bytes."""
+    """Return the similarities (Q, L) of an example's keypoints and its landmarks, as latents of ``latent_bytes``."""
     return trainee.embed(example.descriptors, example.shape) @ _latents(trainee, example, latent_bytes).T
 
 
@@ -124,10 +124,9 @@ def _latents(trainee: Trainee, example: Example, latent_bytes: int) -> Tensor:
 def sighting(
     trainee: Trainee, example: Example, latent_bytes: int, keypoints: int, at_random: bool
 ) -> tuple[Sighting, Tensor]:
-    """Return what the transformer is told of the example's one image, and which of its candidates (N, K) are right.
+    """Return the transformer's input for the example's one image, and which of its candidates (N, K) are right.
 
-    It is asked about so many ``keypoints``: those whose landmark is the most distinct, as a query asks, or
-    ``at_random``, the first ones.
+    It has ``keypoints`` keypoints: those with the most distinct landmarks, as in a query, or the first (``at_random``).
     """
     embeddings, latents = trainee.embed(example.descriptors, example.shape), _latents(trainee, example, latent_bytes)
     similarity, code = (embeddings @ latents.T).topk(CANDIDATES, dim=1)
@@ -141,7 +140,7 @@ def sighting(
 
 
 def transformer_loss(trainee: Trainee, told: Sighting, right: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-    """Return the mean cross-entropy of the choices after each block, of which those ``right`` (N, K) are right."""
+    """Return the mean cross-entropy of the choices after each block, with the ``right`` candidates (N, K)."""
     rounds = trainee.transformer(told)
     loss = torch.stack([choice_loss(logits, right) for logits in rounds]).mean()
     with torch.no_grad():
@@ -155,18 +154,16 @@ def transformer_loss(trainee: Trainee, told: Sighting, right: Tensor) -> tuple[T
 
 
 def choice_loss(logits: Tensor, right: Tensor) -> Tensor:
-    """Return the cross-entropy of logits (Q, A + 1), the last for "none", where any of several answers may be ``right``
-    (Q, A).
-    """
+    """Return the cross-entropy of logits (Q, A + 1), the last for "none"; several of ``right`` (Q, A) may hold."""
     answers = logits[:, :-1].masked_fill(~right, -1e4).logsumexp(dim=1)
     return (logits.logsumexp(dim=1) - torch.where(right.any(dim=1), answers, logits[:, -1])).mean()
 
 
 def mutual_choice_loss(logits: Tensor, none: Tensor, right: Tensor) -> Tensor:
-    """Return the :func:`choice_loss` of logits (Q, L) and the logit of ``none`` (), and that of the landmarks that are
-    shown choosing among the keypoints, ``BACKWARDS`` times.
+    """Return the :func:`choice_loss` of logits (Q, L) and the logit of ``none`` (), plus ``BACKWARDS`` times that of
+    visible landmarks choosing among the keypoints.
 
-    There are millions of logits and hundreds of ``right`` (Q, L) ones, so that only sums over all look at all.
+    Only sums touch all of the millions of logits, since few of them are ``right`` (Q, L).
     """
     keypoint, landmark = right.nonzero(as_tuple=True)
     answers = logits[keypoint, landmark]
@@ -179,20 +176,21 @@ def mutual_choice_loss(logits: Tensor, none: Tensor, right: Tensor) -> Tensor:
 
 
 def _named(index: Tensor, count: int) -> Tensor:
-    """Tell which of ``count`` an ``index`` (P,) names."""
+    """Return a mask of length ``count`` that is true at each ``index`` (P,)."""
     return torch.zeros(count, dtype=torch.bool, device=index.device).index_fill(0, index, value=True)
 
 
 def _surprise(answers: Tensor, whose: Tensor, total: Tensor) -> Tensor:
-    """Return the negative logarithm (N,) of the probability that one of the ``answers`` (P,), ``whose`` (P,) they are,
-    is chosen, where ``total`` (N,) are the logarithms of the sums of all choices.
+    """Return the negative log-probability (N,) that one of the right answers is chosen.
+
+    ``answers`` (P,) are their logits, ``whose`` (P,) their rows, ``total`` (N,) the log-sums of all choices of a row.
     """
     probability = torch.zeros_like(total).index_add(0, whose, (answers - total[whose]).exp())
     return -probability.clamp_min(IMPROBABLE).log()
 
 
 def _mean_of(values: Tensor, chosen: Tensor) -> Tensor:
-    # by weights: a GPU would have to be asked for the length of an index
+    # by weights: boolean indexing would synchronize the GPU
     return torch.where(chosen, values, 0.0).sum() / chosen.sum().clamp_min(1)
 
 

@@ -1,7 +1,7 @@
-"""Virtual furnished rooms, for the demo, the tests and to train in: start with :mod:`~neumap.virtual.world`.
+"""Virtual furnished rooms for the demo, the tests and training: start with :mod:`~neumap.virtual.world`.
 
-``world`` writes whole recordings as folders, ``recording`` as bags, ``curriculum`` makes places to test in and
-``mixture`` those to train in. ``layout`` furnishes a room with ``furniture``, painted with ``textures``, ``pictures``
+``world`` writes recordings as folders, ``recording`` as bags; ``curriculum`` makes places for tests, ``mixture`` those
+for training. ``layout`` furnishes a room with ``furniture``, painted with ``textures``, ``pictures``
 and ``fittings``; ``grounds`` makes courtyards and large halls, painted with ``facades``. ``scene`` holds the rectangles
 that ``render`` draws and exposes. ``drive`` moves the camera through rooms, ``walk`` through large places; ``photos``
 takes frames with ``lenses``, some of them with ``hardships``. Everything follows from seeds: the same room, drive and

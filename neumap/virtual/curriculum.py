@@ -1,8 +1,8 @@
-"""Places to judge a decoder in, and half of those to train it in: virtual rooms, halls, corridors and buildings.
+"""Places to evaluate a decoder in, and half of those to train it in: virtual rooms, halls, corridors and buildings.
 
-Everything follows from seeds. A place differs from the next in size, furniture, texture, camera, lens and roll; its
-query drive also in light, blur and noise from its own mapping drive. Some places are two rooms with the same furniture
-within other walls, as in an office building.
+Everything follows from seeds. Places differ in size, furniture, texture, camera, lens and roll; the query drive of a
+place differs from its mapping drive also in light, blur and noise. Some places are two rooms with the same furniture
+within different walls, as in an office building.
 """
 
 from __future__ import annotations
@@ -27,34 +27,34 @@ from neumap.virtual.scene import Room, Size
 # Offset: from the map's origin along x, y and z, in metres.
 Offset: TypeAlias = tuple[float, float, float]
 
-# WALLS_M: rooms of a building stand this far apart, in metres.
+# WALLS_M: distance between rooms of a building, metres.
 WALLS_M = 0.3
-# KINDS: of a place, how many of each there are, and between what widths in metres they are.
+# KINDS: fraction of each kind of place, and the range of its width, metres.
 KINDS = {
     "room": (0.5, (3.6, 7.5)),
     "hall": (0.15, (7.5, 12.0)),
     "corridor": (0.15, (3.5, 4.0)),
     "twins": (0.2, (3.6, 5.0)),
 }
-# STEADY, CHANGED: the light of a mapping drive, and of one that asks.
+# STEADY, CHANGED: the light of mapping drives and of query drives.
 STEADY = Light(gain=(0.1, 0.5, 1.5), gamma=(0.1, 0.5, 1.8), noise=(1.0, 2.0), shake_px=0.75)
 CHANGED = Light(gain=(0.3, 0.5, 1.5), gamma=(0.35, 0.5, 1.8), noise=(1.0, 4.0), shake_px=2.0)
-# ROOM_M: size of a building's rooms in metres; FURNITURE: so many sets of furniture are there, in turn along a row, and
-# _SHIFT further on in the next row; _DETAIL: of its textures, pixels per metre.
+# ROOM_M: size of a building's rooms, metres; FURNITURE: number of sets of furniture, which alternate along a row,
+# shifted by _SHIFT in the next one; _DETAIL: resolution of its textures, pixels per metre.
 ROOM_M, FURNITURE, _SHIFT, _DETAIL = (4.2, 3.8, 2.5), 8, 3, 220.0
 _MOST_ROOMS = 10_000
-# SEEDS: how much further the seed of the drive through another part of a place is.
+# SEEDS: offset of the seeds of drives through the next part of a place.
 SEEDS = 100_000
-# _STRIDE: a drive turns a few degrees from frame to frame: of few frames it would look at one wall only.
+# _STRIDE: step in frames of a longer drive: consecutive frames would show one wall only.
 _STRIDE = 8
 _CAMERA = make_camera(640, 480, [430, 0, 319.5, 0, 430, 239.5, 0, 0, 1])
 
 
 @dataclass(frozen=True)
 class Place:
-    """What was seen of a place: posed frames to map it, and others to be localized. All render when read.
+    """Posed frames to map a place, and query frames. All render when read.
 
-    All have exact depth; ``depth_reach_m`` is how far those to map it may use it, 0 not at all.
+    All have exact depth; ``depth_reach_m`` is the range of depth that mapping may use, 0 none.
     """
 
     description: str
@@ -64,7 +64,7 @@ class Place:
 
 
 def random_place(seed: int, images: int = 40, queries: int = 12) -> Place:
-    """Make the place of ``seed`` with up to ``images`` to map it (some drives are sparse) and ``queries`` others."""
+    """Make the place of a ``seed`` with up to ``images`` mapping images, on some drives fewer, and ``queries``."""
     rng = np.random.default_rng([seed, 77])
     kind = str(rng.choice(list(KINDS), p=[share for share, _ in KINDS.values()]))
     size, detail = random_size(rng, kind)
@@ -92,7 +92,7 @@ def random_size(rng: np.random.Generator, kind: str) -> tuple[Size, float]:
 
 
 def decorations_of(kind: str) -> list[int | None]:
-    """Return the ``decoration_seed`` of each part of a place: of two with the same furniture for twins."""
+    """Return the ``decoration_seed`` of each part of a place; twins have two parts with the same furniture."""
     return [1, 2] if kind.endswith("twins") else [None]
 
 
@@ -116,7 +116,7 @@ def record_drive(
     rolled: bool = False,
     offset: Offset = (0.0, 0.0, 0.0),
 ) -> list[Frame]:
-    """Record ``count`` frames of a drive through ``room``, which stands ``offset`` from the map's origin."""
+    """Record ``count`` frames of a drive through ``room``, whose position in the map is ``offset``."""
     rng = np.random.default_rng([seed, 5 if kind == "mapping" else 6])
     poses = spread_drive(room, seed, count, kind)
     if rolled:
@@ -125,16 +125,16 @@ def record_drive(
 
 
 def spread_drive(room: Room, seed: int, count: int, kind: Kind) -> FloatArray:
-    """Return ``count`` poses of a drive; queries are spread over the whole of a longer one."""
+    """Return ``count`` poses of a drive; queries are spread over a longer one."""
     stride = 1 if kind == "mapping" else 4
     return drive(room, seed, count * stride, kind)[::stride]
 
 
 @dataclass(frozen=True)
 class Building:
-    """``rooms`` rooms in rows of ``columns``, wall to wall, all of them from ``seed``: some have the same furniture.
+    """A grid of ``rooms`` rooms in rows of ``columns``, wall to wall; some have the same furniture.
 
-    A room is made when it is asked for, since all of them at once take gigabytes.
+    Rooms are made on demand, since all at once take gigabytes.
     """
 
     rooms: int
@@ -144,18 +144,18 @@ class Building:
     queries: int = 6
 
     def offset(self, index: int) -> Offset:
-        """Return where the corner of room ``index`` is, metres in the map frame."""
+        """Return the corner of room ``index`` in the map frame, metres."""
         row, column = divmod(index, self.columns)
         return (column * (ROOM_M[0] + WALLS_M), row * (ROOM_M[1] + WALLS_M), 0.0)
 
     def furniture(self, index: int) -> int:
-        """Return which set of furniture is in room ``index``: rooms with the same are not next to each other."""
+        """Return the set of furniture in room ``index``; neighbouring rooms have different ones."""
         return (index + _SHIFT * (index // self.columns)) % FURNITURE
 
     def room(self, index: int) -> Place:
         """Make room ``index`` in the frame of the building.
 
-        Raises :class:`~neumap.errors.ConfigError` where there is no such room.
+        Raises :class:`~neumap.errors.ConfigError` if there is no such room.
         """
         room, seed = self._made(index), self.seed * _MOST_ROOMS + index
         record = partial(record_drive, room, _CAMERA, seed=seed, offset=self.offset(index))
@@ -166,8 +166,9 @@ class Building:
         )
 
     def seen_from(self, index: int, map_from_camera: FloatArray) -> tuple[Frame, ...]:
-        """Take frames at other poses (N, 4, 4) in room ``index``, in the light of its query drive. Raises as
-        :meth:`room`.
+        """Make frames at given poses (N, 4, 4) in room ``index``, in the light of its query drive.
+
+        Raises as :meth:`room`.
         """
         room, offset = self._made(index), self.offset(index)
         poses, seed = map_from_camera.copy(), (self.seed + 1) * _MOST_ROOMS * SEEDS + index
@@ -182,9 +183,9 @@ class Building:
 
 
 def building(rooms: int, seed: int = 0, images: int = 32, queries: int = 6) -> Building:
-    """Make a building of ``rooms`` rooms on a grid about as wide as it is deep, each with so many frames.
+    """Make a building of ``rooms`` rooms on a grid about as wide as deep, each with ``images`` and ``queries`` frames.
 
-    Raises :class:`~neumap.errors.ConfigError` for a number of rooms that cannot be.
+    Raises :class:`~neumap.errors.ConfigError` for an invalid number of rooms.
     """
     if not 1 <= rooms <= _MOST_ROOMS:
         raise ConfigError(f"a virtual building has 1 to {_MOST_ROOMS} rooms, not {rooms}")

@@ -1,4 +1,4 @@
-"""Drives of a camera through a virtual room: smooth, clear of the furniture, looking where there is much to see."""
+"""Drives of a camera through a virtual room: smooth, clear of furniture, looking at textured parts."""
 
 from __future__ import annotations
 
@@ -19,27 +19,26 @@ from neumap.virtual.scene import Room
 
 Kind: TypeAlias = Literal["mapping", "query"]
 
-# CLEARANCE: no pose comes nearer than this to furniture or walls, in metres: half the width of a robot, and some.
+# CLEARANCE: smallest distance of a pose from furniture and walls, metres: half the width of a robot, and a margin.
 CLEARANCE = 0.4
-# _CELL: of the grid that ways are planned on, in metres.
+# _CELL: cell size of the planning grid, metres.
 _CELL = 0.05
-# _PLANNED: clearance of cells on a way, in metres: a straight line between the middles of two neighbouring ones stays
-# within half a diagonal of one of them.
+# _PLANNED: clearance of cells on a path, metres: a straight line between neighbouring cell centres stays within half a
+# diagonal of one of them.
 _PLANNED = CLEARANCE + 0.72 * _CELL
-# _HEADROOM: what hangs higher than this is in nobody's way, in metres.
+# _HEADROOM: height above which things are no obstacles, metres.
 _HEADROOM = 2.0
-# _QUERY_STEP: how far a query drive goes from frame to frame at most, in metres.
+# _QUERY_STEP: largest distance between two frames of a query drive, metres.
 _QUERY_STEP = 0.12
-# _YAWS: directions to look in, steps of 5 degrees; _LOOK_STEPS: places along a line of sight of a room's length.
+# _YAWS: number of viewing directions, in steps of 5 degrees; _LOOK_STEPS: samples along a line of sight of a room's
+# length.
 _YAWS, _LOOK_STEPS = 72, 60
 _NEIGHBOURS = [(a, b) for a in (-1, 0, 1) for b in (-1, 0, 1) if (a, b) != (0, 0)]
 
 
 @dataclass(frozen=True)
 class _Plan:
-    """A room as a grid of cells (H, W): their ``middles`` (H, W, 2) and ``clearance`` in metres, and which are ``free``
-    to go to.
-    """
+    """A room as a grid of cells (H, W): ``middles`` (H, W, 2) and ``clearance`` in metres, and which are ``free``."""
 
     room: Room
     middles: FloatArray
@@ -82,7 +81,7 @@ def drive(room: Room, seed: int, count: int, kind: Kind) -> FloatArray:
 
 
 def lengths_along(path: FloatArray) -> FloatArray:
-    """Return how long a path of points (N, D) is up to each of them, (N,)."""
+    """Return the length (N,) of a path of points (N, D) up to each of them."""
     return np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(path, axis=0), axis=1))])
 
 
@@ -108,7 +107,7 @@ def _plan(room: Room) -> _Plan:
 
 
 def _stops(plan: _Plan, rng: np.random.Generator) -> npt.NDArray[np.intp]:
-    """Eight cells (8, 2) spread over the free space, in their order around the room's middle."""
+    """Choose eight cells (8, 2) spread over the free space, ordered around the room's centre."""
     cells = np.argwhere(plan.free)
     spread = [cells[int(rng.integers(len(cells)))]]
     nearest = np.full(len(cells), np.inf)
@@ -121,7 +120,7 @@ def _stops(plan: _Plan, rng: np.random.Generator) -> npt.NDArray[np.intp]:
 
 
 def _route(plan: _Plan, stops: npt.NDArray[np.intp], avoid: FloatArray | None) -> FloatArray:
-    """The cheapest way (N, 2) in metres past all ``stops`` and back to the first.
+    """Return the cheapest path (N, 2) in metres past all ``stops`` and back to the first.
 
     Cells near furniture cost more, and so do those near the path ``avoid`` (M, 2), in metres.
     """
@@ -129,7 +128,7 @@ def _route(plan: _Plan, stops: npt.NDArray[np.intp], avoid: FloatArray | None) -
     if avoid is not None:
         near, _ = cKDTree(avoid[::2]).query(plan.middles)
         cost = cost + 8 * np.exp(-((near / 0.35) ** 2))
-    # a border that nothing enters, so that every cell has all its neighbours
+    # an impassable border, so that every cell has all its neighbours
     cost = np.pad(np.where(plan.free, cost, np.inf), 1, constant_values=np.inf)
     way = []
     for start, total in zip(stops + 1, _costs_to(np.roll(stops + 1, -1, axis=0), cost), strict=True):
@@ -141,7 +140,7 @@ def _route(plan: _Plan, stops: npt.NDArray[np.intp], avoid: FloatArray | None) -
 
 
 def _costs_to(stops: npt.NDArray[np.intp], cost: FloatArray) -> FloatArray:
-    """The cost (S, H, W) of the cheapest way from each cell to each of ``stops`` (S, 2): that of all cells on it."""
+    """Return the cost (S, H, W) of the cheapest path from each cell to each of ``stops`` (S, 2)."""
     entered = np.flatnonzero(np.isfinite(cost))
     left = np.concatenate([entered + a * cost.shape[1] + b for a, b in _NEIGHBOURS])
     paid = np.concatenate([np.hypot(a, b) * cost.ravel()[entered] for a, b in _NEIGHBOURS])
@@ -152,7 +151,7 @@ def _costs_to(stops: npt.NDArray[np.intp], cost: FloatArray) -> FloatArray:
 
 
 def _smooth(path: FloatArray, sigma_m: float) -> FloatArray:
-    """The path smoothed along its length with a Gaussian; its ends stay."""
+    """Smooth a path along its length with a Gaussian of ``sigma_m`` metres; its ends stay."""
     samples = sigma_m / _CELL
     reach = int(3 * samples)
     kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) / samples) ** 2)
@@ -162,7 +161,7 @@ def _smooth(path: FloatArray, sigma_m: float) -> FloatArray:
 
 
 def _clear(room: Room, smooth: FloatArray, safe: FloatArray) -> FloatArray:
-    """``smooth`` (N, 2), drawn towards ``safe`` (N, 2) softly wherever it comes too near to something."""
+    """Return ``smooth`` (N, 2), pulled gradually towards ``safe`` (N, 2) where it comes too near to obstacles."""
     weight = np.zeros(len(smooth))
     for _ in range(30):
         path = smooth + weight[:, None] * (safe - smooth)
@@ -176,16 +175,16 @@ def _clear(room: Room, smooth: FloatArray, safe: FloatArray) -> FloatArray:
 
 
 def _wander(rng: np.random.Generator, at: FloatArray, period: float) -> FloatArray:
-    """A smooth random function of ``at`` (N,) of about unit deviation and the given shortest period."""
+    """Return a smooth random function of ``at`` (N,) with about unit deviation and the given shortest period."""
     periods = period * (1 + 0.55 * np.arange(5)[:, None])
     waves = np.sin(2 * np.pi * (at / periods + rng.random((5, 1))))
     return np.asarray(waves.sum(axis=0) * np.sqrt(2 / 5))
 
 
 def _look(plan: _Plan, rng: np.random.Generator, position: FloatArray, at: FloatArray, kind: Kind) -> FloatArray:
-    """The yaw (N,) in radians: swaying about the way to the room's middle, away from what is too near or blank.
+    """Return the yaw (N,) in radians: swaying about the direction to the room's centre, away from near or blank walls.
 
-    Of the yaws in steps of 5 degrees the cheapest sequence that turns at most two steps a frame is taken (Viterbi).
+    It is the cheapest sequence of yaws in steps of 5 degrees that turns at most two steps a frame (Viterbi).
     """
     middle = np.array(plan.room.size[:2]) / 2 - position
     sway = np.deg2rad(65) * _wander(rng, at, 6.0 if kind == "mapping" else 4.0)
@@ -211,7 +210,7 @@ def _look(plan: _Plan, rng: np.random.Generator, position: FloatArray, at: Float
 
 
 def _view(plan: _Plan, position: FloatArray, yaws: FloatArray) -> FloatArray:
-    """How far (N, Y) in metres one sees around each direction; the blank wall counts as if it were very near."""
+    """Return the visible distance (N, Y) in metres around each direction; the blank wall counts as very near."""
     rows, columns = plan.free.shape
     blocked = np.zeros((rows, columns), dtype=bool)
     for solid in plan.room.solids:
@@ -232,5 +231,5 @@ def _view(plan: _Plan, position: FloatArray, yaws: FloatArray) -> FloatArray:
         blank = outside & (along > 0) & (along < 1) & (away < 2 * step)
         distance[hit] = np.where(blank, 0.6, k * step)[hit]
     distance = np.minimum(distance, 4.0)
-    # the mean over the middle half of a usual lens' field of view
+    # the mean over the central half of a usual lens' field of view
     return np.asarray(np.mean([np.roll(distance, k, axis=1) for k in range(-3, 4)], axis=0))

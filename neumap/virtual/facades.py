@@ -1,6 +1,6 @@
 """Painters of large places: fronts of houses, walls and roofs of halls, paving and the sky.
 
-Their textures have some 40 to 150 pixels a metre: what they show is as large as what is seen from 5 to 40 m.
+Their textures have some 40 to 150 pixels a metre, enough for distances of 5 to 40 m.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from neumap.virtual.textures import Canvas, Colour, Range, edged, random_colour,
 
 @dataclass(frozen=True)
 class Style:
-    """How a front is built: its colour, courses of stone, and the grid of its windows, all lengths in metres.
+    """The style of a front: its colour, courses of stone, and the grid of its windows; lengths in metres.
 
     Fronts of one style have windows in the same places; what is in them, signs and stains are each front's own.
     """
@@ -36,7 +36,7 @@ class Style:
 
 
 def random_style(rng: np.random.Generator, indoors: bool) -> Style:
-    """Draw how a front is built; halls have higher storeys, and light walls."""
+    """Draw the style of a front; halls have higher storeys, and light walls."""
     colour = random_colour(rng, (0.02, 0.3), (0.6, 0.85)) if indoors else random_colour(rng, (0.05, 0.6), (0.45, 0.85))
     bay = float(rng.uniform(2.0, 4.0))
     storey = float(rng.uniform(4.0, 5.5) if indoors else rng.uniform(2.9, 3.8))
@@ -113,7 +113,7 @@ def roof(c: Canvas) -> ImageArray:
 
 
 def sky(c: Canvas) -> ImageArray:
-    """Paint a sky without anything that a feature holds on to: clouds move, and no map may stand on them."""
+    """Paint a sky without features: clouds move, and must not be mapped."""
     colour = random_colour(c.rng, (0.05, 0.45), (0.8, 1.0), (200.0, 225.0))
     return tinted(1 + np.float32(0.03) * c.noise(c.width / 2, 0.4, c.width / 4), colour)
 
@@ -159,14 +159,14 @@ def _stone(c: Canvas, stone: tuple[float, float], contrast: float, colour: Colou
         course = np.roll(np.pad(course, (0, width - len(course)), "edge"), (row % 2) * width // columns // 2)
         grain[top:bottom] += course
     tone = cv2.resize(grain, (c.width, c.height), interpolation=cv2.INTER_LINEAR)
-    # in a picture of few pixels joints would be all there is
+    # at few pixels there would be nothing but joints
     if stone[0] * c.scale >= 8:
         tone[np.linspace(0, c.height, rows + 1)[1:-1].astype(int)] *= np.float32(0.75)
     return tinted(tone, colour)
 
 
 def _blots(c: Canvas, image: ImageArray, per_square_metre: float, size_m: Range) -> None:
-    """Darken or lighten irregular spots: what makes one stretch of stone differ from the next."""
+    """Darken or lighten irregular spots, which make parts of the stone distinct."""
     for _ in c.many(per_square_metre, 4):
         radius = c.px(*size_m)
         corners = int(c.rng.integers(5, 11))
@@ -198,7 +198,7 @@ def _paste(c: Canvas, image: ImageArray, painter: textures.Painter | None, area:
 
 
 def _upstairs(c: Canvas, style: Style) -> textures.Painter | None:
-    """What is in a bay of an upper storey: mostly a window; in a hall banners, and bays with nothing."""
+    """Paint a bay of an upper storey: mostly a window; in a hall banners, or nothing."""
     draw = c.rng.random()
     if style.indoors:
         return pictures.picture if draw < 0.35 else partial(_window, style=style) if draw < 0.75 else None
@@ -221,7 +221,7 @@ def _at_the_bottom(c: Canvas, style: Style) -> tuple[textures.Painter | None, fl
 
 
 def _window(c: Canvas, style: Style) -> ImageArray:
-    """Paint a window as it is seen from outside: dark, with what is behind it, curtains or a blind, and its frame."""
+    """Paint a window from outside: a dark interior, curtains or a blind, and its frame."""
     rng, width, height = c.rng, c.width, c.height
     glass = random_colour(rng, (0.05, 0.4), (0.15, 0.55), (190.0, 240.0))
     mirrored = np.linspace(1.35, 0.75, height, dtype=np.float32)[:, None].repeat(width, axis=1)

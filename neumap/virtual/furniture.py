@@ -16,7 +16,7 @@ from neumap.virtual.textures import Canvas, Colour, Painter, random_colour, shad
 
 @dataclass(frozen=True)
 class Place:
-    """Where a thing stands: the middle of its underside in metres, and its turn about z in radians.
+    """The position of a thing: the centre of its underside in metres, and its rotation about z in radians.
 
     Its front looks along its own -y axis.
     """
@@ -180,7 +180,7 @@ def plant(f: Furnisher, place: Place, width: float, depth: float, height: float)
     f.solids.append(Solid("leaves", np.array([place.x, place.y, (height + 0.35) / 2]), np.array(stem), place.yaw))
 
 
-# _THINGS: that lie about: their name, sides and front.
+# _THINGS: small things: name, painter of the sides, painter of the front.
 _THINGS: tuple[tuple[str, Painter, Painter | None], ...] = (
     ("book", pictures.book_cover, None),
     ("parcel", textures.cardboard, None),

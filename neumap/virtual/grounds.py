@@ -15,21 +15,21 @@ from neumap.virtual.furniture import Furnisher, Place
 from neumap.virtual.scene import Room, Size, assemble
 from neumap.virtual.textures import random_colour
 
-# _SMALLEST: width of a large place in metres: smaller ones are rooms.
+# _SMALLEST: smallest width of a large place, metres: smaller ones are rooms.
 _SMALLEST = 10.0
-# SHELL_PIXELS: of the textures of walls, floor and roof; with their mip levels they take 80 MB.
+# SHELL_PIXELS: pixels of all textures of walls, floor and roof; with their mip levels they take 80 MB.
 SHELL_PIXELS = 20e6
-# _DETAIL: least and greatest resolution of the walls in pixels per metre; _OF_THINGS: of what stands about.
+# _DETAIL: range of the resolution of the walls, pixels per metre; _OF_THINGS: resolution of the furniture.
 _DETAIL, _OF_THINGS = (35.0, 200.0), 130.0
-# _LIGHT_CELL_M: light is computed on a grid of this width: shadows of houses and vans, not of mugs.
+# _LIGHT_CELL_M: cell size of the light grid, metres: shadows of houses and vans, not of mugs.
 _LIGHT_CELL_M = 0.5
-# _SKY_M: how high the sky hangs, and how far it goes, in metres: no camera between houses sees its end.
+# _SKY_M: height and half-width of the sky, metres: no camera between houses sees its end.
 _SKY_M = (300.0, 6000.0)
-# _APART_M: metres between two things, for a robot to pass; _THINGS: how many there are, for each square metre and at
-# most.
+# _APART_M: smallest gap between two things, metres, for a robot to pass; _THINGS, _MOST_THINGS: their number per square
+# metre, and at most.
 _APART_M, _THINGS, _MOST_THINGS = 1.3, 0.035, 22
 
-# _Thing: how a thing is built, and between what widths, depths and heights in metres it is.
+# _Thing: the builder of a thing, and the ranges of its width, depth and height, metres.
 _Thing: TypeAlias = tuple[Callable[[Furnisher, Place, float, float, float], None], tuple[tuple[float, float], ...]]
 
 
@@ -52,7 +52,7 @@ def _column(f: Furnisher, place: Place, width: float, depth: float, height: floa
     f.box("column", place, (width, width, height), stone, pictures.poster)
 
 
-# What stands about: its width, depth and height in metres, each from a range.
+# _IN_COURTS, _IN_HALLS: the things in courtyards and in halls.
 _IN_COURTS: tuple[_Thing, ...] = (
     (_van, ((3.8, 5.2), (1.7, 2.0), (1.5, 2.2))),
     (furniture.plant, ((1.5, 2.5), (1.5, 2.5), (2.0, 3.5))),
@@ -74,12 +74,11 @@ _IN_HALLS: tuple[_Thing, ...] = (
 def make_ground(
     seed: int, size: Size, *, roofed: bool, decoration_seed: int | None = None, pixels: float = SHELL_PIXELS
 ) -> Room:
-    """Make a large place of ``size`` (x, y, z) in metres, another one for every ``seed``.
+    """Make a large place of ``size`` (x, y, z) in metres from a ``seed``.
 
-    It is a hall where it is ``roofed``, else a courtyard; its textures have about so many ``pixels``. Places of one
-    ``seed`` and size but several ``decoration_seed`` have the very same things within fronts of the same build, of
-    which only what was painted on them differs. Raises :class:`~neumap.errors.ConfigError` for a place that is too
-    small.
+    It is a hall if ``roofed``, else a courtyard; its textures have about ``pixels`` pixels. Places of one ``seed`` and
+    size but different ``decoration_seed`` have the same things and fronts with different textures. Raises
+    :class:`~neumap.errors.ConfigError` for a place that is too small.
     """
     if min(size[:2]) < _SMALLEST or size[2] < 3:
         raise ConfigError(f"a large virtual place is {_SMALLEST:g} m wide and 3 m high at least")
@@ -108,7 +107,7 @@ def make_ground(
 
 
 def _lamps(rng: np.random.Generator, size: Size, roofed: bool) -> FloatArray:
-    """Points (K, 3) that light comes from: lamps under a roof, or the sun, far enough for parallel light."""
+    """Return the positions (K, 3) of lamps under a roof, or of the sun, far enough for parallel light."""
     x, y, z = size
     if roofed:
         return np.array([(a * x, b * y, z - 0.1) for a in (0.25, 0.75) for b in (0.3, 0.7)])
@@ -117,7 +116,7 @@ def _lamps(rng: np.random.Generator, size: Size, roofed: bool) -> FloatArray:
 
 
 def _sky(f: Furnisher) -> None:
-    """Hang the sky over all, of a few pixels."""
+    """Add a sky of a few pixels."""
     high, far = _SKY_M
     coarse = Furnisher(f.rng, 64 / (2 * far))
     edges = np.array([(-far, -far, high), (2 * far, 0.0, 0.0), (0.0, 2 * far, 0.0)])
@@ -126,7 +125,7 @@ def _sky(f: Furnisher) -> None:
 
 
 def _walls(size: Size, heights: list[float]) -> list[FloatArray]:
-    """The edges of four walls of these heights, seen from inside."""
+    """Return the edges of four walls of these heights, seen from inside."""
     x, y, _ = size
     feet = (((x, 0), (-x, 0)), ((x, y), (0, -y)), ((0, y), (x, 0)), ((0, 0), (0, y)))
     return [
@@ -146,7 +145,7 @@ def _wing(f: Furnisher, size: Size, style: facades.Style, rng: np.random.Generat
 
 
 def _scatter(f: Furnisher, size: Size, kinds: tuple[_Thing, ...], taken: list[FloatArray]) -> None:
-    """Stand things about, along the walls rather than in the middle; ``taken`` (x, y, radius) grows by them."""
+    """Place things, near the walls rather than in the middle; ``taken`` (x, y, radius) grows by them."""
     rng = f.rng
     wanted = min(_MOST_THINGS, max(6, int(_THINGS * size[0] * size[1])))
     most = len(taken) + wanted
@@ -154,7 +153,7 @@ def _scatter(f: Furnisher, size: Size, kinds: tuple[_Thing, ...], taken: list[Fl
         piece, ranges = kinds[int(rng.integers(len(kinds)))]
         width, depth, tall = (float(rng.uniform(*r)) for r in ranges)
         radius = float(np.hypot(width, depth)) / 2
-        # two thirds of what stands about stands in the outer half
+        # two thirds of the things stand in the outer half
         share = rng.beta(0.6, 0.6, 2)
         x, y = (float(0.3 + radius + a * (s - 0.6 - 2 * radius)) for a, s in zip(share, size[:2], strict=True))
         if any(np.hypot(x - a, y - b) < radius + r + _APART_M for a, b, r in taken):

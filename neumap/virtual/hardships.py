@@ -1,4 +1,4 @@
-"""What makes an image hard to localize: strong blur, other light, and something that stands before the camera."""
+"""Degradations that make an image hard to localize: strong blur, other light, and occlusion."""
 
 from __future__ import annotations
 
@@ -13,26 +13,25 @@ from neumap.arrays import BoolArray, Float32Array, ImageArray
 
 Cover: TypeAlias = Literal["none", "black", "person", "hand"]
 
-# COVER_M: how far from the camera is what covers it, in metres: nearer than anything that is mapped.
+# COVER_M: distance of the occluder from the camera, metres: nearer than anything mapped.
 COVER_M = 0.35
-# _MOTION_PX: how far the image moves during the exposure; _DEFOCUS_PX: radius of the disc that a point becomes.
+# _MOTION_PX: range of the motion during the exposure; _DEFOCUS_PX: range of the blur disc's radius; both in pixels.
 _MOTION_PX, _DEFOCUS_PX = (3.0, 12.0), (1.5, 4.0)
-# _RELIT: how uneven another light is: standard deviation of the logarithm of what it does to a part of the image.
+# _RELIT: range of the standard deviation of the log gain of another light over the image.
 _RELIT = (0.25, 0.6)
-# _KINDS: how many hard images have what; one in four has two of them.
+# _KINDS: fraction of hard images with each degradation; _TWO_AT_ONCE: fraction with two.
 _KINDS = {"motion": 0.3, "defocus": 0.15, "relit": 0.25, "cover": 0.3}
 _TWO_AT_ONCE = 0.25
-# _COVERS: what stands or hangs before a camera.
+# _COVERS: kinds of occluders.
 _COVERS: tuple[Cover, ...] = ("black", "person", "hand")
 
 
 @dataclass(frozen=True)
 class Hardship:
-    """What is hard about one image.
+    """The degradations of one image.
 
-    ``motion_px`` (x, y) is how far it moves during the exposure, ``defocus_px`` the radius of a point out of focus,
-    ``relit`` how uneven another light is (0: none other), ``cover`` what stands before the camera. ``seed`` says where
-    and how.
+    ``motion_px`` (x, y) is the motion during the exposure, ``defocus_px`` the radius of the blur disc, ``relit`` the
+    standard deviation of the log gain of another light (0: none), ``cover`` the occluder. ``seed`` determines the rest.
     """
 
     motion_px: tuple[float, float] = (0.0, 0.0)
@@ -42,20 +41,20 @@ class Hardship:
     seed: int = 0
 
     def spoil(self, image: ImageArray) -> ImageArray:
-        """Return the (H, W) image under the other light, out of focus, and covered; it moves when it is exposed."""
+        """Return the (H, W) image under the other light, out of focus, and occluded; exposing it adds the motion."""
         if self.relit:
             image = _relit(image, np.random.default_rng([self.seed, 1]), self.relit)
         if self.defocus_px:
             image = np.asarray(cv2.filter2D(image, -1, _disc(self.defocus_px)), dtype=np.uint8)
         if self.cover != "none":
             rng = np.random.default_rng([self.seed, 3])
-            # what is so near is out of focus
+            # near occluders are out of focus
             soft = cv2.GaussianBlur(self.covered(image.shape[:2]).astype(np.float32), (0, 0), 1.5)
             image = np.asarray(np.rint(image * (1 - soft) + soft * _surface(self.cover, image, rng)), dtype=np.uint8)
         return image
 
     def covered(self, shape: tuple[int, ...]) -> BoolArray:
-        """Tell which pixels (H, W) show what stands before the camera."""
+        """Return the mask (H, W) of the occluder."""
         rng = np.random.default_rng([self.seed, 2])
         if self.cover == "black":
             return _beyond_a_line(rng, shape)
@@ -66,12 +65,12 @@ class Hardship:
         return np.asarray(mask > 0)
 
 
-# _Limb: a thick line of a silhouette: from where to where (x, y) and how thick, in pixels.
+# _Limb: a thick line of a silhouette: start (x, y), end (x, y) and thickness, in pixels.
 _Limb: TypeAlias = tuple[tuple[int, int], tuple[int, int], int]
 
 
 def random_hardship(rng: np.random.Generator) -> Hardship:
-    """Draw what is hard about an image: one thing, or two."""
+    """Draw one or two degradations."""
     count = 2 if rng.random() < _TWO_AT_ONCE else 1
     kinds = rng.choice(list(_KINDS), count, replace=False, p=list(_KINDS.values()))
     angle, length = rng.uniform(0, np.pi), rng.uniform(*_MOTION_PX)
@@ -86,7 +85,7 @@ def random_hardship(rng: np.random.Generator) -> Hardship:
 
 
 def _relit(image: ImageArray, rng: np.random.Generator, strength: float) -> ImageArray:
-    """Lamps elsewhere and a shadow: what a smooth field and one straight edge do to the image."""
+    """Simulate lamps elsewhere by a smooth gain, and a shadow by a straight edge."""
     height, width = image.shape
     field = cv2.resize(rng.standard_normal((3, 4)).astype(np.float32), (width, height), interpolation=cv2.INTER_CUBIC)
     gain = np.exp(np.float32(strength) * field)
@@ -104,14 +103,14 @@ def _disc(radius: float) -> Float32Array:
 
 
 def _beyond_a_line(rng: np.random.Generator, shape: Sequence[int]) -> BoolArray:
-    """Tell which pixels (H, W) are on one side of a line that leaves a third to two thirds of the image."""
+    """Return the mask (H, W) of one side of a line that leaves a third to two thirds of the image."""
     angle = rng.uniform(0, 2 * np.pi)
     y, x = np.ogrid[-1 : 1 : shape[0] * 1j, -1 : 1 : shape[1] * 1j]
     return np.asarray(np.cos(angle) * x + np.sin(angle) * y > rng.uniform(-0.25, 0.25))
 
 
 def _person(rng: np.random.Generator, shape: Sequence[int]) -> list[_Limb]:
-    """A head, shoulders and a body that stand before a fifth to two fifths of the image."""
+    """Draw head, shoulders and body, which cover a fifth to two fifths of the image."""
     height, width = shape
     body = rng.uniform(0.4, 0.65) * width
     x, top = rng.uniform(0.2, 0.8) * width, rng.uniform(0.05, 0.3) * height
@@ -125,7 +124,7 @@ def _person(rng: np.random.Generator, shape: Sequence[int]) -> list[_Limb]:
 
 
 def _hand(rng: np.random.Generator, shape: Sequence[int]) -> list[_Limb]:
-    """A palm at the border and fingers that reach inwards."""
+    """Draw a palm at the border and fingers that reach inwards."""
     height, width = shape
     angle, palm = rng.uniform(0, 2 * np.pi), rng.uniform(0.45, 0.7) * height
     inward = np.array([np.cos(angle), np.sin(angle)])
@@ -144,7 +143,7 @@ def _in_pixels(limbs: Sequence[tuple[Sequence[float], Sequence[float], float]]) 
 
 
 def _surface(cover: Cover, image: ImageArray, rng: np.random.Generator) -> Float32Array:
-    """What covers the image (H, W), in grey levels: black, or cloth and skin with folds."""
+    """Return the grey levels (H, W) of the occluder: black, or cloth and skin with folds."""
     if cover == "black":
         return np.zeros(image.shape, dtype=np.float32)
     surface = np.full(image.shape, rng.uniform(40, 190), dtype=np.float32)

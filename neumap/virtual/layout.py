@@ -17,14 +17,15 @@ from neumap.virtual.furniture import Furnisher, Place
 from neumap.virtual.scene import Room, Size, Solid, assemble
 from neumap.virtual.textures import Canvas, Colour, Painter, random_colour, timber_colour
 
-# _Piece: what stands somewhere; and its width, depth and height in metres, each from a range.
+# _Piece: the builder of a piece of furniture, and the ranges of its width, depth and height, metres.
 _Piece: TypeAlias = tuple[Callable[[Furnisher, Place, float, float, float], None], tuple[tuple[float, float], ...]]
 
-# _SMALLEST: width of a room that furniture leaves space to drive in, in metres.
+# _SMALLEST: smallest width of a room with space to drive between the furniture, metres.
 _SMALLEST = 3.5
-# _BLANK_WIDTH: of the stretch of wall with nothing on it nor before it, in metres.
+# _BLANK_WIDTH: width of the stretch of wall with nothing on it nor before it, metres.
 _BLANK_WIDTH = 2.2
-# _PASSAGE: metres between what stands in the middle and everything else: 0.4 to spare on both sides of a robot.
+# _PASSAGE: smallest distance of things in the middle from everything else, metres: 0.4 m clearance for a robot on both
+# sides.
 _PASSAGE = 1.05
 
 _ALONG_WALLS: tuple[_Piece, ...] = (
@@ -51,7 +52,7 @@ _LINES = np.concatenate([_LINES, _LINES[:, ::-1]])
 
 @dataclass(frozen=True)
 class _Hanging:
-    """An area of a wall, in metres from its top left, and what is painted there (None: hidden by furniture)."""
+    """An area of a wall, in metres from its top left, and its painter (None: hidden by furniture)."""
 
     painter: Painter | None
     left: float
@@ -93,10 +94,10 @@ class _Wall:
 def make_room(
     seed: int, size: Size = (6.0, 5.0, 2.7), *, detail: float = 420.0, decoration_seed: int | None = None
 ) -> Room:
-    """Furnish a room of ``size`` (x, y, z) in metres, another one for every ``seed``.
+    """Furnish a room of ``size`` (x, y, z) in metres from a ``seed``.
 
-    ``detail`` is the resolution of the textures in pixels per metre. Rooms of one ``seed`` and size but several
-    ``decoration_seed`` have the very same furniture within other walls, pictures and floors. Raises
+    ``detail`` is the resolution of the textures in pixels per metre. Rooms of one ``seed`` and size but different
+    ``decoration_seed`` have the same furniture with other walls, pictures and floors. Raises
     :class:`~neumap.errors.ConfigError` for a room too small to furnish.
     """
     if min(size[:2]) < _SMALLEST or not 2.3 <= size[2] <= 4 or detail < 50:
@@ -126,7 +127,7 @@ def _walls(size: Size) -> list[_Wall]:
 
 
 def _fixed_parts(rng: np.random.Generator, walls: list[_Wall], blank_left: float) -> list[Solid]:
-    """Blank stretch, door and window go on three of the walls; returns the floor to keep free before them."""
+    """Put blank stretch, door and window on three of the walls; return the floor to keep free before them."""
     first, second, third, _ = walls
     first.hangings.append(_Hanging(None, blank_left, 0, _BLANK_WIDTH, first.height))
     door_at = float(rng.uniform(0.8, second.length - 0.8))
@@ -143,7 +144,7 @@ def _footprint(place: Place, width: float, depth: float) -> Solid:
 
 
 def _gap(first: Solid, second: Solid) -> float:
-    """The distance in metres between two footprints, negative where they overlap (sampled every few centimetres)."""
+    """Return the distance between two footprints in metres, negative where they overlap (sampled in centimetres)."""
     out = np.inf
     for a, b in ((first, second), (second, first)):
         c, s = np.cos(a.yaw), np.sin(a.yaw)
@@ -153,7 +154,7 @@ def _gap(first: Solid, second: Solid) -> float:
 
 
 def _dining_table(f: Furnisher, size: Size) -> Solid:
-    """A table with chairs near the middle of the room; returns the floor they take."""
+    """Add a table with chairs near the middle of the room; return their footprint."""
     rng = f.rng
     width, depth = rng.uniform(1.1, 1.4), rng.uniform(0.7, 0.8)
     x, y = (float(v) for v in np.array(size[:2]) / 2 + rng.uniform(-0.25, 0.25, 2))
@@ -168,12 +169,12 @@ def _dining_table(f: Furnisher, size: Size) -> Solid:
 
 
 def _along_walls(f: Furnisher, walls: list[_Wall], taken: list[Solid], island: Solid) -> None:
-    """Stand furniture along the walls wherever it fits; ``taken`` grows by what was placed."""
+    """Place furniture along the walls wherever it fits; ``taken`` grows by its footprints."""
     rng, divided = f.rng, False
     for turn in range(9):
         for k in rng.permutation(4):
             wall = walls[k]
-            # the big pieces first, in an order that differs between rooms; before all a shelf that divides the room
+            # first a shelf that divides the room, then the big pieces in random order
             divider = turn == 0
             if divider and divided:
                 continue
@@ -199,7 +200,7 @@ def _along_walls(f: Furnisher, walls: list[_Wall], taken: list[Solid], island: S
 
 
 def _in_the_middle(f: Furnisher, size: Size, taken: list[Solid]) -> None:
-    """One or two more things away from the walls, so that the room has no single loop around it."""
+    """Add one or two things away from the walls, so that the room has more than one loop."""
     rng, most = f.rng, len(taken) + 2
     for _ in range(80):
         piece, ranges = _IN_THE_MIDDLE[int(rng.integers(len(_IN_THE_MIDDLE)))]

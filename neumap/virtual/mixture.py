@@ -1,7 +1,7 @@
-"""Places that the frozen decoder is trained in: half those of :mod:`~neumap.virtual.curriculum`, half large ones.
+"""Places to train the frozen decoder in: half from :mod:`~neumap.virtual.curriculum`, half large ones.
 
-They are seen through more lenses, some with depth, some with depth that does not reach far, some without. Of the images
-that ask many are hard: blurred, under other light, partly covered, or turned as phones are.
+They have more lenses, and full, limited or no depth. Many queries are hard: blurred, under other light, partly
+occluded, or rotated as phones are.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from neumap.virtual.lenses import random_lens
 from neumap.virtual.scene import Room, Size
 from neumap.virtual.walk import GAZES, Gaze, Way, close_way, walk
 
-# ROOMS: how many places are of which kind of room; GROUNDS: of large ones, how many, and between what widths and
-# heights in metres. Twins are narrower: there are two of them.
+# ROOMS: fraction of each kind of room; GROUNDS: fraction of each kind of large place, and ranges of its width and
+# height, metres. Twins are narrower, since there are two.
 ROOMS = {"room": 0.22, "hall": 0.08, "corridor": 0.08, "twins": 0.12}
 GROUNDS = {
     "courtyard": (0.2, (12.0, 60.0), (6.0, 14.0)),
@@ -31,24 +31,24 @@ GROUNDS = {
     "courtyard twins": (0.08, (10.0, 25.0), (6.0, 12.0)),
     "hall twins": (0.07, (10.0, 25.0), (4.0, 7.0)),
 }
-# _IMAGES: that map a large place, least and most; _MORE_IMAGES: how many more it takes for each metre of its length.
-# _OF_ROOMS: that map a room at most; _QUERIES: that ask.
+# _IMAGES: least and greatest number of mapping images of a large place; _MORE_IMAGES: more of them per metre of length.
+# _OF_ROOMS: greatest number in a room; _QUERIES: number of queries.
 _IMAGES, _MORE_IMAGES, _OF_ROOMS, _QUERIES = (15, 40), 0.3, 40, 12
-# _USUAL_PIXELS: an image of more takes longer, so that there are fewer of them, but no fewer than this share.
+# _USUAL_PIXELS: images with more pixels are slower, and fewer; _FEWEST: least fraction of the usual number.
 _USUAL_PIXELS, _FEWEST = 420_000, 0.8
-# _NO_DEPTH: how many large places, and how many rooms, are mapped without depth; _REACH_M: how far it goes else in
-# large ones, as depth cameras do.
+# _NO_DEPTH, _NO_DEPTH_IN_ROOMS: fraction of large places, and of rooms, without depth; _REACH_M: range of depth in
+# other large places, as of depth cameras.
 _NO_DEPTH, _NO_DEPTH_IN_ROOMS, _REACH_M = 0.55, 0.15, (6.0, 10.0)
-# _HARD: how many queries are hard; _OTHER_LENS: in how many places they are from another camera than the map.
+# _HARD: fraction of hard queries; _OTHER_LENS: fraction of places with another camera for queries.
 _HARD, _OTHER_LENS = 0.4, 0.3
-# _HELD, _UPRIGHT: how many places are mapped with a camera held in a hand, or turned by 90 degrees; _TURNED: how many
-# queries are turned by as much again.
+# _HELD, _UPRIGHT: fraction of places mapped with a hand-held camera, or with one rotated by 90 degrees; _TURNED:
+# fraction of queries rotated by a further 90 degrees.
 _HELD, _UPRIGHT, _TURNED = 0.3, 0.1, 0.1
 
 
 @dataclass(frozen=True)
 class _Plan:
-    """What is decided about a place before it is made."""
+    """The parameters of a place."""
 
     kind: str
     size: Size
@@ -58,13 +58,13 @@ class _Plan:
     images: int
 
     def part(self, seed: int, decoration: int | None) -> Room:
-        """Make one part of the place, of twins one of two."""
+        """Make one part of the place; twins have two."""
         if self.kind in ROOMS:
             return make_room(seed, self.size, detail=self.detail, decoration_seed=decoration)
         return make_ground(seed, self.size, roofed="hall" in self.kind, decoration_seed=decoration)
 
     def poses(self, room: Room, seed: int, images: int, queries: int) -> tuple[FloatArray, FloatArray]:
-        """Return poses (N, 4, 4) of ``images`` that map, and of ``queries`` that ask."""
+        """Return the poses (N, 4, 4) of ``images`` mapping images and of ``queries`` queries."""
         if self.kind in ROOMS:
             return spread_drive(room, seed, images, "mapping"), spread_drive(room, seed, queries, "query")
         reach = self.depth_reach_m
@@ -73,7 +73,7 @@ class _Plan:
 
 
 def curriculum_place(seed: int) -> Place:
-    """Make the place of ``seed``, with up to 40 images to map it and 12 that ask."""
+    """Make the place of a ``seed``, with up to 40 mapping images and 12 queries."""
     rng = np.random.default_rng([seed, 78])
     plan = _plan(rng)
     camera = random_lens(rng)
@@ -107,11 +107,11 @@ def _plan(rng: np.random.Generator) -> _Plan:
         reach = 0.0 if rng.random() < _NO_DEPTH_IN_ROOMS else math.inf
         return _Plan(kind, size, detail, "across", reach, int(_OF_ROOMS * rng.choice([0.5, 0.75, 1.0])))
     _, width, height = GROUNDS[kind]
-    # small ones are as likely as large ones
+    # log-uniform: small ones are as likely as large ones
     x, y = (math.exp(rng.uniform(math.log(width[0]), math.log(width[1]))) for _ in range(2))
     size = (x, y, float(rng.uniform(*height)))
     blind = bool(rng.random() < _NO_DEPTH)
-    # across the place there is little within the reach of depth; what is measured is measured by many images
+    # with depth never across: little would be in range
     gaze = GAZES[int(rng.integers(0 if blind else 1, len(GAZES)))]
     least, most = _IMAGES
     needed = least + int(_MORE_IMAGES * max(x, y)) if blind else (least + most) // 2
@@ -124,7 +124,7 @@ def _affordable(count: int, camera: Camera) -> int:
 
 
 def _rolls(rng: np.random.Generator, count: int, held: bool, upright: bool) -> FloatArray:
-    """Draw by how much (N,) in radians images are turned that are taken in one way."""
+    """Draw the roll (N,) of images in radians."""
     most = photos.MAX_ROLL_RAD if held else 0.0
     return np.asarray(rng.uniform(-most, most, count) + (np.pi / 2 if upright else 0.0))
 

@@ -1,4 +1,4 @@
-"""Frames that a camera takes at given poses: they render when they are read."""
+"""Frames of a camera at given poses, rendered when they are read."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from neumap.virtual.hardships import COVER_M, Hardship
 from neumap.virtual.render import Light, render
 from neumap.virtual.scene import Room
 
-# MAX_ROLL_RAD: how far a camera that is held in a hand is turned about its axis.
+# MAX_ROLL_RAD: largest roll of a hand-held camera, radians.
 MAX_ROLL_RAD = np.deg2rad(25.0)
-# _FRAME_NS: time between two frames, 5 Hz. _SEEDS: how far apart the seeds of the noise of two drives begin.
+# _FRAME_NS: time between two frames, 5 Hz. _SEEDS: spacing of the noise seeds of two drives.
 _FRAME_NS, _SEEDS = 200_000_000, 1000
-# _EASY: what mapping images are, and most that ask.
+# _EASY: no degradation: mapping images and most queries.
 _EASY = Hardship()
 
 
@@ -34,8 +34,9 @@ def take(
     offset: tuple[float, float, float] = (0.0, 0.0, 0.0),
     hardships: Sequence[Hardship] | None = None,
 ) -> list[Frame]:
-    """Take a frame with exact depth at each of the poses (N, 4, 4) in ``room``, which stands ``offset`` from the map's
-    origin. Each may have a hardship of its own; what covers the camera has depth too.
+    """Make a frame with exact depth at each of the poses (N, 4, 4) in ``room``.
+
+    ``offset`` is the room's position in the map. Each frame may have a hardship; an occluder has depth, too.
     """
     moved = poses.copy()
     moved[:, :3, 3] += offset

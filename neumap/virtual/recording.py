@@ -1,8 +1,8 @@
-"""Bags of a virtual robot's drives, as a recorder on the robot would have made them.
+"""Bags of a virtual robot's drives, as recorded on a robot.
 
-Both bags hold, at the stamps of the images, JPEG images, their calibration, odometry and /tf; /tf_static says where
-the camera sits on the robot. The mapping bag also has depth, and its /tf leads from map over odom to base_link, as a
-SLAM system leaves it. The query bag has no map in /tf; the true pose of base_link in map is on a topic of its own.
+Both bags hold JPEG images and, with the same stamps, their calibration, odometry and /tf; /tf_static holds the camera's
+pose on the robot. The mapping bag also has depth, and its /tf has map -> odom -> base_link, as from SLAM. The query bag
+has no map in /tf; the true pose of base_link in map is on a separate topic.
 """
 
 from __future__ import annotations
@@ -38,17 +38,17 @@ ODOMETRY_TOPIC = "/odom"
 TRUTH_TOPIC = "/ground_truth/pose"
 MAP, ODOM, BASE, OPTICAL = "map", "odom", "base_link", "camera_color_optical_frame"
 
-# QUERY_HZ: images a second of a query bag, unless told; COVERED_S: how long its lens is covered, more than a localizer
-# overlooks.
+# QUERY_HZ: default image rate of a query bag; COVERED_S: time for which its lens is covered, seconds, long enough for a
+# localizer to lose track.
 QUERY_HZ, COVERED_S = 10, 4.0
-# OVER_READS: share by which odometry reads too far; TURNS_DEG_PER_M: how it turns left though the robot does not. Both
-# are those of cheap wheels.
+# OVER_READS: scale error of the odometry; TURNS_DEG_PER_M: its spurious turn to the left. Both are typical of cheap
+# wheels.
 OVER_READS, TURNS_DEG_PER_M = 0.02, 1.0
-# _QUERY_START_NS: when a query bag starts: on another day than the mapping.
+# _QUERY_START_NS: start of a query bag, nanoseconds: another day than the mapping.
 _QUERY_START_NS = EPOCH_NS + 90_000 * NS_PER_SECOND
-# _SPEED: of the robot at most, in m/s; _ASIDE_M, _ASIDE_DEG: how far its second drive is off the first and looks aside.
+# _SPEED: largest speed of the robot, m/s; _ASIDE_M, _ASIDE_DEG: offsets of its second drive from the first.
 _SPEED, _ASIDE_M, _ASIDE_DEG = 0.6, 0.15, 15.0
-# _AHEAD_M, _DOWN_DEG: where the camera sits before base_link, and how it is tilted.
+# _AHEAD_M, _DOWN_DEG: position of the camera ahead of base_link, and its tilt.
 _AHEAD_M, _DOWN_DEG = 0.2, 7.0
 _UP = np.array([0.0, 0.0, 1.0])
 
@@ -56,16 +56,16 @@ Step = Callable[[int, int], None]
 
 
 class Covered(NamedTuple):
-    """When the lens was covered: stamps in nanoseconds, from the first black image to the first good one."""
+    """The time for which the lens was covered: stamps of the first black and the next good image, nanoseconds."""
 
     start_ns: int
     end_ns: int
 
 
 def drifting_odometry(map_from_base: FloatArray, seed: int) -> FloatArray:
-    """Return poses odom_from_base (N, 4, 4) that wheels would tell of a drive (N, 4, 4), from the identity on.
+    """Return wheel odometry odom_from_base (N, 4, 4) of a drive (N, 4, 4), starting at the identity.
 
-    They drift by 2 % of the distance and 1 degree per metre, with some noise; the same for the same seed.
+    It drifts by 2 % of the distance and 1 degree per metre, with some noise; the same for the same seed.
     """
     rng = np.random.default_rng([seed, 4])
     steps = invert_pose(map_from_base[:-1]) @ map_from_base[1:]
@@ -79,10 +79,10 @@ def drifting_odometry(map_from_base: FloatArray, seed: int) -> FloatArray:
 def wandering_odometry(
     poses: FloatArray, seed: int, share: float = 0.02, turn_rad: float = np.deg2rad(0.5), too_long: float = 0.0
 ) -> FloatArray:
-    """Return poses (N, 4, 4) that odometry which knows the upright would tell of a drive (N, 4, 4), from the first on.
+    """Return odometry (N, 4, 4) with known vertical of a drive (N, 4, 4), starting at its first pose.
 
-    Its errors are zero in the mean, of each metre a ``share`` and, about z, ``turn_rad``, one standard deviation, and
-    grow with the square root of the way; but for a share that all steps are ``too_long``. The same for the same seed.
+    Errors have zero mean and the standard deviations ``share`` of the distance and, about z, ``turn_rad`` per metre;
+    they grow with the square root of the distance. All steps are ``too_long`` by a fraction. Follows from the seed.
     """
     rng = np.random.default_rng([seed, 7])
     steps = invert_pose(poses[:-1]) @ poses[1:]
@@ -96,8 +96,8 @@ def wandering_odometry(
 def record_mapping(path: PathLike, folder: PathLike, *, seed: int = 0, progress: Step = lambda *_: None) -> None:
     """Write the images, depth and poses of a TUM folder as :func:`~.world.write_tum` makes it to the bag ``path``.
 
-    An older bag of that name is replaced. Raises :class:`~neumap.errors.DataError` where the folder cannot be read
-    or the bag not written, :class:`~neumap.errors.MissingDependencyError` without rosbags.
+    An existing bag is replaced. Raises :class:`~neumap.errors.DataError` if the folder cannot be read or the bag not
+    written, :class:`~neumap.errors.MissingDependencyError` without rosbags.
     """
     source = read_tum(folder)
     depths = [frame.read_depth for frame in source.frames if frame.read_depth is not None]
@@ -123,10 +123,10 @@ def record_query(
     seed: int = 0,
     progress: Step = lambda *_: None,
 ) -> Covered:
-    """Drive for some ``seconds`` about where it was ``mapped`` (N, 4, 4) and write the bag ``path``.
+    """Write the bag ``path`` of a drive of some ``seconds`` near the ``mapped`` poses (N, 4, 4).
 
-    ``hz`` images a second are taken; in the middle of the drive the lens is covered for four seconds, which are
-    returned, while the robot drives on. Raises as :func:`record_mapping` does.
+    It has ``hz`` images a second. In the middle of the drive the lens is covered for four seconds, which are returned,
+    while the robot drives on. Raises as :func:`record_mapping`.
     """
     count, covered_count = round(seconds * hz), round(COVERED_S * hz)
     poses = drive_again(mapped, count, seed, hz)
@@ -146,16 +146,16 @@ def record_query(
 
 
 def drive_again(poses: FloatArray, count: int, seed: int, hz: int = QUERY_HZ) -> FloatArray:
-    """Return poses (``count``, 4, 4) of a camera that follows a part of the way of ``poses`` (N, 4, 4).
+    """Return poses (``count``, 4, 4) of a camera that follows a part of the path of ``poses`` (N, 4, 4).
 
-    ``hz`` a second, at 0.6 m/s or, where the way is short, slower; up to 0.15 m beside it and below it, looking up to
+    ``hz`` a second, at 0.6 m/s or, on a short path, slower; up to 0.15 m beside it and 0.15 m below it, looking up to
     15 degrees aside.
     """
     rng = np.random.default_rng([seed, 6])
     along = lengths_along(poses[:, :3, 3])
     length = min(float(along[-1]), _SPEED * (count - 1) / hz)
     at = rng.uniform(0, along[-1] - length) + np.linspace(0, length, count)
-    # micrometres as nanoseconds: interpolation is the same along a way as in time
+    # micrometres in place of nanoseconds: interpolation along a path is the same as in time
     way = Trajectory(np.rint(1e6 * along).astype(np.int64), poses)
     out, _ = poses_at(way, np.rint(1e6 * at).astype(np.int64), max_gap_ns=2**62)
     side, turn = (np.sin(2 * np.pi * (at / period + rng.random())) for period in (3.7, 4.9))
@@ -165,10 +165,10 @@ def drive_again(poses: FloatArray, count: int, seed: int, hz: int = QUERY_HZ) ->
 
 
 class _Recorder:
-    """Writes what a robot says that carries its camera along a path, by the index of its poses; a context manager.
+    """Writes the messages of a robot whose camera moves along a path, by pose index; a context manager.
 
     The camera is 0.2 m ahead of base_link, tilted down, and at the height that keeps base_link on the floor on average.
-    Entering writes where it sits; leaving makes the bag appear.
+    Entering writes the camera's mounting; leaving completes the bag.
     """
 
     def __init__(self, path: PathLike, camera: Camera, camera_path: Trajectory, seed: int) -> None:
@@ -217,7 +217,7 @@ class _Recorder:
         self._write(index, IMAGE_TOPIC, COMPRESSED_IMAGE, OPTICAL, format="jpeg", data=data)
 
     def depth(self, index: int, metres: Float32Array) -> None:
-        """Write depth that is registered to the image, in millimetres."""
+        """Write depth registered to the image, in millimetres."""
         millimetres = np.clip(np.rint(1000 * metres), 0, 65535).astype("<u2")
         height, width = millimetres.shape
         shape = {"height": height, "width": width, "step": 2 * width}
@@ -225,11 +225,11 @@ class _Recorder:
         self._write(index, DEPTH_TOPIC, IMAGE, OPTICAL, **shape, encoding="16UC1", data=data)
 
     def truth(self, index: int) -> None:
-        """Write where base_link really is."""
+        """Write the true pose of base_link."""
         self._write(index, TRUTH_TOPIC, POSE, MAP, pose=pose(self._map_from_base[index]))
 
     def _write(self, index: int, topic: str, type_: str, frame: str = "", latched: bool = False, **fields: Any) -> None:
-        """Write a message, with a header where it is of a frame."""
+        """Write a message, with a header if a ``frame`` is given."""
         stamp_ns = int(self._stamps_ns[index])
         if frame:
             fields["header"] = header(stamp_ns, frame)

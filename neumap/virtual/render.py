@@ -17,13 +17,13 @@ from neumap.geometry.se3 import invert_pose, rotation_log
 from neumap.records import Camera
 from neumap.virtual.scene import Room
 
-# _NEAR: nothing nearer than this is seen, in metres: what z is divided by stays away from 0.
+# _NEAR: near plane, metres: avoids division by depths near 0.
 _NEAR = 0.05
-# _STRIP: rows worked on at a time: the scratch arrays of one strip stay in the processor's cache.
+# _STRIP: number of rows processed at a time: the scratch arrays of one strip stay in the processor's cache.
 _STRIP = 48
-# _SHUTTER: share of the time between two frames for which the shutter is open: a few ms, as indoors on a robot.
+# _SHUTTER: exposure time as a fraction of the time between two frames: a few ms, as indoors on a robot.
 _SHUTTER = 0.03
-# JPEG: how images are compressed, as cameras do by default.
+# JPEG: OpenCV's options for compression, with the usual quality of cameras.
 JPEG = [cv2.IMWRITE_JPEG_QUALITY, 92]
 
 
@@ -75,7 +75,7 @@ def render(
 
 @lru_cache(maxsize=8)
 def _rays(width: int, height: int, matrix: bytes, model: str, distortion: bytes, samples: int) -> _Rays:
-    """The rays of ``samples`` x ``samples`` points a pixel; kept, as undistorting a million points takes seconds."""
+    """Return the rays of ``samples`` x ``samples`` points a pixel; cached, since undistorting takes seconds."""
     k = np.frombuffer(matrix).reshape(3, 3)
     camera = Camera(width, height, k, model, np.frombuffer(distortion))
     columns = (np.arange(width * samples) + 0.5) / samples - 0.5
@@ -99,7 +99,7 @@ def _rays(width: int, height: int, matrix: bytes, model: str, distortion: bytes,
 
 
 def _planes_in_view(geometry: FloatArray, map_from_camera: FloatArray) -> list[_Plane]:
-    """The rectangles in view, nearest first, since what they hide needs less work."""
+    """Return the rectangles in view, nearest first, since hidden parts cost less."""
     camera_from_map = invert_pose(map_from_camera)
     origin = geometry[:, 0] @ camera_from_map[:3, :3].T + camera_from_map[:3, 3]
     right, down = (geometry[:, k] @ camera_from_map[:3, :3].T for k in (1, 2))
@@ -120,7 +120,7 @@ def _planes_in_view(geometry: FloatArray, map_from_camera: FloatArray) -> list[_
 
 
 def _bounds(corners: FloatArray) -> FloatArray:
-    """Least and greatest x/z, then y/z, (R, 4) of the parts of the polygons (R, 4, 3) beyond the near plane."""
+    """Return least and greatest x/z, then y/z, (R, 4) of the polygons (R, 4, 3) beyond the near plane."""
     following = np.roll(corners, -1, axis=1)
     z, next_z = corners[..., 2], following[..., 2]
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -132,9 +132,9 @@ def _bounds(corners: FloatArray) -> FloatArray:
 
 
 def _trace(planes: Sequence[_Plane], rays: _Rays, levels: Float32Array | None) -> tuple[Float32Array, Float32Array]:
-    """What each ray meets first: its inverse depth (H, W), 0 for nothing, and where in the atlas its colour is.
+    """Return the inverse depth (H, W) of each ray's first hit, 0 for none, and its position in the atlas.
 
-    The second is (2, H, W), columns and rows in pixels, far outside for nothing; it stays empty without ``levels``.
+    Positions (2, H, W) are columns and rows in pixels, far outside for no hit; empty without ``levels``.
     """
     shape = len(rays.y), rays.x.shape[1]
     nearest = np.zeros(shape, dtype=np.float32)
@@ -176,17 +176,17 @@ def _trace(planes: Sequence[_Plane], rays: _Rays, levels: Float32Array | None) -
 def _choose_levels(
     levels: Float32Array, forms: Float32Array, inverse_depth: Float32Array, sample_area: float
 ) -> tuple[Float32Array, Float32Array]:
-    """Corner and size (2, ...) in the atlas of the mip level for each sample, or one for all where one level does.
+    """Return corner and size (2, ...) in the atlas of the mip level for each sample, or one for all if they are equal.
 
-    A sample covers an area of the texture that goes with z cubed, and is stretched by 1/cos of the angle to the
-    normal, which goes with z too. The level is taken for a width between the geometric mean of the area's two sides
-    and the longer one, so that it depends on the depth alone.
+    The area of the texture that a sample covers is proportional to z cubed, its stretch by 1/cos of the angle to the
+    normal to z. The level fits a width between the geometric mean of the area's two sides and the longer one, so that
+    it depends on the depth alone.
     """
     area = abs(float(np.linalg.det(forms.astype(np.float64)))) * float(levels[0, 2] * levels[0, 3]) * sample_area
     at_unit_depth = 0.5 * np.log2(area + 1e-30) + 0.25 * np.log2(float(np.linalg.norm(forms[0])))
     switches = np.exp2((at_unit_depth - (np.arange(1, len(levels)) - 0.5)) / 1.75).astype(np.float32)
     ends = inverse_depth[:: max(1, len(inverse_depth) - 1), :: max(1, inverse_depth.shape[1] - 1)]
-    # all levels where one of the ends has no ray, and so is NaN
+    # all levels if one of the ends has no ray, and is NaN
     first, last = int((switches > ends.max()).sum()), len(switches) - int((switches <= ends.min()).sum())
     level = np.full(inverse_depth.shape if first < last else (), first, dtype=np.intp)
     for switch in switches[first:last]:
@@ -197,11 +197,10 @@ def _choose_levels(
 
 @dataclass(frozen=True)
 class Light:
-    """How far the images of a drive may be from the usual.
+    """The variation of exposure, noise and blur among the images of a drive.
 
-    ``gain`` and ``gamma`` are about 1: by what standard deviation, and their least and greatest value. ``noise`` is the
-    least and greatest standard deviation in grey levels, ``shake_px`` how far the image moves during the exposure along
-    each axis (standard deviation).
+    ``gain`` and ``gamma``: standard deviation about 1, least and greatest value. ``noise``: least and greatest standard
+    deviation in grey levels. ``shake_px``: standard deviation of the motion during the exposure along each axis.
     """
 
     gain: tuple[float, float, float]
@@ -210,7 +209,7 @@ class Light:
     shake_px: float
 
     def expose(self, image: ImageArray, rng: np.random.Generator, motion_px: npt.ArrayLike = (0.0, 0.0)) -> ImageArray:
-        """Expose an image at random; ``motion_px`` (x, y) comes to the shaking."""
+        """Expose an image at random; ``motion_px`` (x, y) is added to the shaking."""
         moved = np.asarray(motion_px) + rng.normal(0, self.shake_px, 2)
         gain, gamma = _about_one(rng, *self.gain), _about_one(rng, *self.gamma)
         return expose(image, rng, gain=gain, gamma=gamma, noise_sigma=rng.uniform(*self.noise), motion_px=moved)
@@ -220,14 +219,14 @@ def _about_one(rng: np.random.Generator, sigma: float, least: float, greatest: f
     return float(np.clip(rng.normal(1.0, sigma), least, greatest))
 
 
-# _STEADY: of a camera with automatic exposure under lamps.
+# _STEADY: a camera with automatic exposure under lamps.
 _STEADY = Light(gain=(0.07, 0.8, 1.15), gamma=(0.05, 0.88, 1.12), noise=(1.2, 2.4), shake_px=0.3)
 
 
 def photograph(room: Room, camera: Camera, poses: FloatArray, index: int, seed: int) -> tuple[ImageArray, Float32Array]:
-    """Render what a camera on the way along ``poses`` (N, 4, 4) takes at ``index``, and its exact depth.
+    """Render the image of a camera moving along ``poses`` (N, 4, 4) at ``index``, and its exact depth.
 
-    Mild changes of exposure, noise, and the blur of the camera's own turning; the same for the same seed and index.
+    It has mild changes of exposure, noise, and blur from the camera's rotation, which follow from seed and index.
     """
     image, depth = render(room, camera, poses[index])
     first, last = max(0, index - 1), min(len(poses) - 1, index + 1)
@@ -237,7 +236,7 @@ def photograph(room: Room, camera: Camera, poses: FloatArray, index: int, seed: 
 
 
 def covered_lens(rng: np.random.Generator, shape: tuple[int, ...]) -> ImageArray:
-    """Return an image of ``shape`` that a camera takes in the dark."""
+    """Return an image of ``shape`` of a covered camera: noise in the dark."""
     return np.clip(rng.normal(3, 1.5, shape), 0, 255).astype(np.uint8)
 
 
@@ -252,8 +251,8 @@ def expose(
 ) -> ImageArray:
     """Apply motion blur, exposure, tone curve and noise, in this order.
 
-    ``image`` is (H, W) or (H, W, 3) uint8; ``motion_px`` is how far (x, y) the scene moves during the exposure;
-    ``noise_sigma`` is the noise's standard deviation in grey levels at middle grey, less in the dark.
+    ``image`` is (H, W) or (H, W, 3) uint8; ``motion_px`` (x, y) the scene's motion during the exposure; ``noise_sigma``
+    the noise's standard deviation in grey levels at middle grey, less in the dark.
     """
     moved, (x, y) = image, np.asarray(motion_px)
     if np.hypot(x, y) > 0.3:
@@ -269,7 +268,7 @@ def expose(
 
 
 def _motion_kernel(across: float, along: float) -> Float32Array:
-    """A line of weight 1 through the middle of an odd-sized kernel, drawn with linear interpolation."""
+    """Return an odd-sized kernel with a line of weight 1 through its centre, drawn with linear interpolation."""
     half = int(np.ceil(max(abs(across), abs(along)) / 2)) + 1
     kernel = np.zeros((2 * half + 1, 2 * half + 1), dtype=np.float32)
     for t in np.linspace(-0.5, 0.5, 8 * half + 1):

@@ -1,4 +1,4 @@
-"""What a virtual room is made of: textured rectangles, solid boxes, the light on them and one atlas of all textures."""
+"""The parts of a virtual room: textured rectangles, solid boxes, the light on them and one atlas of all textures."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from neumap.errors import ConfigError
 # Size: along x, y and z, in metres.
 Size: TypeAlias = tuple[float, float, float]
 
-# _LARGEST_ATLAS: pixels along a side: cv2.remap addresses its source with 16 bit.
+# _LARGEST_ATLAS: largest side of the atlas, pixels: cv2.remap addresses its source with 16 bits.
 _LARGEST_ATLAS = 32766
-# _MAX_LEVELS: of a texture's resolution, each half of the one before; the last is a 64th of it.
+# _MAX_LEVELS: number of mip levels of a texture, each half of the one before; the last is a 64th.
 _MAX_LEVELS = 7
-# LIGHT_CELL_M: light of a room is computed on a grid of this width, in metres, and interpolated.
+# LIGHT_CELL_M: cell size of the grid on which a room's light is computed, metres; in between it is interpolated.
 LIGHT_CELL_M = 0.1
-# _MOST_LUMINOUS: cells of this grid along a side of what shines itself, as a sky of kilometres: it is not shaded.
+# _MOST_LUMINOUS: largest number of these cells along a side of a luminous rectangle, such as a sky of kilometres.
 _MOST_LUMINOUS = 16
 
 
@@ -42,7 +42,7 @@ class Rectangle:
 
     @property
     def normal(self) -> FloatArray:
-        """The unit vector towards the side it is seen from."""
+        """The unit vector towards the visible side."""
         away = np.cross(self.edges[1], self.edges[2])
         return np.asarray(-away / np.linalg.norm(away))
 
@@ -66,7 +66,7 @@ class Solid:
         """Return the horizontal distance in metres of points (..., 2) to the box's footprint, negative inside it."""
         offset = np.concatenate([points - self.centre[:2], np.zeros((*points.shape[:-1], 1))], axis=-1)
         beyond = np.abs(self.to_local(offset))[..., :2] - self.size[:2] / 2
-        # two columns by hand: a reduction over so short an axis takes five times as long
+        # column by column: a reduction over an axis of two takes five times as long
         across, along = np.moveaxis(beyond, -1, 0)
         outside = np.sqrt(np.maximum(across, 0) ** 2 + np.maximum(along, 0) ** 2)
         return np.asarray(outside + np.minimum(np.maximum(across, along), 0))
@@ -115,7 +115,7 @@ def assemble(
 def _illuminated(
     rectangles: Sequence[Rectangle], solids: Sequence[Solid], size: Size, lamps: FloatArray, light_cell: float
 ) -> list[ImageArray]:
-    """The textures multiplied by diffuse light, shadows of the solids included."""
+    """Return the textures multiplied by diffuse light, with the shadows of the solids."""
     cells = [_light_cells(rectangle, light_cell) for rectangle in rectangles]
     counts = [cell.size // 3 for cell in cells]
     normals = np.repeat([rectangle.normal for rectangle in rectangles], counts, axis=0)
@@ -132,7 +132,7 @@ def _illuminated(
 
 
 def _light_cells(rectangle: Rectangle, light_cell: float) -> FloatArray:
-    """Points (rows, columns, 3) that light is computed at, lifted off the solid that would else shade them."""
+    """Return the points (rows, columns, 3) at which light is computed, lifted off the solid that would shade them."""
     origin, right, down = rectangle.edges
     columns, rows = (max(2, round(float(np.linalg.norm(edge)) / light_cell)) for edge in (right, down))
     if rectangle.luminous:
@@ -145,22 +145,22 @@ def _light_cells(rectangle: Rectangle, light_cell: float) -> FloatArray:
 def _light(
     points: FloatArray, normals: FloatArray, solids: Sequence[Solid], size: Size, lamps: FloatArray
 ) -> Float32Array:
-    """Brightness (N,) around 1 of points (N, 3) with normals (N, 3)."""
+    """Return the brightness (N,) around 1 of points (N, 3) with normals (N, 3)."""
     p, n = points.astype(np.float32), normals.astype(np.float32)
-    # legs and small things are left out: their shadows are narrower than a cell
+    # without legs and small things: their shadows are narrower than a cell
     casters = [s for s in solids if float(np.sort(s.size)[1:].prod()) > 0.05]
     direct = _received(p, n, casters, lamps)
     # the lit ceiling: what makes it darker under a table and in a corner behind a cupboard
     across, along = (np.linspace(0.15, 0.85, 3) * s for s in size[:2])
     ceiling = np.stack(np.meshgrid(across, along, [size[2] - 0.03]), axis=-1).reshape(-1, 3)
     soft = _received(p, n, casters, ceiling)
-    # what is left comes from all around; the ceiling itself has only what the floor reflects
+    # the rest comes from all around; the ceiling itself has only the light that the floor reflects
     stray = 0.25 + 0.36 * np.maximum(-n[:, 2], 0) + 0.03 * n[:, 0] + 0.05 * n[:, 1]
     return np.asarray(np.clip(stray + 0.34 * direct + 0.30 * soft, 0.2, 1.2), dtype=np.float32)
 
 
 def _received(points: Float32Array, normals: Float32Array, casters: Sequence[Solid], lamps: FloatArray) -> Float32Array:
-    """The light (N,) of ``lamps`` (K, 3) that shine downwards, shadows included; 1 is the median of what is lit."""
+    """Return the light (N,) of ``lamps`` (K, 3) that shine downwards, with shadows; 1 is the median of lit points."""
     out = np.zeros(len(points), dtype=np.float32)
     for lamp in lamps.astype(np.float32):
         ray = lamp - points
@@ -177,21 +177,21 @@ def _received(points: Float32Array, normals: Float32Array, casters: Sequence[Sol
 
 
 def _blocked(start: Float32Array, ray: Float32Array, solid: Solid) -> npt.NDArray[np.bool_]:
-    """Whether the segments from ``start`` (N, 3) along ``ray`` (N, 3) pass through the solid (slab test)."""
+    """Return whether the segments from ``start`` (N, 3) along ``ray`` (N, 3) pass through the solid (slab test)."""
     o = solid.to_local(start - solid.centre.astype(np.float32))
     d = solid.to_local(ray)
     d = np.where(np.abs(d) < 1e-6, np.float32(1e-6), d)
     half = (solid.size / 2).astype(np.float32)
     first, second = (-half - o) / d, (half - o) / d
     near, far = np.minimum(first, second).T, np.maximum(first, second).T
-    # three columns by hand: a reduction over so short an axis takes five times as long
+    # column by column: a reduction over an axis of three takes five times as long
     enter = np.maximum(np.maximum(near[0], near[1]), near[2])
     leave = np.minimum(np.minimum(far[0], far[1]), far[2])
     return np.asarray((enter < leave) & (leave > 0) & (enter < 1))
 
 
 def _pack(textures: Sequence[ImageArray]) -> tuple[ImageArray, Float32Array]:
-    """Shelf packing of every texture's mip levels, each with a border of one repeated pixel for the interpolation."""
+    """Pack the mip levels of all textures on shelves, each with a border of one repeated pixel for interpolation."""
     pieces = [
         (k, level, cv2.copyMakeBorder(image, 1, 1, 1, 1, cv2.BORDER_REPLICATE))
         for k, texture in enumerate(textures)
@@ -201,7 +201,7 @@ def _pack(textures: Sequence[ImageArray]) -> tuple[ImageArray, Float32Array]:
     areas, widths = zip(*(((p.shape[0] - 2) * (p.shape[1] - 2), p.shape[1]) for _, _, p in pieces), strict=True)
     atlas_width = max(int(np.sqrt(1.2 * sum(areas))), *widths)
     levels = np.zeros((len(textures), _MAX_LEVELS, 4), dtype=np.float32)
-    # how far each shelf is filled, and its top
+    # the filled width of each shelf, and its top
     shelves: list[list[int]] = []
     placed, bottom = [], 0
     for k, level, piece in pieces:
@@ -213,7 +213,7 @@ def _pack(textures: Sequence[ImageArray]) -> tuple[ImageArray, Float32Array]:
             bottom += height
         x, y = shelf
         placed.append((piece, slice(y, y + height), slice(x, x + width)))
-        # levels that a small texture does not have repeat the last that it has
+        # missing levels of a small texture repeat its last one
         levels[k, level:] = (x + 1, y + 1, width - 2, height - 2)
         shelf[0] += width
     if max(bottom, atlas_width) > _LARGEST_ATLAS:

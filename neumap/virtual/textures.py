@@ -1,6 +1,6 @@
 """A canvas, colours and print for all painters of the virtual room, and its materials: wood, tiles, cloth ...
 
-A painter takes a :class:`Canvas` and returns its image; one that has a ``colour`` too is one once it has that.
+A painter takes a :class:`Canvas` and returns its image; functions with a ``colour`` become painters by ``partial``.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ _CAPITAL_PX = 21.0
 
 @dataclass(frozen=True)
 class Canvas:
-    """What is to be painted at random: ``height`` x ``width`` pixels, ``scale`` of which are a metre.
+    """A canvas of ``height`` x ``width`` pixels with ``scale`` pixels per metre, and its random generator.
 
-    A painter returns the (H, W, 3) uint8 BGR image. By the scale a plank or a letter has its real size whatever the
+    A painter returns the (H, W, 3) uint8 BGR image. The scale gives planks and letters their real size at any
     resolution.
     """
 
@@ -49,11 +49,11 @@ class Canvas:
         return self.rng.uniform(least_m, greatest_m) * self.scale
 
     def many(self, per_square_metre: float, more: int = 0) -> range:
-        """Return a range of so many things as there are on a canvas of this size."""
+        """Return a range over the number of things on a canvas of this size."""
         return range(int(per_square_metre * self.height * self.width / self.scale**2) + more)
 
     def noise(self, coarsest: float | tuple[float, float], roughness: float = 0.6, finest: float = 1.0) -> Float32Array:
-        """Draw noise (H, W) of zero mean and unit deviation whose octaves go from ``coarsest`` to ``finest`` pixels.
+        """Draw noise (H, W) of zero mean and unit deviation with octaves from ``coarsest`` to ``finest`` pixels.
 
         Each octave has ``roughness`` times the amplitude of the one twice as coarse. A pair (y, x) as ``coarsest``
         stretches the grain.
@@ -112,7 +112,7 @@ def random_colour(
 ) -> Colour:
     """Draw a colour with hue (0 red, 120 green, 240 blue), saturation and value (0 to 1) in the ranges.
 
-    Without a range any hue may come, but violet as seldom as people choose it for their rooms.
+    Without a range the hue is random; violet is rare, as in real rooms.
     """
     if hue_degrees is None:
         hue = float(np.interp(rng.random(), (0.0, 0.4, 0.6, 0.92, 1.0), (-15.0, 55.0, 160.0, 245.0, 345.0))) / 60
@@ -148,7 +148,7 @@ def rounded(image: Float32Array) -> ImageArray:
 
 
 def edged(image: ImageArray, colour: Colour, thickness: int, inset: int = 0) -> None:
-    """Draw a line all around, so far from the border."""
+    """Draw a frame, ``inset`` pixels from the border."""
     height, width = image.shape[:2]
     cv2.rectangle(image, (inset, inset), (width - 1 - inset, height - 1 - inset), colour, thickness)
 
@@ -182,7 +182,7 @@ def wallpaper(c: Canvas, colour: Colour) -> ImageArray:
         repeats = (c.height // size + 1, c.width // size + 1)
         tone += np.float32(0.05) * np.tile(motif, repeats)[: c.height, : c.width].astype(np.float32)
     image = tinted(tone, colour)
-    # scuffs, nail holes and scratches: what makes one square metre of a real wall differ from the next
+    # scuffs, nail holes and scratches, which make parts of a real wall distinct
     for _ in c.many(10):
         x, y = int(c.rng.integers(c.width)), int(c.rng.integers(c.height))
         length, angle = c.rng.exponential(0.02) * c.scale, c.rng.uniform(0, np.pi)

@@ -1,6 +1,6 @@
-"""Ways of a camera through a large place: a few images from here and there, as a phone or a robot's survey takes them.
+"""Paths of a camera through a large place: a few images all over, as from a phone or a robot's survey.
 
-A :func:`~neumap.virtual.drive.drive` plans on a grid of 5 cm, which a place of 60 m has too many cells for.
+:func:`~neumap.virtual.drive.drive` plans on a grid of 5 cm, which has too many cells in a place of 60 m.
 """
 
 from __future__ import annotations
@@ -15,24 +15,25 @@ from neumap.geometry.se3 import make_pose, optical_axes
 from neumap.virtual.drive import Kind, clearance
 from neumap.virtual.scene import Room, Size
 
-# Gaze: across the place at what is opposite, along the way, or out at the nearest walls.
+# Gaze: across the place to the opposite side, along the path, or outwards to the nearest walls.
 Gaze: TypeAlias = Literal["across", "along", "out"]
 GAZES: tuple[Gaze, ...] = ("across", "along", "out")
-# _CLEARANCE_M: no camera comes nearer to anything. _FREE_M: distances ahead of the camera at which nothing may stand.
+# _CLEARANCE_M: smallest distance of a camera from obstacles; _FREE_M: distances ahead that must be free; metres.
 _CLEARANCE_M, _FREE_M = 0.6, (0.8, 1.6, 2.4, 3.2)
-# _SWAY: by how much the gaze sways, radians; _STRAY: how much further it is off in an image that asks.
+# _SWAY: amplitude of the gaze's sway; _STRAY: further standard deviation of a query's gaze; both in radians.
 _SWAY, _STRAY = 0.5, 0.2
-# _OFF_WALL, _STEP: of how far a depth camera reaches, how far off the walls it is, and how far it goes from image to
-# image: three see the same then.
+# _OFF_WALL, _STEP: distance from the walls, and between images, as fractions of a depth camera's range: three images
+# see the same then.
 _OFF_WALL, _STEP = 0.6, 0.15
-# _TURNS: directions tried, nearest first, where something is in the way, radians.
+# _TURNS: alternative directions where the view is blocked, nearest first, radians.
 _TURNS = (0.0, 0.3, -0.3, 0.6, -0.6, 0.9, -0.9, 1.4, -1.4, 2.2, -2.2, np.pi)
 
 
 @dataclass(frozen=True)
 class Way:
-    """A loop about the middle of a place: where one looks, at what ``share`` of the way from the middle to the walls it
-    runs, and how much of it is walked, 1 for all.
+    """A loop about the centre of a place.
+
+    ``share`` is its distance from the centre as a fraction of that of the walls, ``span`` the fraction that is walked.
     """
 
     gaze: Gaze
@@ -41,9 +42,9 @@ class Way:
 
 
 def close_way(size: Size, count: int, gaze: Gaze, reach_m: float) -> Way:
-    """Return a way near the walls: a depth camera that reaches ``reach_m`` sees some of them in every image.
+    """Return a path so near the walls that a depth camera with range ``reach_m`` sees them in every image.
 
-    Of a large place ``count`` images see a part only.
+    In a large place ``count`` images cover a part only.
     """
     half = np.array(size[:2]) / 2
     share = float(np.clip(1 - _OFF_WALL * reach_m / half.min(), 0.3, 0.85))
@@ -54,8 +55,8 @@ def close_way(size: Size, count: int, gaze: Gaze, reach_m: float) -> Way:
 def walk(room: Room, seed: int, count: int, kind: Kind, way: Way) -> FloatArray:
     """Return ``count`` poses map_from_camera (N, 4, 4) of the optical frame along a ``way`` in ``room``.
 
-    "mapping" is one walk, "query" another of the same seed: further in or out, at another height, with its own gaze
-    about the same.
+    "mapping" is one walk, "query" another of the same seed: further in or out, at another height, with a slightly
+    different gaze.
     """
     of_place, rng = np.random.default_rng([seed, 21]), np.random.default_rng([seed, 22 if kind == "mapping" else 23])
     phases, sway_phase = of_place.uniform(0, 2 * np.pi, 3), of_place.uniform(0, 2 * np.pi)
@@ -76,7 +77,7 @@ def walk(room: Room, seed: int, count: int, kind: Kind, way: Way) -> FloatArray:
 
 
 def _spot(room: Room, angle: float, share: float) -> FloatArray:
-    """A free place (2,) in a direction from the middle, nearest to a ``share`` of the way to the wall."""
+    """Return the free place (2,) in a direction from the centre nearest to a ``share`` of the distance to the wall."""
     reach = np.array(room.size[:2]) / 2
     shares = np.concatenate([[share], np.linspace(0.1, 0.95, 35)])
     # a rounded rectangle: along the walls, and not into the corners
@@ -89,7 +90,7 @@ def _spot(room: Room, angle: float, share: float) -> FloatArray:
 
 
 def _unhindered(room: Room, position: FloatArray, wanted: float) -> float:
-    """The yaw nearest to the wanted one in which nothing stands near the camera."""
+    """Return the yaw nearest to the wanted one with a free view."""
     yaws = wanted + np.array(_TURNS)
     ahead = np.stack([np.cos(yaws), np.sin(yaws)], axis=-1)[:, None] * np.array(_FREE_M)[:, None]
     free = (clearance(room, position + ahead) > 0.1).all(axis=1)

@@ -1,4 +1,4 @@
-"""Recordings in a virtual room: a drive to map, another one to localize, and images that must not be localized."""
+"""Recordings in a virtual room: a mapping drive, a query drive, and images that must not be localized."""
 
 from __future__ import annotations
 
@@ -30,21 +30,21 @@ from neumap.virtual.scene import Room, Size
 
 MAPPING, QUERY, NEGATIVES = "mapping", "query", "negatives"
 
-# EPOCH_NS: when the mapping drive starts; the query drive does on another day.
+# EPOCH_NS: start of the mapping drive, nanoseconds; the query drive starts on another day.
 EPOCH_NS = 1_700_000_000_000_000_000
 _QUERY_START_NS = EPOCH_NS + 86_400_000_000_000
 # _FRAME_NS: time between two frames, 5 Hz.
 _FRAME_NS = 200_000_000
-# DEPTH_SCALE: steps of a depth image per metre, as TUM has them.
+# DEPTH_SCALE: units of a depth image per metre, as in TUM RGB-D.
 DEPTH_SCALE = 5000
-# _OTHER_ROOM_SEED: how much further the seed of the room is that was not mapped.
+# _OTHER_ROOM_SEED: offset of the seed of the room that was not mapped.
 _OTHER_ROOM_SEED = 1000
 
 
 @dataclass(frozen=True)
 class VirtualWorld:
-    """What to record: the camera, the size of the room and of its textures, how many images, how long a query bag and
-    how many images a second it has, and every how many of the query images are kept.
+    """Settings of the recordings: camera, sizes of the room and its textures, number of images, length and rate of the
+    query bag. Every ``query_every``-th query image is kept.
     """
 
     width: int = 640
@@ -72,15 +72,15 @@ class VirtualWorld:
 
 
 SMALL = VirtualWorld(320, 240, 262.0, (4.5, 4.0, 2.7), 250.0, 60, 12, 4, 16.0)
-# DEMO: of a size that its query images, a query bag and a map can be shipped
+# DEMO: small enough to ship its query images, a query bag and a map.
 DEMO = VirtualWorld(480, 360, 394.0, (6.0, 5.0, 2.7), 315.0, 90, 70, 3, 10.0, 5, 7)
 
 
 def write_world(folder: PathLike, world: VirtualWorld, seed: int = 0, progress: Progress = lambda *_: None) -> Room:
     """Write the TUM folders ``mapping`` (with depth) and ``query`` and the folder of images ``negatives``.
 
-    Returns the room. The negatives are views of another room, a blank wall, noise, and what a covered lens sees. The
-    same for the same seed. Raises :class:`~neumap.errors.DataError` where the folder cannot be written.
+    Returns the room. The negatives are views of another room, a blank wall, noise, and a covered lens. Everything
+    follows from the seed. Raises :class:`~neumap.errors.DataError` if the folder cannot be written.
     """
     folder, camera = Path(folder), world.camera
     progress("furnish room", 0, 1)
@@ -111,7 +111,7 @@ def write_world(folder: PathLike, world: VirtualWorld, seed: int = 0, progress: 
 
 
 def _negatives(room: Room, world: VirtualWorld, seed: int) -> Iterator[tuple[str, ImageArray]]:
-    """Names and images that show nothing of the mapped room, or nothing that tells where in it."""
+    """Yield names and images that show nothing of the mapped room, or nothing that can be localized."""
     camera, rng = world.camera, np.random.default_rng([seed, 3])
     shape = (world.height, world.width)
     wall = blank_wall_view(room, camera)
@@ -131,7 +131,7 @@ def blank_wall_view(room: Room, camera: Camera) -> FloatArray:
     forward = np.cross(along, below)
     centre, size = camera.matrix[:2, 2], (camera.width, camera.height)
     reach = np.maximum(centre, size - centre) / np.diag(camera.matrix)[:2]
-    # distortion bends rays by a fraction; half of the stretch is left as a margin for it
+    # half of the stretch is a margin for distortion
     distance = min(0.5 * min(np.linalg.norm(right) / 2 / reach[0], 1.2 / reach[1]), 1.0)
     position = origin + right / 2 + down / 2 - distance * forward
     return make_pose(np.stack([along, below, forward], axis=1), position)
@@ -149,11 +149,11 @@ def write_tum(
     start_ns: int = EPOCH_NS,
     progress: Callable[[int, int], object] = lambda *_: None,
 ) -> None:
-    """Write the images that ``camera`` takes at ``every`` so many of ``poses`` (N, 4, 4), 0.2 s apart, as a TUM RGB-D
-    folder with camera_info.yaml.
+    """Write a camera's images at every ``every``-th of ``poses`` (N, 4, 4) as a TUM RGB-D folder.
 
-    Depth is in 1/5000 m, images are as of :func:`~neumap.virtual.render.photograph`. ``progress`` is called with the
-    number of frames done and of all. Raises :class:`~neumap.errors.DataError` where the folder cannot be written.
+    Poses are 0.2 s apart. The folder has a camera_info.yaml. Depth is in 1/5000 m; images are those of
+    :func:`~neumap.virtual.render.photograph`. ``progress`` is called with the number of frames done and of all. Raises
+    :class:`~neumap.errors.DataError` if the folder cannot be written.
     """
     taken = range(0, len(poses), every)
     stamps = start_ns + _FRAME_NS * np.array(taken, dtype=np.int64)
@@ -177,7 +177,7 @@ def write_tum(
 
 @contextmanager
 def _folder_of_images(folder: Path, camera: Camera) -> Iterator[Path]:
-    """Make a folder with the camera's calibration, and say it where writing to it fails."""
+    """Make a folder with the camera's calibration; raise DataError if writing to it fails."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / CAMERA_INFO).write_text(_camera_info_yaml(camera), encoding="utf-8")
@@ -187,7 +187,7 @@ def _folder_of_images(folder: Path, camera: Camera) -> Iterator[Path]:
 
 
 def _camera_info_yaml(camera: Camera) -> str:
-    """The calibration as ROS' camera_calibration package writes it."""
+    """Format the calibration as ROS' camera_calibration package does."""
 
     def matrix(values: FloatArray) -> dict[str, object]:
         rows, columns = values.shape
