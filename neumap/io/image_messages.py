@@ -36,19 +36,19 @@ _BAYER = {
     "gbrg": cv2.COLOR_BayerGR2GRAY,
     "grbg": cv2.COLOR_BayerGB2GRAY,
 }
+_COLOURS = {
+    "bgr": cv2.COLOR_BGR2GRAY,
+    "rgb": cv2.COLOR_RGB2GRAY,
+    "bgra": cv2.COLOR_BGRA2GRAY,
+    "rgba": cv2.COLOR_RGBA2GRAY,
+}
 _GRAY: dict[str, _Layout] = {
     "mono8": _Layout(1, 1),
     "mono16": _Layout(2, 1),
     "8UC1": _Layout(1, 1),
     "16UC1": _Layout(2, 1),
-    "bgr8": _Layout(1, 3, cv2.COLOR_BGR2GRAY),
-    "rgb8": _Layout(1, 3, cv2.COLOR_RGB2GRAY),
-    "bgra8": _Layout(1, 4, cv2.COLOR_BGRA2GRAY),
-    "rgba8": _Layout(1, 4, cv2.COLOR_RGBA2GRAY),
-    "bgr16": _Layout(2, 3, cv2.COLOR_BGR2GRAY),
-    "rgb16": _Layout(2, 3, cv2.COLOR_RGB2GRAY),
-    "bgra16": _Layout(2, 4, cv2.COLOR_BGRA2GRAY),
-    "rgba16": _Layout(2, 4, cv2.COLOR_RGBA2GRAY),
+    **{f"{name}8": _Layout(1, len(name), code) for name, code in _COLOURS.items()},
+    **{f"{name}16": _Layout(2, len(name), code) for name, code in _COLOURS.items()},
     "8UC3": _Layout(1, 3, cv2.COLOR_BGR2GRAY),
     "8UC4": _Layout(1, 4, cv2.COLOR_BGRA2GRAY),
     **{f"bayer_{name}8": _Layout(1, 1, code) for name, code in _BAYER.items()},

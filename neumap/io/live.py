@@ -62,9 +62,7 @@ class LiveInputs:
 
 
 def read_masks(settings: Settings) -> dict[str, BoolArray]:
-    """Read the masks (H, W), if any, by camera name. Raises :class:`~neumap.errors.DataError` if one cannot be
-    read.
-    """
+    """Read the masks (H, W) by camera name. Raises :class:`~neumap.errors.DataError` if one cannot be read."""
     names = settings.camera_names if settings.mask else ()
     return {camera: read_mask(of_camera(settings.mask, camera)) for camera in names}
 

@@ -13,9 +13,8 @@ from neumap.geometry.se3 import fit_planar, fit_rigid, transform_points
 from neumap.io.files import PathLike, parse_lines
 
 COLUMNS = "x y X Y, or x y z X Y Z, metres: in the map, then in the other frame"
-# FEWEST: the least number of pairs; two are too few to detect a wrong one. LEAST_SPREAD_M: the least standard deviation
-# of the points along their second principal axis in space, their first on a plane, metres; less leaves the rotation
-# open.
+# FEWEST: pairs; two are too few to detect a wrong one. LEAST_SPREAD_M: standard deviation of the points along their
+# second principal axis in space, their first on a plane, metres; less leaves the rotation open.
 FEWEST, LEAST_SPREAD_M = 3, 0.3
 # MISFIT_M: the largest residual of a pair, metres: clicks on an occupancy map are good to some cells of 5 cm.
 MISFIT_M = 0.25

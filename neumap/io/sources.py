@@ -31,8 +31,7 @@ from neumap.io.tum import is_tum, read_tum
 from neumap.maps.map_file import is_map
 from neumap.records import Frame, Source, by_camera, stamps_of
 
-# CALIBRATION_LEVELS: folders above the images to search: a TUM folder has its images in rgb/, and its calibration may
-# be in its parent.
+# CALIBRATION_LEVELS: folders above the images to search: of rgb/ in a TUM folder, that folder and its parent.
 CALIBRATION_LEVELS = 2
 
 

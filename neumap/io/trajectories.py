@@ -26,8 +26,7 @@ MAX_GAP_NS = 150_000_000
 TOLERANCE_NS = 20_000_000
 # GAP_PERIODS: the largest gap that is interpolated, in median periods: one missing sample, and jitter.
 GAP_PERIODS = 2.5
-# HELD_M: a sample is held for the time in which motion at the mean speed covers this, metres; one radian counts as one
-# metre.
+# HELD_M: a sample is held while motion at the mean speed covers this, metres; one radian counts as one metre.
 HELD_M = 0.01
 # DOUBTED_M: interpolation errors above this give a note, metres; rotations count as for HELD_M.
 DOUBTED_M = 0.05

@@ -216,9 +216,7 @@ def true_poses(bag: BagReader, given: str | None) -> Trajectory | None:
 
 
 def odometry_of(bag: BagReader, tf: Mapping[Topic, bool], odom: str, base: str) -> Trajectory | None:
-    """Read the poses of the frame ``base`` in the frame ``odom`` from the topics ``tf``, each with whether it is
-    static; None if they do not connect the two frames.
-    """
+    """Read the poses of ``base`` in ``odom`` from topics ``tf``, static or not; None if they do not connect them."""
     tree = RecordedTransforms()
     for message in bag.messages(tf):
         if (decoded := bag.try_to_decode(message)) is not None:

@@ -220,9 +220,7 @@ def _read_index(
 
 
 def _usable(topic: Topic, images: Sequence[Stamped]) -> tuple[list[Stamped], list[str], list[str]]:
-    """Return the images sorted by stamp, without those that have no stamp or that of another image; notes on images
-    without stamp, which are left out, and notes on equal stamps.
-    """
+    """Return the images sorted by stamp, one per stamp; notes on images without stamp; notes on equal stamps."""
     stamped = [each for each in images if each[0]]
     if not stamped:
         raise DataError(f"the images on {topic.name} have no stamps (header.stamp is zero): record them with stamps")
