@@ -1,7 +1,7 @@
-"""Says where in a place a robot will be lost, before it is: from the map alone, on a grid of places and headings; and,
-of another drive through the place, where it is lost, and whether its poses agree with odometry.
+"""Predicts from the map alone where in a place a robot will be lost, on a grid of places and headings. With another
+drive through the place, reports where it is lost, and whether its poses agree with odometry.
 
-Writes check.png and check.json, and lost.png with lost.yaml, which Nav2's map_server reads; of a drive drive.png, too.
+Writes check.png and check.json, and lost.png with lost.yaml for Nav2's map_server; with a drive also drive.png.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from neumap.records import Camera, Source
     from neumap.report.drive_check import DriveCheck
 
-HELP = "say where in a map a robot will be lost"
+HELP = "predict where in a map a robot will be lost"
 
-# BAG_OPTIONS: those of options.BAG_OPTIONS that say what to localize, and where the robot was.
+# BAG_OPTIONS: options of a bag that select the images and odometry.
 BAG_OPTIONS = [name for name in options.BAG_OPTIONS if name != "depth_topic"]
 
 PICTURE, NUMBERS, OVERLAY, DRIVE = "check.png", "check.json", "lost", "drive.png"
@@ -42,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--camera",
         type=Path,
         metavar="camera_info.yaml",
-        help="the robot's camera (default: that of the drive, else one of 640 x 480 pixels that sees 65 degrees)",
+        help="the robot's camera (default: that of the drive, else 640 x 480 pixels, 65 degrees wide)",
     )
     height = options.number("a height in metres", lambda value: math.isfinite(value))
     add("--height", type=height, metavar="M", help="the camera's z in the map (default: of the nearest mapping camera)")
@@ -50,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--cell",
         type=options.metres,
         metavar="M",
-        help="how far apart places are (default: so that there are about 600)",
+        help="distance of the places (default: such that there are about 600)",
     )
     add("--images", type=Path, metavar="DIR", help="the images of a COLMAP model")
     add("--threads", type=options.threads, metavar="N", help="use at most this many threads")
@@ -112,7 +112,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _open(args: argparse.Namespace) -> Source:
-    """Open the drive, with poses where it has some."""
+    """Open the drive, with poses if it has some."""
     try:
         return open_images(args, args.drive, BAG_OPTIONS, poses=True)
     except DataError as error:
@@ -121,7 +121,7 @@ def _open(args: argparse.Namespace) -> Source:
 
 
 def _asked(source: Source, neural_map: NeuralMap, progress: StageProgress) -> DriveCheck:
-    """Localize the images of a drive, and judge what comes of it."""
+    """Localize the images of a drive and check the estimates."""
     from neumap.io.files import noting
     from neumap.localization.localizer import Localizer
     from neumap.report.drive_check import check_drive

@@ -1,6 +1,6 @@
-"""Shows what neumap does in a virtual room: localizes images of it in a map, refuses images that show another room or
-nothing, and replays the drive of a robot, whose lens is covered for a while, to the localizer that runs on robots.
-Images, drive and map come with the package; ``--full`` renders, records and maps anew.
+"""Shows neumap in a virtual room: localizes images of it in a map, refuses images of another room or of nothing, and
+replays the drive of a robot, whose lens is covered for a while, to the localizer that runs on robots. Images, drive and
+map are part of the package; --full renders, records and maps anew.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ if TYPE_CHECKING:
 
 HELP = "localize a camera in a virtual room and replay a robot's drive; needs no data"
 
-# SHIPPED: what the package brings of a demo; the names of its parts there, and where a demo is made anew.
+# SHIPPED: the folder of the demo in the package. MAP, QUERY_BAG, FIGURES: names of its parts, there and in the output.
 SHIPPED = Path(__file__).resolve().parents[1] / "demo_data"
 MAP, QUERY_BAG, FIGURES = "demo.neumap", "query_bag", "figures.json"
-# The figures come first: by them a folder is known as a demo's, also where the rest is not there yet.
+# PARTS: what the package ships. The figures are copied first: they mark a folder as a demo's, even an incomplete one.
 PARTS = (FIGURES, MAP, QUERY_BAG, "query", "negatives")
 MAPPING_BAG, REPLAY = "mapping_bag", "replay"
-# REPLAY_LINES: how the lines of a replay's report begin that are repeated here.
+# REPLAY_LINES: beginnings of the lines of a replay's report that the demo prints.
 REPLAY_LINES = ("played", "first fix", "published", "states", "translation", "rotation", "wrong", "covariance", "map")
 
 
@@ -45,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--full", action="store_true", help="make everything anew: render the room, record, map (a minute)")
     add("--seed", type=options.seed, metavar="N", help="another room, with --full (default: 0)")
     add("--decoder", choices=DECODERS, help=f"as of neumap map, with --full (default: {DECODERS[0]})")
-    add("--save", type=Path, metavar="DIR", help="with --full: write there what the package ships of it")
+    add("--save", type=Path, metavar="DIR", help="with --full: also write the parts that the package ships there")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -74,7 +74,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _check_folder(folder: Path) -> None:
-    """Raise :class:`~neumap.errors.DataError` where a folder holds what a demo replaces, and it is of no demo."""
+    """Raise :class:`~neumap.errors.DataError` if the demo would replace files of a folder that are of no demo."""
     there = [folder / name for name in (*PARTS, "mapping", MAPPING_BAG, REPLAY) if (folder / name).exists()]
     try:
         is_demo = "covered_ns" in json.loads((folder / FIGURES).read_text(encoding="utf-8"))
@@ -85,7 +85,7 @@ def _check_folder(folder: Path) -> None:
 
 
 def _make(out: Path, args: argparse.Namespace) -> Covered:
-    """Render a room, record drives through it and map it; tell when the lens was covered in the second one."""
+    """Render a room, record drives through it and map it; return when the lens was covered in the second one."""
     from neumap.io.sources import open_source
     from neumap.mapping.build import build_map
     from neumap.mapping.settings import MappingSettings
@@ -115,7 +115,7 @@ def _make(out: Path, args: argparse.Namespace) -> Covered:
 
 
 def _shipped(out: Path) -> Covered:
-    """Take what the package brings; tell when the lens was covered in the second drive."""
+    """Copy the shipped parts; return when the lens was covered in the second drive."""
     from neumap.virtual.recording import Covered
 
     _copy(SHIPPED, out)
@@ -123,7 +123,7 @@ def _shipped(out: Path) -> Covered:
 
 
 def _show(out: Path, covered: Covered) -> dict[str, Any]:
-    """Localize, refuse and replay what was recorded to ``out``; print and draw it, and return the figures."""
+    """Localize and replay the recordings in ``out``; print and draw the results, and return the figures."""
     from neumap.io.sources import open_source
     from neumap.io.trajectories import write_trajectory
     from neumap.localization.localizer import Localizer
@@ -131,7 +131,7 @@ def _show(out: Path, covered: Covered) -> dict[str, Any]:
     from neumap.report.estimates import as_trajectory
     from neumap.report.figures import Example, draw_report
 
-    # poses of the query are for the comparison below; localizing looks at images and calibration only
+    # the poses of the query are for the comparison below; localizing uses only images and calibration
     query = open_source(out / "query", poses=True)
     negatives = open_source(out / "negatives", poses=False)
     neural_map = load_map(out / MAP)
@@ -173,7 +173,7 @@ def _found(
     estimates: Sequence[PoseEstimate],
     refused: Sequence[PoseEstimate],
 ) -> tuple[list[str], dict[str, Any]]:
-    """What came of single images, for people and as figures."""
+    """Return the results of single images, as lines of text and as figures."""
     from neumap.io.trajectories import read_trajectory
     from neumap.mapping.calibration import measure
     from neumap.report.estimates import as_trajectory, times_text
@@ -205,7 +205,7 @@ def _found(
 
 
 def _replayed(out: Path, covered: Covered) -> tuple[list[str], dict[str, Any]]:
-    """Replay the query bag and tell what came of it, for people and as figures."""
+    """Replay the query bag; return the results as lines of text and as figures."""
     from neumap.replay.run import ReplaySettings, replay
     from neumap.report.replay_report import as_text
 
@@ -232,7 +232,7 @@ def _figures_of(report: Report) -> dict[str, Any]:
 
 
 def _copy(recorded: Path, folder: Path) -> None:
-    """Copy to ``folder`` what the package ships, in place of what is there."""
+    """Copy the parts that the package ships to ``folder``, and replace those that are there."""
     folder.mkdir(parents=True, exist_ok=True)
     for name in PARTS:
         if (folder / name).is_dir():
@@ -244,7 +244,7 @@ def _copy(recorded: Path, folder: Path) -> None:
 
 
 def covered_text(states: str, covered: Covered) -> str:
-    """Say when the states changed while the lens was covered and after, as a replay's ``states.txt`` tells."""
+    """Describe when the states changed while the lens was covered and after, from a replay's ``states.txt``."""
     from neumap.io.stamps import parse_stamp
 
     changes = [(parse_stamp(stamp), state) for stamp, state, *_ in map(str.split, states.splitlines())]

@@ -1,5 +1,5 @@
-"""Compares the poses that 'neumap localize' wrote with the truth: that of the source of the images, or a TUM trajectory
-(timestamp tx ty tz qx qy qz qw). Both are in the same frame; nothing is aligned.
+"""Compares the poses that 'neumap localize' wrote with the truth: the poses of the source of the images, or a TUM
+trajectory (timestamp tx ty tz qx qy qz qw). Both must be in the same frame; nothing is aligned.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 HELP = "compare estimated poses with the truth"
 
 
-# TRUTH_OPTIONS: those of a bag that say where its images were taken.
+# TRUTH_OPTIONS: options of a bag that select its images and their poses.
 TRUTH_OPTIONS = tuple(name for name in options.BAG_OPTIONS if name != "depth_topic")
 
 
@@ -88,8 +88,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _of_source(path: Path, images: Path | None, bag: BagOptions) -> tuple[Trajectory, IntArray, Source]:
-    """Return the true poses of a source, of several cameras of the first one, the stamps (N,) of all its moments, with
-    a pose or not, and the source.
+    """Return the true poses of a source (of several cameras: those of the first), the stamps (N,) of all its moments,
+    with or without a pose, and the source with poses.
     """
     import numpy as np
 
@@ -97,7 +97,7 @@ def _of_source(path: Path, images: Path | None, bag: BagOptions) -> tuple[Trajec
     from neumap.records import Trajectory
 
     posed = open_source(path, poses=True, depth=False, images=images, bag=bag)
-    # a topic that is named may be a simulation's truth
+    # odometry on a given topic may be the truth of a simulation
     if posed.drifts and bag.pose_topic is None:
         raise DataError(f"{path} tells odometry only, which is no truth: give --pose-topic, or a trajectory as TRUTH")
     poses = sorted(

@@ -1,5 +1,5 @@
-"""Writes what a map holds in formats that other programs read: its landmarks as a PLY file, and landmarks and mapping
-cameras as a COLMAP model. Metres, in the frame of the map.
+"""Exports a map: its landmarks as a PLY file, or landmarks and mapping cameras as a COLMAP model; metres, in the frame
+of the map.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--colmap",
         type=Path,
         metavar="DIR",
-        help="the landmarks and the mapping cameras that the map holds, 256 at most of a recording, as a COLMAP model "
-        "in text, in a new or an empty folder",
+        help="landmarks and mapping cameras (the map holds at most 256 of a recording) as a COLMAP text model, in a "
+        "new or an empty folder",
     )
 
 

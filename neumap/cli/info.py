@@ -1,4 +1,4 @@
-"""Says of which place a map is, how large, what it was made of, the accuracy to expect of it, and where it is weak."""
+"""Prints the place, the size, the recordings, the expected accuracy and the weak spots of a map."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ import argparse
 import json
 from pathlib import Path
 
-HELP = "say what is in a map"
+HELP = "print what is in a map"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("map", type=Path, metavar="M.neumap", help="the map")
     parser.add_argument("--json", action="store_true", help="print JSON (metres, degrees, shares from 0 to 1)")
-    parser.add_argument("--verbose", action="store_true", help="tell also what is inside: decoder, features, drift")
+    parser.add_argument("--verbose", action="store_true", help="print also internals: decoder, features, drift")
     parser.add_argument(
         "--voxels",
         action="store_true",
-        help="list all voxels: where they are, their landmarks and size (in JSON always)",
+        help="list all voxels with position, landmarks and size (always in JSON)",
     )
 
 

@@ -1,6 +1,6 @@
-"""Finds the camera's pose in a map for each image on its own, without any prior. Poses are of the camera's optical
-frame; an image that is not localized gets none. Images that several cameras of a rig took together have one pose, the
-first camera's.
+"""Estimates the camera's pose in a map for each image on its own, without a prior. Poses are of the camera's optical
+frame; an image that is not localized gets none. Images that the cameras of a rig took together get one pose, that of
+the first camera.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""The ``neumap`` command: parses, runs one verb, turns errors into one line and an exit status.
+"""The ``neumap`` command: parses arguments, runs one verb, turns errors into one line and an exit status.
 
-A verb is a module of this package: its docstring describes the verb to users, ``HELP`` does so in a few words,
-``add_arguments(parser)`` says what it understands, and ``run(args)`` does it and returns the exit status. What is heavy
-is imported inside ``run``, so that help is instant.
+A verb is a module of this package: its docstring is the description in the help, ``HELP`` the summary,
+``add_arguments(parser)`` defines the arguments, and ``run(args)`` returns the exit status. Heavy modules are imported
+inside ``run``, so that help is instant.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ EXAMPLES = """examples:
 
 
 class Parser(argparse.ArgumentParser):
-    """Says what a mistyped verb or option may have been meant to be; ``verbs`` are the parsers of the verbs."""
+    """Suggests verbs and options for mistyped ones; ``verbs`` are the parsers of the verbs."""
 
     verbs: tuple[argparse.ArgumentParser, ...] = ()
 
@@ -56,7 +56,7 @@ class Parser(argparse.ArgumentParser):
         wrong = re.search(r"invalid choice: '([^']*)'|unrecognized arguments: (-\S+)", message)
         if wrong is None:
             return ""
-        # what a verb does not know is told by the parser above it
+        # argparse reports the unknown options of a verb on the parser above
         actions = [action for parser in (self, *self.verbs) for action in parser._actions]
         known = VERBS if wrong[1] is not None else [name for action in actions for name in action.option_strings]
         meant = difflib.get_close_matches(wrong[1] or wrong[2].partition("=")[0], known, n=1)
@@ -113,7 +113,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(argv: Sequence[str] | None) -> int:
     try:
         parser = make_parser()
-        if "_ARGCOMPLETE" in os.environ:  # a shell asks what may follow
+        if "_ARGCOMPLETE" in os.environ:  # a shell asks for completions
             import argcomplete
 
             argcomplete.autocomplete(parser)
@@ -124,7 +124,7 @@ def _run(argv: Sequence[str] | None) -> int:
         status: int = args.run(args)
         return status
     finally:
-        # a reader that has gone or a full disk shows here, not when Python is already shutting down
+        # raise for a closed pipe or a full disk here, not when Python is already shutting down
         if sys.stdout is not None:
             sys.stdout.flush()
 
@@ -141,5 +141,5 @@ def _discard_output() -> None:
         os.dup2(null, sys.stdout.fileno())
         os.close(null)
     except (OSError, ValueError, AttributeError):
-        # stdout is closed, or is not a file: nothing is buffered for one
+        # stdout is closed or not a file: nothing is buffered
         return

@@ -1,5 +1,5 @@
-"""Makes one map of several that were made with the same options, in one frame or, with --align, each in its own. What
-several of them hold is kept once. 'neumap map --extend' adds a recording instead, in the form of the map it extends.
+"""Merges maps that were made with the same options, in one frame or, with --align, each in its own. Landmarks that
+several maps hold are kept once. 'neumap map --extend' adds a recording to a map instead.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from neumap.mapping.align import Alignment
 
-HELP = "make one map of several"
+HELP = "merge several maps into one"
 APART_HELP = "they are side by side or above each other: do not ask for landmarks in common where they share space"
-ALIGN_HELP = "their frames differ: find how they lie to each other by the landmarks of the space that they share"
+ALIGN_HELP = "their frames differ: align them by the landmarks of the space that they share"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def aligned_rows(name: str, found: Alignment) -> list[tuple[str, str]]:
-    """Return the rows of a report on how what is called ``name`` was moved."""
+    """Return the rows of a report on how the map or recording ``name`` was moved."""
     from neumap.report.map_summary import pose_text
 
     return [("aligned", f"{name}: {found}"), ("moved by", pose_text(found.first_from_second))]

@@ -1,4 +1,4 @@
-"""What the user should know beside the result: lines on stderr, and the refusal of what is damaged."""
+"""Prints notes for the user on stderr, and refuses damaged data."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def tell(notes: Iterable[str]) -> None:
 
 @contextmanager
 def telling(notes: Iterable[str]) -> Iterator[None]:
-    """Print the notes where this block fails; else its result is told with them."""
+    """Print the notes if this block fails; otherwise the caller prints them with the result."""
     try:
         yield
     except NeumapError:
@@ -26,6 +26,6 @@ def telling(notes: Iterable[str]) -> Iterator[None]:
 
 
 def refuse(left_out: Sequence[str]) -> None:
-    """Raise :class:`~neumap.errors.DataError` where anything was left out: what ``--strict`` does."""
+    """Raise :class:`~neumap.errors.DataError` if anything was left out, for ``--strict``."""
     if left_out:
         raise DataError(f"{'; '.join(left_out)}: mend them, or leave out --strict")

@@ -1,5 +1,5 @@
-"""Trains the decoder that maps of all places share, on virtual rooms, halls and courtyards. What is in WORK already
-is gone on with. Start it by torchrun to use several GPUs.
+"""Trains the decoder that the maps of all places share, on virtual rooms, halls and courtyards. Resumes from what is in
+WORK. Start it with torchrun to use several GPUs.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from neumap.cli import options
 from neumap.cli.progress import StageProgress
 from neumap.features import DEFAULT
 
-HELP = "train a decoder for all places, as the one that ships"
+HELP = "train a decoder for all places, like the one that ships"
 
-# SIZES: virtual places, steps of the encoder and of the transformer.
+# SIZES: number of virtual places, training steps of the encoder and of the transformer.
 SIZES = {"small": (130, 8000, 3000), "large": (400, 60_000, 20_000)}
-# LONGEST_WAIT: while the first process renders the places, all others wait.
+# LONGEST_WAIT: of the other processes for the first one, which renders the places.
 LONGEST_WAIT = timedelta(days=2)
 
 
@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--config",
         choices=SIZES,
         default="small",
-        help="small: for two cores; large: for a GPU, of which it takes 12 GB (default: small)",
+        help="small: for two cores; large: for a GPU, takes 12 GB (default: small)",
     )
     add("--places", type=options.count, metavar="N", help="virtual places to train on")
     add("--steps", type=options.count, metavar="N", help="training steps of the encoder")
@@ -48,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="SOURCE",
         help="also train on this recording with poses and depth; may be given again",
     )
-    add("--start", type=Path, metavar="D.safetensors", help="go on with the encoder of this decoder")
+    add("--start", type=Path, metavar="D.safetensors", help="start from the encoder of this decoder")
     add("--extractor", default=DEFAULT, metavar="NAME", help=f"of features the decoder reads (default: {DEFAULT})")
     add("--seed", type=options.seed, default=0, metavar="N", help="of places and training (default: 0)")
     add("--device", default="cpu", metavar="cpu", help="where to train: cpu or cuda (default: cpu)")
@@ -68,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
     from neumap.training.places import describe, training_scenes
     from neumap.training.pretraining import PretrainSettings, pretrain
 
-    # before any rendering: many places are mapped without depth
+    # check before rendering: many places are mapped without depth, which needs pycolmap
     need_extras("training", "pycolmap")
     started = time.perf_counter()
     check_output(args.out, device=False)
@@ -116,7 +116,7 @@ def run(args: argparse.Namespace) -> int:
 
 @contextmanager
 def _processes(device: str) -> Iterator[int]:
-    """Give the rank of this process among those that torchrun started; 0 where it did not."""
+    """Yield the rank of this process among those that torchrun started, 0 without torchrun."""
     import torch
     from torch import distributed
 

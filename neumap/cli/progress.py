@@ -1,4 +1,4 @@
-"""How far the work is, stage by stage, on stderr: bars on a terminal, few lines elsewhere."""
+"""Shows the progress of each stage on stderr: bars on a terminal, a few lines elsewhere."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ import time
 from contextlib import AbstractContextManager
 from typing import Any
 
+# _LINE_EVERY_S: interval of the lines where stderr is no terminal, seconds.
 _LINE_EVERY_S = 20.0
 _BAR = "{desc:<17}{percentage:3.0f}% |{bar}| {n_fmt}/{total_fmt} [{elapsed}, {remaining} left]"
 
 
 class StageProgress(AbstractContextManager["StageProgress"]):
-    """Called with ``(stage, done, total)``; a context manager, so that what follows starts on a line of its own."""
+    """Called with ``(stage, done, total)``; leaving the context ends the bar, so that output starts on a new line."""
 
     def __init__(self) -> None:
         self._stage = ""

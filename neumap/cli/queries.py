@@ -1,4 +1,4 @@
-"""Images to be localized, of whatever source: opened, each camera's lens settled, damage left out, and localized."""
+"""Opens the images of a source, chooses each camera's lens, leaves out damaged images, and localizes the others."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     from neumap.localization.localizer import Localizer
     from neumap.records import PoseEstimate, Source
 
-# BAG_OPTIONS: those that say what to localize and, of several cameras, where they are on the robot.
+# BAG_OPTIONS: options of a bag that select the images and the extrinsics of several cameras.
 BAG_OPTIONS = (*options.IMAGE_OPTIONS, "tf_topic", "camera_frame")
 
 
 def open_images(
     args: argparse.Namespace, path: Path, names: Iterable[str] = BAG_OPTIONS, poses: bool = False
 ) -> Source:
-    """Open the images of a source as ``args`` tells, of options.BAG_OPTIONS by those with these ``names``."""
+    """Open the images of a source with the options in ``args``; of options.BAG_OPTIONS those in ``names``."""
     from neumap.io.bags.topics import BagOptions
     from neumap.io.sources import open_source
 
@@ -34,19 +34,19 @@ def open_images(
 
 
 class Queries(NamedTuple):
-    """Images to be localized: the lens of each camera is settled, and what of them is damaged counted."""
+    """Images to be localized: the lens of each camera is chosen, and damaged images are counted."""
 
     source: Source
     damage: Damage
 
     @property
     def notes(self) -> list[str]:
-        """What the user should know of them when they were localized."""
+        """Return the notes for the user after localization."""
         return [*self.source.notes, *self.damage.notes]
 
 
 def queries_of(source: Source, localizer: Localizer, strict: bool = False) -> Queries:
-    """Make the queries of a source; where ``strict``, what is damaged raises :class:`~neumap.errors.DataError`."""
+    """Make the queries of a source; if ``strict``, damaged images raise :class:`~neumap.errors.DataError`."""
     from neumap.io.damage import Damage
     from neumap.localization.lens import of_each_camera, settled
 
@@ -59,8 +59,8 @@ def queries_of(source: Source, localizer: Localizer, strict: bool = False) -> Qu
 def localize_each(
     localizer: Localizer, source: Source, progress: Callable[[int, int], object], max_sigma_m: float = float("inf")
 ) -> list[PoseEstimate]:
-    """Localize each moment of a source on its own, telling ``progress`` how many of how many are done; poses less
-    certain than ``max_sigma_m`` metres are lost, as are images that cannot be read.
+    """Localize each moment of a source on its own and call ``progress(done, total)``. Images that cannot be read are
+    lost, as are poses whose standard deviation exceeds ``max_sigma_m`` metres.
     """
     estimates, moments = [], source.moments
     for done, frames in enumerate(moments, start=1):

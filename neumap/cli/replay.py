@@ -1,6 +1,6 @@
-"""Runs the very session that runs in the node over a recording on virtual time, and writes what it publishes: a bag
-to open in Foxglove or RViz, poses.txt, states.txt, a report and a picture. Two replays give the same output; only
-times.txt, what searching really took, differs.
+"""Runs the session of the node over a recording on virtual time, and writes what it publishes: a bag for Foxglove or
+RViz, poses.txt, states.txt, a report and a picture. Two replays give the same output, except times.txt, the measured
+times of searching.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from neumap.errors import DataError
 
 HELP = "run the localizer of the ROS node over a rosbag, without ROS 2"
 
-# INFERENCE_MS: as of neumap.replay.run, which help does not wait for. CALLS: services that can be called.
+# INFERENCE_MS: INFERENCE_S of neumap.replay.run, which is slow to import. CALLS: services that can be called.
 INFERENCE_MS = 100.0
 CALLS = ("relocalize", "reinitialize", "load_map")
 
@@ -26,16 +26,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--map", type=Path, required=True, metavar="M.neumap", help="the map to localize in")
     add("--out", type=Path, required=True, metavar="DIR", help="the folder to write to")
     add("--params", type=Path, metavar="FILE.yaml", help="a parameter file, as for the node")
-    add("--rate", type=options.positive, default=1.0, metavar="2.0", help="play so much faster (default: 1)")
+    add("--rate", type=options.positive, default=1.0, metavar="2.0", help="speed of playing (default: 1)")
     add("--start", type=options.seconds, default=0.0, metavar="S", help="skip the first seconds")
-    add("--duration", type=options.positive, metavar="S", help="play so many seconds only")
+    add("--duration", type=options.positive, metavar="S", help="play only this many seconds")
     add(
         "--call",
         type=_call,
         action="append",
         default=[],
         metavar="NAME@S",
-        help="call a service so many seconds after the start of what is played: relocalize@12.5, reinitialize@3, "
+        help="call a service at a time in seconds after the start of playing: relocalize@12.5, reinitialize@3, "
         "load_map:FILE@20; may be given several times",
     )
     add(
@@ -44,8 +44,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=_inference,
         default=f"{INFERENCE_MS:g}",
         metavar="MS|measured",
-        help=f"how long the node takes for an image (default: {INFERENCE_MS:g}); measured: as long as it does, "
-        "which no second replay repeats",
+        help=f"time of the node per image (default: {INFERENCE_MS:g}); measured: the real time, which makes replays "
+        "differ",
     )
     add(
         "--ground-truth",

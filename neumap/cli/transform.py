@@ -1,5 +1,5 @@
-"""Tells a map in another frame: by how that frame lies to the map's, or by points that were clicked in both; or only
-renames its frame. Poses that are found in it are in the new frame then; nothing is mapped anew.
+"""Transforms a map to another frame, given the transform or points clicked in both frames, or only renames its frame.
+Poses estimated in the new map are in the new frame; nothing is mapped anew.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from neumap.cli import options
 
-HELP = "tell a map in another frame"
+HELP = "transform a map to another frame"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--by",
         nargs="+",
         metavar="NUMBER",
-        help="where the map's origin is in the new frame, as static_transform_publisher takes it: x y z yaw or "
+        help="the pose of the map's origin in the new frame, as for static_transform_publisher: x y z yaw or "
         "x y z qx qy qz qw, metres and radians, with spaces or commas (--by=-1,2,0,1.57 where the first is negative)",
     )
     by.add_argument(
@@ -44,9 +44,7 @@ def run(args: argparse.Namespace) -> int:
     from neumap.report.map_summary import pose_text, report_text, size_text
 
     if args.by is None and args.points is None and args.to is None:
-        raise ConfigError(
-            "say how the map is to be moved, with --by or --points, or call its frame otherwise with --to"
-        )
+        raise ConfigError("give the transform with --by or --points, or a new name of the frame with --to")
     check_output(args.out, device=False)
     old = load_map(args.map)
     moved_by, rows = np.eye(4), []

@@ -1,5 +1,5 @@
-"""Shows a map in rerun: landmarks, voxels and mapping cameras; with a source, where its images are found, with the
-inliers of each; with the folder that 'neumap replay' wrote, what the node said and saw.
+"""Shows a map in rerun: landmarks, voxels and mapping cameras; with a source, the poses of its images and their
+inliers; with the output folder of 'neumap replay', the poses, states and images of the node.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from neumap.maps.neural_map import NeuralMap
     from neumap.report.view import View
 
-HELP = "look at a map, and at what images show of it, in rerun"
+HELP = "show a map, and the poses of images in it, in rerun"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

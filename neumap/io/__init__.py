@@ -1,1 +1,1 @@
-"""From folders, models, bags and messages to frames, calibrations and poses, and files that are written whole."""
+"""Reads frames, calibrations and poses from folders, models, bags and messages; writes files atomically."""

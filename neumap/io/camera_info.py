@@ -1,4 +1,4 @@
-"""Camera calibrations: files as ROS' ``camera_calibration`` writes them, and sensor_msgs/CameraInfo."""
+"""Camera calibrations from files of ROS' ``camera_calibration`` and from sensor_msgs/CameraInfo."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ _HINT = "give one as ROS' camera_calibration writes it"
 
 @dataclass(frozen=True)
 class Told:
-    """What the user says of images: whether they are ``rectified`` (None: see what their names say, and what they
-    show), and the ``mask`` (H, W) of what of them shows the place (None: all).
+    """What the user states about images: whether they are ``rectified`` (None: find out from their names and contents),
+    and the ``mask`` (H, W), true where images show the place (None: everywhere).
     """
 
     rectified: bool | None = None
@@ -36,9 +36,9 @@ UNTOLD = Told()
 
 
 def read_camera_info(path: PathLike) -> Camera:
-    """Read the camera of a ``camera_info.yaml``: that of images as the lens makes them.
+    """Read the camera of the raw, unrectified images from a ``camera_info.yaml``.
 
-    Without distortion it is a pinhole, whatever the lens model is called, as image_geometry has it.
+    Without distortion it is a pinhole, whatever the name of the lens model, as in image_geometry.
     Raises :class:`~neumap.errors.DataError` (or its kin) naming the file and the key that is missing or wrong.
     """
     calibration = read_calibration(path)
@@ -47,7 +47,7 @@ def read_camera_info(path: PathLike) -> Camera:
 
 
 def read_calibration(path: PathLike) -> Calibration:
-    """Read what a ``camera_info.yaml`` says. Raises as :func:`read_camera_info` does, but not for wrong numbers."""
+    """Read the calibration in a ``camera_info.yaml``. Raises as :func:`read_camera_info`, but not for wrong values."""
     try:
         content = yaml.safe_load(read_text(path, "the calibration"))
     except (yaml.YAMLError, RecursionError):
@@ -93,9 +93,9 @@ def _values(content: Mapping[Any, Any], key: str) -> tuple[float, ...]:
 
 
 def find_camera_info(folder: Path, levels: int = 1) -> Path:
-    """Find the ``camera_info.yaml`` in a folder or in one of the ``levels`` folders above it, the nearest one.
+    """Find the nearest ``camera_info.yaml`` in a folder or in one of the ``levels`` folders above it.
 
-    Raises :class:`~neumap.errors.CalibrationError` where there is none.
+    Raises :class:`~neumap.errors.CalibrationError` if there is none.
     """
     here = folder.resolve()
     for candidate in [here, *here.parents][: levels + 1]:
@@ -106,9 +106,9 @@ def find_camera_info(folder: Path, levels: int = 1) -> Path:
 
 
 def calibration_of(info: Any) -> Calibration:
-    """Read what a sensor_msgs/CameraInfo says of lens and image; not its header.
+    """Convert a sensor_msgs/CameraInfo, without its header, to a calibration.
 
-    Messages themselves cannot be compared: before 2025 their arrays were equal where any number in them was
+    The messages themselves cannot be compared: before 2025, two of their arrays compared equal if any element did
     (rosidl_python issue 223).
     """
     k, d, p = (tuple(np.asarray(values, dtype=np.float64).ravel().tolist()) for values in (info.k, info.d, info.p))
@@ -126,9 +126,9 @@ def calibration_of(info: Any) -> Calibration:
 
 
 def fit_to_image(camera: Camera, image: Path) -> tuple[Camera, tuple[str, ...]]:
-    """Scale the camera to an image file, with a note for the user where that changed it.
+    """Scale the camera to the size of an image file; return it with a note for the user if that changed it.
 
-    Raises :class:`~neumap.errors.CalibrationError`, which names the file, where its shape is another.
+    Raises :class:`~neumap.errors.CalibrationError`, which names the file, if the aspect ratios differ.
     """
     height, width = read_gray(image).shape
     with naming(str(image)):
@@ -138,9 +138,9 @@ def fit_to_image(camera: Camera, image: Path) -> tuple[Camera, tuple[str, ...]]:
 
 
 def lenses_of_image(folder: Path, image: Path, told: Told, levels: int = 1) -> tuple[Intrinsics, ...]:
-    """Return the intrinsics that the images of a folder may have, by its ``camera_info.yaml`` and one of them.
+    """Return the candidate intrinsics of the images in ``folder``, from its ``camera_info.yaml`` and one ``image``.
 
-    Raises :class:`~neumap.errors.DataError` (or its kin) where there is no calibration, or none that fits the image.
+    Raises :class:`~neumap.errors.DataError` (or its kin) if there is no calibration, or none that fits the image.
     """
     path = find_camera_info(folder, levels)
     calibration = read_calibration(path)

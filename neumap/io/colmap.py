@@ -1,4 +1,4 @@
-"""COLMAP models through pycolmap, and the rigs in them."""
+"""COLMAP models, read with pycolmap, and their rigs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from neumap.io.images import first_readable, read_gray
 from neumap.io.stamps import stamps_from_names
 from neumap.records import Camera, Frame, Mount, Source
 
-# LENSES: COLMAP's lens models as ROS calls them; their coefficients come in one order, COLMAP's may end early.
+# LENSES: the ROS names of COLMAP's lens models. Both order the coefficients alike; COLMAP's list may be shorter.
 LENSES = {
     "SIMPLE_PINHOLE": "plumb_bob",
     "PINHOLE": "plumb_bob",
@@ -36,8 +36,8 @@ LENSES = {
     "SIMPLE_FISHEYE": "equidistant",
     "FISHEYE": "equidistant",
 }
-# _RECORDS: of a list in a binary model, the bytes of an entry before the length of its own list, whether its name (of
-# any length, with a zero at its end) follows them, and the bytes of an item of that list.
+# _RECORDS: the layout of the entries in a binary file: bytes before the length of the entry's own list, whether a
+# zero-terminated name follows these bytes, and bytes of an item of that list.
 _RECORDS = {
     # id, quaternion, translation, camera id, name; x, y and point id of each keypoint
     "images.bin": (64, True, 24),
@@ -50,24 +50,26 @@ SCALE_NOTE = (
 
 
 def find_model(folder: Path) -> Path | None:
-    """Find the COLMAP model in a folder: the first of :func:`find_models`, None where there is none."""
+    """Return the first COLMAP model that :func:`find_models` finds in a folder, or None."""
     return next(iter(find_models(folder)), None)
 
 
 def find_models(folder: Path) -> list[Path]:
-    """Find the COLMAP models of a folder, that of most images first: the folder itself, or those in its ``sparse``, in
-    itself if that is ``sparse``, or in the ``colmap/sparse`` of nerfstudio, where COLMAP numbers them.
+    """Find the COLMAP models of a folder, the one with the most images first.
+
+    The folder itself is a model, or holds models, numbered by COLMAP, in ``sparse``, directly (where it is the
+    ``sparse`` folder), or in nerfstudio's ``colmap/sparse``.
     """
-    for parent in (None, folder / "sparse", folder, folder / "colmap" / "sparse"):
-        within = sorted(parent.glob("[0-9]*")) if parent is not None else []
-        found = [place for place in (parent or folder, *within) if _suffix(place)]
-        if found:
+    if _suffix(folder):
+        return [folder]
+    for parent in (folder / "sparse", folder, folder / "colmap" / "sparse"):
+        if found := [model for model in (parent, *sorted(parent.glob("[0-9]*"))) if _suffix(model)]:
             return sorted(found, key=_image_count, reverse=True)
     return []
 
 
 def _suffix(model: Path) -> str:
-    """Return how the files of a model end; empty where the folder holds none."""
+    """Return the suffix of the files of a model, empty if the folder holds no model."""
     files = ((suffix, [model / f"{name}{suffix}" for name in ("cameras", "images")]) for suffix in (".bin", ".txt"))
     return next((suffix for suffix, needed in files if all(file.is_file() for file in needed)), "")
 
@@ -80,15 +82,14 @@ def _image_count(model: Path) -> int:
 
 
 def _names_in_text(model: Path) -> dict[int, str]:
-    """Return the names of the images in ``images.txt`` by their numbers; COLMAP itself ends them at the first space."""
+    """Return image names by image id from ``images.txt``; COLMAP itself cuts names at the first space."""
     names, lines = {}, iter((model / "images.txt").read_text(errors="replace").splitlines())
     for line in lines:
         if line.strip() and not line.startswith("#"):
             number, *fields = line.split(maxsplit=9)
             if len(fields) == 9 and number.isdecimal():
                 names[int(number)] = fields[8].strip()
-            # its keypoints, which may be none
-            next(lines, None)
+            next(lines, None)  # the line of keypoints, which may be empty
     return names
 
 
@@ -97,18 +98,17 @@ def read_colmap(
 ) -> Source:
     """Read the registered images of a COLMAP model, sorted by stamp, with their poses if ``poses``.
 
-    Each frame has the camera that COLMAP gave it. The images are searched in ``image_folder``, else in ``images/`` in
-    and above the model, else beside the model. Stamps are as of :func:`~neumap.io.stamps.stamps_from_names`; images
-    that a rig took together have that of its first camera's. There is no depth, and the scale is the model's: a note
-    says so.
+    Each frame has its camera of the model. Images are looked up in ``image_folder``, else in ``images/`` in and above
+    the model, else beside the model. Stamps follow :func:`~neumap.io.stamps.stamps_from_names`; images that a rig took
+    at the same time get the stamp of its first camera's image. There is no depth. Lengths are in the units of the
+    model, which a note states.
 
-    Raises :class:`~neumap.errors.DataError` (or its kin) for a model or images that are missing or damaged, for fewer
-    than two images with a pose, for a rig that does not tell where its cameras are and for a lens model that ROS does
-    not have; and
-    :class:`~neumap.errors.ConfigError` where it is ``told`` whether the images are rectified, which the model knows.
+    Raises :class:`~neumap.errors.DataError` (or its kin) for a missing or damaged model or image, for fewer than two
+    images with a pose, for a rig without the extrinsics of its cameras and for a lens model without ROS counterpart;
+    :class:`~neumap.errors.ConfigError` if ``told`` states whether the images are rectified: the model defines that.
     """
     if told.rectified is not None:
-        raise ConfigError("a COLMAP model tells by itself whether its images are rectified: leave that option out")
+        raise ConfigError("a COLMAP model defines whether its images are rectified: leave that option out")
     folder = Path(model_folder)
     models = find_models(folder)
     if not models:
@@ -117,36 +117,35 @@ def read_colmap(
     reconstruction = _load(model)
     name_of = _names_in_text(model) if _suffix(model) == ".txt" else {}
     found = {i: name_of.get(i, str(reconstruction.images[i].name)) for i in reconstruction.reg_image_ids()}
-    images = [reconstruction.images[i] for i in sorted(found, key=lambda i: found[i])]
+    images = [reconstruction.images[i] for i in sorted(found, key=found.__getitem__)]
     mounted = {image.image_id: _mounted(image, reconstruction.cameras) for image in images}
     if len(images) < (2 if poses else 1):
         raise DataError(f"the COLMAP model {model} has {len(images)} registered image(s): at least two are needed")
     names = sorted(found.values())
     directory = _image_directory(folder, model, None if image_folder is None else Path(image_folder), names)
 
-    cameras: dict[int, Camera] = {}
     notes = [SCALE_NOTE]
     if len(models) > 1:
-        notes.append(f"of {len(models)} models the one with the most images is taken, {model} with {len(images)}")
-    frames = []
-    # of images that were taken together the first camera's has the name that tells when
-    first = {each[0]: found[i] for i, each in sorted(mounted.items(), key=lambda item: -item[1][1])}
-    stamped = sorted(first, key=lambda moment: first[moment])
-    stamps, stamp_notes = stamps_from_names([first[moment] for moment in stamped])
-    stamp_of = dict(zip(stamped, stamps, strict=True))
+        notes.append(f"the model with the most images of {len(models)} is used: {model}, {len(images)} images")
     of_camera: dict[int, list[Path]] = {}
     for image, name in zip(images, names, strict=True):
         of_camera.setdefault(image.camera_id, []).append(directory / name)
+    cameras = {}
+    for camera_id, files in of_camera.items():
+        camera = camera_from_colmap(reconstruction.cameras[camera_id])
+        fitted, camera_notes = fit_to_image(camera, first_readable(files))
+        cameras[camera_id] = masked(fitted, told.mask)
+        notes += [note for note in camera_notes if note not in notes]
+    # a moment's name, and so its stamp, is that of the image of its first camera, which comes last here
+    first = {moment: found[i] for i, (moment, *_) in sorted(mounted.items(), key=lambda item: -item[1][1])}
+    moments = sorted(first, key=first.__getitem__)
+    stamps, stamp_notes = stamps_from_names([first[moment] for moment in moments])
+    stamp_of = dict(zip(moments, stamps, strict=True))
+    frames = []
     for image, name in zip(images, names, strict=True):
-        if image.camera_id not in cameras:
-            camera = camera_from_colmap(reconstruction.cameras[image.camera_id])
-            fitted, camera_notes = fit_to_image(camera, first_readable(of_camera[image.camera_id]))
-            cameras[image.camera_id] = masked(fitted, told.mask)
-            notes += [note for note in camera_notes if note not in notes]
         camera = cameras[image.camera_id]
         read_image = partial(read_gray, directory / name, (camera.width, camera.height))
-        pose = image.cam_from_world().inverse().matrix() if poses else None
-        map_from_camera = None if pose is None else make_pose(pose[:, :3], pose[:, 3])
+        map_from_camera = _inverse(image.cam_from_world()) if poses else None
         moment, number, rig_from_camera = mounted[image.image_id]
         stamp = stamp_of[moment]
         mount = None if rig_from_camera is None else Mount(stamp, number, rig_from_camera)
@@ -156,8 +155,8 @@ def read_colmap(
 
 
 def _mounted(image: Any, cameras: Iterable[int]) -> tuple[int, int, FloatArray | None]:
-    """Return the number of the frame that an image is of, that of its camera among those of the model's ``cameras``
-    that are on its rig, the first 0, and ``rig_from_camera``; None of a camera alone.
+    """Return the id of an image's COLMAP frame, the index of its camera on its rig, and ``rig_from_camera`` (4, 4),
+    None for a rig of one camera. ``cameras`` are the ids of the model's cameras; the reference camera has index 0.
     """
     rig, sensor = image.frame.rig, image.data_id.sensor_id
     sensors = [type(sensor)(type=sensor.type, id=camera) for camera in sorted(cameras)]
@@ -170,17 +169,22 @@ def _mounted(image: Any, cameras: Iterable[int]) -> tuple[int, int, FloatArray |
     if camera_from_rig is None:
         raise DataError(
             f"the rig {rig.rig_id} of the COLMAP model does not tell where camera {sensor.id} is on it: let COLMAP "
-            "find it (colmap rig_configurator, bundle_adjuster), or remove rigs and frames from the model's folder"
+            "estimate it (colmap rig_configurator, bundle_adjuster), or remove rigs and frames from the model's folder"
         )
-    pose = camera_from_rig.inverse().matrix()
-    return image.frame_id, order.index(sensor.id), make_pose(pose[:, :3], pose[:, 3])
+    return image.frame_id, order.index(sensor.id), _inverse(camera_from_rig)
+
+
+def _inverse(transform: Any) -> FloatArray:
+    """Return the inverse (4, 4) of a ``pycolmap.Rigid3d``."""
+    matrix = transform.inverse().matrix()
+    return make_pose(matrix[:, :3], matrix[:, 3])
 
 
 def camera_from_colmap(camera: Any) -> Camera:
-    """Make the :class:`~neumap.records.Camera` of a ``pycolmap.Camera``.
+    """Convert a ``pycolmap.Camera``.
 
     COLMAP puts the centre of the first pixel at (0.5, 0.5), this package and OpenCV at (0, 0). Raises
-    :class:`~neumap.errors.CalibrationError` for a lens model that ROS does not have.
+    :class:`~neumap.errors.CalibrationError` for a lens model without ROS counterpart.
     """
     name = camera.model.name
     if name not in LENSES:
@@ -213,14 +217,14 @@ def _load(model: Path) -> Any:
         raise damaged from None
     if (model / "cameras.bin").is_file():
         expected = 8 + sum(24 + 8 * len(camera.params) for camera in reconstruction.cameras.values())
-        # COLMAP reads zeros where parameters are cut off
+        # COLMAP reads zeros for missing parameters
         if (model / "cameras.bin").stat().st_size < expected:
             raise damaged
     return reconstruction
 
 
 def _reconstruction(model: Path) -> Any:
-    """Read a model with pycolmap, which wants points, though there is no use for them here."""
+    """Read a model with pycolmap, which requires a file of points, though points are not used here."""
     import pycolmap
 
     points = f"points3D{_suffix(model)}"
@@ -229,13 +233,13 @@ def _reconstruction(model: Path) -> Any:
     with TemporaryDirectory() as folder:
         for file in model.iterdir():
             (Path(folder) / file.name).symlink_to(file.resolve())
-        # none, as their number in eight bytes or as no line
+        # no points: a count of zero in eight bytes, or an empty text file
         (Path(folder) / points).write_bytes(bytes(8) if points.endswith(".bin") else b"")
         return pycolmap.Reconstruction(folder)
 
 
 def _is_cut_off(path: Path) -> bool:
-    """Tell whether a file of _RECORDS ends early: COLMAP would read such a one for ever, filling the memory."""
+    """Return whether a file of _RECORDS is truncated: COLMAP would read it forever and fill the memory."""
     head, is_named, item = _RECORDS[path.name]
     try:
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
@@ -250,7 +254,7 @@ def _is_cut_off(path: Path) -> bool:
                 (items,) = struct.unpack_from("<Q", data, end)
                 end += 8 + item * items
             return end > len(data)
-    except (ValueError, struct.error):  # empty, or without the length of a list
+    except (ValueError, struct.error):  # an empty file, or the length of a list is missing
         return True
 
 

@@ -1,4 +1,4 @@
-"""Reading small text files with errors that name the file, and writing files so that no half of one is ever seen."""
+"""Reads small text files with errors that name the file, and writes files atomically."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ Parsed = TypeVar("Parsed")
 
 
 def read_text(path: PathLike, what: str) -> str:
-    """Read the text of a UTF-8 file; ``what`` names it in errors ("the trajectory").
+    """Read a UTF-8 text file; ``what`` names it in errors ("the trajectory").
 
-    Raises :class:`~neumap.errors.DataError` where it is missing, a folder, not readable or not text.
+    Raises :class:`~neumap.errors.DataError` if it is missing, a folder, not readable or not text.
     """
     path = Path(path)
     try:
@@ -33,7 +33,7 @@ def read_text(path: PathLike, what: str) -> str:
 
 
 def parse_lines(path: PathLike, what: str, columns: str, parse: Callable[[str], Parsed]) -> list[Parsed]:
-    """Parse all lines as :func:`parse_most_lines` does; :class:`~neumap.errors.DataError` tells the first problem."""
+    """Parse lines as :func:`parse_most_lines` does; raise :class:`~neumap.errors.DataError` for the first problem."""
     parsed, problems = parse_most_lines(path, what, columns, parse)
     if problems:
         raise DataError(f"{path}, {problems[0]}")
@@ -43,7 +43,7 @@ def parse_lines(path: PathLike, what: str, columns: str, parse: Callable[[str], 
 def parse_most_lines(
     path: PathLike, what: str, columns: str, parse: Callable[[str], Parsed]
 ) -> tuple[list[Parsed], list[str]]:
-    """Parse the lines that are neither empty nor a ``#`` comment; ``parse`` raises ``ValueError`` with what is wrong.
+    """Parse the lines that are neither empty nor a ``#`` comment; ``parse`` raises ``ValueError`` for an invalid line.
 
     Returns what was parsed, and what is wrong with the other lines, with their numbers. Raises
     :class:`~neumap.errors.DataError` for a file without lines (which tells the ``columns`` that are expected; where
@@ -65,7 +65,7 @@ def parse_most_lines(
 
 @contextmanager
 def naming(what: str) -> Iterator[None]:
-    """Begin the sentence of a :class:`~neumap.errors.DataError` (or its kin) in this block with what it is about."""
+    """Prefix the message of a :class:`~neumap.errors.DataError` (or its kin) raised in this block with ``what``."""
     try:
         yield
     except DataError as error:
@@ -74,7 +74,7 @@ def naming(what: str) -> Iterator[None]:
 
 @contextmanager
 def noting(notes: Iterable[str]) -> Iterator[None]:
-    """Begin the sentence of a :class:`~neumap.errors.DataError` (or its kin) with what was noted before it."""
+    """Prefix the message of a :class:`~neumap.errors.DataError` (or its kin) raised in this block with the notes."""
     try:
         yield
     except DataError as error:
@@ -82,7 +82,7 @@ def noting(notes: Iterable[str]) -> Iterator[None]:
 
 
 def make_folder(path: Path) -> None:
-    """Make a folder to write to. Raises :class:`~neumap.errors.DataError` where a file is in the way."""
+    """Create a folder. Raises :class:`~neumap.errors.DataError` if a file is in the way."""
     try:
         path.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError):
@@ -90,9 +90,9 @@ def make_folder(path: Path) -> None:
 
 
 def check_output(path: PathLike, device: bool = True) -> None:
-    """Raise, before the work that makes its content, what would keep ``path`` from being written after it.
+    """Raise :class:`~neumap.errors.DataError` if ``path`` cannot be written, before the work of making its content.
 
-    ``device`` allows devices and pipes. Raises :class:`~neumap.errors.DataError`.
+    ``device`` allows devices and pipes.
     """
     path = Path(path)
     if path.is_dir():
@@ -104,7 +104,7 @@ def check_output(path: PathLike, device: bool = True) -> None:
 
 
 def check_may_create(path: Path) -> None:
-    """Raise :class:`~neumap.errors.DataError` where nothing can be created under this name."""
+    """Raise :class:`~neumap.errors.DataError` if no file or folder can be created at ``path``."""
     folder = path.resolve().parent
     if not folder.is_dir():
         raise DataError(f"cannot write {path}: the folder {path.parent} does not exist, create it first")
@@ -113,17 +113,17 @@ def check_may_create(path: Path) -> None:
 
 
 def write_atomically(path: PathLike, data: bytes) -> None:
-    """Write a file through a temporary one beside it, so that readers see the old content or the new, not a part.
+    """Write a file through a temporary one beside it, so that readers see the old or the new content, never a part.
 
-    A device or pipe (``/dev/stdout``) is written to directly. Raises as :func:`check_output` does; other failures (a
-    full disk) stay ``OSError``.
+    Writes to a device or pipe (``/dev/stdout``) directly. Raises as :func:`check_output` does, and ``OSError`` for
+    other failures such as a full disk.
     """
     path = Path(path)
     check_output(path)
     if path.exists() and not path.is_file():
         path.write_bytes(data)
         return
-    # through a link the linked file is replaced, not the link
+    # replace the target of a symbolic link, not the link
     target = path.resolve()
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:
@@ -135,5 +135,5 @@ def write_atomically(path: PathLike, data: bytes) -> None:
     except BaseException as error:
         temporary.unlink(missing_ok=True)
         if isinstance(error, OSError):
-            error.filename = str(path)  # the one the user knows
+            error.filename = str(path)  # not the temporary file
         raise

@@ -1,7 +1,6 @@
-"""Pixels of sensor_msgs Image and CompressedImage as arrays, be they of rosbags or rclpy and whatever holds the data.
+"""Decodes sensor_msgs Image and CompressedImage, of rosbags or rclpy, to arrays.
 
-Bags, replay and the node decode here; what cv_bridge says of the same message was recorded from ROS 2 Jazzy and is
-compared in the tests.
+Bags, replay and the node decode here. Tests compare the results with those of cv_bridge, recorded on ROS 2 Jazzy.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ Bytes = bytes | memoryview | npt.NDArray[np.uint8]
 
 
 class _Layout(NamedTuple):
-    """Bytes of a sample, samples of a pixel, and how they become grey: a code of cv2.cvtColor or a channel's index."""
+    """Bytes per sample, samples per pixel, and the conversion to grey: a cv2.cvtColor code or a channel's index."""
 
     itemsize: int
     channels: int
@@ -30,73 +29,73 @@ class _Layout(NamedTuple):
     channel: int = 0
 
 
-# _BAYER: OpenCV names a Bayer pattern by the second row from the second column on, ROS by the first row
+# _BAYER: OpenCV names a Bayer pattern after its second row from the second column on, ROS after its first row.
 _BAYER = {
     "rggb": cv2.COLOR_BayerBG2GRAY,
     "bggr": cv2.COLOR_BayerRG2GRAY,
     "gbrg": cv2.COLOR_BayerGR2GRAY,
     "grbg": cv2.COLOR_BayerGB2GRAY,
 }
+_COLOURS = {
+    "bgr": cv2.COLOR_BGR2GRAY,
+    "rgb": cv2.COLOR_RGB2GRAY,
+    "bgra": cv2.COLOR_BGRA2GRAY,
+    "rgba": cv2.COLOR_RGBA2GRAY,
+}
 _GRAY: dict[str, _Layout] = {
     "mono8": _Layout(1, 1),
     "mono16": _Layout(2, 1),
     "8UC1": _Layout(1, 1),
     "16UC1": _Layout(2, 1),
-    "bgr8": _Layout(1, 3, cv2.COLOR_BGR2GRAY),
-    "rgb8": _Layout(1, 3, cv2.COLOR_RGB2GRAY),
-    "bgra8": _Layout(1, 4, cv2.COLOR_BGRA2GRAY),
-    "rgba8": _Layout(1, 4, cv2.COLOR_RGBA2GRAY),
-    "bgr16": _Layout(2, 3, cv2.COLOR_BGR2GRAY),
-    "rgb16": _Layout(2, 3, cv2.COLOR_RGB2GRAY),
-    "bgra16": _Layout(2, 4, cv2.COLOR_BGRA2GRAY),
-    "rgba16": _Layout(2, 4, cv2.COLOR_RGBA2GRAY),
+    **{f"{name}8": _Layout(1, len(name), code) for name, code in _COLOURS.items()},
+    **{f"{name}16": _Layout(2, len(name), code) for name, code in _COLOURS.items()},
     "8UC3": _Layout(1, 3, cv2.COLOR_BGR2GRAY),
     "8UC4": _Layout(1, 4, cv2.COLOR_BGRA2GRAY),
     **{f"bayer_{name}8": _Layout(1, 1, code) for name, code in _BAYER.items()},
     **{f"bayer_{name}16": _Layout(2, 1, code) for name, code in _BAYER.items()},
-    # the luma is grey already
+    # the luma channel is the grey image
     **{name: _Layout(1, 2, channel=1) for name in ("yuv422", "uyvy")},
     **{name: _Layout(1, 2, channel=0) for name in ("yuv422_yuy2", "yuyv")},
-    # planes: all luma, then the chroma, which is not looked at
+    # planar: first all luma, then the chroma, which is not read
     **{name: _Layout(1, 1) for name in ("nv12", "nv21", "nv24")},
 }
-# _DEPTH: bytes of a sample, and metres of a unit.
+# _DEPTH: bytes per sample, and metres per unit.
 _DEPTH = {"16UC1": (2, 1e-3), "mono16": (2, 1e-3), "32FC1": (4, 1.0)}
-# _TRANSPORTS: ends of the names of topics that hold the images of the topic before them.
+# _TRANSPORTS: suffixes that image_transport appends to the name of the base topic.
 _TRANSPORTS = frozenset({"compressed", "compressedDepth"})
-# _RECTIFIED: words of a topic's name that say so, or of that above it: image_proc's image_rect, image_rect_color ...
+# _RECTIFIED: words in the last two parts of a topic's name that mark rectified images, as in image_proc's image_rect.
 _RECTIFIED = frozenset({"rect", "rectified", "undistorted", "undist", "undistort"})
 _PNG = b"\x89PNG\r\n\x1a\n"
-# _DEPTH_HEADER: compressed_depth_image_transport puts its format and two parameters of inverse depth before the PNG.
+# _DEPTH_HEADER: of compressed_depth_image_transport, before the PNG: format and two parameters of inverse depth.
 _DEPTH_HEADER = struct.Struct("<iff")
 
 
 def base_topic(topic: str) -> str:
-    """Return the name of the topic whose images a topic holds, whatever their transport."""
+    """Return the name of an image topic without the suffix of its transport."""
     name, _, last = topic.rpartition("/")
     return name if last in _TRANSPORTS else topic
 
 
 def named_rectified(topic: str) -> bool | None:
-    """Tell whether the images of a topic are undistorted, by its name; None where that does not say."""
+    """Return True if the name of a topic marks its images as rectified, else None."""
     *_, above, own = f"/{base_topic(topic)}".rsplit("/", 2)
     return True if _RECTIFIED & {*above.split("_"), *own.split("_")} else None
 
 
 def is_depth_encoding(encoding: str) -> bool:
-    """Tell whether images of an encoding hold distances, not light; mono16 may be either and is taken as light."""
+    """Return whether images of an encoding hold depth; mono16 may be either and counts as intensity."""
     return encoding in ("16UC1", "32FC1")
 
 
 def gray_of(message: Any) -> ImageArray:
     """Decode a sensor_msgs Image or CompressedImage to (H, W) uint8 grey values.
 
-    They are those of cv_bridge for what it converts to mono8: 16 bits are scaled by 255/65535 and rounded, of YUV the
-    luma is taken. What says nothing of colours (8UC3, 16UC1) is taken for BGR or grey. Padded rows and either byte
-    order are read right, which cv_bridge does not in all cases. The result may be a view of the message's data.
+    The values equal those of cv_bridge where it converts to mono8: 16 bits are scaled by 255/65535 and rounded, and YUV
+    gives its luma. Encodings without colour names (8UC3, 16UC1) count as BGR or grey. Padded rows and both byte orders
+    are supported, unlike in cv_bridge, which misreads some. The result may be a view of the message's data.
     Compressed images are decoded straight to grey, as files are: JPEG then skips the colours, and an EXIF orientation
-    is not applied. Raises :class:`~neumap.errors.DataError` for an encoding that is not known, a size that cannot be,
-    and data that are too short or damaged.
+    is not applied. Raises :class:`~neumap.errors.DataError` for an unknown encoding, an impossible size, and data that
+    are too short or damaged.
     """
     if not hasattr(message, "encoding"):
         return np.asarray(_decode(message.data, cv2.IMREAD_GRAYSCALE | cv2.IMREAD_IGNORE_ORIENTATION), dtype=np.uint8)
@@ -104,7 +103,7 @@ def gray_of(message: Any) -> ImageArray:
         raise DataError(f"images of the encoding '{message.encoding}' are not understood: {', '.join(_GRAY)} are")
     samples = _samples(message, "u", layout.itemsize, layout.channels)
     if layout.conversion is not None:
-        # OpenCV wants its own byte order and rows that begin at whole samples
+        # OpenCV needs native byte order and rows aligned to the samples
         samples = np.asarray(samples, dtype=samples.dtype.newbyteorder("="))
         if message.step % layout.itemsize:
             samples = np.ascontiguousarray(samples)
@@ -120,9 +119,9 @@ def gray_of(message: Any) -> ImageArray:
 def depth_of(message: Any) -> Float32Array:
     """Decode a sensor_msgs Image or CompressedImage of depth to (H, W) float32 metres, 0 where unknown.
 
-    16-bit samples are millimetres, 32-bit floats metres. Of compressed ones PNG of 16-bit millimetres is read, and
-    what compressed_depth_image_transport makes of 16UC1 and 32FC1 as PNG or RVL. Raises
-    :class:`~neumap.errors.DataError` for anything else and for data that are too short or damaged.
+    16-bit samples are millimetres, 32-bit floats metres. A CompressedImage may hold PNG of 16-bit millimetres, or 16UC1
+    or 32FC1 compressed by compressed_depth_image_transport to PNG or RVL. Raises :class:`~neumap.errors.DataError` for
+    other formats and for data that are too short or damaged.
     """
     if not hasattr(message, "encoding"):
         return _depth_of_compressed(message.format, message.data)
@@ -155,7 +154,7 @@ def _depth_of_compressed(format_: str, data: Bytes) -> Float32Array:
 
 
 def _known(depth: Float32Array) -> Float32Array:
-    """Put zero where it is not a distance."""
+    """Replace values that are no distance with zero."""
     return np.where(np.isfinite(depth) & (depth > 0), depth, np.float32(0))
 
 
@@ -165,7 +164,7 @@ def _samples(message: Any, kind: str, itemsize: int, channels: int) -> npt.NDArr
     if not (height and width) or step < width * pixel:
         raise DataError(f"an image of {width}x{height} pixels with rows of {step} bytes is none")
     size = np.frombuffer(message.data, np.uint8).size
-    # the last row may come without its padding
+    # the padding of the last row may be missing
     if size < (height - 1) * step + width * pixel:
         raise DataError(f"the image holds {size} bytes instead of {height * step}")
     samples: npt.NDArray[Any] = np.ndarray(

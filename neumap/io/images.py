@@ -1,4 +1,4 @@
-"""Image and depth files to arrays."""
+"""Reads image, depth and mask files to arrays."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from neumap.io.files import PathLike
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".pgm", ".ppm", ".webp"})
 
-# MASK_SHARE: of a mask's pixels that must be nearly black or nearly white; edges may be soft.
+# MASK_SHARE: the share of a mask's pixels that must be nearly black or nearly white; edges may be soft.
 MASK_SHARE = 0.9
-# JPEG_QUALITY: of images that are kept to be looked at, percent.
+# JPEG_QUALITY: of images written for viewing, percent.
 JPEG_QUALITY = 85
 
 
 def is_image(path: Path) -> bool:
-    """Tell whether the name is that of an image file (hidden files are not)."""
+    """Return whether the name is that of an image file that is not hidden."""
     return path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
 
 
 def read_gray(path: PathLike, size: tuple[int, int] | None = None) -> ImageArray:
-    """Read an image file as (H, W) uint8 grey, as stored: the calibration knows nothing of an EXIF orientation.
+    """Read an image file as (H, W) uint8 grey. Ignores an EXIF orientation: the calibration is for the stored pixels.
 
-    Raises :class:`~neumap.errors.DataError` naming the file where it cannot be read, or is not of ``size`` (width,
-    height) in pixels where one is given.
+    Raises :class:`~neumap.errors.DataError` naming the file if it cannot be read, or is not of the given ``size``
+    (width, height) in pixels.
     """
     image = _read(path, cv2.IMREAD_GRAYSCALE | cv2.IMREAD_IGNORE_ORIENTATION, size)
     return np.asarray(image, dtype=np.uint8)
@@ -42,7 +42,7 @@ def read_gray(path: PathLike, size: tuple[int, int] | None = None) -> ImageArray
 def read_depth(path: PathLike, units_per_metre: float = 5000.0, size: tuple[int, int] | None = None) -> Float32Array:
     """Read a 16-bit depth image as (H, W) float32 metres along the optical axis, 0 where unknown.
 
-    Raises as :func:`read_gray` does, and where it is not 16-bit single channel.
+    Raises as :func:`read_gray` does, and if it is not 16-bit single-channel.
     """
     depth = _read(path, cv2.IMREAD_UNCHANGED, size)
     if depth.dtype != np.uint16 or depth.ndim != 2:
@@ -55,9 +55,9 @@ def read_depth(path: PathLike, units_per_metre: float = 5000.0, size: tuple[int,
 
 
 def read_mask(path: PathLike) -> BoolArray:
-    """Read an image file that is white where images show the place and black where they do not, as (H, W) bool.
+    """Read a mask (H, W), true where the file is white: there images show the place; it is black elsewhere.
 
-    Raises :class:`~neumap.errors.DataError` where it cannot be read, or is not such an image.
+    Raises :class:`~neumap.errors.DataError` if it cannot be read, or is not black and white.
     """
     gray = read_gray(os.path.expanduser(path))
     if np.mean((gray < 64) | (gray > 191)) < MASK_SHARE:
@@ -71,7 +71,7 @@ def read_mask(path: PathLike) -> BoolArray:
 
 
 def first_readable(paths: Iterable[Path]) -> Path:
-    """Return the first image file that can be read; of damaged ones only the first, for whoever reads it to say so."""
+    """Return the first image file that can be read; if none can, the first, so that reading it raises the error."""
     some = list(paths)
     for path in some:
         with suppress(DataError):
@@ -81,9 +81,12 @@ def first_readable(paths: Iterable[Path]) -> Path:
 
 
 def decode(data: npt.NDArray[np.uint8], flags: int, what: str) -> npt.NDArray[Any]:
-    """Decode an image by the flags of cv2.imdecode; ``what`` names it in the error where OpenCV cannot."""
+    """Decode an image with cv2.imdecode and its ``flags``.
+
+    Raises :class:`~neumap.errors.DataError`, in which ``what`` names the image, if it cannot be decoded.
+    """
     image = None
-    # of no data OpenCV raises, of damaged data mostly not
+    # OpenCV raises for empty data, and returns None for most damaged data
     with suppress(cv2.error):
         image = cv2.imdecode(data, flags)
     if image is None:
@@ -92,7 +95,7 @@ def decode(data: npt.NDArray[np.uint8], flags: int, what: str) -> npt.NDArray[An
 
 
 def jpeg_of(pixels: ImageArray) -> bytes:
-    """Compress a grey image (H, W) to be looked at; the same one always to the same bytes."""
+    """Compress a grey image (H, W) for viewing; equal images give equal bytes."""
     return cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1].tobytes()
 
 

@@ -1,6 +1,6 @@
-"""Live messages as a session takes them: what the node and a replay have in common.
+"""Converts ROS messages to the inputs of a session, for the node and for replay.
 
-Messages are told by their fields, so that those of rclpy and of rosbags are read alike.
+Messages are read by their fields, so that those of rclpy and of rosbags are treated alike.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from neumap.tracking.transforms import TransformBuffer
 
 
 class LiveInputs:
-    """Hands messages to a session; each method is the callback of a topic."""
+    """Passes messages to a session; each method is the callback of a topic."""
 
     def __init__(
         self,
@@ -32,8 +32,8 @@ class LiveInputs:
         image_topics: Mapping[str, str],
         read_gray: Callable[[Any], ImageArray] = gray_of,
     ) -> None:
-        """Feed ``session`` and ``transforms``. The names of ``image_topics``, by camera, may tell that images are
-        rectified; ``read_gray`` decodes the pixels of an image message, on the worker.
+        """Feed ``session`` and ``transforms``. ``image_topics`` gives each camera's topic, whose name may mark images
+        as rectified; ``read_gray`` decodes an image message, in the worker.
         """
         self._session, self._transforms, self._read_gray = session, transforms, read_gray
         self._rectified = {camera: named_rectified(topic) for camera, topic in image_topics.items()}
@@ -57,19 +57,17 @@ class LiveInputs:
         self.tf(message, is_static=True)
 
     def initial_pose(self, message: Any) -> None:
-        """Take a geometry_msgs/PoseWithCovarianceStamped that claims where the robot is."""
+        """Take a geometry_msgs/PoseWithCovarianceStamped that claims the robot's pose."""
         self._session.claim(claim_of(message))
 
 
 def read_masks(settings: Settings) -> dict[str, BoolArray]:
-    """Read the masks (H, W) of the cameras, if there are some. Raises :class:`~neumap.errors.DataError` for one that
-    cannot be read.
-    """
+    """Read the masks (H, W) by camera name. Raises :class:`~neumap.errors.DataError` if one cannot be read."""
     names = settings.camera_names if settings.mask else ()
     return {camera: read_mask(of_camera(settings.mask, camera)) for camera in names}
 
 
 def claim_of(message: Any) -> PoseClaim:
-    """Read the claim of a geometry_msgs/PoseWithCovarianceStamped."""
+    """Convert a geometry_msgs/PoseWithCovarianceStamped to a claim."""
     row = row_of(message.pose.pose)
     return PoseClaim(message.header.frame_id, row[:3], row[3:], message.pose.covariance)

@@ -1,4 +1,4 @@
-"""What a map holds, in the formats of other programs."""
+"""Writes the contents of a map in the formats of other programs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from neumap.errors import DataError
 from neumap.geometry.se3 import invert_pose, quat_from_matrix
 from neumap.io.files import PathLike, check_may_create, write_atomically
 
-# _CAMERA: a map holds no calibration, and COLMAP shows no pose without one: 640 x 480 pixels, 65 degrees wide.
+# _CAMERA: a stand-in of 640 x 480 pixels and 65 degrees, since COLMAP requires a camera and a map holds none.
 _CAMERA = "1 SIMPLE_PINHOLE 640 480 500 320 240"
 
 
@@ -26,22 +26,22 @@ def write_ply(path: PathLike, points: FloatArray) -> None:
 
 
 def check_colmap(folder: Path) -> None:
-    """Raise :class:`~neumap.errors.DataError` where a COLMAP model cannot be written to a new or an empty folder."""
+    """Raise :class:`~neumap.errors.DataError` if ``folder`` is neither an empty folder nor one that can be created."""
     check_may_create(folder)
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
         raise DataError(f"{folder} exists already and is not an empty folder: remove it or give another name")
 
 
 def write_colmap(folder: Path, points: FloatArray, cameras: FloatArray) -> None:
-    """Write ``points`` (N, 3) and the map_from_camera (M, 4, 4) of mapping images as a COLMAP model in text, without
-    keypoints and tracks, in a new or an empty folder. A map does not hold what their camera was: one stands in for it.
+    """Write ``points`` (N, 3) and the map_from_camera (M, 4, 4) of mapping images as a COLMAP text model.
 
-    Raises as :func:`check_colmap` does; the folder is there as a whole or not at all.
+    The model has no keypoints and no tracks, and a stand-in for the camera, which a map does not hold. ``folder`` must
+    be new or empty; it is written atomically. Raises as :func:`check_colmap` does.
     """
     check_colmap(folder)
     world = invert_pose(cameras)
     images = [
-        # an empty line follows, in which keypoints would be
+        # the empty line is that of the keypoints
         " ".join([str(number), *_numbers(np.roll(quat_from_matrix(pose[:3, :3]), 1)), *_numbers(pose[:3, 3])])
         + f" 1 mapping_{number:06}.png\n\n"
         for number, pose in enumerate(world, start=1)

@@ -1,4 +1,4 @@
-"""Folders as nerfstudio, instant-ngp and their exporters write them: images and ``transforms.json``."""
+"""Reads folders of nerfstudio, instant-ngp and their exporters: images and ``transforms.json``."""
 
 from __future__ import annotations
 
@@ -23,30 +23,30 @@ from neumap.io.stamps import stamps_from_names
 from neumap.records import Camera, Frame, Source
 
 FILE = "transforms.json"
-# LENSES: its camera models as ROS calls them, and their coefficients in ROS' order.
+# LENSES: for each camera model its ROS name, and the names of its coefficients in ROS' order.
 _BROWN, _FISHEYE = ("plumb_bob", ("k1", "k2", "p1", "p2", "k3")), ("equidistant", ("k1", "k2", "k3", "k4"))
 LENSES = {"PINHOLE": _BROWN, "SIMPLE_PINHOLE": _BROWN, "OPENCV": _BROWN, "OPENCV_FISHEYE": _FISHEYE}
-# _OPTICAL_FROM_GL: cameras of OpenGL look along -z, with y up.
+# _OPTICAL_FROM_GL: OpenGL cameras look along -z, with y up.
 _OPTICAL_FROM_GL = np.diag([1.0, -1.0, -1.0, 1.0])
-# _ROTATION_TOLERANCE: how far rows of a rotation may be from orthonormal; these files are rounded, and may be scaled.
+# _ROTATION_TOLERANCE: largest element of R R^T - I; these files are rounded, and may be scaled.
 _ROTATION_TOLERANCE = 1e-3
 NOTE = "nerfstudio's poses have no scale of their own unless the camera measured it, and its depth is not used"
 
 
 def is_nerfstudio(path: Path) -> bool:
-    """Tell whether the path is a folder with ``transforms.json``, and without the COLMAP model that it is made of."""
+    """Return whether the path is a folder with ``transforms.json``, and without a COLMAP model, which is preferred."""
     return (path / FILE).is_file() and find_model(path) is None
 
 
 def read_nerfstudio(folder: PathLike, poses: bool = True, told: Told = UNTOLD) -> Source:
-    """Read the images that ``transforms.json`` of a folder lists, sorted by stamp, with their poses if ``poses``.
+    """Read the images listed in the ``transforms.json`` of a folder, sorted by stamp, with their poses if ``poses``.
 
-    Stamps are as of :func:`~neumap.io.stamps.stamps_from_names`. Raises :class:`~neumap.errors.DataError` (or its kin)
-    for what is missing or wrong in the file, and for fewer than two images; and
-    :class:`~neumap.errors.ConfigError` where it is ``told`` whether the images are rectified, which the file knows.
+    Stamps follow :func:`~neumap.io.stamps.stamps_from_names`. Raises :class:`~neumap.errors.DataError` (or its kin) for
+    missing or invalid content and for fewer than two images; :class:`~neumap.errors.ConfigError` if ``told`` states
+    whether the images are rectified: the file defines that.
     """
     if told.rectified is not None:
-        raise ConfigError(f"{FILE} tells by itself whether its images are rectified: leave that option out")
+        raise ConfigError(f"{FILE} defines whether its images are rectified: leave that option out")
     folder = Path(folder)
     path = folder / FILE
     try:
@@ -76,7 +76,7 @@ def read_nerfstudio(folder: PathLike, poses: bool = True, told: Told = UNTOLD) -
 
 
 def _image(folder: Path, name: str) -> Path:
-    """Return the file of an image, whose name may lack its extension."""
+    """Return the path of an image; a name without extension gets ``.png``."""
     file = folder / name
     return file if file.suffix else file.with_suffix(".png")
 

@@ -1,7 +1,7 @@
-"""ROS 2 parameter files, as far as one node needs them: ``neumap replay --params``.
+"""Reads the parameters of one node from a ROS 2 parameter file, for ``neumap replay --params``.
 
-The rules are those of rcl_yaml_param_parser: under the name of a node, or a wildcard that matches it, stands
-``ros__parameters``; nested names are joined by dots; later entries win.
+The rules are those of rcl_yaml_param_parser: ``ros__parameters`` is nested under the name of a node or a wildcard that
+matches it; nested names are joined by dots; later entries override earlier ones.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from neumap.io.files import read_text
 from neumap.tracking.settings import SPECS
 
 NODE = "neumap_localizer"
-# of every node, and not ours
+# OF_ALL_NODES: parameters that rclpy declares for every node.
 OF_ALL_NODES = frozenset({"use_sim_time"})
 
 
 def read_parameters(path: Path) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """Read the parameters for a node ``/neumap_localizer``, and the names of those that it does not have.
+    """Read the parameters of the node ``/neumap_localizer``, and the names of those that it does not declare.
 
-    Raises :class:`~neumap.errors.ConfigError` for a file that is missing, no parameter file, or has a value of the
+    Raises :class:`~neumap.errors.ConfigError` for a missing file, a file that is no parameter file, and a value of the
     wrong type or out of range.
     """
     if not path.is_file():
@@ -50,7 +50,7 @@ def read_parameters(path: Path) -> tuple[dict[str, Any], tuple[str, ...]]:
 
 
 def _for_node(content: Mapping[Any, Any], namespace: str) -> Iterator[Any]:
-    """The parameters that a file holds for our node."""
+    """Yield the value of each ``ros__parameters`` that applies to the node."""
     for key, value in content.items():
         if not isinstance(value, Mapping):
             continue
@@ -61,7 +61,7 @@ def _for_node(content: Mapping[Any, Any], namespace: str) -> Iterator[Any]:
 
 
 def _matches(pattern: str) -> bool:
-    """Whether ``/**`` (any number of names), ``/*`` (one) or a name stand for our node."""
+    """Return whether a name, in which ``**`` is any number of names and ``*`` is one, matches the node."""
     parts = (
         r"(/[^/]+)*" if part == "**" else r"/[^/]+" if part == "*" else f"/{re.escape(part)}"
         for part in pattern.strip("/").split("/")

@@ -1,4 +1,4 @@
-"""Points that were clicked in a map and in another frame, and how the two frames lie to each other by them."""
+"""Fits the transform between a map and another frame to pairs of points clicked in both."""
 
 from __future__ import annotations
 
@@ -13,26 +13,25 @@ from neumap.geometry.se3 import fit_planar, fit_rigid, transform_points
 from neumap.io.files import PathLike, parse_lines
 
 COLUMNS = "x y X Y, or x y z X Y Z, metres: in the map, then in the other frame"
-# FEWEST: pairs; of two any distance fits. LEAST_SPREAD_M: from their middle, metres, along the second longest extent
-# in space and the longest on a plane; nearer to each other they tell no turn.
+# FEWEST: pairs; two are too few to detect a wrong one. LEAST_SPREAD_M: standard deviation of the points along their
+# second principal axis in space, their first on a plane, metres; less leaves the rotation open.
 FEWEST, LEAST_SPREAD_M = 3, 0.3
-# MISFIT_M: a pair that fits no better is no such pair: clicks on an occupancy map are good to some cells of 5 cm.
+# MISFIT_M: the largest residual of a pair, metres: clicks on an occupancy map are good to some cells of 5 cm.
 MISFIT_M = 0.25
 
 
 class FittedPoints(NamedTuple):
-    """The transform ``new_from_old`` (4, 4) of pairs of points, and how far off each is then (N,), metres."""
+    """The transform ``new_from_old`` (4, 4) fitted to pairs of points, and their residuals (N,) in metres."""
 
     new_from_old: FloatArray
     residuals_m: FloatArray
 
 
 def read_point_pairs(path: PathLike) -> FittedPoints:
-    """Read pairs of points, a line each, and fit the transform from the map to the other frame.
+    """Read one pair of points per line and fit the transform from the map to the other frame.
 
-    Where lines have four numbers the fit is on the plane, and heights stay. Raises
-    :class:`~neumap.errors.DataError` for lines that hold no pair, too few pairs, such as tell no turn, and such as do
-    not fit.
+    Lines of four numbers give a fit on the plane, which keeps heights. Raises :class:`~neumap.errors.DataError` for
+    lines that hold no pair, too few pairs, pairs that leave the rotation open, and pairs that do not fit.
     """
     rows = parse_lines(path, "the file of point pairs", COLUMNS, _parse)
     if len({len(row) for row in rows}) > 1:
@@ -41,7 +40,7 @@ def read_point_pairs(path: PathLike) -> FittedPoints:
         raise DataError(f"{path} has {len(rows)} pairs of points, {FEWEST} are needed at least: click more")
     old, new = np.split(np.array(rows), 2, axis=1)
     spreads = [np.linalg.svd(each - each.mean(axis=0), compute_uv=False) / math.sqrt(len(rows)) for each in (old, new)]
-    # a plane's points may be on a line
+    # on a plane, points on one line are enough
     if min(spread[1 if len(spread) == 3 else 0] for spread in spreads) < LEAST_SPREAD_M:
         raise DataError(
             f"{path}: the points are too near to each other or, in space, on one line: click some that are metres apart"
@@ -64,7 +63,7 @@ def _fit(old: FloatArray, new: FloatArray) -> tuple[FloatArray, FloatArray]:
 
 
 def residuals_text(residuals_m: FloatArray) -> str:
-    """Tell how far off the pairs (N,) are."""
+    """Format residuals (N,) in centimetres."""
     return f"{', '.join(f'{100 * each:.0f}' for each in residuals_m)} cm"
 
 

@@ -1,4 +1,4 @@
-"""Depth as compressed_depth_image_transport packs it as RVL (Wilson, "Fast lossless depth image compression", 2017)."""
+"""Decodes RVL of compressed_depth_image_transport (Wilson, "Fast lossless depth image compression", 2017)."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import numpy.typing as npt
 
 from neumap.errors import DataError
 
-# _MOST: pixels of an image; damaged numbers would ask for memory without end.
+# _MOST: the largest number of pixels of an image; it bounds the memory that a damaged header asks for.
 _MOST = 50_000_000
 
 
 def decode(data: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint16]:
-    """Decode width, height and RVL's stream to (H, W) samples. Raises :class:`~neumap.errors.DataError` if damaged."""
+    """Decode width, height and an RVL stream to (H, W) samples. Raises :class:`~neumap.errors.DataError` if damaged."""
     damaged = DataError(f"compressed depth of {data.size} bytes cannot be decoded as RVL: it is damaged")
     if data.size < 8:
         raise damaged
@@ -22,7 +22,7 @@ def decode(data: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint16]:
     out = np.zeros(width * height, np.int64)
     numbers = _numbers(data[8 : 8 + (data.size - 8) // 4 * 4])
     at, pixel, runs = 0, 0, []
-    # so many zeros, so many others, and how much each of these is more than the one before
+    # each run: the number of zeros, the number of nonzero pixels, and the zigzag differences of these
     while pixel < out.size:
         if at + 2 > len(numbers):
             raise damaged
@@ -42,8 +42,8 @@ def decode(data: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint16]:
 
 
 def _numbers(data: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
-    """Return the numbers of a stream: three bits in each nibble, lowest first, and a bit that says that more follow.
-    Nibbles lie in 32-bit words, the first in the highest bits.
+    """Return the variable-length numbers of a stream: each nibble holds three bits, lowest first, and a continuation
+    bit. Nibbles are packed into 32-bit words, the first in the highest bits.
     """
     nibbles = (data.view("<u4")[:, None] >> np.arange(28, -4, -4, dtype=np.uint32) & 15).reshape(-1).astype(np.int64)
     last = np.flatnonzero(nibbles < 8)

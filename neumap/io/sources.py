@@ -1,6 +1,7 @@
-"""Opens a source of images, whatever it is, and leaves out images that were taken where the one before was.
+"""Opens any kind of source of images, and thins sources by motion.
 
-Another kind of source is a module beside this one and a row of KINDS. Plain image files, without poses, are read here.
+To add a kind of source, add a module beside this one and a row to KINDS. Plain image files, without poses, are read
+here.
 """
 
 from __future__ import annotations
@@ -30,21 +31,21 @@ from neumap.io.tum import is_tum, read_tum
 from neumap.maps.map_file import is_map
 from neumap.records import Frame, Source, by_camera, stamps_of
 
-# CALIBRATION_LEVELS: the images of a TUM folder lie in rgb/, its calibration in its parent.
+# CALIBRATION_LEVELS: folders above the images to search: of rgb/ in a TUM folder, that folder and its parent.
 CALIBRATION_LEVELS = 2
 
 
 def image_files(path: Path) -> list[Path]:
-    """List the image files of a folder, or the one that the path is."""
+    """List the image files of a folder; of the path of an image, that one."""
     return sorted(filter(is_image, path.iterdir() if path.is_dir() else [path]))
 
 
 def read_images(path: PathLike, told: Told = UNTOLD) -> Source:
     """Read one image file, or the images of a folder, as frames without poses.
 
-    ``camera_info.yaml`` lies beside them or up to two folders above; it is fitted to the first image and what was
-    ``told`` of them. The stamps are as of :func:`~neumap.io.stamps.stamps_from_names`. Raises
-    :class:`~neumap.errors.DataError` (or its kin) where there is no image, or no calibration that fits.
+    ``camera_info.yaml`` is beside them or up to two folders above; it is fitted to the first image and to ``told``.
+    Stamps follow :func:`~neumap.io.stamps.stamps_from_names`. Raises :class:`~neumap.errors.DataError` (or its kin) if
+    there is no image, or no calibration that fits.
     """
     files = image_files(Path(path))
     if not files:
@@ -60,11 +61,11 @@ def read_images(path: PathLike, told: Told = UNTOLD) -> Source:
 
 
 class Kind(NamedTuple):
-    """A kind of source: as the user is told of it, whether a path that exists is one, and its reader.
+    """A kind of source: its name for messages, a test whether an existing path is one, and its reader.
 
-    The reader is told the path, whether poses and depth are wanted, what was told of the images, and the value of
-    ``option``, the one of :func:`open_source` that only this kind understands; ``misplaced`` is said where it was given
-    with another kind.
+    The arguments of the reader are the path, whether poses and depth are wanted, ``told``, and the value of ``option``,
+    the argument of :func:`open_source` that only this kind supports. ``misplaced`` is the error for that argument with
+    another kind.
     """
 
     name: str
@@ -75,7 +76,7 @@ class Kind(NamedTuple):
     has_poses: bool = True
 
 
-# VIDEOS: how files end that are told what to do with.
+# VIDEOS: suffixes of files whose error explains how to use a video.
 VIDEOS = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v")
 
 # KINDS: the first that recognises a path takes it.
@@ -126,15 +127,15 @@ def open_source(
 ) -> Source:
     """Open the frames of a TUM RGB-D or nerfstudio folder, a COLMAP model or a rosbag or, without ``poses``, of images.
 
-    With ``poses`` every frame has one; without, none has, and ground truth is not looked at. ``depth`` allows depth
-    images; ``told`` is what the user says of the images; ``images`` is the image folder of a COLMAP model; ``bag``
-    names topics and frames of a rosbag2. A ``trajectory`` (a TUM file of the optical frame of the first camera or, with
-    a bag, of its ``base_frame``) tells the poses of any source with stamps, in the place of its own. With ``odometry``
-    the poses are those of odometry, which drift: of a bag, its odometry's even where it tells the map's; of any other
-    source, the given ones.
+    With ``poses`` every frame has one; without, none has, and ground truth is not read. ``depth`` allows depth images;
+    ``told`` is what the user states about the images; ``images`` is the image folder of a COLMAP model; ``bag`` names
+    topics and frames of a rosbag. A ``trajectory`` (a TUM file of the optical frame of the first camera or, with a bag,
+    of its ``base_frame``) replaces the poses of any source with stamps. With ``odometry`` the poses are those of
+    odometry, which drifts: for a bag those of its odometry, even if it holds poses in the map; for other sources
+    those given.
 
-    Raises :class:`~neumap.errors.DataError` (or its kin) that says what is missing or, for a path that is none of
-    these, what is understood; :class:`~neumap.errors.ConfigError` for ``images`` or ``bag`` with another kind.
+    Raises :class:`~neumap.errors.DataError` (or its kin) that states what is missing, or which sources are supported;
+    :class:`~neumap.errors.ConfigError` for ``images`` or ``bag`` with another kind of source.
     """
     path = Path(path)
     if not path.exists():
@@ -197,11 +198,11 @@ def _listed() -> str:
 
 
 def thin(source: Source, every_m: float | None = None, every_deg: float | None = None) -> Source:
-    """Keep the frames that moved ``every_m`` metres or turned ``every_deg`` degrees since the last one of their camera
-    that was kept.
+    """Keep the frames that moved ``every_m`` metres or turned ``every_deg`` degrees since the last kept frame of their
+    camera.
 
-    Either is enough where both are given; without both the source stays as it is. A note tells how many were kept.
-    Raises :class:`~neumap.errors.DataError` where fewer than two frames are left, or one has no pose.
+    Returns the source unchanged if neither is given, else with a note of how many frames were kept. Raises
+    :class:`~neumap.errors.DataError` if fewer than two frames are left, or one has no pose.
     """
     if every_m is None and every_deg is None:
         return source

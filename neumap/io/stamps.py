@@ -1,4 +1,4 @@
-"""Time stamps: decimal seconds in text, exact integer nanoseconds everywhere else."""
+"""Timestamps: decimal seconds in text, exact integer nanoseconds everywhere else."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import numpy.typing as npt
 from neumap.arrays import IntArray
 
 NS_PER_SECOND = 1_000_000_000
-# LIMIT_NS: half of int64's range, so that the difference of any two stamps fits too
+# LIMIT_NS: half of int64's range, so that the difference of any two stamps fits, too.
 LIMIT_NS = 2**62
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,4})?", re.ASCII)
 # COUNTED: the note on images that have no stamps.
@@ -23,9 +23,9 @@ _NANOSECONDS = re.compile(r"\d{18,19}", re.ASCII)
 
 
 def parse_stamp(text: str) -> int:
-    """Read decimal seconds such as ``1305031229.528748`` or ``1.305e9`` as nanoseconds, by decimal arithmetic.
+    """Parse decimal seconds such as ``1305031229.528748`` or ``1.305e9`` to nanoseconds, with decimal arithmetic.
 
-    Digits beyond the ninth decimal are rounded. Raises ``ValueError`` for what is no finite number, or too large.
+    Rounds digits beyond the ninth decimal. Raises ``ValueError`` if the text is no finite number or too large.
     """
     if not _NUMBER.fullmatch(text):
         raise ValueError(f"'{text}' is not a timestamp in seconds")
@@ -36,15 +36,15 @@ def parse_stamp(text: str) -> int:
 
 
 def format_stamp(stamp_ns: int) -> str:
-    """Write a stamp as seconds with nine decimals; :func:`parse_stamp` gives the same nanoseconds back."""
+    """Format a stamp as seconds with nine decimals; :func:`parse_stamp` returns the same nanoseconds."""
     return f"{Decimal(int(stamp_ns)).scaleb(-9):f}"
 
 
 def stamps_from_names(names: Sequence[str]) -> tuple[list[int], tuple[str, ...]]:
-    """Return stamps in nanoseconds of image files, and a note for the user where the names do not hold them.
+    """Return the stamps of image files in nanoseconds, and a note for the user if the names are not stamps.
 
-    A name (without its extension) that is a number is a stamp in seconds, or in nanoseconds where it is a whole number
-    of 18 or 19 digits. Unless every name is one and all differ, the stamps are the index in seconds.
+    A name (without its extension) that is a number is a stamp in seconds, or in nanoseconds if it is a whole number of
+    18 or 19 digits. Unless all names are different stamps, the stamps are the index in seconds.
     """
     stamps: list[int] = []
     for name in names:
@@ -64,7 +64,7 @@ def stamp_of(header: Any) -> int:
 
 
 def nearest(sorted_stamps_ns: IntArray, stamps_ns: IntArray) -> tuple[npt.NDArray[np.intp], IntArray]:
-    """Find for each of ``stamps_ns`` (N,) the nearest of ``sorted_stamps_ns`` (M > 0,): its index and how far."""
+    """Return the indices and distances (N,) of the nearest of ``sorted_stamps_ns`` (M > 0,) to ``stamps_ns`` (N,)."""
     right = np.clip(np.searchsorted(sorted_stamps_ns, stamps_ns), 0, len(sorted_stamps_ns) - 1)
     left = np.maximum(right - 1, 0)
     to_left, to_right = np.abs(stamps_ns - sorted_stamps_ns[left]), np.abs(stamps_ns - sorted_stamps_ns[right])
@@ -72,5 +72,5 @@ def nearest(sorted_stamps_ns: IntArray, stamps_ns: IntArray) -> tuple[npt.NDArra
 
 
 def span(stamps_ns: IntArray) -> str:
-    """Say from when to when sorted stamps (N > 0,) are."""
+    """Format the first and the last of sorted stamps (N > 0,)."""
     return f"from {format_stamp(stamps_ns[0])} s to {format_stamp(stamps_ns[-1])} s"

@@ -1,4 +1,4 @@
-"""Images, depth and poses of one recording brought together by their stamps, with notes of what is left out."""
+"""Associates images, depth and poses of one recording by their stamps, with notes on what is left out."""
 
 from __future__ import annotations
 
@@ -16,14 +16,15 @@ from neumap.io.stamps import nearest, span
 from neumap.io.trajectories import Spacing, poses_at
 from neumap.records import Source, Trajectory, stamps_of
 
+# MAX_DEPTH_OFFSET_NS: the largest offset in time between an image and its depth, nanoseconds.
 MAX_DEPTH_OFFSET_NS = 20_000_000
 
-# where what was taken at a stamp is read: the name of a file, a place in a bag
+# Where: where an image is stored: the name of a file or a position in a bag.
 Where = TypeVar("Where")
 
 
 def once_each(images: Iterable[tuple[int, Where]]) -> tuple[list[tuple[int, Where]], list[str]]:
-    """Sort images by their stamps in nanoseconds; of those with the same stamp the first is kept."""
+    """Sort images by stamp (ns) and keep the first of each stamp; return them with notes."""
     images = sorted(images, key=lambda each: each[0])
     first: dict[int, Where] = {}
     for stamp_ns, where in images:
@@ -36,7 +37,7 @@ def once_each(images: Iterable[tuple[int, Where]]) -> tuple[list[tuple[int, Wher
 def depth_of_each(
     depths: Iterable[tuple[int, Where]], stamps_ns: IntArray, on: str = ""
 ) -> tuple[list[Where | None], list[str]]:
-    """Find the depth that was taken within 20 ms of each image; ``on`` says in the note on which topic."""
+    """Find the depth within 20 ms of each image; return it with notes, in which ``on`` names the topic."""
     depths = sorted(depths, key=lambda each: each[0])
     index, distance = nearest(np.array([stamp_ns for stamp_ns, _ in depths], dtype=np.int64), stamps_ns)
     found = [depths[i][1] if far <= MAX_DEPTH_OFFSET_NS else None for i, far in zip(index, distance, strict=True)]
@@ -48,10 +49,10 @@ def depth_of_each(
 def pose_of_each(
     poses: FloatArray, known: BoolArray, stamps_ns: IntArray, place: str, problem: str, gap: str
 ) -> tuple[Sequence[FloatArray | None], list[str]]:
-    """Return the poses (N, 4, 4) of images where they are ``known`` (N,), else None.
+    """Return the poses (N, 4, 4) of images where they are ``known`` (N,), else None, and notes.
 
-    Raises :class:`~neumap.errors.DataError` for fewer than two, saying that ``place`` holds no more and the
-    ``problem``. ``gap`` says in the note what the others lack.
+    Raises :class:`~neumap.errors.DataError` for fewer than two poses; it names the ``place`` of the poses and the
+    ``problem``. ``gap`` is the reason in the note on images without a pose.
     """
     count, total = int(known.sum()), len(stamps_ns)
     if count < 2:
@@ -63,10 +64,10 @@ def pose_of_each(
 
 
 def posed(source: Source, trajectory: Trajectory, path: Path, spacing: Spacing) -> Source:
-    """Give frames the poses that a ``trajectory`` of the optical frame of the camera, of a rig's first one, read from
-    ``path``, has at their stamps, where its samples are as near as ``spacing`` says; the others are left out.
+    """Set the poses of frames from a ``trajectory`` of the optical frame of the camera (of a rig, of its first camera)
+    that was read from ``path``. Leaves out frames at whose stamps its samples are further apart than ``spacing``.
 
-    Raises :class:`~neumap.errors.DataError` where fewer than two frames get one.
+    Raises :class:`~neumap.errors.DataError` if fewer than two frames get a pose.
     """
     stamps = stamps_of(source.frames)
     poses, known = poses_at(trajectory, stamps, spacing.gap_ns, spacing.hold_ns)

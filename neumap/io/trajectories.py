@@ -1,4 +1,4 @@
-"""Trajectories in the TUM format (``timestamp tx ty tz qx qy qz qw``) and of messages, and poses between samples."""
+"""Reads and writes trajectories in the TUM format (``timestamp tx ty tz qx qy qz qw``), and interpolates poses."""
 
 from __future__ import annotations
 
@@ -19,17 +19,16 @@ from neumap.io.stamps import format_stamp, nearest, parse_stamp
 from neumap.records import Trajectory
 
 COLUMNS = "timestamp tx ty tz qx qy qz qw"
-# MAX_GAP_NS: poses of 10 Hz with their jitter. On hand-held motion capture thinned to this gap, the pose interpolated
-# in the middle is off by less than 5 mm and 2 degrees in 95 of 100 cases.
+# MAX_GAP_NS: the largest gap that is always interpolated, nanoseconds: the period of 10 Hz with jitter. On hand-held
+# motion capture thinned to this gap, the error in its middle is below 5 mm and 2 degrees in 95 of 100 cases.
 MAX_GAP_NS = 150_000_000
-# TOLERANCE_NS: a sample this near is taken even at the edge of a gap: it is less than a frame of a 30 Hz camera away
+# TOLERANCE_NS: a sample this near is used even at the edge of a gap, nanoseconds: less than the period of 30 Hz.
 TOLERANCE_NS = 20_000_000
-# GAP_PERIODS: two samples are so many times their usual distance apart where one between them is missing, and jitter
+# GAP_PERIODS: the largest gap that is interpolated, in median periods: one missing sample, and jitter.
 GAP_PERIODS = 2.5
-# HELD_M: a sample holds for as long as motion at the usual speed takes for this way, metres; a turn counts as if seen
-# from a metre away
+# HELD_M: a sample is held while motion at the mean speed covers this, metres; one radian counts as one metre.
 HELD_M = 0.01
-# DOUBTED_M: interpolated poses that are usually off by more are told of, metres; turns as for HELD_M
+# DOUBTED_M: interpolation errors above this give a note, metres; rotations count as for HELD_M.
 DOUBTED_M = 0.05
 QUATERNION_NORM_TOLERANCE = 1e-2
 
@@ -47,9 +46,9 @@ def read_trajectory(path: PathLike, may_be_empty: bool = False) -> Trajectory:
 
 
 def left_out_text(what: str, total: int, problems: Sequence[str]) -> str:
-    """Say how many of ``total`` are left out because of ``problems``, and the first of these; empty where none is.
+    """Return how many of ``total`` are left out and the first of the ``problems``, as a sentence; empty if none.
 
-    Raises :class:`~neumap.errors.DataError` where most are: then they are not what they are taken for.
+    Raises :class:`~neumap.errors.DataError` if there are problems with most: the data are then not what was expected.
     """
     if 2 * len(problems) > total:
         raise DataError(f"{len(problems)} of {total} {what} hold no pose, the first is {problems[0]}")
@@ -70,14 +69,14 @@ def _parse(line: str) -> tuple[int, list[float]]:
 
 
 def row_of(message: Any) -> Row:
-    """Read the numbers x y z qx qy qz qw of a geometry_msgs Pose or Transform, as they are."""
+    """Return x y z qx qy qz qw of a geometry_msgs Pose or Transform, unchecked."""
     is_pose = hasattr(message, "orientation")
     t, q = (message.position, message.orientation) if is_pose else (message.translation, message.rotation)
     return float(t.x), float(t.y), float(t.z), float(q.x), float(q.y), float(q.z), float(q.w)
 
 
 def check_row(row: Sequence[float]) -> None:
-    """Raise ``ValueError`` where x y z qx qy qz qw are no pose: not finite, or a quaternion of another norm than 1."""
+    """Raise ``ValueError`` if x y z qx qy qz qw are not finite or the norm of the quaternion is not 1."""
     if not all(map(math.isfinite, row)):
         raise ValueError("a value is not finite")
     norm = math.hypot(*row[3:])
@@ -90,7 +89,7 @@ def trajectory_of(
 ) -> Trajectory:
     """Make a trajectory of poses x y z qx qy qz qw, sorted by stamp; of those with the same stamp the first is kept.
 
-    Those of what motion capture lost are left out and counted, beside what was ``left_out`` before.
+    Dropouts of motion capture are left out and counted, after what was ``left_out`` before.
     """
     times, first = np.unique(np.array(stamps_ns, dtype=np.int64), return_index=True)
     poses = poses_of(rows)[first]
@@ -120,9 +119,9 @@ def write_trajectory(path: PathLike, trajectory: Trajectory) -> None:
 
 @dataclass(frozen=True)
 class Spacing:
-    """How far apart two samples may be to be interpolated, and how long one holds beyond the ends; nanoseconds.
+    """The largest gap between two samples to interpolate, and how long a sample is held beyond the ends; nanoseconds.
 
-    ``doubt`` says that poses between samples are uncertain; empty where they are not.
+    ``doubt`` is a note that interpolated poses are inexact, or empty.
     """
 
     gap_ns: int
@@ -133,16 +132,16 @@ class Spacing:
         return f"{self.gap_ns / 1e9:.2g} s"
 
 
-# USUAL_SPACING: of motion capture, and of poses that are those of the images.
+# USUAL_SPACING: for motion capture, and for poses at the stamps of the images.
 USUAL_SPACING = Spacing(MAX_GAP_NS, TOLERANCE_NS)
 
 
 def spacing_of(samples: Trajectory, stamps_ns: IntArray, max_gap_s: float | None = None) -> Spacing:
-    """Return how far apart samples may be, by how far apart they usually are and how they move.
+    """Return the spacing of samples that may be interpolated, from their median period and their speed.
 
-    One in a row may be missing, and 0.15 s are never too far. What moves slowly, as a correction of odometry, holds for
-    up to its period; what moves fast for a moment. ``max_gap_s`` is obeyed instead where it is given, in seconds.
-    Doubted are poses at ``stamps_ns`` (N,) where most of these are between samples.
+    A gap may be one missing sample long, and 0.15 s in any case, unless ``max_gap_s`` (seconds) replaces the limit. A
+    sample of slow motion, such as a correction of odometry, is held for up to its period, one of fast motion for less.
+    The result has a doubt if most of ``stamps_ns`` (N,) are between samples and interpolation there is inexact.
     """
     times, poses = samples.stamps_ns, samples.map_from_camera
     gaps = np.diff(times)
@@ -151,7 +150,7 @@ def spacing_of(samples: Trajectory, stamps_ns: IntArray, max_gap_s: float | None
     way = _lengths(pose_error(poses[1:], poses[:-1])).sum()
     held = HELD_M / way * float(times[-1] - times[0]) if way > 0 else np.inf
     hold_ns = max(TOLERANCE_NS, int(min(held, period)))
-    # twice as far apart, they were off by four times as much
+    # deviations are measured at twice the spacing, where the error is four times as large
     off = float(np.quantile(_lengths(deviations(times, poses)), 0.9)) / 4 if len(times) > 2 else 0.0
     slow = (
         f"comes at {1e9 / max(period, 1):.2g} Hz only: the poses between its samples may be off by {100 * off:.0f} cm"
@@ -161,7 +160,7 @@ def spacing_of(samples: Trajectory, stamps_ns: IntArray, max_gap_s: float | None
 
 
 def _lengths(errors: FloatArray) -> FloatArray:
-    """Return metres (N,) of errors (N, 6) of poses, their turns seen from a metre away."""
+    """Return the sizes (N,) of pose errors (N, 6) in metres, one radian counted as one metre."""
     return np.asarray(np.linalg.norm(errors.reshape(-1, 2, 3), axis=2).sum(axis=1))
 
 
@@ -171,9 +170,8 @@ def poses_at(
     """Return poses (N, 4, 4) at ``stamps_ns`` (N,) and whether each is known (N,); unknown ones are NaN.
 
     Between two samples positions are interpolated linearly and rotations along the shortest arc; beyond the ends the
-    end is held. A pose is known where the two samples around it are at most ``max_gap_ns`` apart or the same, or the
-    nearest sample is within ``tolerance_ns``. ``trajectory`` must be sorted by stamp, as :func:`read_trajectory` has
-    it.
+    last sample is held. A pose is known if the two samples around it are at most ``max_gap_ns`` apart or equal, or the
+    nearest sample is within ``tolerance_ns``. ``trajectory`` must be sorted by stamp.
     """
     stamps_ns = np.asarray(stamps_ns, dtype=np.int64).reshape(-1)
     out = np.full((len(stamps_ns), 4, 4), np.nan)

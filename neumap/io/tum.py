@@ -1,4 +1,4 @@
-"""Folders in the layout of the TUM RGB-D benchmark: ``rgb.txt``, ``depth.txt``, ``groundtruth.txt``."""
+"""Reads folders of the TUM RGB-D benchmark: ``rgb.txt``, ``depth.txt``, ``groundtruth.txt``."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from neumap.io.streams import depth_of_each, once_each, posed
 from neumap.io.trajectories import USUAL_SPACING, read_trajectory
 from neumap.records import Frame, Source
 
-# LINE: of rgb.txt and depth.txt.
+# LINE: the format of a line of rgb.txt and depth.txt.
 LINE = "timestamp filename"
 
 
 def is_tum(path: Path) -> bool:
-    """Tell whether the path is a folder in this layout: one with ``rgb.txt``."""
+    """Return whether the path is a folder with ``rgb.txt``."""
     return (path / "rgb.txt").exists()
 
 
@@ -30,11 +30,11 @@ def read_tum(folder: PathLike, depth: bool = True, poses: bool = True, told: Tol
     """Read the frames of a TUM RGB-D folder, sorted by stamp; ``camera_info.yaml`` is in it or in its parent.
 
     With ``poses`` each frame gets its pose from ``groundtruth.txt`` (the camera's optical frame in the map) and frames
-    without one are left out; with ``depth`` it gets the depth image within 20 ms, where ``depth.txt`` has one. Notes
-    tell what was left out. The camera is fitted to the first image and what was ``told`` of the images.
+    without one are left out; with ``depth`` it gets the depth image of ``depth.txt`` within 20 ms, if any. Notes state
+    what was left out. The camera is fitted to the first image and to ``told``.
 
-    Raises :class:`~neumap.errors.DataError` (or its kin) for what is missing, empty, unreadable or does not fit, and
-    for fewer than two frames with a pose. An image that turns out damaged or of another size raises when it is read.
+    Raises :class:`~neumap.errors.DataError` (or its kin) for data that are missing, empty, unreadable or inconsistent,
+    and for fewer than two frames with a pose. A damaged image, or one of another size, raises when it is read.
     """
     folder = Path(folder)
     images, notes = once_each(read_image_list(folder / "rgb.txt"))
@@ -70,9 +70,9 @@ def read_tum(folder: PathLike, depth: bool = True, poses: bool = True, told: Tol
 
 
 def read_image_list(path: PathLike) -> list[tuple[int, str]]:
-    """Read stamp (ns) and file name, as written, of each line ``timestamp filename``, sorted by stamp.
+    """Read stamp (ns) and file name of each line ``timestamp filename``, sorted by stamp.
 
-    Raises :class:`~neumap.errors.DataError` for a list that is missing, empty or has other lines.
+    Raises :class:`~neumap.errors.DataError` if the list is missing or empty, or has other lines.
     """
     return sorted(parse_lines(path, "the list of images", LINE, _parse), key=lambda entry: entry[0])
 

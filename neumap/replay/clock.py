@@ -1,4 +1,4 @@
-"""Time that moves only when it is told to: the port ``Clock`` of a replay."""
+"""Virtual time, the port ``Clock`` of a replay."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from collections.abc import Callable
 
 
 class Scheduled:
-    """A call that is due at a time. Implements the port ``Cancellable``."""
+    """A scheduled call. Implements the port ``Cancellable``."""
 
     def __init__(self, due_ns: int, callback: Callable[[], None]) -> None:
         self.due_ns, self.callback = due_ns, callback
         self.cancelled = False
 
     def cancel(self) -> None:
-        """Keep it from happening."""
+        """Cancel the call."""
         self.cancelled = True
 
 
 class VirtualClock:
-    """The time of a recording, in nanoseconds. What is due is called in the order of time, then of asking."""
+    """The time of a recording, nanoseconds. Calls happen in the order of time, then of scheduling."""
 
     def __init__(self, start_ns: int = 0) -> None:
         self._now_ns = start_ns
@@ -36,7 +36,7 @@ class VirtualClock:
         return call
 
     def advance_to(self, time_ns: int) -> None:
-        """Let time pass; what is due on the way is called when it is due."""
+        """Advance to a time and make the calls that are due on the way, each at its time."""
         while self._waiting and self._waiting[0][0] <= time_ns:
             _, _, call = heapq.heappop(self._waiting)
             if not call.cancelled:
@@ -45,7 +45,7 @@ class VirtualClock:
         self._now_ns = max(self._now_ns, time_ns)
 
     def jump_back_to(self, time_ns: int) -> None:
-        """Set the clock back; whoever waits still waits as long as before."""
+        """Set the clock back; the remaining delays of scheduled calls stay the same."""
         shift = time_ns - self._now_ns
         self._now_ns = time_ns
         self._waiting = [(due + shift, number, call) for due, number, call in self._waiting]

@@ -1,4 +1,4 @@
-"""What a localizer says as ROS 2 messages, to be written to a bag."""
+"""Converts the outputs of a localizer to ROS 2 messages for a bag."""
 
 from __future__ import annotations
 

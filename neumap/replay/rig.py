@@ -1,4 +1,4 @@
-"""A session on virtual time, with a recording played to it."""
+"""Plays a recording to a session on virtual time."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from neumap.tracking.session import Session
 from neumap.tracking.settings import SPECS, Settings, settings_from
 from neumap.tracking.transforms import TransformBuffer
 
-# JUMP_BACK_NS: a clock that goes back less than this is unsteady, not another run of a recording; nanoseconds, as in
+# JUMP_BACK_NS: a smaller step back of the clock is jitter, not a restart of the recording, nanoseconds; as in
 # neumap_ros/node.py.
 JUMP_BACK_NS = 500_000_000
 
 
 class Timed(NamedTuple):
-    """A message that arrives at a time: ``role`` is the method of :class:`~neumap.io.live.LiveInputs` that takes it, of
-    a ``camera`` where it is of one.
+    """A message that arrives at a time, for the method ``role`` of :class:`~neumap.io.live.LiveInputs`, and the name of
+    its camera, if any.
     """
 
     time_ns: int
@@ -33,18 +33,18 @@ class Timed(NamedTuple):
 
 
 class Event(NamedTuple):
-    """Something to do at a time of the recording."""
+    """An action at a time of the recording."""
 
     time_ns: int
     action: Callable[[], object]
 
 
 class Rig:
-    """Plays to one session. ``settings`` may be changed at any time with :meth:`set`.
+    """Plays messages to one session, whose ``settings`` may be changed at any time with :meth:`set`.
 
-    A job of the worker takes ``inference_s`` seconds, as of :class:`~neumap.replay.worker.ModelledWorker`. Raises
-    :class:`~neumap.errors.ConfigError` for parameters that cannot be, and :class:`~neumap.errors.DataError` (or its
-    kin) for a map or a mask that cannot be used.
+    A job of the worker takes ``inference_s`` seconds, as in :class:`~neumap.replay.worker.ModelledWorker`. Raises
+    :class:`~neumap.errors.ConfigError` for invalid parameters, and :class:`~neumap.errors.DataError` (or its kin) for a
+    map or a mask that cannot be used.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class Rig:
         rate: float = 1.0,
         image_topics: Mapping[str, str] | None = None,
     ) -> None:
-        """``image_topics`` name those of the cameras, where their names matter."""
+        """``image_topics`` gives the image topic of each camera, whose name may mark rectified images."""
         for name, value in parameters.items():
             doubt = SPECS[name].doubt(value) if name in SPECS else f"there is no parameter {name}"
             if doubt:
@@ -88,12 +88,12 @@ class Rig:
         self._diagnose()
 
     def start(self) -> None:
-        """Activate the session; from now on it ticks."""
+        """Activate the session and its periodic tick."""
         self.session.activate()
         self.clock.call_after(1 / self.settings.tf_publish_rate, self._tick)
 
     def set(self, name: str, value: Any) -> None:
-        """Set a parameter at run time. Raises :class:`~neumap.errors.ConfigError` where that is refused."""
+        """Set a parameter at run time. Raises :class:`~neumap.errors.ConfigError` if it is refused."""
         doubt = SPECS[name].doubt(value, configured=True)
         if doubt:
             raise ConfigError(doubt)
@@ -101,7 +101,7 @@ class Rig:
         self.settings = settings_from(self._values)
 
     def play(self, messages: Iterable[Timed], events: Sequence[Event] = (), after_s: float = 1.0) -> None:
-        """Play messages in their order, even where their times go back, then let ``after_s`` more pass.
+        """Play messages in their order, even if their times go back, then advance by ``after_s`` seconds.
 
         Each of the ``events`` happens before the first message that is not earlier, or at the end.
         """
@@ -117,7 +117,7 @@ class Rig:
         self.clock.advance_to(max(self.clock.now_ns(), self.last_ns + round(after_s * 1e9)))
 
     def deliver(self, message: Timed) -> None:
-        """Hand over a message now."""
+        """Deliver a message now."""
         of_camera = {} if message.camera is None else {"camera": message.camera}
         getattr(self._inputs, message.role)(message.message, **of_camera)
 

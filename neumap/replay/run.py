@@ -1,4 +1,4 @@
-"""``neumap replay``: a recording played to the session that runs on a robot, and what came of it, as files."""
+"""``neumap replay``: plays a recording to the session of the node and writes the results to files."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from neumap.tracking.planar import flattened
 from neumap.tracking.requests import LoadAnswer, RelocalizeAnswer, RelocalizeRequest
 from neumap.tracking.settings import SPECS, Settings, settings_from
 
-# INFERENCE_S: what a small computer takes for an image, near enough, seconds; a fixed time makes every replay the same.
+# INFERENCE_S: approximate time of a small computer per image, seconds; a fixed time makes replays repeatable.
 INFERENCE_S = 0.1
 OUTPUT_BAG = "replay"
 
@@ -52,7 +52,7 @@ class Call(NamedTuple):
 
 @dataclass(frozen=True)
 class ReplaySettings:
-    """What a replay can be told. ``inference_s`` None: as long as it takes. Topics are of one camera each."""
+    """Settings of a replay. ``inference_s`` None: the measured time. Topics are given once for each camera."""
 
     map: Path
     params: Path | None = None
@@ -70,9 +70,9 @@ class ReplaySettings:
 
 
 def replay(bag_path: Path, out: Path, settings: ReplaySettings, progress: Progress) -> Report:
-    """Play a bag and write all outputs to the folder ``out``, which is made where it is not there.
+    """Play a bag and write all outputs to the folder ``out``, which is created if needed.
 
-    Raises :class:`~neumap.errors.DataError` and its kin for a bag, a map or parameters that cannot be used.
+    Raises :class:`~neumap.errors.DataError` (or its kin) for a bag, a map or parameters that cannot be used.
     """
     need_extras("a replay", "matplotlib", "rosbags")
     make_folder(out)
@@ -104,7 +104,7 @@ def replay(bag_path: Path, out: Path, settings: ReplaySettings, progress: Progre
         log = replace(log, costs_s=tuple(rig.worker.costs_s))
         now = rig.settings
         odometry = odometry_of(bag, played.tf, now.odom_frame_id, now.base_frame_id)
-        # what another localizer says stays
+        # keep the transforms of another localizer
         link = None if initializes else (now.global_frame_id, now.odom_frame_id or now.base_frame_id)
         span_ns = played.start_ns, played.end_ns
         late_ns = offsets_ns(now)
@@ -129,7 +129,7 @@ def replay(bag_path: Path, out: Path, settings: ReplaySettings, progress: Progre
 
 
 def _on_floor(path: Trajectory | None) -> Trajectory | None:
-    """Of a path what poses on the floor can be compared with: x, y and yaw."""
+    """Reduce a path to x, y and yaw, to compare it with poses on the floor."""
     return None if path is None else replace(path, map_from_camera=np.array([*map(flattened, path.map_from_camera)]))
 
 
@@ -150,9 +150,11 @@ class _Played:
 
 
 def _names_of_cameras(given: Settings, settings: ReplaySettings) -> list[str]:
-    """Name the cameras: as the parameters do, else by the topics of several, where these can be names, else by number.
+    """Return the names of the cameras: those of the parameters; else, of several cameras, their topics if they are
+    valid names, else numbers.
 
-    Raises :class:`~neumap.errors.ConfigError` where there are not as many topics as cameras, or one of images twice.
+    Raises :class:`~neumap.errors.ConfigError` if the numbers of topics and cameras differ, or an image topic is given
+    twice.
     """
     names, topics = list(given.camera_names), settings.image_topics
     if len(set(topics)) < len(topics):
@@ -171,7 +173,7 @@ def _names_of_cameras(given: Settings, settings: ReplaySettings) -> list[str]:
 def _choose_cameras(
     bag: BagReader, settings: ReplaySettings, names: Sequence[str]
 ) -> tuple[dict[str, Topic], dict[str, Topic]]:
-    """Choose the topics of images and calibrations of each camera: those given, else those that its name is part of."""
+    """Choose the topics of images and calibrations of each camera: those given, else those with its name in theirs."""
     looks, images, infos = look_at_images(bag), dict[str, Topic](), dict[str, Topic]()
     for i, name in enumerate(names):
         given = settings.image_topics[i] if settings.image_topics else None
@@ -189,7 +191,7 @@ def _choose_cameras(
 
 
 def _choose_topics(bag: BagReader, settings: ReplaySettings, names: Sequence[str], claims: str) -> _Played:
-    """Choose what is played; ``claims`` is the name, in a namespace or not, under which poses are claimed."""
+    """Choose the topics to play; ``claims`` is the name of the topic of pose claims, with or without a namespace."""
     images, infos = _choose_cameras(bag, settings, names)
     image = images[names[0]]
     first = next(bag.messages(bag.topics)).time_ns
@@ -203,14 +205,14 @@ def _choose_topics(bag: BagReader, settings: ReplaySettings, names: Sequence[str
     tf = choose_transforms(bag, image, settings.tf_topic)
     roles: dict[Topic, tuple[str, tuple[str | None, ...]]]
     roles = {topic: ("tf_static" if is_static else "tf", (None,)) for topic, is_static in tf.items()}
-    # beside the transforms, or where a robot without a namespace has it
+    # in the namespace of the transforms, else without namespace
     spaces = {topic.name.rpartition("/")[0] for topic in tf}
     claimed = [topic for topic in bag.topics if topic.name.endswith(claims)]
     beside = [topic for topic in claimed if topic.name.removesuffix(claims) in spaces]
     heard = beside or [topic for topic in claimed if topic.name == claims]
     roles |= dict.fromkeys(heard, ("initial_pose", (None,)))
     roles |= {topic: ("image", (name,)) for name, topic in images.items()}
-    # cameras may share one
+    # cameras may share a topic
     roles |= {topic: ("camera_info", tuple(n for n in infos if infos[n] == topic)) for topic in infos.values()}
     return _Played(
         roles=roles,
@@ -224,8 +226,8 @@ def _choose_topics(bag: BagReader, settings: ReplaySettings, names: Sequence[str
 
 
 def _messages(bag: BagReader, played: _Played, progress: Progress) -> Iterator[Timed]:
-    """The messages to play. What was said once and for all before the start is said at the start: static transforms
-    and the newest calibration of each camera.
+    """Yield the messages to play. Static transforms from before the start, and the last calibration of each camera from
+    then, come at the start.
     """
     total = sum(topic.count for topic in played.roles)
     calibrations = dict[str | None, Any]()
@@ -248,7 +250,7 @@ def _messages(bag: BagReader, played: _Played, progress: Progress) -> Iterator[T
 
 
 def _event(rig: Rig, call: Call, start_ns: int) -> Event:
-    """The event of a call of the command line; its answer goes to the log."""
+    """Return the event of a service call of the command line; the answer goes to the log."""
 
     def answered(answer: RelocalizeAnswer | LoadAnswer) -> None:
         found = [f"success {answer.success}", answer.reason, f"map_id {answer.map_id}"]

@@ -1,4 +1,4 @@
-"""A worker on virtual time: jobs are done at once, but their results come when a robot's computer would have them."""
+"""A worker on virtual time: jobs run at once, but their results arrive when those of a robot's computer would."""
 
 from __future__ import annotations
 
@@ -12,12 +12,11 @@ from neumap.tracking.ports import Result
 
 
 class ModelledWorker:
-    """Takes ``inference_s`` for each job, or as long as the job really took where that is None.
+    """Models a worker that takes ``inference_s`` per job, or its measured time if None.
 
-    Time runs ``rate`` times as fast as on the computer that is modelled, as in a recording played faster. Jobs queue:
-    one that is submitted while another is under way begins when that one is done. With a fixed time everything that
-    follows from time is repeatable. ``measured`` holds when each job began, nanoseconds, and the seconds it really
-    took; ``costs_s`` what each was said to cost.
+    Time runs ``rate`` times as fast as on the modelled computer, as in a recording played faster. Jobs queue: one that
+    is submitted while another runs begins when that one is done. A fixed time makes replays repeatable. ``measured``
+    holds the start, nanoseconds, and the measured seconds of each job; ``costs_s`` the seconds that count.
     """
 
     def __init__(self, clock: VirtualClock, inference_s: float | None, rate: float = 1.0) -> None:
@@ -28,7 +27,7 @@ class ModelledWorker:
         self.costs_s: list[float] = []
 
     def start(self) -> None:
-        """Do nothing: there is no thread to start."""
+        """Do nothing: there is no thread."""
 
     def submit(self, job: Callable[[], Result], done: Callable[[Result | Exception, float], None]) -> None:
         self._waiting.append((job, done))
@@ -47,7 +46,7 @@ class ModelledWorker:
         result: Any
         try:
             result = job()
-        except Exception as error:  # whatever it is, it belongs to who asked for the job
+        except Exception as error:  # passed to whoever submitted the job
             result = error
         took_s = time.perf_counter() - started
         self.measured.append((self._clock.now_ns(), took_s))

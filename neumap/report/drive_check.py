@@ -1,4 +1,4 @@
-"""How a drive through a mapped place goes: where images are localized, and whether their poses agree with odometry."""
+"""Checks a drive through a mapped place: where images are localized, and whether their poses agree with odometry."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from neumap.records import Frame, PoseEstimate, stamps_of
 from neumap.report.reasons import count_reasons
 from neumap.report.replay_report import WRONG_M
 
-# WRONG_DEG, DRIFT: steps that differ from odometry by more than WRONG_M and this share of their length, or by more than
-# so many degrees, disagree. SHOWN: of the worst stretches.
+# WRONG_DEG, DRIFT: a step disagrees with odometry if it differs by more than WRONG_M plus the share DRIFT of its
+# length, or by more than WRONG_DEG degrees. SHOWN: number of worst stretches in the report.
 WRONG_DEG, DRIFT, SHOWN = 10.0, 0.05, 4
 
 
 @dataclass(frozen=True)
 class Step:
-    """From one localized image to the next: which they are, how far odometry went, metres, and by how much the poses
-    differ from it, metres and degrees.
+    """The motion between two successive localized images: their indices, the distance by odometry, metres, and the
+    deviation of the poses from odometry, metres and degrees.
     """
 
     first: int
@@ -38,15 +38,16 @@ class Step:
 
     @property
     def disagrees(self) -> bool:
-        """Whether that is more than odometry is wrong by."""
+        """Return whether the deviation is larger than the error of odometry."""
         return self.off_m > WRONG_M + DRIFT * self.moved_m or self.off_deg > WRONG_DEG
 
 
 @dataclass(frozen=True)
 class Stretch:
-    """Images ``first`` to ``last`` of a drive, none of which is localized: how long it takes and, by odometry, how long
-    it is from the localized image before it to the one after (NaN where nothing tells), the ``reason`` most of them
-    give, and the frame in its middle.
+    """Images ``first`` to ``last`` of a drive, none of which is localized.
+
+    ``seconds`` and ``metres`` (by odometry, NaN without) are from the localized image before to the one after.
+    ``reason`` is the most frequent one, ``frame`` the frame in the middle.
     """
 
     first: int
@@ -58,12 +59,12 @@ class Stretch:
 
     @property
     def middle(self) -> int:
-        """Which image is in the middle."""
+        """Return the index of the image in the middle."""
         return (self.first + self.last) // 2
 
     @property
     def extent(self) -> str:
-        """How long it is, to read."""
+        """Return the number of images, the duration and the length as text."""
         images = 1 + self.last - self.first
         far = "" if np.isnan(self.metres) else f", {self.metres:.1f} m"
         return f"{images} image{'s' if images > 1 else ''}, {self.seconds:.1f} s{far}"
@@ -71,11 +72,12 @@ class Stretch:
 
 @dataclass(frozen=True)
 class DriveCheck:
-    """What came of N images, or moments of a rig, in their order: which are ``localized`` (N,), when each was taken,
-    ``seconds`` (N,) since the first; where it was taken, as far as its own pose, or odometry from the localized image
-    next to it, tells: ``places`` (N, 4, 4), NaN where nothing does; how likely it was to be localized there,
-    ``foreseen`` (N,); the ``steps`` between localized images, none without odometry; and the ``stretches`` without a
-    pose.
+    """The results of N images, or moments of a rig, in order.
+
+    ``localized`` (N,) are the images with a pose; ``seconds`` (N,) their times since the first; ``places`` (N, 4, 4)
+    their poses, else those by odometry from the nearest localized image, else NaN; ``foreseen`` (N,) the predicted
+    probability of localization there; ``steps`` those between localized images, empty without odometry; ``stretches``
+    those without a pose.
     """
 
     localized: BoolArray
@@ -89,12 +91,12 @@ class DriveCheck:
 
     @property
     def disagreeing(self) -> list[Step]:
-        """The steps that disagree with odometry."""
+        """Return the steps that disagree with odometry."""
         return [step for step in self.steps if step.disagrees]
 
     @cached_property
     def worst(self) -> list[Stretch]:
-        """The longest stretches without a pose, by odometry where there is some, else by time."""
+        """Return the longest stretches without a pose, by distance with odometry, else by time."""
         by = (lambda s: (s.metres, s.seconds)) if self.has_odometry else (lambda s: (s.seconds, 0.0))
         return sorted(self.stretches, key=by, reverse=True)[:SHOWN]
 
@@ -102,8 +104,9 @@ class DriveCheck:
 def check_drive(
     moments: Sequence[Sequence[Frame]], estimates: Sequence[PoseEstimate], neural_map: NeuralMap
 ) -> DriveCheck:
-    """Judge the ``estimates`` of the moments of a drive through a map, of which each has one image or those of a rig;
-    the poses that their frames have, if all have some, are its odometry, in whatever frame.
+    """Evaluate the ``estimates`` of the moments of a drive, each of one image or of those of a rig.
+
+    The poses of the frames, if all have one, are odometry, in any frame.
     """
     frames = [moment[0] for moment in moments]
     localized = np.array([estimate.localized for estimate in estimates], dtype=np.bool_)
@@ -128,7 +131,7 @@ def check_drive(
             name = (c.width, c.height, c.matrix.tobytes(), c.distortion_model, c.distortion.tobytes())
             outlook = outlooks.setdefault(name, outlooks.get(name) or Outlook(neural_map, c))
             each.append(outlook(place[:3, 3], place[None, :3, :3]).probability[0])
-        # what none of a rig's cameras shows alone they may show together
+        # the best camera is a lower bound: together the cameras of a rig may do better
         foreseen[i] = max(each)
     moved = np.full(len(frames), np.nan)
     if odometry is not None:
@@ -175,10 +178,10 @@ def _stretches(
 
 
 def as_dict(check: DriveCheck) -> dict[str, Any]:
-    """Tell how a drive went as JSON; null where nothing tells."""
+    """Return the results for JSON; null where unknown."""
     known = np.isfinite(check.foreseen)
     brier = np.mean((check.foreseen[known] - check.localized[known]) ** 2) if known.any() else np.nan
-    # of images whose place their own pose alone tells, all are localized
+    # without odometry only localized images have a place, so that there is nothing to compare
     comparable = check.has_odometry and bool(known.any())
 
     def stretch(one: Stretch) -> dict[str, Any]:
@@ -214,7 +217,7 @@ def as_dict(check: DriveCheck) -> dict[str, Any]:
 
 
 def as_text(check: DriveCheck) -> list[tuple[str, str]]:
-    """Tell how a drive went in rows of a name and a text."""
+    """Return the results as rows of a name and a text."""
     told = as_dict(check)
     rows = [("drive", f"{told['localized']:.0%} of {told['images']} images localized")]
     if told["foreseen"] is not None:
@@ -229,7 +232,7 @@ def as_text(check: DriveCheck) -> list[tuple[str, str]]:
             )
         )
     elif not check.has_odometry:
-        rows.append(("odometry", "none in the drive: gaps are told in seconds only"))
+        rows.append(("odometry", "none in the drive: gaps are in seconds only"))
     gap = f"{told['longest_gap_s']:.1f} s"
     if told["longest_gap_m"] is not None:
         gap += f", {told['longest_gap_m']:.1f} m"

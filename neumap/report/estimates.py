@@ -1,4 +1,4 @@
-"""Pose estimates as lines of JSON and as a trajectory, and a summary of them."""
+"""Writes pose estimates as lines of JSON and as a trajectory, and summarizes them."""
 
 from __future__ import annotations
 
@@ -14,14 +14,12 @@ from neumap.io.stamps import format_stamp
 from neumap.records import Frame, PoseEstimate, Trajectory
 from neumap.report.reasons import count_reasons
 
-# Moment: the images of one camera, or of several that are of one moment.
+# Moment: an image, or the images that several cameras took at the same time.
 Moment: TypeAlias = Sequence[Frame]
 
 
 def as_json_line(frames: Moment, estimate: PoseEstimate) -> str:
-    """Write all about what was found by the images of one moment as JSON; null where not known. The stamp is a string,
-    to keep every digit.
-    """
+    """Return the estimate of one moment as a line of JSON; null where unknown, the stamp as a string of all digits."""
     pose, covariance, error = estimate.map_from_camera, estimate.covariance, estimate.reprojection_error_px
     if pose is None:
         place = None
@@ -43,7 +41,7 @@ def as_json_line(frames: Moment, estimate: PoseEstimate) -> str:
 
 
 def as_trajectory(moments: Sequence[Moment], estimates: Sequence[PoseEstimate]) -> Trajectory:
-    """Collect the poses that were found, with the stamps of their moments."""
+    """Return the trajectory of the localized moments."""
     found = [(f[0].moment_ns, e.map_from_camera) for f, e in zip(moments, estimates, strict=True) if e.localized]
     return Trajectory(
         np.array([stamp for stamp, _ in found], dtype=np.int64),
@@ -52,7 +50,7 @@ def as_trajectory(moments: Sequence[Moment], estimates: Sequence[PoseEstimate]) 
 
 
 def summary_text(moments: Sequence[Moment], estimates: Sequence[PoseEstimate]) -> str:
-    """Say how many were localized, why the others were not, and what it took."""
+    """Return how many moments were localized, why the others were not, and the times, as text."""
     count, images = sum(estimate.localized for estimate in estimates), sum(map(len, moments))
     of = f"{images} images" if images == len(moments) else f"{len(moments)} moments, of {images} images"
     lines = [f"localized {count} of {of}"]
@@ -63,8 +61,8 @@ def summary_text(moments: Sequence[Moment], estimates: Sequence[PoseEstimate]) -
 
 
 def times_text(estimates: Sequence[PoseEstimate]) -> str:
-    """Say the median time of an image and of each stage."""
-    # images that cannot be read take none
+    """Return the median time of an image and of each stage as text."""
+    # images that cannot be read have no times
     times = [estimate.times_ms for estimate in estimates if estimate.times_ms]
     if not times:
         return "unknown"

@@ -1,7 +1,4 @@
-"""How far estimated poses are from the truth.
-
-Nothing is aligned: an estimate is right when it is right in the map's own frame.
-"""
+"""Computes errors of estimated poses against the truth. Both are in the frame of the map; nothing is aligned."""
 
 from __future__ import annotations
 
@@ -16,9 +13,9 @@ from neumap.io.stamps import nearest, span
 from neumap.io.trajectories import poses_at
 from neumap.records import Trajectory
 
-# THRESHOLDS: metres and degrees, strict, as indoor benchmarks have it, then two that a navigation stack can start from.
+# THRESHOLDS: metres and degrees: two of indoor benchmarks, then two with which a navigation stack can start.
 THRESHOLDS = ((0.02, 2.0), (0.05, 5.0), (0.25, 10.0), (0.5, 10.0))
-# SAME_IMAGE_NS: other programs write stamps with fewer digits.
+# SAME_IMAGE_NS: largest difference of the stamps of one image, nanoseconds: other programs write fewer digits.
 SAME_IMAGE_NS = 1_000_000
 
 
@@ -43,11 +40,11 @@ class Recall:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Errors of the estimated poses for which the truth is known.
+    """Errors of the estimated poses whose truth is known.
 
     ``estimate`` and ``truth`` are these N poses and the true ones at the same stamps; ``translation_m`` (N,) and
-    ``rotation_deg`` (N,) their errors. ``without_truth`` counts the estimates that could not be judged. ``queries`` is
-    the number of query images, localized or not, and None where it is not known; recall is then of the N poses.
+    ``rotation_deg`` (N,) their errors. ``without_truth`` counts the other estimates. ``queries`` is the number of query
+    images, localized or not, or None if unknown; recall is then relative to the N poses.
     """
 
     estimate: Trajectory
@@ -66,7 +63,7 @@ class Evaluation:
 
     @property
     def localized(self) -> float | None:
-        """The share of the query images that have a pose; None where their number is not known."""
+        """Return the share of the query images that have a pose; None if their number is unknown."""
         return None if self.queries is None else self.poses / self.queries
 
 
@@ -100,7 +97,6 @@ def evaluate(estimate: Trajectory, truth: Trajectory, queries: int | None = None
         Recall(m, deg, float(np.sum((translation_m <= m) & (rotation_deg <= deg)) / (queries or count)))
         for m, deg in THRESHOLDS
     )
-    without_truth = len(estimate) - count
     return Evaluation(
         estimate_known,
         truth_known,
@@ -109,7 +105,7 @@ def evaluate(estimate: Trajectory, truth: Trajectory, queries: int | None = None
         _statistics(translation_m),
         _statistics(rotation_deg),
         recall,
-        without_truth,
+        len(estimate) - count,
         queries,
     )
 
@@ -124,7 +120,7 @@ def _statistics(errors: FloatArray) -> Statistics:
 def count_queries(image_stamps_ns: IntArray, estimate: Trajectory, truth: Trajectory) -> int:
     """Count the query images whose true pose is known, for :func:`evaluate`.
 
-    Raises :class:`~neumap.errors.DataError` where estimated poses are not of these images (within 1 ms).
+    Raises :class:`~neumap.errors.DataError` if an estimated pose has no image within 1 ms.
     """
     _, distance = nearest(np.sort(image_stamps_ns), estimate.stamps_ns)
     strangers = int(np.sum(distance > SAME_IMAGE_NS))
@@ -138,7 +134,7 @@ def count_queries(image_stamps_ns: IntArray, estimate: Trajectory, truth: Trajec
 
 
 def lost_poses(image_stamps_ns: IntArray, estimate: Trajectory, truth: Trajectory) -> FloatArray:
-    """Return the true poses (L, 4, 4) of the query images, by their stamps (N,), that have no estimated one."""
+    """Return the true poses (L, 4, 4) of the query images, given by stamps (N,), without an estimated pose."""
     poses, known = poses_at(truth, np.unique(image_stamps_ns))
     if not len(estimate):
         return poses[known]
@@ -147,7 +143,7 @@ def lost_poses(image_stamps_ns: IntArray, estimate: Trajectory, truth: Trajector
 
 
 def as_dict(evaluation: Evaluation) -> dict[str, object]:
-    """Tell the numbers of an evaluation for JSON: metres, degrees, shares from 0 to 1; null where not known."""
+    """Return an evaluation for JSON: metres, degrees, shares from 0 to 1; null where unknown."""
     return {
         "poses": evaluation.poses,
         "without_truth": evaluation.without_truth,
@@ -161,7 +157,7 @@ def as_dict(evaluation: Evaluation) -> dict[str, object]:
 
 
 def as_text(evaluation: Evaluation) -> str:
-    """Write the numbers of an evaluation as a small table."""
+    """Return an evaluation as a small table."""
     poses, queries, localized = evaluation.poses, evaluation.queries, evaluation.localized
     cm = {name: 100 * value for name, value in vars(evaluation.translation).items()}
     deg = vars(evaluation.rotation)

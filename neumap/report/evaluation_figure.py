@@ -1,4 +1,4 @@
-"""A picture of an evaluation: where the poses are right, wrong and missing, and what share is within any error."""
+"""Draws an evaluation: where poses are right, wrong and missing, and the distribution of the errors."""
 
 from __future__ import annotations
 
@@ -25,8 +25,9 @@ from neumap.report.replay_report import WRONG_M
 
 
 def draw_evaluation(path: PathLike, evaluation: Evaluation, lost: FloatArray | None = None) -> None:
-    """Draw the poses from above, and the shares within any error in position and in rotation. ``lost`` (L, 4, 4) are
-    the true poses of images without an estimate, as far as they are known. Raises as
+    """Draw the poses from above, and the cumulative distributions of position and rotation errors.
+
+    ``lost`` (L, 4, 4) are known true poses of images without an estimate. Raises as
     :func:`~neumap.report.pictures.picture` does.
     """
     e = evaluation
@@ -47,7 +48,7 @@ def draw_evaluation(path: PathLike, evaluation: Evaluation, lost: FloatArray | N
 
 def _draw_above(axes: Any, evaluation: Evaluation, lost: FloatArray) -> None:
     true, found = evaluation.truth.map_from_camera, evaluation.estimate.map_from_camera
-    # poses far off would shrink the place to a dot
+    # without the estimates: one far off would shrink the place to a dot
     corners = extent_of(true[:, :2, 3], lost[:, :2, 3])
     draw_lost(axes, lost)
     if not evaluation.poses:
@@ -58,7 +59,7 @@ def _draw_above(axes: Any, evaluation: Evaluation, lost: FloatArray) -> None:
     draw_headings(axes, true, corners, COLOURS.faint, "truth, and where it looks", size=4.0)
     draw_pairs(axes, true[:, :2, 3], found[:, :2, 3], color=COLOURS.faint, lw=0.8, zorder=2)
     centimetres = 100 * evaluation.translation_m
-    # one that is far off would make all others look alike; the worst above all others
+    # the colours end at a quantile: one far off would make all others look alike. The worst are drawn on top.
     top, order = max(float(np.percentile(centimetres, 90)), 0.1), np.argsort(centimetres)
     style = {"vmin": 0, "vmax": top, "s": 14, "cmap": "viridis", "linewidths": 0, "zorder": 7}
     dots = axes.scatter(*found[order, :2, 3].T, c=centimetres[order], label="estimates", **style)
@@ -70,7 +71,7 @@ def _draw_above(axes: Any, evaluation: Evaluation, lost: FloatArray) -> None:
 def _draw_shares(axes: Any, errors: FloatArray, evaluation: Evaluation, least: float) -> None:
     total = evaluation.queries or evaluation.poses
     make_logarithmic(axes.xaxis, errors, least)
-    # from nothing, and on to the right end: what is not there by then never comes
+    # from zero, and on to the right end of the axis
     ends = axes.get_xlim()
     within = np.concatenate([[ends[0]], np.maximum(np.sort(errors), least), [ends[1]]])
     share = 100 * np.append(np.arange(evaluation.poses + 1), evaluation.poses) / total

@@ -1,4 +1,4 @@
-"""One picture that shows how localization in a map went: the paths from above, and what some images were placed by."""
+"""Draws how localization in a map went: the paths from above, and example images with their inliers."""
 
 from __future__ import annotations
 
@@ -30,19 +30,20 @@ from neumap.report.pictures import (
 from neumap.report.replay_report import WRONG_M
 
 _MOST_IMAGES = 4
-# _ELLIPSE_90: sqrt of the 90 % quantile of chi squared with two degrees of freedom
+# _ELLIPSE_90: sqrt of the 90 % quantile of chi squared with two degrees of freedom.
 _ELLIPSE_90 = 2.1460
-# _SMALLEST_ELLIPSE: an ellipse smaller than this share of the picture cannot be seen and is drawn larger
+# _SMALLEST_ELLIPSE: ellipses smaller than this share of the plot are enlarged, to be visible.
 _SMALLEST_ELLIPSE = 0.012
 _MAGNIFICATIONS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
-# _WIDTH, _MAP_WIDTH, _IMAGE_ROW: of the picture, inches. _LINE: letters of a line above an image.
+# _WIDTH, _MAP_WIDTH, _IMAGE_ROW: widths of picture and map, height of the images, inches. _LINE: characters in a line
+# above an image.
 _WIDTH, _MAP_WIDTH, _IMAGE_ROW, _LINE = 12.0, 8.1, 2.85, 44
 
 
 @dataclass(frozen=True)
 class Example:
-    """An image, (H, W) grey or (H, W, 3) BGR uint8, what was answered, and the true map_from_camera (4, 4) or None
-    where it shows nothing of the map.
+    """An image, (H, W) grey or (H, W, 3) BGR uint8, its estimate, and the true map_from_camera (4, 4), or None if it
+    shows nothing of the map.
     """
 
     image: ImageArray
@@ -51,7 +52,7 @@ class Example:
 
     @property
     def off_m(self) -> float:
-        """How far off the answer is, metres; infinite where there ought to be none, zero where there is none."""
+        """Return the error in metres; infinite for a pose of an image outside of the map, zero without a pose."""
         if self.estimate.map_from_camera is None:
             return 0.0
         if self.truth is None:
@@ -77,10 +78,10 @@ def draw_report(
     examples: Sequence[Example],
     title: str,
 ) -> None:
-    """Draw the map and its use from above, and up to four of the examples with their inliers, into one image file.
+    """Draw the map and the estimates from above, and up to four of the examples with their inliers.
 
-    ``mapping_poses`` (N, 4, 4) and ``truth`` (M, 4, 4) are map_from_camera. ``truth`` belongs to the ``estimates``
-    one by one where there are as many; otherwise it is drawn as a path only. ``landmarks`` (K, 3) in the map frame.
+    ``mapping_poses`` (N, 4, 4) and ``truth`` (M, 4, 4) are map_from_camera. If there are M ``estimates``, ``truth`` is
+    compared with them one by one; else it is drawn as a path only. ``landmarks`` (K, 3) are in the map frame.
 
     Raises as :func:`~neumap.report.pictures.picture` does.
     """
@@ -110,7 +111,7 @@ def draw_report(
 
 
 def covariance_ellipse(covariance: FloatArray) -> tuple[float, float, float]:
-    """Return width and height in metres and turn in degrees of the 90 % ellipse of x and y of a 6x6 covariance."""
+    """Return major and minor axis in metres and angle in degrees of the 90 % ellipse of x, y of a 6x6 covariance."""
     values, vectors = np.linalg.eigh(covariance[:2, :2])
     minor, major = 2 * _ELLIPSE_90 * np.sqrt(np.maximum(values, 0))
     return float(major), float(minor), float(np.degrees(np.arctan2(vectors[1, 1], vectors[0, 1])))
@@ -121,8 +122,8 @@ def _poses_of(estimates: Sequence[PoseEstimate]) -> FloatArray:
 
 
 def choose(examples: Sequence[Example]) -> list[Example]:
-    """Choose at most four: failures first, of these wrong answers, the worst one first. Then one that was rightly
-    refused, the last of them, and good ones, spread over all.
+    """Choose at most four: failures, the largest errors first; then the last rightly refused image, and good ones,
+    evenly spaced.
     """
     failed = sorted((e for e in examples if e.is_wrong or e.is_missed), key=lambda e: -e.off_m)
     refused = [e for e in examples if not e.estimate.localized and not e.is_missed][-1:]
@@ -133,7 +134,7 @@ def choose(examples: Sequence[Example]) -> list[Example]:
 
 
 def _draw_truth(axes: Any, truth: FloatArray, estimates: Sequence[PoseEstimate]) -> None:
-    """Draw the true path; lines from it to each estimate and crosses where an image was lost, where these are known."""
+    """Draw the true path and, if it has a pose per estimate, lines to the estimates and crosses for lost images."""
     axes.plot(*truth[:, :2, 3].T, color=COLOURS.truth, lw=1.2, label="true path of the queries", zorder=3)
     if len(truth) != len(estimates):
         return
@@ -147,7 +148,7 @@ def _draw_truth(axes: Any, truth: FloatArray, estimates: Sequence[PoseEstimate])
 
 
 def _draw_ellipses(axes: Any, estimates: Sequence[PoseEstimate], extent: float) -> None:
-    """Draw the 90 % ellipses of x and y, all magnified by one round factor where they are too small to see."""
+    """Draw the 90 % ellipses of x and y, enlarged by one round factor if they are too small to see."""
     from matplotlib.patches import Ellipse
 
     shapes = [
@@ -173,7 +174,7 @@ def _draw_example(axes: Any, example: Example) -> None:
     image, estimate = example.image, example.estimate
     pixels = cv2.cvtColor(image, cv2.COLOR_BGR2RGB if image.ndim == 3 else cv2.COLOR_GRAY2RGB)
     if not estimate.localized:
-        # paler, so that it is told from the others at a glance
+        # paler than the localized ones
         pixels = cv2.addWeighted(pixels, 0.6, np.full_like(pixels, 255), 0.4, 0)
     axes.imshow(pixels, interpolation="antialiased")
     height, width = image.shape[:2]

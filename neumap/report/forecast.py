@@ -1,4 +1,4 @@
-"""Where in a place a robot will be lost, foreseen from its map alone: places on a grid, and headings at each."""
+"""Predicts from a map alone where a robot will be lost, at places on a grid and several headings each."""
 
 from __future__ import annotations
 
@@ -22,27 +22,27 @@ from neumap.maps.neural_map import NeuralMap
 from neumap.progress import Progress
 from neumap.records import Camera
 
-# USUAL_FOV_DEG, USUAL_SIZE: of the camera that is taken where none is given: its horizontal angle, and pixels.
+# USUAL_FOV_DEG, USUAL_SIZE: horizontal field of view, and width and height in pixels, of the default camera.
 USUAL_FOV_DEG, USUAL_SIZE = 65.0, (640, 480)
-# HEADINGS: directions looked in at each place. PLACES: about so many are asked; FINEST_M, STEP_M: no cell is smaller,
-# and its edge is a multiple of the latter, metres.
+# HEADINGS: directions at each place. PLACES: approximate number of places. FINEST_M: smallest cell, metres; STEP_M: the
+# size of a cell is a multiple of it, metres.
 HEADINGS, PLACES, FINEST_M, STEP_M = 12, 600, 0.2, 0.05
-# MOST_CELLS: of a grid that the user gives the cell of.
+# MOST_CELLS: largest number of cells of a grid with a given cell size.
 MOST_CELLS = 100_000
-# LIKELY: from this probability on an image counts as one that is localized.
+# LIKELY: from this probability on, an image counts as localized.
 LIKELY = 0.5
-# STOREY_M: mapping cameras that differ more in height were on several floors, metres. UPRIGHT: the mean z of what is up
-# in the images of mapping cameras, below which the map's z is not up.
+# STOREY_M: mapping cameras that differ more in height were on several floors, metres. UPRIGHT: the map's z is not up if
+# the mean z component of the up vectors of mapping cameras is less.
 STOREY_M, UPRIGHT = 1.5, 0.5
-# FEWEST_CELLS: of a part of the place that is told.
+# FEWEST_CELLS: smallest region that is reported, cells.
 FEWEST_CELLS = 4
-# OCCUPIED, FREE: the probabilities of being lost from which on and up to which a cell is occupied and free
-# in the occupancy grid that map_server makes of the overlay.
+# OCCUPIED, FREE: thresholds of map_server for the overlay: a cell is occupied above the first probability of being lost
+# and free below the second.
 OCCUPIED, FREE = 0.9, 0.1
 
 
 def usual_camera() -> Camera:
-    """Return the camera that is taken where none is given."""
+    """Return the default camera."""
     width, height = USUAL_SIZE
     focal = width / 2 / np.tan(np.deg2rad(USUAL_FOV_DEG) / 2)
     return make_camera(width, height, [focal, 0, (width - 1) / 2, 0, focal, (height - 1) / 2, 0, 0, 1])
@@ -50,12 +50,12 @@ def usual_camera() -> Camera:
 
 @dataclass(frozen=True)
 class Forecast:
-    """What is foreseen on a grid of H x W places, row 0 and column 0 at the ``origin`` (2,), the corner of the grid
-    with the least x and y in the map, with cells of ``cell_m``; NaN where a place is outside of what was mapped.
+    """A prediction on a grid of H x W places with cells of ``cell_m``; NaN for places outside of the mapped space.
 
-    ``height_m`` (H, W) is that of the camera; its optical axis points ``pitch_rad`` up and in each of ``headings_rad``
-    (A,), counted from the map's x to its y. ``probability`` (H, W, A) is that of being localized, ``error_m``
-    (H, W, A) the error to expect of the position then. ``notes`` are for the user.
+    Row 0 and column 0 are at the ``origin`` (2,), the corner with the least x and y in the map. ``height_m`` (H, W) is
+    that of the camera; its optical axis points ``pitch_rad`` up and in each of ``headings_rad`` (A,), counted from the
+    map's x to its y. ``probability`` (H, W, A) is that of being localized, ``error_m`` (H, W, A) the expected position
+    error then. ``notes`` are for the user.
     """
 
     origin: FloatArray
@@ -69,21 +69,21 @@ class Forecast:
 
     @property
     def inside(self) -> BoolArray:
-        """Which places (H, W) are in what was mapped."""
+        """Return which places (H, W) are in the mapped space."""
         return np.isfinite(self.height_m)
 
     @cached_property
     def share(self) -> FloatArray:
-        """The probability (H, W) of being localized in some heading or other."""
+        """Return the probability (H, W) of being localized, mean of all headings."""
         return np.asarray(self.probability.mean(axis=2))
 
     @property
     def size_m(self) -> FloatArray:
-        """Width and height (2,) of the grid, metres."""
+        """Return width and height (2,) of the grid, metres."""
         return self.cell_m * np.array(self.probability.shape[1::-1])
 
     def middles(self) -> FloatArray:
-        """Return the middles (H, W, 2) of the cells, metres in the map."""
+        """Return the centres (H, W, 2) of the cells, metres in the map."""
         rows, columns = self.probability.shape[:2]
         x, y = np.meshgrid(np.arange(columns) + 0.5, np.arange(rows) + 0.5)
         return np.asarray(self.origin + self.cell_m * np.stack([x, y], axis=-1))
@@ -96,10 +96,10 @@ def foresee(
     cell_m: float | None = None,
     height_m: float | None = None,
 ) -> Forecast:
-    """Foresee what a camera will see of a map, at places ``cell_m`` apart; at ``height_m`` of the map, or as high as
-    the mapping camera nearest to each place.
+    """Predict localization in a map at places ``cell_m`` apart, at ``height_m`` in the map, by default at the height of
+    the nearest mapping camera.
 
-    Raises :class:`~neumap.errors.DataError` where the map has no viewpoints, or the grid too many cells.
+    Raises :class:`~neumap.errors.DataError` if the map has no viewpoints, or the grid too many cells.
     """
     outlook = Outlook(neural_map, camera)
     viewpoints, points = neural_map.drift.poses, neural_map.landmarks.points(neural_map.grid)
@@ -110,7 +110,7 @@ def foresee(
     columns, rows = np.maximum(np.ceil((high - low) / cell).astype(int), 1)
     if rows * columns > MOST_CELLS:
         raise DataError(f"{rows} x {columns} cells of {cell:g} m are more than {MOST_CELLS}: give a larger --cell")
-    # whole cells, about the middle
+    # whole cells, centred
     origin = (low + high) / 2 - cell * np.array([columns, rows]) / 2
     pitch = float(np.arcsin(np.clip(np.median(viewpoints[:, 2, 2]), -1, 1)))
     headings = np.arange(HEADINGS) * 2 * np.pi / HEADINGS
@@ -133,7 +133,7 @@ def foresee(
 
 
 def _cell_for(size: FloatArray) -> float:
-    """Return the edge of a cell so that about PLACES fill a rectangle of a ``size`` (2,), metres."""
+    """Return the size of a cell so that about PLACES cells fill a rectangle of ``size`` (2,), metres."""
     wanted = float(np.sqrt(np.prod(size) / PLACES))
     return max(FINEST_M, round(wanted / STEP_M) * STEP_M)
 
@@ -154,8 +154,8 @@ def _notes(viewpoints: FloatArray, height_m: float | None) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class Blank:
-    """A part of the place where images are likely lost: its middle in the map and its area, in metres, the mean
-    probability of being ``localized`` there, and the heading in which that is least, degrees.
+    """A region where images are likely lost: its centre ``x``, ``y`` in the map, metres, its area, the mean probability
+    of being ``localized`` there, and the heading in which that is least, degrees.
     """
 
     x: float
@@ -166,7 +166,7 @@ class Blank:
 
 
 def blanks(forecast: Forecast, most: int = 3) -> list[Blank]:
-    """Return the parts where an image is more likely lost than not, whatever way it looks; those of most loss first."""
+    """Return the regions where the mean probability over headings is below LIKELY, those of the largest loss first."""
     lost = forecast.inside & (np.nan_to_num(forecast.share, nan=1.0) < LIKELY)
     count, label = cv2.connectedComponents(lost.astype(np.uint8), connectivity=4)
     middles, found = forecast.middles(), []
@@ -182,15 +182,15 @@ def blanks(forecast: Forecast, most: int = 3) -> list[Blank]:
 
 
 def as_dict(forecast: Forecast) -> dict[str, Any]:
-    """Tell a forecast as JSON: metres, radians of headings as degrees, probabilities from 0 to 1; null where a place is
-    outside of what was mapped, or next to nothing would be seen. Row 0 has the least y.
+    """Return a forecast for JSON: metres, degrees, probabilities from 0 to 1; null for places outside of the mapped
+    space, and where next to nothing would be seen. Row 0 has the least y.
     """
     f = forecast
     asked = f.probability[f.inside]
     best, likely = asked.max(axis=1, initial=0.0), f.probability >= LIKELY
 
     def told(values: FloatArray, share: float | None = None) -> float | None:
-        """The mean of values, or what a share of them is below; None of none."""
+        """Return the mean of values, or the quantile at ``share``; None if there are none."""
         if not len(values):
             return None
         return _number(values.mean() if share is None else np.quantile(values, share))
@@ -230,7 +230,7 @@ def _numbers(values: FloatArray) -> list[Any]:
 
 
 def as_text(forecast: Forecast) -> Sequence[tuple[str, str]]:
-    """Tell a forecast in rows of a name and a text."""
+    """Return a forecast as rows of a name and a text."""
     told = as_dict(forecast)
     f, g = told["foreseen"], told["grid"]
     if not f["places"]:
@@ -264,12 +264,13 @@ def as_text(forecast: Forecast) -> Sequence[tuple[str, str]]:
 
 
 def overlay(forecast: Forecast, image_name: str) -> tuple[bytes, bytes]:
-    """Make an image of how likely one is lost, and the YAML that map_server reads beside it: a PNG called
-    ``image_name``, black where one is lost in every heading, white where in none, transparent outside of the map.
+    """Return a PNG of the probability of being lost, and the YAML of map_server for it, which names it ``image_name``.
+
+    The PNG is black where the camera is lost in all headings, white where in none, transparent outside of the map.
     """
     value = np.rint(255 * np.nan_to_num(forecast.share)).astype(np.uint8)
     alpha = np.where(forecast.inside, 255, 0).astype(np.uint8)
-    # images have their first row on top, where y is greatest
+    # the first row of an image is on top, where y is greatest
     _, png = cv2.imencode(".png", np.dstack([value, value, value, alpha])[::-1])
     content = {
         "image": image_name,

@@ -1,4 +1,4 @@
-"""Pictures of what is foreseen of a place, and of how a drive through it went."""
+"""Draws a forecast of a place, and the results of a drive through it."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ from neumap.report.pictures import (
     say,
 )
 
-# _ROSE: radius of a place's wedges, cells. _ARC: points of a wedge's outer edge.
+# _ROSE: radius of a place's wedges, in cells. _ARC: number of points of a wedge's outer edge.
 _ROSE, _ARC = 0.47, 4
 # _MARGIN: height of titles, labels and legend around a map, inches.
 _MARGIN = 1.8
 # _WIDTH, _PANEL: of the picture and of a map in it, inches; _TALLEST, _LOWEST: the height of a map.
 _WIDTH, _PANEL, _TALLEST, _LOWEST, _IMAGE_ROW, _TIMES_ROW = 14.0, 5.6, 8.0, 3.0, 3.1, 2.4
-# _REASON: letters in a line of why images were lost.
+# _REASON: characters in a line of a reason.
 _REASON = 46
-# _WORST_ERROR: quantile of the errors that is drawn in the darkest colour.
+# _WORST_ERROR: quantile of the errors at the end of the colour scale.
 _WORST_ERROR = 0.95
 
 
 def draw_forecast(path: PathLike, forecast: Forecast, neural_map: NeuralMap, title: str) -> None:
-    """Draw from above, at each place, how likely an image is localized by where it looks, and how exactly.
+    """Draw from above, at each place, the probability of localization by heading, and the expected error.
 
     Raises as :func:`~neumap.report.pictures.picture` does.
     """
@@ -57,7 +57,7 @@ def draw_forecast(path: PathLike, forecast: Forecast, neural_map: NeuralMap, tit
 
 
 def draw_drive(path: PathLike, check: DriveCheck, forecast: Forecast, neural_map: NeuralMap, title: str) -> None:
-    """Draw where a drive was localized and where not, over what was foreseen, and images of its worst stretches.
+    """Draw where a drive was localized and where not, over the forecast, and images of its worst stretches.
 
     Raises as :func:`~neumap.report.pictures.picture` does.
     """
@@ -76,7 +76,7 @@ def draw_drive(path: PathLike, check: DriveCheck, forecast: Forecast, neural_map
         _draw_times(figure.add_subplot(grid[0, 2:]), check)
         for number, stretch in enumerate(check.worst):
             axes = figure.add_subplot(grid[1 + number // 2, 2 + number % 2])
-            with suppress(DataError):  # what cannot be read is lost, too
+            with suppress(DataError):  # a lost image may be unreadable
                 axes.imshow(stretch.frame.read_image(), cmap="gray", vmin=0, vmax=255)
             axes.set(xticks=[], yticks=[])
             axes.set_title(f"{number + 1}: lost for {stretch.extent}", fontsize=9, color=COLOURS.bad, parse_math=False)
@@ -98,7 +98,7 @@ def _extent(forecast: Forecast) -> tuple[float, float, float, float]:
 
 
 def _draw_map(axes: Any, neural_map: NeuralMap, corners: FloatArray, colour: str) -> None:
-    """Draw landmarks beneath what is there, and mapping cameras of a ``colour``."""
+    """Draw landmarks in the background, and mapping cameras in a ``colour``."""
     cameras = neural_map.drift.poses
     draw_landmarks(axes, neural_map.landmarks.points(neural_map.grid))
     label = f"mapping cameras ({len(cameras)}) and where they look"
@@ -121,7 +121,7 @@ def _roses(axes: Any, forecast: Forecast) -> Any:
 
 
 def _squares(axes: Any, forecast: Forecast) -> Any:
-    """Draw the expected error of each place in centimetres, of the headings in which an image is likely localized."""
+    """Draw the median expected error of each place, centimetres, over headings in which localization is likely."""
     errors = np.where(forecast.probability >= LIKELY, 100 * forecast.error_m, np.nan)
     known = np.isfinite(errors).any(axis=2)
     median = np.full(known.shape, np.nan)
@@ -157,7 +157,7 @@ def _draw_path(axes: Any, check: DriveCheck, corners: FloatArray) -> None:
 
 
 def _draw_times(axes: Any, check: DriveCheck) -> None:
-    """Draw what was foreseen over time, and what was observed."""
+    """Draw the predicted probability over time, and which images were localized."""
     seconds, foreseen = check.seconds, check.foreseen
     if not np.isfinite(foreseen).any():
         say(axes, "nothing is foreseen: where the images were taken is not known")

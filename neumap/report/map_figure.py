@@ -1,4 +1,4 @@
-"""A map from above, its landmarks by height."""
+"""Draws a map from above, landmarks coloured by height."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from neumap.maps.neural_map import NeuralMap
 from neumap.report.map_summary import expected_text
 from neumap.report.pictures import COLOURS, MOST_LANDMARKS, draw_headings, extent_of, finish_above, picture
 
-# _BULK: the colours span the heights of all but the lowest and the highest of the landmarks, percent.
+# _BULK: percentiles of the landmarks' heights that the colours span.
 _BULK = (2, 98)
 
 
 def draw_map(path: PathLike, neural_map: NeuralMap) -> None:
     """Draw a map from above into a file. Raises as :func:`~neumap.report.pictures.picture` does."""
     width, height = np.ptp(_corners(neural_map), axis=0)
-    # as high as the map is, beside the bar and between titles and legend
+    # the aspect of the map, with room for the colour bar, titles and legend
     with picture(path, 9.0, float(np.clip(7.1 * height / width, 4.0, 9.0)) + 1.7) as figure:
         voxels = f"{len(neural_map.grid)} voxel{'s' * (len(neural_map.grid) != 1)} of {neural_map.grid.size_m:g} m"
         title = f"{len(neural_map.landmarks)} landmarks, {voxels}, {neural_map.mapping_images} images"
@@ -30,8 +30,8 @@ def draw_map(path: PathLike, neural_map: NeuralMap) -> None:
 
 
 def draw_map_above(axes: Any, neural_map: NeuralMap) -> None:
-    """Draw on matplotlib ``axes`` what a map holds, from above: landmarks coloured by their height, the highest on top,
-    the edges of voxels, and mapping cameras with where they look; in metres, with a legend and a bar of the colours.
+    """Draw a map from above on matplotlib ``axes``: landmarks coloured by height, the highest on top, the edges of
+    voxels, and mapping cameras with their headings; in metres, with a legend and a colour bar.
     """
     points = neural_map.landmarks.points(neural_map.grid)
     some = points[:: max(1, len(points) // MOST_LANDMARKS)]

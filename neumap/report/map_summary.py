@@ -1,4 +1,4 @@
-"""What is in a map, for people and for programs."""
+"""Describes the contents of a map, as text and for JSON."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from neumap.maps.recording import Recording
 if TYPE_CHECKING:
     from neumap.mapping.odometry import Straightened
 
-# _FEW_IMAGES: fewer set aside say little, and leave the covariance as it was.
+# _FEW_IMAGES: with fewer held-out images the covariance is not calibrated.
 _FEW_IMAGES = 8
-# _LISTED_STRETCHES: of a drive, that no loop ties down. _LISTED_VOXELS: whose landmarks are told in a line.
-# _BYTES_OF_A_VOXEL: in the file, its cell and its offset.
+# _LISTED_STRETCHES: most stretches of a drive without loop closure in a report. _LISTED_VOXELS: most voxels in the
+# line of landmarks per voxel. _BYTES_OF_A_VOXEL: of its cell and its offset in the file.
 _LISTED_STRETCHES, _LISTED_VOXELS, _BYTES_OF_A_VOXEL = 5, 12, 16
-# _LISTED: recordings, cameras and weak voxels told in a line. _FEW_SHARE: of the median voxel's landmarks, below which
-# a voxel is weak. _CLOCK_NS: stamps before 2001 are those of a simulation or of a computer without a clock.
+# _LISTED: most recordings, cameras and weak voxels in a line. _FEW_SHARE: voxels with less than this share of the
+# median number of landmarks are weak. _CLOCK_NS: stamps before 2001 are of a simulation or a computer without a clock.
 _LISTED, _FEW_SHARE, _CLOCK_NS = 3, 0.2, 10**18
 
 
 def drive_texts(drive: Straightened) -> list[str]:
-    """Tell what became of a drive whose poses were odometry's: loops, the drift taken out, and what to drive again."""
+    """Describe the correction of a drive with odometry: loop closures, the drift removed, and what to drive again."""
     median_m, end_m = float(np.median(drive.moved_m)), float(drive.moved_m[-1])
     taken = f"drift taken out: {end_m:.2f} m at the end of the drive, {median_m:.2f} m (median)"
     lines = [f"{len(drive.loops)} loops, by {len(np.unique(drive.loops[:, 1]))} images; {taken}"]
@@ -48,9 +48,7 @@ def drive_texts(drive: Straightened) -> list[str]:
 
 
 def as_dict(neural_map: NeuralMap, path: PathLike) -> dict[str, Any]:
-    """Tell what is in a map that was loaded from ``path``, for JSON: metres, degrees, shares from 0 to 1, null where
-    not known.
-    """
+    """Return a map loaded from ``path`` for JSON: metres, degrees, shares from 0 to 1, null where unknown."""
     m = neural_map
     low, high = m.bounds
     return {
@@ -76,7 +74,7 @@ def as_dict(neural_map: NeuralMap, path: PathLike) -> dict[str, Any]:
 
 
 def voxel_dicts(neural_map: NeuralMap) -> list[dict[str, Any]]:
-    """Tell of each voxel its corners in metres in the map frame, its landmarks, and the bytes it takes in the file."""
+    """Return for each voxel its corners in the map frame, metres, its number of landmarks and its bytes in the file."""
     codes, grid = neural_map.landmarks, neural_map.grid
     each = codes.descriptors.shape[1] + codes.coarse.shape[1] + 3 * codes.anchor_bits / 8
     return [
@@ -91,7 +89,7 @@ def voxel_dicts(neural_map: NeuralMap) -> list[dict[str, Any]]:
 
 
 def voxels_text(neural_map: NeuralMap) -> str:
-    """Write a table of the voxels."""
+    """Return a table of the voxels."""
     rows: list[tuple[str, ...]] = [("voxel", "x, m", "y, m", "z, m", "landmarks", "size")]
     for number, voxel in enumerate(voxel_dicts(neural_map)):
         spans = [f"{low:.2f} to {high:.2f}" for low, high in zip(voxel["low"], voxel["high"], strict=True)]
@@ -101,12 +99,12 @@ def voxels_text(neural_map: NeuralMap) -> str:
 
 
 def report_text(rows: Iterable[tuple[str, str]]) -> str:
-    """Write a name and a text a line."""
+    """Format rows of a name and a text, one per line."""
     return "\n".join(f"{name:<12}{text}" for name, text in rows)
 
 
 def as_text(neural_map: NeuralMap, path: PathLike) -> str:
-    """Write what a user asks of a map that was loaded from ``path``."""
+    """Return a summary for users of a map loaded from ``path``."""
     m, (low, high) = neural_map, neural_map.bounds
     spans = ", ".join(f"{axis} {a:.2f} to {b:.2f} m" for axis, a, b in zip("xyz", low, high, strict=True))
     recordings = [
@@ -127,7 +125,7 @@ def as_text(neural_map: NeuralMap, path: PathLike) -> str:
 
 
 def _recording_text(recording: Recording) -> str:
-    """Write the name of a recording and when it was, where its stamps are those of a clock."""
+    """Return the name of a recording and, if its stamps are those of a clock, its time."""
     if recording.first_ns < _CLOCK_NS:
         return recording.name
     first, last = (datetime.fromtimestamp(ns // 10**9, timezone.utc) for ns in (recording.first_ns, recording.last_ns))
@@ -136,7 +134,7 @@ def _recording_text(recording: Recording) -> str:
 
 
 def _weak_text(neural_map: NeuralMap) -> str:
-    """Name the voxels where few landmarks are, the emptiest first."""
+    """List the voxels with few landmarks, the emptiest first."""
     counts = np.diff(neural_map.landmarks.offsets)
     usual = float(np.median(counts))
     weak = [int(index) for index in np.argsort(counts, kind="stable") if counts[index] < _FEW_SHARE * usual]
@@ -151,7 +149,7 @@ def _weak_text(neural_map: NeuralMap) -> str:
 
 
 def internals_text(neural_map: NeuralMap) -> str:
-    """Write what is inside a map, for developers."""
+    """Return the internals of a map, for developers."""
     m, counts = neural_map, np.diff(neural_map.landmarks.offsets).tolist()
     drift = _drift_dict(m)
     rows = [
@@ -186,7 +184,7 @@ def _numbers(values: Mapping[str, float]) -> list[str]:
 
 
 def expected_text(expected: ExpectedAccuracy) -> str:
-    """Write the accuracy that was measured while mapping, in a line."""
+    """Return the accuracy measured while mapping as a line."""
     if not expected.images:
         return "not measured: fewer than 12 images, so none was set aside; the covariance is not calibrated"
     found = f"{expected.localized:.0%} of {expected.images} images localized"
@@ -202,7 +200,7 @@ def expected_text(expected: ExpectedAccuracy) -> str:
 
 
 def pose_text(pose: FloatArray) -> str:
-    """Write a transform (4, 4) in the numbers that ``neumap transform --by`` takes, and its turn from the x axis."""
+    """Format a transform (4, 4) as the numbers that ``neumap transform --by`` takes, and its yaw."""
     quaternion = quat_from_matrix(pose[:3, :3])
     numbers = [*pose[:3, 3], *(quaternion if quaternion[3] >= 0 else -quaternion)]
     yaw = np.rad2deg(np.arctan2(pose[1, 0], pose[0, 0]))
@@ -210,5 +208,5 @@ def pose_text(pose: FloatArray) -> str:
 
 
 def size_text(size_bytes: int) -> str:
-    """Write ``98.2 KB`` or ``1.20 MB``, of 1000 bytes."""
+    """Format a size as ``98.2 KB`` or ``1.20 MB``, powers of 1000."""
     return f"{size_bytes / 1e6:.2f} MB" if size_bytes >= 1_000_000 else f"{size_bytes / 1e3:.1f} KB"

@@ -1,4 +1,4 @@
-"""Figures drawn with matplotlib into a file, and what all of them share: colours, plots from above, axes of errors."""
+"""Writes matplotlib figures to files; shared colours, plots from above and axes of errors."""
 
 from __future__ import annotations
 
@@ -19,21 +19,19 @@ from neumap.io.files import PathLike, check_output, write_atomically
 from neumap.report.replay_report import WRONG_M
 
 FORMATS = ("png", "pdf", "svg", "jpg")
-# MOST_LANDMARKS: more dots are not told apart in a picture.
+# MOST_LANDMARKS: largest number of dots; more cannot be distinguished.
 MOST_LANDMARKS = 20_000
-# _SLIMMEST: the shorter side of a plot from above is this share of the longer one at least.
+# _SLIMMEST: smallest ratio of the sides of a plot from above.
 _SLIMMEST = 0.7
-# _LEGEND, _LEGEND_BELOW: letters of a line of a legend; how far below the plot it begins, points.
+# _LEGEND: characters in a line of a legend. _LEGEND_BELOW: its distance below the plot, points.
 _LEGEND, _LEGEND_BELOW = 38, 40
-# _DECADES: where an axis of errors spans more of them, it is labelled at powers of ten only.
+# _DECADES: an axis of errors that spans more decades is labelled at powers of ten only.
 _DECADES = 2.2
 
 
 @dataclass(frozen=True)
 class Palette:
-    """Colours that are told apart by people who see red and green, or blue and yellow, as one, too: what is ``good``,
-    ``fair`` and ``bad``, what is the ``truth``, and what is plainly ``wrong``; grey for what is not in question.
-    """
+    """Colours that the colour-blind can distinguish; ``wrong`` is for poses far off, ``faint`` for the background."""
 
     good: str = "#0072b2"
     fair: str = "#f0b400"
@@ -48,11 +46,11 @@ COLOURS = Palette()
 
 
 def check_picture(path: PathLike) -> None:
-    """Raise, before the work that it shows, what would keep a picture from being written.
+    """Check, before the work that it shows, that a picture can be written.
 
     Raises :class:`~neumap.errors.ConfigError` for a suffix other than .png, .pdf, .svg and .jpg,
-    :class:`~neumap.errors.MissingDependencyError` without matplotlib and :class:`~neumap.errors.DataError` where a file
-    cannot be made.
+    :class:`~neumap.errors.MissingDependencyError` without matplotlib and :class:`~neumap.errors.DataError` if the file
+    cannot be created.
     """
     if Path(path).suffix[1:].lower() not in FORMATS:
         raise ConfigError(f"cannot draw to {path}: end its name in one of .{', .'.join(FORMATS)}")
@@ -65,7 +63,7 @@ def check_picture(path: PathLike) -> None:
 
 @contextmanager
 def picture(path: PathLike, width: float, height: float) -> Iterator[Any]:
-    """Give a matplotlib Figure of ``width`` x ``height`` inches to draw on; write it when the block ends.
+    """Yield a matplotlib Figure of ``width`` x ``height`` inches; write it when the block ends.
 
     The suffix of ``path`` is the format. Raises as :func:`check_picture` does.
     """
@@ -84,8 +82,8 @@ def picture(path: PathLike, width: float, height: float) -> Iterator[Any]:
 
 
 def extent_of(*points: npt.NDArray[np.floating], bulk: npt.NDArray[np.floating] | None = None) -> FloatArray:
-    """Return the corners (2, 2), lowest and highest, of a plot from above: of all ``points`` (N, 2 or more), and of
-    ``bulk`` (K, 2 or more) but for what is astray, with a margin, and no slimmer than ``_SLIMMEST``.
+    """Return the lowest and highest corner (2, 2) of a plot from above of all ``points`` (N, 2 or more) and of ``bulk``
+    (K, 2 or more) without its outliers, with a margin, and no slimmer than ``_SLIMMEST``.
     """
     found = [np.asarray(each, dtype=np.float64)[:, :2] for each in points]
     if bulk is not None and len(bulk):
@@ -101,7 +99,7 @@ def extent_of(*points: npt.NDArray[np.floating], bulk: npt.NDArray[np.floating] 
 
 
 def draw_pairs(axes: Any, starts: FloatArray, ends: FloatArray, **style: Any) -> None:
-    """Draw lines from each of ``starts`` (N, 2) to its one of ``ends`` (N, 2)."""
+    """Draw a line from each of ``starts`` (N, 2) to that of ``ends`` (N, 2)."""
     pairs = np.stack([starts, ends, np.full_like(starts, np.nan)], axis=1).reshape(-1, 2)
     axes.plot(pairs[:, 0], pairs[:, 1], **style)
 
@@ -116,8 +114,8 @@ def draw_landmarks(axes: Any, landmarks: npt.NDArray[np.floating]) -> None:
 def draw_headings(
     axes: Any, poses: FloatArray, corners: FloatArray, colour: str, label: str, ahead: int = 2, size: float = 3.0
 ) -> None:
-    """Draw a dot for each of ``poses`` (N, 4, 4) in the map and a line to where its axis ``ahead`` points: z of a
-    camera, x of a robot. ``corners`` (2, 2) are those of the plot, and the legend shows both.
+    """Draw a dot for each of ``poses`` (N, 4, 4) in the map and a line along its axis ``ahead``: 2 (z) for a camera,
+    0 (x) for a robot. ``corners`` (2, 2) are those of the plot; the legend shows dot and line.
     """
     at = poses[:, :2, 3]
     draw_pairs(
@@ -129,9 +127,7 @@ def draw_headings(
 
 
 def draw_wrong(axes: Any, poses: FloatArray, corners: FloatArray) -> None:
-    """Draw a large cross at each of ``poses`` (N, 4, 4), if any, that are wrong; at the edge of what is between
-    ``corners`` (2, 2), if they are beyond.
-    """
+    """Draw a large cross at each of the wrong ``poses`` (N, 4, 4), clipped to the ``corners`` (2, 2) of the plot."""
     if len(poses):
         at = np.clip(poses[:, :2, 3], *corners)
         beyond = int((at != poses[:, :2, 3]).any(axis=1).sum())
@@ -141,20 +137,20 @@ def draw_wrong(axes: Any, poses: FloatArray, corners: FloatArray) -> None:
 
 
 def draw_lost(axes: Any, poses: FloatArray, label: str = "lost") -> None:
-    """Draw a small cross at each of ``poses`` (N, 4, 4), if any, where an image was taken that gave no pose."""
+    """Draw a small cross at each of the ``poses`` (N, 4, 4), if any, of images without an estimate."""
     if len(poses):
         axes.scatter(*poses[:, :2, 3].T, marker="x", s=30, c=COLOURS.bad, label=f"{label} ({len(poses)})", zorder=7)
 
 
 def finish_above(axes: Any, corners: FloatArray, anchor: str = "SW", **legend: Any) -> None:
-    """Make a plot one of x and y in metres, to one scale, between ``corners`` (2, 2), at the ``anchor`` of its place,
-    and give it a legend: below it, unless ``legend``, which matplotlib takes, places it elsewhere.
+    """Set up the axes of a plot from above: x and y in metres, of equal scale, between ``corners`` (2, 2), at the
+    ``anchor`` of its space. Add a legend, below the plot unless the arguments ``legend`` of matplotlib place it.
     """
     from matplotlib.transforms import ScaledTranslation
 
     (left, bottom), (right, top) = corners
     axes.set(xlabel="x / m", ylabel="y / m", xlim=(left, right), ylim=(bottom, top))
-    # in the corner that its labels and legend are at: the layout leaves room for these there
+    # the layout leaves room for labels and legend at this corner
     axes.set_aspect("equal", adjustable="box", anchor=anchor)
     axes.grid(True, color="#e4e4e4", lw=0.6)
     axes.set_axisbelow(True)
@@ -166,7 +162,7 @@ def finish_above(axes: Any, corners: FloatArray, anchor: str = "SW", **legend: A
     shown = axes.legend(fontsize=9, frameon=False, markerscale=1.6, borderaxespad=0, **placed)
     for text in shown.get_texts():
         text.set_text(fill(text.get_text(), _LEGEND))
-    # matplotlib before 3.7, as Ubuntu 22.04 and 24.04 have it, calls them otherwise
+    # named legendHandles before matplotlib 3.7, as in Ubuntu 22.04 and 24.04
     for handle in getattr(shown, "legend_handles", None) or shown.legendHandles:
         handle.set_alpha(0.9)
 
@@ -175,9 +171,7 @@ def finish_above(axes: Any, corners: FloatArray, anchor: str = "SW", **legend: A
 
 
 def make_logarithmic(axis: Any, values: FloatArray, least: float) -> None:
-    """Make an ``axis`` of a plot logarithmic, over ``values`` (N,), of which those below ``least`` are drawn there;
-    its labels are such as 0.5, and far enough apart to read.
-    """
+    """Make an ``axis`` logarithmic, with plain decimal labels, and fit it to ``values`` (N,), at least ``least``."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     values = np.maximum(values[np.isfinite(values)], least)
@@ -193,7 +187,7 @@ def make_logarithmic(axis: Any, values: FloatArray, least: float) -> None:
 
 
 def say(axes: Any, text: str) -> None:
-    """Write in the middle of a plot what it does not show, and why."""
+    """Write a text, such as why a plot is empty, in its middle."""
     style = {"ha": "center", "va": "center", "color": COLOURS.bad, "parse_math": False, "zorder": 9}
     background = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8}
     axes.text(0.5, 0.5, fill(text, 46), transform=axes.transAxes, bbox=background, **style)

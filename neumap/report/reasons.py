@@ -1,16 +1,16 @@
-"""Reasons counted: those that differ in their numbers only are one."""
+"""Counts reasons; those that differ only in their numbers count as one."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable
 
-# _NUMBER: one that is not part of a name.
+# _NUMBER: a number that is not part of a name.
 _NUMBER = re.compile(r"(?<![\w.])\d+(?:\.\d+)?(?!\w)")
 
 
 def count_reasons(reasons: Iterable[str]) -> dict[str, int]:
-    """Count reasons, the most frequent first; where numbers differ, from the least to the greatest is written."""
+    """Count reasons, the most frequent first; numbers that differ are replaced by their range."""
     kinds: dict[str, list[list[str]]] = {}
     for reason in reasons:
         kinds.setdefault(_NUMBER.sub("\0", reason), []).append(_NUMBER.findall(reason))

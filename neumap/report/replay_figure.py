@@ -1,4 +1,4 @@
-"""A picture of a replay: where the robot was, what state the node was in, and how far off it was."""
+"""Draws a replay: the poses of the robot, the states of the node, and the errors."""
 
 from __future__ import annotations
 
@@ -31,8 +31,9 @@ STATE_COLOURS = {
     "DEGRADED": COLOURS.fair,
     "LOST": COLOURS.bad,
 }
+# GAP_NS: no line is drawn between poses further apart, nanoseconds.
 GAP_NS = 1_000_000_000
-# LEAST_CM, LEAST_DEG: smaller errors are drawn as these.
+# LEAST_CM, LEAST_DEG: smaller errors are drawn at these values.
 LEAST_CM, LEAST_DEG = 0.01, 0.001
 
 
@@ -88,13 +89,13 @@ def _draw_above(
 
 
 def _without_fix_ns(log: ReplayLog) -> IntArray:
-    """Return the stamps (N,) of the images that were searched without a fix."""
+    """Return the stamps (N,) of the images that gave no fix."""
     stamps = [line.time_ns - round(1e9 * line.latency_s) for line in log.statuses if line.is_lost_image]
     return np.array(stamps, dtype=np.int64)
 
 
 def _draw_states(axes: Any, log: ReplayLog) -> None:
-    # what is said after the end is that no image comes any more
+    # after the end the node reports that no more images arrive
     lines = [line for line in log.statuses if line.time_ns <= log.end_ns]
     ends = [line.time_ns for line in lines[1:]] + [log.end_ns]
     for line, end in zip(lines, ends, strict=True):
@@ -140,7 +141,7 @@ def _draw_errors(metres: Any, degrees: Any, log: ReplayLog, result: Report) -> N
 
 
 def _with_gaps(stamps_ns: IntArray, values: FloatArray) -> FloatArray:
-    """Rows of ``values`` (N, K) with a row of NaN where their stamps (N,) are apart, so that no line is drawn there."""
+    """Insert a row of NaN into ``values`` (N, K) at each gap of their stamps (N,), so that no line crosses it."""
     gaps = np.flatnonzero(np.diff(stamps_ns) > GAP_NS) + 1
     return np.insert(values, gaps, np.nan, axis=0)
 

@@ -1,4 +1,4 @@
-"""What a replay showed: how soon and how often the node knew where it was, and how well."""
+"""Reports a replay: the time of the first fix, states, latency, and errors against the truth."""
 
 from __future__ import annotations
 
@@ -20,14 +20,15 @@ from neumap.report.reasons import count_reasons
 from neumap.tracking.transforms import NO_TRANSFORM
 
 STATES = ("UNINITIALIZED", "TRACKING", "DEGRADED", "LOST")
-# JUMP_M, JUMP_RAD: map -> odom moves by centimetres from image to image; more than this at once is a jump
+# JUMP_M, JUMP_RAD: a larger step of map -> odom is a jump; it usually moves by centimetres from image to image.
+# WRONG_M: poses further from the truth are wrong, metres.
 JUMP_M, JUMP_RAD = 0.3, 0.2
 WRONG_M = 0.25
 
 
 @dataclass(frozen=True)
 class StatusLine:
-    """One status message. ``latency_s`` is 0 where no image caused it."""
+    """One status message. ``latency_s`` is 0 if no image caused it."""
 
     time_ns: int
     state: str
@@ -38,20 +39,19 @@ class StatusLine:
 
     @property
     def is_lost_image(self) -> bool:
-        """Whether an image caused it that gave no fix."""
+        """Return whether it was caused by an image that gave no fix."""
         return self.latency_s > 0 and self.state != "TRACKING"
 
 
 @dataclass(frozen=True)
 class ReplayLog:
-    """What a node published during a replay, in order.
+    """The messages that the node published during a replay, in order.
 
-    Published poses of the base: ``poses`` with their stamps, ``covariances`` (N, 6, 6), ``published_ns`` (N,) when.
-    Transforms of the map: ``transform_ns`` (K,) the times of publication, ``map_from_odom`` (K, 4, 4).
-    ``start_ns`` and ``end_ns`` are those of the messages played, ``first_image_ns`` the stamp of the first image, and
-    ``searched`` counts the images that were searched for the map, ``glances`` those of them of which a glance was
-    enough, and ``costs_s`` are the seconds that each was said to cost. ``notes`` are for the user; ``left_out`` are
-    those of them that count what could not be used.
+    Poses of the base: ``poses`` with their stamps, ``covariances`` (N, 6, 6), ``published_ns`` (N,) times of
+    publication. Transforms of the map: ``transform_ns`` (K,) times of publication, ``map_from_odom`` (K, 4, 4).
+    ``start_ns`` and ``end_ns`` are those of the messages played, ``first_image_ns`` is the stamp of the first image.
+    ``searched`` counts the images that were searched, ``glances`` those settled by a glance; ``costs_s`` are the
+    modelled seconds of each. ``notes`` are for the user; ``left_out`` are those of them on data left out.
     """
 
     start_ns: int
@@ -72,9 +72,9 @@ class ReplayLog:
 
 @dataclass(frozen=True)
 class Accuracy:
-    """Against the truth: of the published poses, their share of ``wrong`` ones (beyond 25 cm), their mean normalised
-    estimation error squared (6 where the covariance is right), and of the pose that odometry and the published
-    transform make together, at each of its publications: median and 95th percentile in metres and degrees.
+    """Errors against the truth: of the published ``poses``; the share of ``wrong`` ones (beyond 25 cm); their mean
+    normalised estimation error squared (6 if the covariance is right); and, of odometry composed with each published
+    transform, median and 95th percentile in metres and degrees.
     """
 
     poses: Evaluation
@@ -86,11 +86,12 @@ class Accuracy:
 
 @dataclass(frozen=True)
 class Report:
-    """The numbers of one replay; seconds, Hz, shares from 0 to 1. ``first_fix_image`` counts processed images from 1;
-    None where there was no fix, and ``why_not`` says why. ``glances`` is the share of the images searched of which a
-    glance was enough, ``cost_s`` what one was said to cost on average, and ``half_as_fast_hz`` how many a second a
-    machine would search on which they cost twice as much. ``reasons`` are those of images that did not give a fix,
-    ``notes`` and ``left_out`` those of the log.
+    """The numbers of one replay; seconds, Hz, shares from 0 to 1.
+
+    ``first_fix_image`` counts processed images from 1; it is None without a fix, for the reason ``why_not``.
+    ``glances`` is the share of images settled by a glance, ``cost_s`` the mean modelled time of an image, and
+    ``half_as_fast_hz`` the rate of images that a machine half as fast keeps up with. ``reasons`` are those of images
+    without a fix, ``notes`` and ``left_out`` those of the log.
     """
 
     duration_s: float
@@ -114,9 +115,9 @@ class Report:
 
 
 def report(log: ReplayLog, truth: Trajectory | None = None, odometry: Trajectory | None = None) -> Report:
-    """Make the report of a replay; with accuracy where the ``truth``, poses of the base in the map, is given.
+    """Make the report of a replay, with accuracy if the ``truth``, poses of the base in the map, is given.
 
-    ``odometry`` holds poses of the base in odom, to judge the published transform.
+    ``odometry`` holds poses of the base in odom, to evaluate the published transform.
     """
     images = [line for line in log.statuses if line.latency_s > 0]
     latencies = [line.latency_s for line in images]
@@ -127,7 +128,7 @@ def report(log: ReplayLog, truth: Trajectory | None = None, odometry: Trajectory
     if truth is not None and len(log.poses):
         try:
             accuracy = _accuracy(log, truth, odometry)
-        except DataError as error:  # a truth that does not fit costs nothing but the comparison
+        except DataError as error:  # an unusable truth only prevents the comparison
             notes = (*notes, str(error))
     reasons = count_reasons(line.reason for line in images if line.is_lost_image)
     jumped_m, jumped_rad = _norms(pose_error(log.map_from_odom[1:], log.map_from_odom[:-1]))
@@ -154,7 +155,7 @@ def report(log: ReplayLog, truth: Trajectory | None = None, odometry: Trajectory
 
 
 def _why_not(log: ReplayLog, reasons: dict[str, int]) -> str:
-    """Say why there was no fix: what most images gave as a reason, else what was said last."""
+    """Return why there was no fix: the most frequent reason of images, else the last reason of a status."""
     if not reasons:
         return next((line.reason for line in reversed(log.statuses) if line.reason), "")
     reason, count = next(iter(reasons.items()))
@@ -201,7 +202,7 @@ def _median_and_95(values: FloatArray) -> tuple[float, float]:
 
 
 def as_dict(result: Report) -> dict[str, Any]:
-    """Tell the numbers for JSON."""
+    """Return the report for JSON."""
     content = dict(vars(result))
     if result.accuracy is not None:
         content["accuracy"] = dict(vars(result.accuracy)) | {"poses": evaluation_dict(result.accuracy.poses)}
@@ -209,7 +210,7 @@ def as_dict(result: Report) -> dict[str, Any]:
 
 
 def as_text(result: Report) -> str:
-    """Write the numbers to read."""
+    """Return the report as text."""
     r = result
     first = (
         f"never{': ' * bool(r.why_not)}{r.why_not}"
@@ -248,7 +249,7 @@ def as_text(result: Report) -> str:
 
 
 def status_lines(log: ReplayLog) -> str:
-    """Write the states as they changed, one on a line: time, state, reason."""
+    """Return each change of the state on a line: time, state, reason."""
     lines, last = [], ("", "")
     for line in log.statuses:
         if (line.state, line.reason) != last:

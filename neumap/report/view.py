@@ -1,4 +1,4 @@
-"""A map, and what images showed of it, as a recording of rerun: to look at now, or later from a file."""
+"""Shows a map and the results of images or a replay in rerun, in its viewer or in a file."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ from neumap.records import Camera, Frame, PoseEstimate
 from neumap.report.pictures import COLOURS
 from neumap.report.replay_figure import STATE_COLOURS
 
-# LENGTH_M: of what is drawn of a camera or a base, metres.
+# LENGTH_M: size of cameras and axes in the view, metres.
 LENGTH_M = 0.3
-# ELLIPSOID_90: sqrt of the 90 % quantile of chi squared with three degrees of freedom
+# ELLIPSOID_90: sqrt of the 90 % quantile of chi squared with three degrees of freedom.
 ELLIPSOID_90 = 2.5003
-# _COLOURS: of the states of the node, and of an image on its own.
+# _COLOURS: of the states of the node, and of a single localized image.
 _COLOURS = STATE_COLOURS | {"LOCALIZED": COLOURS.good}
 # _OUTPUT: the topics of a replay's bag that are shown; group 1 is the camera, where there are several.
 _OUTPUT = re.compile(rf"/pose|/{NODE}/(?:status|(?:(.+)/)?(?:inliers|image/compressed))")
@@ -42,12 +42,11 @@ _OUTPUT = re.compile(rf"/pose|/{NODE}/(?:status|(?:(.+)/)?(?:inliers|image/compr
 
 @contextmanager
 def viewing(neural_map: NeuralMap, out: PathLike | None) -> Iterator[View]:
-    """Show a map, and what the block adds: in rerun's viewer, or in a file ``out`` for it, which is there as a whole
-    when the block has ended, or not at all.
+    """Show a map, and what the block adds, in rerun's viewer, or write it atomically to a file ``out``.
 
-    Raises :class:`~neumap.errors.MissingDependencyError` without rerun, :class:`~neumap.errors.ConfigError` where there
-    is neither a screen nor a file and for a file that does not end in .rrd, and :class:`~neumap.errors.DataError` for
-    one that cannot be written.
+    Raises :class:`~neumap.errors.MissingDependencyError` without rerun, :class:`~neumap.errors.ConfigError` if there is
+    neither a screen nor a file or the file does not end in .rrd, and :class:`~neumap.errors.DataError` if it cannot be
+    written.
     """
     if out is not None:
         if Path(out).suffix != ".rrd":
@@ -79,7 +78,7 @@ def viewing(neural_map: NeuralMap, out: PathLike | None) -> Iterator[View]:
 
 
 def replay_in(path: Path) -> Path | None:
-    """Find the bag of the outputs of a replay; None where they are not in this folder."""
+    """Return the bag in the output folder of a replay; None if the folder is no such output."""
     bag = path / "replay"
     return bag if bag.is_dir() and (path / "states.txt").is_file() else None
 
@@ -88,7 +87,7 @@ class View:
     """Writes to a stream of rerun: metres in the frame of a map, stamps in nanoseconds, pixels."""
 
     def __init__(self, stream: Any, neural_map: NeuralMap) -> None:
-        """Show the map: landmarks by their height, voxels, and where mapping cameras look."""
+        """Show the map: landmarks coloured by height, voxels, and mapping cameras."""
         import rerun
 
         self._rerun, self._stream = rerun, stream
@@ -109,7 +108,7 @@ class View:
         self._log("state", rerun.StateConfiguration(**lanes))
 
     def answer(self, frames: Sequence[Frame], estimate: PoseEstimate) -> None:
-        """Show what was answered to the images of a moment, and the first of them that can be read, with its camera."""
+        """Show the estimate of a moment, and the first of its images that can be read, with its camera."""
         stamp_ns, pose = frames[0].moment_ns, estimate.map_from_camera
         for frame in frames:
             with suppress(UnreadableError):
@@ -161,8 +160,8 @@ class View:
     def pose(
         self, stamp_ns: int, pose: FloatArray | None, covariance: FloatArray | None, camera: Camera | None = None
     ) -> None:
-        """Show where a ``camera``, or else the base, is in the map (4, 4), with its covariance (6, 6) in ROS' order;
-        None: it is lost.
+        """Show the ``pose`` (4, 4) of a ``camera``, or else of the base, in the map, with its covariance (6, 6) in
+        ROS order; None: lost.
         """
         rerun, name = self._rerun, "map/base" if camera is None else "map/camera"
         if pose is None or covariance is None:
@@ -178,7 +177,7 @@ class View:
         self._covariances.append(covariance)
 
     def state(self, stamp_ns: int, state: str, reason: str, inliers: int) -> None:
-        """Show a state from now on, why it is that, and how many inliers an image had."""
+        """Show the state from this stamp on, its reason, and the number of inliers."""
         self._log("state", self._rerun.StateChange(state=state), stamp_ns)
         self._log("plot/inliers", self._rerun.Scalars([float(inliers)]), stamp_ns)
         if reason:
@@ -190,7 +189,7 @@ class View:
             return
         at = np.array(self._poses)[:, :3, 3]
         variances, axes = np.linalg.eigh(np.array(self._covariances)[:, :3, :3])
-        # a frame of axes, not its mirror image
+        # eigenvectors may be left-handed
         axes[:, :, 0] *= np.linalg.det(axes)[:, None]
         turns = np.array([quat_from_matrix(each) for each in axes])
         sizes = ELLIPSOID_90 * np.sqrt(np.maximum(variances, 0))

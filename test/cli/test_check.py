@@ -140,7 +140,7 @@ def test_images_without_poses_are_compared_with_nothing(
     assert (drive["localized"], drive["odometry"], drive["longest_gap_m"]) == (1.0, None, None)
     captured = capsys.readouterr()
     assert "note: nothing is compared with odometry: " in captured.err
-    assert "odometry    none in the drive: gaps are told in seconds only\n" in captured.out
+    assert "odometry    none in the drive: gaps are in seconds only\n" in captured.out
 
 
 def test_a_drive_elsewhere_is_lost_all_along(virtual_map: Path, virtual_world: Path, tmp_path: Path) -> None:

@@ -116,7 +116,7 @@ def test_points_that_do_not_fit(small_map: Path, tmp_path: Path, capsys: pytest.
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ((), "say how the map is to be moved, with --by or --points, or call its frame otherwise with --to"),
+        ((), "give the transform with --by or --points, or a new name of the frame with --to"),
         (("--by", "1", "2", "3"), "'1 2 3' is no transform: 3 numbers"),
         (("--by", "1", "2", "0", "90"), "a yaw of 90 is more than a turn: give it in radians"),
         (("--by", "1", "2", "0", "0", "0", "0", "2"), "the quaternion's norm is 2 instead of 1"),

@@ -293,7 +293,7 @@ def test_a_topic_of_odometry_for_two(opened: Open) -> None:
     bag = drive()
     bag.replace("/tf", lambda i, m: None if m.transforms[0].header.frame_id == "map" else m)
     bag.add("/odom", odometry(START, "odom", "base_footprint", np.eye(4)))
-    with pytest.raises(DataError, match=r"/odom tells poses of several frames \(odom -> base_footprint, odom -> base_"):
+    with pytest.raises(DataError, match=r"/odom holds poses of several frames \(odom -> base_footprint, odom -> base_"):
         opened(bag)
 
 
@@ -395,5 +395,5 @@ def test_a_trajectory_that_tells_nothing(opened: Open, tmp_path: Path) -> None:
         opened(drive(), trajectory=late)
     with pytest.raises(DataError, match=r"where the camera is on imu, whose poses late\.txt tells, is not known"):
         opened(drive(), trajectory=late, base_frame="imu")
-    with pytest.raises(ConfigError, match="--trajectory and --pose-topic both tell the poses"):
+    with pytest.raises(ConfigError, match="--trajectory and --pose-topic both give the poses"):
         opened(drive(), trajectory=late, pose_topic="/odom")

@@ -204,7 +204,7 @@ def test_of_several_models_the_largest_is_taken(make_model: Callable[..., Path],
     folder = make_model(("11.png", "12.png", "13.png"), where="sparse/10", text=text)
     source = read_colmap(folder / given)
     assert [frame.name for frame in source.frames] == [f"{number}.png" for number in range(3, 10)]
-    said = f"of 3 models the one with the most images is taken, {folder / 'sparse/1'} with 7"
+    said = f"the model with the most images of 3 is used: {folder / 'sparse/1'}, 7 images"
     assert source.notes == (SCALE_NOTE, said)
     assert len(read_colmap(folder / "sparse/0").frames) == 2
 

@@ -55,7 +55,7 @@ def test_what_is_told_of_the_images(make: Callable[..., Path]) -> None:
     mask[12:] = False
     source = open_source(make(), poses=True, told=Told(mask=mask))
     assert all(frame.camera.mask is mask for frame in source.frames)
-    with pytest.raises(ConfigError, match=r"transforms\.json tells by itself whether its images are rectified"):
+    with pytest.raises(ConfigError, match=r"transforms\.json defines whether its images are rectified"):
         open_source(make(), poses=True, told=Told(rectified=True))
 
 

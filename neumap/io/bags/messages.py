@@ -1,4 +1,4 @@
-"""The rosbags library and its typestore, and messages made of their fields, to be written to a bag."""
+"""Gives access to the rosbags library and its typestore, and makes messages from their fields."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ STATUS = "neumap_ros/msg/LocalizationStatus"
 
 
 def rosbags(module: str) -> Any:
-    """Import a module of rosbags. Raises :class:`~neumap.errors.MissingDependencyError` without it."""
+    """Import a module of rosbags. Raises :class:`~neumap.errors.MissingDependencyError` if it is not installed."""
     try:
         return import_module(f"rosbags.{module}")
     except ImportError:
@@ -30,7 +30,7 @@ def rosbags(module: str) -> Any:
 def typestore() -> Any:
     """Return the message types of ROS 2 Jazzy and of this package. Raises as :func:`rosbags` does.
 
-    For all that is read here they are those of Humble to Lyrical; further types can be registered.
+    The types that this package reads are the same from Humble to Lyrical; further types can be registered.
     """
     typesys = rosbags("typesys")
     store = typesys.get_typestore(typesys.Stores.ROS2_JAZZY)
@@ -39,7 +39,7 @@ def typestore() -> Any:
 
 
 def message(type_name: str, **fields: Any) -> Any:
-    """Make a message. Messages in it may be given by their fields; what is left out is zero or empty."""
+    """Make a message. Nested messages may be given as their fields; omitted fields are zero or empty."""
     about = typestore().fielddefs[type_name][1]
     return typestore().types[type_name](**{name: _value(kind[0], kind[1], fields.get(name)) for name, kind in about})
 

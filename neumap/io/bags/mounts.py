@@ -1,4 +1,4 @@
-"""Images of several cameras of a robot brought together: which are of one moment, and where their cameras were then."""
+"""Groups the images of a robot's cameras into moments, and looks up where the cameras were then."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from neumap.io.bags.transforms import RecordedTransforms
 from neumap.io.stamps import nearest
 from neumap.records import Mount
 
-# APART_NS: images of two cameras so far apart in time are of one moment, nanoseconds: half the period of 25 Hz.
+# APART_NS: images of two cameras at most this far apart are of one moment, nanoseconds: half the period of 25 Hz.
 APART_NS = 20_000_000
-# MOVES_M_S, TURNS_RAD_S: how fast a robot usually moves and turns: what a camera's place is uncertain by that looked
-# earlier or later, standard deviations.
+# MOVES_M_S, TURNS_RAD_S: standard deviations of a robot's speed, m/s and rad/s; times the offset of an image from its
+# moment they give the uncertainty of the mount.
 MOVES_M_S, TURNS_RAD_S = 0.5, 0.5
 
 
 def mounts_of(
     transforms: RecordedTransforms, camera_frames: Sequence[str], stamps_ns: Sequence[IntArray]
 ) -> tuple[list[list[Mount | None]], list[str]]:
-    """Return the mounts of the images of several cameras, whose stamps (N,) are given for each, on the first camera;
-    None where the transforms do not tell it, and what is said of these.
+    """Return the mounts of the images of several cameras, relative to the first camera, None where the transforms do
+    not hold one, and notes on these. ``stamps_ns`` holds the stamps (N,) of each camera's images.
 
-    Raises :class:`~neumap.errors.DataError` where they never tell it.
+    Raises :class:`~neumap.errors.DataError` if the transforms do not connect a camera with the first one.
     """
     mounts: list[list[Mount | None]] = []
     notes = []
@@ -53,13 +53,15 @@ def mounts_of(
             ]
         )
         if missing := int((~found.known).sum()):
-            notes.append(f"of {missing} of {len(stamps)} images where {frame} was is not known, {found.gap}: left out")
+            notes.append(f"{missing} of {len(stamps)} images have no extrinsics of {frame}, {found.gap}: left out")
     return mounts, notes
 
 
 def moments_of(stamps_ns: Sequence[IntArray]) -> list[IntArray]:
-    """Return the moments that images are of, by their stamps (N,) of each camera: that of the nearest image of the
-    cameras before within 20 ms, for one image of a camera only, else their own.
+    """Return the moments of images, given the stamps (N,) of each camera.
+
+    An image takes the nearest moment of the previous cameras within 20 ms, which only one image of its camera may take,
+    else its own stamp.
     """
     known = np.zeros(0, dtype=np.int64)
     moments = []

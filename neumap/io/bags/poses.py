@@ -1,4 +1,4 @@
-"""The camera's poses in the map, by the transforms of a bag or by a topic of poses."""
+"""Finds the camera's poses in the map, from the transforms of a bag or a topic of poses."""
 
 from __future__ import annotations
 
@@ -39,17 +39,17 @@ from neumap.io.trajectories import (
 )
 from neumap.records import Trajectory
 
-# TRUTH_TYPES: of topics that may tell true poses of the base.
+# TRUTH_TYPES: message types that may hold true poses of the base.
 TRUTH_TYPES = (POSE, POSE_WITH_COVARIANCE, ODOMETRY)
 MAP_FRAME, ODOM_FRAME = "map", "odom"
 BASE_FRAME = "base_link"
-# FEWEST_STAMPS: different ones that the poses of a path must have to be such as were.
+# FEWEST_STAMPS: the least number of different stamps in a path that was driven; a planned path has fewer.
 FEWEST_STAMPS = 3
 
 
 @dataclass(frozen=True)
 class Track:
-    """What a topic of poses tells: the pose of ``child`` (empty: the messages do not say of what) in ``frame``."""
+    """The content of a topic of poses: the pose of ``child`` (empty: not in the messages) in ``frame``."""
 
     trajectory: Trajectory
     frame: str
@@ -57,8 +57,8 @@ class Track:
 
 
 class CameraPoses(NamedTuple):
-    """Poses ``found`` of the camera's optical frame, ``notes`` for the user, what of a topic of poses is ``left_out``,
-    and whether they are odometry's, which drift.
+    """Poses ``found`` of the camera's optical frame, ``notes`` for the user, notes on ``left_out`` poses, and whether
+    the poses are those of odometry, which drifts.
     """
 
     found: Lookup
@@ -72,17 +72,17 @@ def camera_poses(
 ) -> CameraPoses:
     """Return the poses of the camera's optical frame in the map at stamps (N,).
 
-    By the trajectory that is given; else by /tf where it connects the map's frame with the camera's; else by the one
-    topic with poses in the map's frame; else by odometry, of a topic or of /tf. Raises
-    :class:`~neumap.errors.DataError` where the bag does not tell the poses, :class:`~neumap.errors.ConfigError` where
-    the user has to say which topic does.
+    They come from the given trajectory; else from /tf if it connects the map's frame with the camera's; else from the
+    only topic with poses in the map's frame; else from odometry, of a topic or of /tf. Raises
+    :class:`~neumap.errors.DataError` if the bag holds no poses, :class:`~neumap.errors.ConfigError` if the user has to
+    choose the topic.
     """
     map_frame = options.map_frame or MAP_FRAME
     odom_frame = options.map_frame or ODOM_FRAME
     carried = partial(_carried, transforms=transforms, camera_frame=camera_frame, stamps_ns=stamps_ns, options=options)
     if options.trajectory is not None:
         if options.pose_topic is not None:
-            raise ConfigError("--trajectory and --pose-topic both tell the poses: give one of them")
+            raise ConfigError("--trajectory and --pose-topic both give the poses: use one of them")
         path, base = Path(options.trajectory), options.base_frame or camera_frame
         notes = [f"the poses are those of {base} in {path}"]
         return carried(read_trajectory(path), base, path.name, notes=notes, drifts=options.odometry)
@@ -126,8 +126,9 @@ def _carried(
     notes: list[str],
     drifts: bool,
 ) -> CameraPoses:
-    """Return the poses of the camera where the frame ``base`` carries it along a trajectory, which is told by what is
-    called ``name``; with ``notes`` and whether it ``drifts``.
+    """Return the poses of the camera from a trajectory of the frame ``base``, on which it is mounted.
+
+    ``name`` is the trajectory's name in messages, ``notes`` are those about it, and ``drifts`` whether it drifts.
     """
     if problem := transforms.problem(base, camera_frame):
         raise DataError(
@@ -146,10 +147,10 @@ def _carried(
 
 
 def read_track(bag: BagReader, topic: Topic) -> Track:
-    """Read all that a topic of poses tells, by the stamps of the headers; of samples with the same the first is kept.
+    """Read a topic of poses, by the stamps of the headers; of samples with the same stamp the first is kept.
 
-    Poses that are none are left out and counted. Raises :class:`~neumap.errors.DataError` where most are, where it
-    tells poses of several frames, and where two publish on it that disagree.
+    Invalid poses are left out and counted. Raises :class:`~neumap.errors.DataError` if most are invalid, if the topic
+    holds poses of several frames, and if two publishers on it disagree.
     """
     frames: set[tuple[str, str]] = set()
     stamps, rows, problems = [], [], []
@@ -168,7 +169,7 @@ def read_track(bag: BagReader, topic: Topic) -> Track:
         raise DataError(f"no message on {topic.name} can be decoded")
     if len(frames) > 1:
         names = ", ".join(sorted({" -> ".join(filter(None, pair)) for pair in frames}))
-        raise DataError(f"{topic.name} tells poses of several frames ({names}): give another --pose-topic")
+        raise DataError(f"{topic.name} holds poses of several frames ({names}): give another --pose-topic")
     ((frame, child),) = frames
     order = np.argsort(stamps, kind="stable")
     if found := to_and_fro(np.array(stamps, dtype=np.int64)[order], poses_of(rows)[order]):
@@ -177,9 +178,9 @@ def read_track(bag: BagReader, topic: Topic) -> Track:
 
 
 def _samples(bag: BagReader, topic: Topic) -> Iterator[tuple[Any, str, Row]]:
-    """Read header, whose pose it is, and the pose of each sample on a topic of poses."""
+    """Yield the header, the child frame and the pose of each sample on a topic of poses."""
     if topic.type == PATH:
-        # drawn anew with each pose and each correction: the last one is the best
+        # SLAM publishes the whole path after each pose and each correction: the last one is the best
         *_, last = bag.messages([topic])
         path = bag.decode(last)
         if len({stamp_of(each.header) for each in path.poses}) < min(len(path.poses), FEWEST_STAMPS):
@@ -197,10 +198,10 @@ def _samples(bag: BagReader, topic: Topic) -> Iterator[tuple[Any, str, Row]]:
 
 
 def true_poses(bag: BagReader, given: str | None) -> Trajectory | None:
-    """Read true poses of the base in the map: of the topic or TUM file ``given``, else of the one topic with
-    ground_truth in its name; None where there is none.
+    """Read true poses of the base in the map from the topic or TUM file ``given``, else from the only topic with
+    ground_truth in its name; None if there is none.
 
-    Raises :class:`~neumap.errors.ConfigError` for what is neither a topic of poses nor a file.
+    Raises :class:`~neumap.errors.ConfigError` if ``given`` is neither a topic of poses nor a file.
     """
     topics = [topic for topic in bag.topics if topic.type in TRUTH_TYPES and topic.count]
     chosen = [t for t in topics if t.name == given or (given is None and "ground_truth" in t.name)]
@@ -215,9 +216,7 @@ def true_poses(bag: BagReader, given: str | None) -> Trajectory | None:
 
 
 def odometry_of(bag: BagReader, tf: Mapping[Topic, bool], odom: str, base: str) -> Trajectory | None:
-    """Read the poses of the frame ``base`` in the frame ``odom`` of the topics ``tf``, which are static or not; None
-    where they do not tell them.
-    """
+    """Read the poses of ``base`` in ``odom`` from topics ``tf``, static or not; None if they do not connect them."""
     tree = RecordedTransforms()
     for message in bag.messages(tf):
         if (decoded := bag.try_to_decode(message)) is not None:

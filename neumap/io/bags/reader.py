@@ -1,4 +1,4 @@
-"""A recording of ROS as topics and messages: rosbag2 and, with its messages as ROS 2 has them, a bag of ROS 1."""
+"""Reads topics and messages of rosbag2 and, converted to ROS 2 messages, of ROS 1 bags."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from neumap.io.bags.messages import rosbags, typestore
 from neumap.io.files import PathLike
 
 ROS2_SUFFIXES, ROS1_SUFFIX = frozenset({".mcap", ".db3"}), ".bag"
-# _PACKED: how rosbag2 calls a file that it compressed, which only metadata.yaml tells how to read.
+# _PACKED: suffixes of files that rosbag2 compressed; they can be read through metadata.yaml only.
 _PACKED = (".mcap.zstd", ".db3.zstd")
-# _ZSTD: what compressed data begin with, and CDR never. _MCAP: what MCAP files begin and end with.
+# _ZSTD: magic number of compressed data, which CDR never begins with. _MCAP: magic at both ends of an MCAP file.
 _ZSTD, _MCAP = b"\x28\xb5\x2f\xfd", b"\x89MCAP0\r\n"
-# _CHANNEL, _FOOTER: what kind of record of an MCAP file.
+# _CHANNEL, _FOOTER: opcodes of MCAP records.
 _CHANNEL, _FOOTER = 0x04, 0x02
-# _OF_ROS1: types of ROS 1 whose fields ROS 2 has in the same order, and their names there.
+# _OF_ROS1: ROS 1 types whose fields ROS 2 has in the same order, and their ROS 2 names.
 _OF_ROS1 = {
     f"{package}/msg/{name}": f"{package}/msg/{name}"
     for package, names in {
@@ -55,20 +55,20 @@ class Message(NamedTuple):
 
 
 def is_bag(path: Path) -> bool:
-    """Tell whether the path is a recording of ROS: a storage file, or a folder with one or ``metadata.yaml``."""
+    """Return whether the path is a recording of ROS: a storage file, or a folder with one or ``metadata.yaml``."""
     if not path.is_dir():
         return _is_storage(path)
     return (path / "metadata.yaml").is_file() or bool(_storage_files(path))
 
 
 class BagReader(AbstractContextManager["BagReader"]):
-    """An open recording; closed at the latest when it is no longer used.
+    """An open recording, closed at the latest when it is garbage-collected.
 
-    Takes a folder with ``metadata.yaml``, a folder with one ``.mcap``, ``.db3`` or ``.bag`` file, or such a file.
-    ``topics`` are sorted by name. One iteration at a time: a second one disturbs the first.
+    Opens a folder with ``metadata.yaml``, a folder with one ``.mcap``, ``.db3`` or ``.bag`` file, or such a file.
+    ``topics`` are sorted by name. Only one iteration may run at a time: a second one disturbs the first.
 
     Raises, also from its methods, :class:`~neumap.errors.DataError` for a recording that is missing, damaged,
-    cut off or of an unknown format, and :class:`~neumap.errors.MissingDependencyError` without rosbags.
+    truncated or of an unknown format, and :class:`~neumap.errors.MissingDependencyError` without rosbags.
     """
 
     def __init__(self, path: PathLike) -> None:
@@ -86,16 +86,16 @@ class BagReader(AbstractContextManager["BagReader"]):
         self.topics = tuple(Topic(*name_and_type, count) for name_and_type, count in sorted(counts.items()))
 
     def messages(self, topics: Iterable[Topic], start_ns: int | None = None) -> Iterator[Message]:
-        """Yield the messages of some topics, received at ``start_ns`` or later, in the order of their receiving."""
+        """Yield the messages of some topics received at ``start_ns`` or later, in the order of reception."""
         topic_of = {(topic.name, topic.type): topic for topic in topics}
         connections = [c for c in self._reader.connections if self._key(c) in topic_of]
-        # no connections would mean all of them
+        # rosbags takes an empty list for all connections
         if not connections:
             return
         seen = set()
         found = self._reader.messages(connections, start_ns)
         while True:
-            # not around the yield: an iteration that is given up would end in the handler and leave a cycle behind
+            # not around the yield: an abandoned iteration would end in the handler and leave a reference cycle
             with self._explained():
                 each = next(found, None)
                 if each is None:
@@ -113,7 +113,7 @@ class BagReader(AbstractContextManager["BagReader"]):
             )
 
     def first(self, topic: Topic) -> Any:
-        """Decode the first message of a topic that can be decoded; None where it has none."""
+        """Decode the first message of a topic that can be decoded; None if the topic has no messages."""
         first = None
         for message in self.messages([topic]):
             first = first or message
@@ -127,29 +127,29 @@ class BagReader(AbstractContextManager["BagReader"]):
             return typestore().deserialize_cdr(message.data, message.topic.type)
 
     def try_to_decode(self, message: Message) -> Any:
-        """Decode a message; None where that cannot be, and it is to be left out: :attr:`left_out` counts it."""
+        """Decode a message; return None, and count it in :attr:`left_out`, if it cannot be decoded."""
         try:
             return self.decode(message)
         except DataError:
-            # whoever reads the bag again counts it once
+            # counted once, however often the bag is read
             self._damaged.add((message.topic.name, message.time_ns, hash(bytes(message.data))))
             return None
 
     @property
     def left_out(self) -> tuple[str, ...]:
-        """Say on which topics how many messages could not be decoded so far."""
+        """Return how many messages of each topic could not be decoded so far, as sentences."""
         counts = Counter(name for name, *_ in self._damaged)
         return tuple(
             f"{count} messages on {name} cannot be decoded, and are left out" for name, count in sorted(counts.items())
         )
 
     def _key(self, connection: Any) -> tuple[str, str]:
-        """Return topic and type of a connection of rosbags; a type that only ROS 1 has is called otherwise."""
+        """Return topic and type of a connection of rosbags; types of ROS 1 only are marked as such."""
         type_ = connection.msgtype
         return connection.topic, _OF_ROS1.get(type_, f"{type_} of ROS 1") if self._is_ros1 else type_
 
     def _as_cdr(self, topic: Topic, data: bytes) -> bytes:
-        """Return a message of any recording as ROS 2 writes it; compressed ones come from files without metadata."""
+        """Return the CDR of a message of any recording; compressed messages occur in files without metadata."""
         if data[: len(_ZSTD)] == _ZSTD:
             data = rosbags("rosbag2.reader").zstd.decompress(data)
         if self._is_ros1 and topic.type in _OF_ROS1:
@@ -166,7 +166,7 @@ class BagReader(AbstractContextManager["BagReader"]):
             raise DataError(f"{self.path} does not exist: check the path") from None
         except OSError as error:
             raise DataError(f"the bag {self.path} cannot be read: {error.strerror or error}") from None
-        except Exception as error:  # whatever damaged bytes led rosbags, SQLite and the decompressors to
+        except Exception as error:  # damaged bytes make rosbags, SQLite and the decompressors raise anything
             text = " ".join(str(error).split()).rstrip(".") or type(error).__name__
             if "not supported" in text:
                 raise DataError(f"the bag {self.path} cannot be read: {text}") from None
@@ -178,8 +178,8 @@ class BagReader(AbstractContextManager["BagReader"]):
 
 
 def _reader_of(path: Path) -> Any:
-    """Make the reader of rosbags. It puts the path of an SQLite file into a URI as it is, so it is given one that is
-    escaped: else ``%20``, ``#`` and ``?`` in it would lead to another file.
+    """Make a reader of rosbags, which gets escaped paths of SQLite files: it puts them into a URI unescaped, so that
+    ``%20``, ``#`` and ``?`` would lead to another file.
     """
     if path.suffix.lower() == ROS1_SUFFIX:
         return rosbags("rosbag1").Reader(path)
@@ -194,13 +194,13 @@ def _reader_of(path: Path) -> Any:
     if isinstance(reader.storage, rosbag2.reader.Sqlite3Reader):
         reader.storage = sqlite(path)
     elif path.is_dir():
-        # of this reader only
+        # on the instance: the class would change all readers
         reader.storage.STORAGE_PLUGINS = {**reader.storage.STORAGE_PLUGINS, "sqlite3": sqlite}
     return reader
 
 
 def _storage(path: Path) -> Path:
-    """Return what rosbags is to open: the path itself, or the one storage file of a folder without metadata."""
+    """Return the path for rosbags to open: the given one, or the only storage file of a folder without metadata."""
     if path.is_file() and not _is_storage(path):
         raise DataError(f"{path} is no recording of ROS: give a folder of rosbag2, or an .mcap, .db3 or .bag file")
     if not path.is_dir() or (path / "metadata.yaml").is_file():
@@ -223,7 +223,7 @@ def _is_storage(file: Path) -> bool:
 
 
 def _foreign(path: Path) -> str:
-    """Say what a file is, and what to do, that is no storage of ROS 2 though its name is that of one; else nothing."""
+    """Return what a file is, and what to do, if its content is not of ROS 2, as its suffix claims; else empty."""
     if path.is_dir():
         return ""
     with path.open("rb") as file:
@@ -238,7 +238,7 @@ def _foreign(path: Path) -> str:
             profile = _string(file)
             encodings = set() if profile == "ros2" else _encodings(file)
         except (struct.error, OSError):
-            # cut off: whoever reads it says so
+            # truncated: reading it raises the error
             return ""
     if profile == "ros2":
         return ""
@@ -249,7 +249,7 @@ def _foreign(path: Path) -> str:
 
 
 def _encodings(file: BinaryIO) -> set[str]:
-    """Return how the messages of an MCAP file are encoded, as the channels of its summary tell."""
+    """Return the message encodings of the channels in the summary of an MCAP file."""
     file.seek(-len(_MCAP) - 20, os.SEEK_END)
     (at,) = struct.unpack("<Q", file.read(8))
     found = set()

@@ -1,8 +1,9 @@
-"""Recordings of ROS as sources of images."""
+"""Opens recordings of ROS as sources of images."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeVar
@@ -38,14 +39,14 @@ from neumap.io.streams import depth_of_each, once_each, pose_of_each
 from neumap.records import Frame, Intrinsics, Source, stamps_of
 
 Pixels = TypeVar("Pixels", ImageArray, Float32Array)
-# an image of the bag: the stamp of its header in nanoseconds, and where its message is
+# Stamped: the stamp of an image's header in nanoseconds, and the position of its message.
 Stamped = tuple[int, Position]
 
 
 @dataclass(frozen=True)
 class _Camera:
-    """The topics of a camera's images, of their calibration and of their depth, if any; the size of the images, and the
-    camera's optical frame.
+    """A camera: the topics of its images, calibration and depth (or None), the width and height of the images, and its
+    optical frame.
     """
 
     image: Topic
@@ -58,17 +59,17 @@ class _Camera:
 def open_bag(
     path: PathLike, *, poses: bool, depth: bool = True, told: Told = UNTOLD, options: BagOptions | None = None
 ) -> Source:
-    """Open the images of a recording of ROS, sorted by the stamps of their headers; read when asked for.
+    """Open the images of a recording of ROS, sorted by the stamps of their headers; images are read on demand.
 
     With ``poses`` each frame gets the pose of the camera's optical frame in the map and frames without one are left
-    out; with ``depth`` it gets the registered depth image within 20 ms, where there is one. Its camera is as of the
-    camera_info of its stamp, else the last before, and what was ``told`` of the images. Of several cameras frames have
-    their names and mounts by the transforms. Notes tell what was chosen and left out. The recording stays open as long
-    as its frames are in use; they may be read from several threads.
+    out; with ``depth`` it gets the registered depth image within 20 ms, if any. Its camera follows from the camera_info
+    of its stamp, else the last one before, and from ``told``. With several cameras, frames have the topic in their name
+    and mounts from the transforms. Notes state what was chosen and left out. The recording stays open as long as its
+    frames are in use; they may be read from several threads.
 
-    Raises :class:`~neumap.errors.DataError` (or its kin) for a recording that is damaged or lacks what is needed and
-    :class:`~neumap.errors.ConfigError` where the user has to choose between topics. An image that turns out damaged or
-    of another size raises when it is read.
+    Raises :class:`~neumap.errors.DataError` (or its kin) for a recording that is damaged or incomplete and
+    :class:`~neumap.errors.ConfigError` if the user has to choose between topics. A damaged image, or one of another
+    size, raises when it is read.
     """
     options = options or BagOptions()
     bag = BagReader(path)
@@ -77,21 +78,15 @@ def open_bag(
     cameras = [_camera(bag, looks, said, depth, notes) for said in options.of_each_camera()]
     several = len(cameras) > 1
     if options.trajectory is not None:
-        # it is of one frame, whichever camera's poses are asked for
+        # its poses are those of one frame, whichever camera is looked up
         options = replace(options, base_frame=options.base_frame or cameras[0].frame)
-    by_frame: dict[str, Topic] = {}
-    for camera in cameras if several or poses else ():
-        if not camera.frame:
-            raise DataError("the images do not name their frame (header.frame_id is empty): give --camera-frame")
-        if by_frame.setdefault(camera.frame, camera.image) is not camera.image:
-            both = f"{by_frame[camera.frame].name} and {camera.image.name}"
-            raise DataError(f"the images on {both} are of one frame, {camera.frame}: give --camera-frame for each")
-
+    asked = poses or several
+    if asked:
+        _check_frames(cameras)
     transforms = RecordedTransforms(options.max_gap_s, [topic.name for topic in pose_topics(bag)])
     of_poses = next((topic.name for topic in bag.topics if topic.name == options.pose_topic and topic.type == TF), None)
     if of_poses and options.tf_topic not in (None, of_poses):
         raise ConfigError("--pose-topic and --tf-topic name two topics of transforms: give one of them")
-    asked = poses or several
     tf = choose_transforms(bag, cameras[0].image, options.tf_topic or of_poses) if asked else {}
     messages, calibrations = _read_index(bag, cameras, transforms, tf)
     store, left_out = MessageStore(bag, messages), list(bag.left_out)
@@ -121,8 +116,19 @@ def open_bag(
     return Source(f"bag {path}, {names}", tuple(ordered), (*left_out, *notes), tuple(left_out), drifts)
 
 
+def _check_frames(cameras: Sequence[_Camera]) -> None:
+    """Raise :class:`~neumap.errors.DataError` unless each camera has a frame of its own."""
+    by_frame: dict[str, Topic] = {}
+    for camera in cameras:
+        if not camera.frame:
+            raise DataError("the images do not name their frame (header.frame_id is empty): give --camera-frame")
+        if by_frame.setdefault(camera.frame, camera.image) is not camera.image:
+            both = f"{by_frame[camera.frame].name} and {camera.image.name}"
+            raise DataError(f"the images on {both} are of one frame, {camera.frame}: give --camera-frame for each")
+
+
 def _camera(bag: BagReader, looks: Mapping[Topic, Look], said: CameraOptions, depth: bool, notes: list[str]) -> _Camera:
-    """Choose what belongs to a camera of which so much is ``said``, and note what the user should know."""
+    """Choose the topics of a camera by the options ``said``; append to ``notes``."""
     image = choose_image(bag, looks, said.image_topic)
     first, size = _first_image(bag, image)
     look = Look(frame_name(first.header.frame_id), False, size)
@@ -147,8 +153,8 @@ def _frames(
     told: Told,
     several: bool,
 ) -> tuple[list[Frame], list[str], list[str]]:
-    """Return the frames of a camera, which is one of ``several`` or not, without poses, what is said of those left out
-    and what else the user should know.
+    """Return the frames of a camera, without poses, notes on those left out and other notes. The names of the frames
+    begin with the topic if there are ``several`` cameras.
     """
     image, size = camera.image, camera.size
     images, without, notes = _usable(image, messages[image])
@@ -177,27 +183,21 @@ def _frames(
 
 def _first_image(bag: BagReader, image: Topic) -> tuple[Any, tuple[int, int]]:
     """Return the first image that is not damaged, and its width and height."""
-    images = filter(None, map(bag.try_to_decode, bag.messages([image])))
+    for each in filter(None, map(bag.try_to_decode, bag.messages([image]))):
+        with suppress(DataError):
+            height, width = gray_of(each).shape
+            return each, (width, height)
     first = bag.first(image)
-    good = next((each for each in images if _is_readable(each)), first)
     with naming(f"the first image on {image.name} of the bag {bag.path}"):
-        height, width = gray_of(good).shape
-    return good, (width, height)
-
-
-def _is_readable(image: Any) -> bool:
-    try:
-        gray_of(image)
-    except DataError:
-        return False
-    return True
+        height, width = gray_of(first).shape
+    return first, (width, height)
 
 
 def _read_index(
     bag: BagReader, cameras: Sequence[_Camera], transforms: RecordedTransforms, tf: Mapping[Topic, bool]
 ) -> tuple[dict[Topic, list[Stamped]], dict[Topic, Calibrations]]:
-    """Find, in one pass over the bag, where its images and depths are, in their order, and calibrations; take the
-    transforms of ``tf``, whose topics are static or not.
+    """Index, in one pass over the bag, the images, depth images and calibrations of the cameras, and add the transforms
+    of the topics ``tf``, each with whether it is static, to ``transforms``.
     """
     found: dict[Topic, list[Stamped]] = {c: [] for each in cameras for c in (each.image, each.depth) if c is not None}
     calibrations = {camera.info: Calibrations() for camera in cameras}
@@ -220,9 +220,7 @@ def _read_index(
 
 
 def _usable(topic: Topic, images: Sequence[Stamped]) -> tuple[list[Stamped], list[str], list[str]]:
-    """Return the images sorted by stamp, without those that have none, and what is said of these, or that have the
-    stamp of another one, and what is said of those.
-    """
+    """Return the images sorted by stamp, one per stamp; notes on images without stamp; notes on equal stamps."""
     stamped = [each for each in images if each[0]]
     if not stamped:
         raise DataError(f"the images on {topic.name} have no stamps (header.stamp is zero): record them with stamps")
@@ -237,16 +235,15 @@ def _through(
     calibrations: Calibrations,
     lenses_of_calibration: Callable[[Calibration], tuple[Intrinsics, ...]],
 ) -> tuple[list[tuple[Stamped, tuple[Intrinsics, ...]]], list[str]]:
-    """Return each image with what its camera may be, without those whose calibration cannot be used, and what is said
-    of these.
+    """Return each image that has a usable calibration with its candidate intrinsics, and notes on the others.
 
-    Raises :class:`~neumap.errors.CalibrationError` where that is all of them.
+    Raises :class:`~neumap.errors.CalibrationError` if no calibration is usable.
     """
     known: dict[Calibration, tuple[Intrinsics, ...] | CalibrationError] = {}
     seen = []
     for each in images:
         calibration = calibrations.at(each[0])
-        if calibration is None:  # of a topic without messages, which none is that was chosen
+        if calibration is None:  # only with a topic without messages, which is never chosen
             continue
         if calibration not in known:
             try:
@@ -270,7 +267,7 @@ def _through(
 def _poses(
     bag: BagReader, transforms: RecordedTransforms, camera_frame: str, stamps: IntArray, options: BagOptions
 ) -> tuple[Sequence[FloatArray | None], list[str], list[str], bool]:
-    """Return the pose of each image, notes, what of a topic of poses cannot be used, and whether poses drift."""
+    """Return the pose of each image or None, notes, notes on poses left out, and whether the poses drift."""
     found, notes, left_out, drifts = camera_poses(bag, transforms, camera_frame, stamps, options)
     with noting([*left_out, *transforms.left_out, *notes, *transforms.notes]):
         poses, more = pose_of_each(found.poses, found.known, stamps, f"the bag {bag.path}", found.gap, found.gap)

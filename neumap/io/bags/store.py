@@ -1,4 +1,4 @@
-"""Messages of a bag read again later, by several threads and mostly in order, without a copy of the bag in memory."""
+"""Reads messages of a bag by position, for several threads and mostly in order, without loading the bag into memory."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import NamedTuple
 from neumap.errors import DataError
 from neumap.io.bags.reader import BagReader, Message, Topic
 
-# AHEAD_NS: beyond this it is faster to look for a message than to read everything up to it.
+# AHEAD_NS: a message further ahead is found faster by seeking than by reading on, nanoseconds.
 AHEAD_NS = 2_000_000_000
-# KEPT_BYTES: what was read on the way to a message is kept for the other threads: some forty images with their depth.
+# KEPT_BYTES: of messages passed while reading on, kept for other threads: some forty images with their depth.
 KEPT_BYTES = 64_000_000
 
 
 class Position(NamedTuple):
-    """Where a message is: its topic, when it was received, and how many of its topic came before at that time."""
+    """A message's position: its topic, time of reception, and number among those of its topic at that time."""
 
     topic: Topic
     time_ns: int
@@ -38,8 +38,8 @@ def numbered(messages: Iterable[Message]) -> Iterator[tuple[Position, Message]]:
 class MessageStore:
     """Reads messages of some topics by position; may be called from several threads.
 
-    Reading in the order of the recording costs one pass over it, whatever the storage: one iteration goes on from
-    message to message, and starts anew where the wanted one is behind it or far ahead.
+    Reading in the order of the recording costs one pass over it with any storage: one iteration goes on from message to
+    message, and restarts if the wanted one is behind it or far ahead.
     """
 
     def __init__(self, bag: BagReader, topics: Collection[Topic], most_kept_bytes: int = KEPT_BYTES) -> None:
@@ -55,7 +55,7 @@ class MessageStore:
         self._passed: dict[Topic, Position] = {}
 
     def read(self, position: Position) -> Message:
-        """Read the message at a position. Raises :class:`~neumap.errors.DataError` where it is no longer there."""
+        """Read the message at a position. Raises :class:`~neumap.errors.DataError` if it is no longer there."""
         with self._lock:
             kept = self._kept.pop(position, None)
             if kept is None:

@@ -1,4 +1,4 @@
-"""Which topics of a bag hold the images, their calibration, their depth and the poses: by option, else by type."""
+"""Chooses the topics of images, calibrations, depth and poses in a bag: by option, else by type."""
 
 from __future__ import annotations
 
@@ -24,24 +24,24 @@ PATH = "nav_msgs/msg/Path"
 IMAGES = (IMAGE, COMPRESSED_IMAGE)
 POSES = (ODOMETRY, TRANSFORM, POSE, POSE_WITH_COVARIANCE)
 
-# Names: what is said once, or once for each camera.
+# Names: one topic or frame, or one for each camera.
 Names: TypeAlias = str | Sequence[str] | None
 
-# _WISHES: poses that a person or a planner asks for, not those that were
+# _WISHES: names of topics of goals and claims, which do not hold the poses of a robot.
 _WISHES = frozenset({"initialpose", "goal_pose", "goal", "move_base_simple"})
 
 
 @dataclass(frozen=True)
 class BagOptions:
-    """What the user says of a bag; None leaves it to the bag.
+    """Topics and frames of a bag given by the user; None: chosen automatically.
 
-    Topics by their names. What :class:`CameraOptions` has is given once for each camera, in the same order; the first
-    one is that of the rig. ``map_frame`` is the frame that poses are wanted in (else "map"), ``base_frame`` the one
-    whose pose a pose topic tells (else that of its messages, else "base_link"), ``camera_frame`` the optical frame
-    (else that of the images). ``trajectory`` is a TUM file of the poses of ``base_frame``, by default of the first
-    camera, in the place of those of the bag. ``odometry``: the poses are to be those of odometry, in ``map_frame`` or
-    else in "odom", even where the map's are there. ``max_gap_s`` is how far apart two poses may be to be interpolated,
-    seconds (else as :func:`~neumap.io.trajectories.spacing_of` says).
+    The fields of :class:`CameraOptions` are given once for each camera, in the same order; the first camera is the
+    reference of the rig. ``map_frame`` is the frame of the wanted poses (default "map"), ``base_frame`` the frame whose
+    pose a pose topic holds (default: that of its messages, else "base_link"), ``camera_frame`` the optical frame
+    (default: that of the images). ``trajectory`` is a TUM file of the poses of ``base_frame``, by default of the first
+    camera, which replaces the poses of the bag. ``odometry`` selects the poses of odometry, in ``map_frame`` or else in
+    "odom", even if the bag holds poses in the map. ``max_gap_s`` is the largest gap between two poses to interpolate,
+    seconds (default: from :func:`~neumap.io.trajectories.spacing_of`).
     """
 
     image_topic: Names = None
@@ -57,8 +57,8 @@ class BagOptions:
     odometry: bool = False
 
     def of_each_camera(self) -> list[CameraOptions]:
-        """Return what is said of each camera. Raises :class:`~neumap.errors.ConfigError` where it is not said of all,
-        or of one twice.
+        """Return the options of each camera. Raises :class:`~neumap.errors.ConfigError` if one is not given for all
+        cameras, or an image topic is given twice.
         """
         said = {field.name: _listed(getattr(self, field.name)) for field in fields(CameraOptions)}
         images = said["image_topic"]
@@ -77,7 +77,7 @@ class BagOptions:
 
 @dataclass(frozen=True)
 class CameraOptions:
-    """What the user says of one camera, as :class:`BagOptions` has it."""
+    """The fields of :class:`BagOptions` for one camera."""
 
     image_topic: str | None = None
     camera_info_topic: str | None = None
@@ -91,7 +91,7 @@ def _listed(names: Names) -> list[str]:
 
 @dataclass(frozen=True)
 class Look:
-    """What the first message of an image topic tells: its frame, whether it is depth, and width and height or None."""
+    """Properties of an image topic's first message: its frame, whether it is depth, and width and height or None."""
 
     frame: str
     is_depth: bool
@@ -99,7 +99,7 @@ class Look:
 
 
 def look_at_images(bag: BagReader) -> dict[Topic, Look]:
-    """Look at the first message of all image topics that hold some."""
+    """Read the properties of the first message of each image topic that has messages."""
     looks = {}
     for topic in with_messages(bag.topics, IMAGES):
         first = bag.first(topic)
@@ -121,8 +121,8 @@ def with_messages(topics: Iterable[Topic], types: Sequence[str]) -> list[Topic]:
 def choose_image(bag: BagReader, looks: Mapping[Topic, Look], name: str | None) -> Topic:
     """Choose the topic of the images.
 
-    Raises :class:`~neumap.errors.DataError` where there is none, :class:`~neumap.errors.ConfigError` where
-    the one that was given is none, or where several could be meant.
+    Raises :class:`~neumap.errors.DataError` if there is none, :class:`~neumap.errors.ConfigError` if the given one does
+    not exist or has another type, or if several are possible.
     """
     if name is not None:
         return _given(bag, name, "--image-topic", IMAGES)
@@ -135,7 +135,7 @@ def choose_image(bag: BagReader, looks: Mapping[Topic, Look], name: str | None) 
 
 
 def choose_camera_info(bag: BagReader, image: Topic, frame: str, name: str | None) -> Topic:
-    """Choose the topic of the calibration: beside the images, else of their ``frame``, else the only one.
+    """Choose the topic of the calibration: beside the images, else in their ``frame``, else the only one.
 
     Raises as :func:`choose_image` does.
     """
@@ -151,10 +151,10 @@ def choose_camera_info(bag: BagReader, image: Topic, frame: str, name: str | Non
 def choose_depth(
     bag: BagReader, looks: Mapping[Topic, Look], image: Look, name: str | None
 ) -> tuple[Topic | None, tuple[str, ...]]:
-    """Choose the topic of depth that is registered to the images, if any, and say what the user should know.
+    """Choose the topic of depth registered to the images, or None; return it with notes.
 
-    Depth is registered where it is in the images' frame and of their size. ``image`` is the look of the images, with
-    their size. Raises as :func:`choose_image` does.
+    Depth is registered if it has the frame and the size of the images, which ``image`` gives. Raises as
+    :func:`choose_image` does.
     """
     if name is not None:
         return _given(bag, name, "--depth-topic", IMAGES), ()
@@ -170,18 +170,18 @@ def choose_depth(
 
 
 def choose_transforms(bag: BagReader, image: Topic, name: str | None) -> dict[Topic, bool]:
-    """Choose the topics of transforms, and tell which are static: tf, or the one by ``name``, and tf_static.
+    """Choose the topics of transforms, each with whether it is static: tf, or the given ``name``, and tf_static.
 
-    A robot in the namespace /robot1 has its transforms on /robot1/tf and /robot1/tf_static. The nearest namespace that
-    is above the images' counts, else the only one; static ones are looked for above the others first. Raises as
-    :func:`choose_image` does.
+    A robot in the namespace /robot1 has its transforms on /robot1/tf and /robot1/tf_static. The nearest namespace above
+    the images is chosen, else the only one; tf_static is preferred in the nearest namespace above the chosen tf. Raises
+    as :func:`choose_image` does.
     """
     chosen = {} if name is None else {_given(bag, name, "--tf-topic", [TF]): False}
     for last in ("tf_static",) if chosen else ("tf", "tf_static"):
         named = {topic.name.removesuffix(last): topic for topic in bag.topics if topic.name.endswith(f"/{last}")}
         named = {space: topic for space, topic in named.items() if topic.type == TF and topic.count}
         candidates = list(named.values())
-        # the last that something is above counts
+        # a namespace above the chosen tf overrides one above the image
         for beside in (image, *chosen):
             if above := [space for space in named if beside.name.startswith(space)]:
                 candidates = [named[max(above, key=len)]]
@@ -193,11 +193,11 @@ def choose_transforms(bag: BagReader, image: Topic, name: str | None) -> dict[To
 def choose_pose(
     bag: BagReader, map_frame: str, why_not_tf: str, name: str | None, odometry_in_tf: bool = False
 ) -> Topic | None:
-    """Choose the topic of poses where /tf does not tell them (``why_not_tf``): in the frame of the map, else the one of
-    odometry; none where there is no such one but ``odometry_in_tf``.
+    """Choose the topic of poses if /tf does not hold them, for the reason ``why_not_tf``: the one in the frame of the
+    map, else the one of odometry. Returns None for /tf, also if no topic fits but there is ``odometry_in_tf``.
 
-    Raises as :func:`choose_image` does. The one that is given may hold transforms, or the path that SLAM draws; what
-    planners draw is of the same type.
+    The given topic may also hold transforms, or the path of SLAM; paths are not chosen automatically, since those of
+    planners have the same type. Raises as :func:`choose_image` does.
     """
     if name is not None:
         return _given(bag, name, "--pose-topic", (*POSES, PATH, TF))
@@ -216,13 +216,13 @@ def choose_pose(
 
 
 def pose_topics(bag: BagReader) -> list[Topic]:
-    """Return the topics that tell where something was, not where it is to go."""
+    """Return the topics of poses, without those of goals and claims."""
     topics = (topic for topic in with_messages(bag.topics, POSES) if topic.count > 1)
     return [topic for topic in topics if not _WISHES & set(topic.name.split("/"))]
 
 
 def _info_name(image: Topic) -> str:
-    """Return where the calibration of an image topic is by convention: beside it, whatever its transport."""
+    """Return the conventional name of an image topic's calibration: beside the base topic."""
     return f"{base_topic(image.name).rpartition('/')[0]}/camera_info"
 
 
@@ -231,7 +231,7 @@ def _frame(bag: BagReader, topic: Topic) -> str:
 
 
 def _without_copies(topics: list[Topic]) -> list[Topic]:
-    """Leave out the compressed copies of images that are there as they were."""
+    """Leave out compressed copies of raw images."""
     raw = {topic.name for topic in topics if topic.type == IMAGE}
     return [topic for topic in topics if topic.name in raw or base_topic(topic.name) not in raw]
 
@@ -250,7 +250,7 @@ def _given(bag: BagReader, name: str, option: str, types: Sequence[str]) -> Topi
 
 
 def _only(bag: BagReader, candidates: Sequence[Topic], what: str, option: str, none: str = "") -> Topic:
-    """Return the one candidate. ``what`` they hold and the ``option`` to choose by are for errors, as is ``none``."""
+    """Return the only candidate; errors name ``what`` they hold, the ``option`` to choose by, and ``none`` if none."""
     if not candidates:
         raise DataError(f"the bag {bag.path} {none}: {_list(bag)}")
     if len(candidates) > 1:

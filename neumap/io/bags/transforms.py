@@ -1,4 +1,4 @@
-"""The frames of a recording's /tf and /tf_static: the pose of one frame in another at many stamps at once."""
+"""Looks up poses between the frames of a recording's /tf and /tf_static, at many stamps at once."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from neumap.io.trajectories import TOLERANCE_NS, Spacing, poses_at, spacing_of, 
 from neumap.io.transform_messages import transforms_of
 from neumap.records import Trajectory
 
-# _MOST_AHEAD_NS: further ahead than this a link is not post-dated but of another clock, nanoseconds.
+# _MOST_AHEAD_NS: a link stamped further ahead is not post-dated but of another clock, nanoseconds.
 _MOST_AHEAD_NS = 10 * NS_PER_SECOND
-# _LATE_NS: images received later than this after their stamps, or before them, are by another clock, nanoseconds.
-# _DELAY_NS: images may have taken so long to the recorder: by another clock it cannot be told.
+# _LATE_NS: a larger difference between receiving and stamping of images means different clocks, nanoseconds.
+# _DELAY_NS: the largest delay of images to the recorder, which cannot be measured with different clocks, nanoseconds.
 _LATE_NS, _DELAY_NS = NS_PER_SECOND, 200_000_000
 
 
 @dataclass(frozen=True)
 class Lookup:
-    """Poses (N, 4, 4) of a frame in another one, NaN where not known; ``gap`` names what most of these lack."""
+    """Poses (N, 4, 4) of a frame in another, NaN where not ``known`` (N,); ``gap`` is the main reason for these."""
 
     poses: FloatArray
     known: BoolArray
@@ -36,7 +36,7 @@ class Lookup:
 
 @dataclass(frozen=True)
 class _Link:
-    """A link that may move: its samples, by the time that they are for, and how far apart these may be."""
+    """A moving link: its samples, by the time they are valid for, and the spacing that is interpolated."""
 
     samples: Trajectory
     spacing: Spacing
@@ -44,18 +44,18 @@ class _Link:
 
 
 class RecordedTransforms:
-    """The transforms of a whole recording in one tree, asked under stricter rules than tf2's.
+    """The transforms of a whole recording in one tree, with stricter rules than tf2's.
 
-    A recording that lacks what a robot would wait for is refused or left out with a reason: a frame has one parent and
-    one publisher, a static link never changes, and two samples of a link are no further apart than is usual for it
-    (:func:`~neumap.io.trajectories.spacing_of`) unless nothing moved between them.
+    A frame has one parent and one publisher, a static link never changes, and two samples of a link are no further
+    apart than is usual for it (:func:`~neumap.io.trajectories.spacing_of`) unless nothing moved between them. What
+    violates these rules is refused or left out with a reason.
 
-    What is stamped ahead of the time at which it was sent, as AMCL does, is for that time: a recording has both.
+    A transform stamped ahead of the time at which it was sent, as AMCL's are, is used at that time.
     """
 
     def __init__(self, max_gap_s: float | None = None, instead: Sequence[str] = ()) -> None:
-        """``max_gap_s``: how far apart two samples of a link may be, seconds, else as is usual for each. ``instead``:
-        topics of poses that an error may advise.
+        """``max_gap_s``: the largest gap between two samples of a link, seconds; None: from the spacing of each.
+        ``instead``: topics of poses that an error may suggest.
         """
         self._tree = TransformTree(cache_ns=None)
         self._count = 0
@@ -67,13 +67,13 @@ class RecordedTransforms:
 
     @property
     def stamps_ns(self) -> IntArray:
-        """Return all stamps (N,) of /tf, in order, each once."""
+        """Return the sorted unique stamps (N,) of /tf."""
         moving = (edge.stamps for edge in self._tree.edges.values() if not edge.is_static)
         return np.array(sorted({stamp for stamps in moving for stamp in stamps}), dtype=np.int64)
 
     @property
     def left_out(self) -> tuple[str, ...]:
-        """Say how many transforms were left out, and why."""
+        """Return how many transforms were left out, and why, as sentences."""
         skipped = self._tree.skipped
         many = f"{skipped.total()} of {self._count} transforms are left out, as tf2 does: {skipped_text(skipped)}"
         links = ((self._name(child), link.samples.left_out) for child, link in self._links.items())
@@ -81,13 +81,13 @@ class RecordedTransforms:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Say what the user should know of the links that were looked up."""
+        """Return notes for the user on the links that were looked up."""
         return tuple(note for link in self._links.values() for note in link.notes)
 
     def add(self, transforms: Sequence[Any], is_static: bool, received_ns: int | None = None) -> None:
         """Add the geometry_msgs/TransformStamped of a tf2_msgs/TFMessage of /tf or /tf_static.
 
-        ``received_ns``: when the recorder got the message; None: at its stamps.
+        ``received_ns``: when the recorder received the message; None: at its stamps.
         """
         self._count += len(transforms)
         for parent, child, stamp_ns, xyz, quat_xyzw in transforms_of(transforms):
@@ -100,11 +100,11 @@ class RecordedTransforms:
                 self._received.setdefault(frame_name(child), []).append((stamp_ns, received))
 
     def heard(self, times_ns: IntArray) -> None:
-        """Take when messages that are not post-dated, such as images, were received and stamped (N, 2), in order."""
+        """Set the sorted times (N, 2) of reception and stamps of messages that are not post-dated, such as images."""
         self._heard = times_ns
 
     def problem(self, target: str, source: str) -> str:
-        """Say why the pose of ``source`` in ``target`` cannot be known at any time; empty where it can."""
+        """Return why the pose of ``source`` in ``target`` is not known at any time; empty if it is."""
         try:
             self._chains(target, source)
         except DataError as error:
@@ -114,8 +114,8 @@ class RecordedTransforms:
     def lookup(self, target: str, source: str, stamps_ns: IntArray) -> Lookup:
         """Return the pose of the frame ``source`` in the frame ``target`` at stamps (N,), interpolated link by link.
 
-        Raises :class:`~neumap.errors.DataError` for frames that are not connected, naming those that are known, for a
-        frame with several parents, for a static link that changes and for a link that two publish.
+        Raises :class:`~neumap.errors.DataError` for frames that are not connected (it names the known ones), a frame
+        with several parents, a static link that changes and a link with two publishers.
         """
         known = np.ones(len(stamps_ns), dtype=np.bool_)
         gap, worst = "", 0
@@ -134,7 +134,7 @@ class RecordedTransforms:
         return Lookup(np.where(known[:, None, None], poses, np.nan), known, gap)
 
     def _chains(self, target: str, source: str) -> tuple[list[str], list[str]]:
-        """Return the frames from target and from source upwards, below the first that is above both."""
+        """Return the frames from target and from source up to, without, their first common ancestor."""
         above_target, target_end = self._upwards(target)
         above_source, source_end = self._upwards(source)
         common = next((frame for frame in above_source if frame in above_target), None)
@@ -146,7 +146,7 @@ class RecordedTransforms:
         return above_target[: above_target.index(common)], above_source[: above_source.index(common)]
 
     def _upwards(self, frame: str) -> tuple[list[str], str]:
-        """Return the frames from one to its root, and what is wrong with the last where they end before."""
+        """Return the frames from one to its root, and an error, else empty, if they end before the root."""
         frames = [frame]
         while edge := self._tree.edges.get(frame):
             if len(edge.told) > 1:
@@ -181,7 +181,7 @@ class RecordedTransforms:
         return np.broadcast_to(poses[:1], (len(stamps_ns), 4, 4)), np.ones(len(stamps_ns), dtype=np.bool_)
 
     def _link(self, child: str, stamps_ns: IntArray) -> _Link:
-        # in the order in which the tree has them
+        # in the order of the tree's rows
         stamps, received = np.array(sorted(self._received[child], key=lambda each: each[0])).T
         rows = self._tree.edges[child].rows
         if found := to_and_fro(stamps, poses_of(rows)):
@@ -204,7 +204,7 @@ class RecordedTransforms:
         return _Link(samples, spacing, tuple(notes))
 
     def _ahead_ns(self, stamps_ns: IntArray, received_ns: IntArray) -> int:
-        """Return how far ahead of their sending samples (N,) are stamped; 0 where they are not."""
+        """Return by how much samples (N,) are stamped ahead of the time they were sent; 0 if they are not."""
         sent, least_ns = received_ns.astype(np.float64), TOLERANCE_NS
         if len(self._heard) and np.median(np.abs(self._heard[:, 0] - self._heard[:, 1])) > _LATE_NS:
             sent = np.interp(sent, self._heard[:, 0], self._heard[:, 1], left=np.nan, right=np.nan)

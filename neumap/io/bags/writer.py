@@ -1,4 +1,4 @@
-"""Writing a rosbag2 recording (MCAP) that is there as a whole or not at all."""
+"""Writes a rosbag2 recording (MCAP) atomically."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from neumap.io.files import PathLike, check_may_create
 class BagWriter(AbstractContextManager["BagWriter"]):
     """Writes a folder with an MCAP file and ``metadata.yaml``.
 
-    The folder appears under its name when the context ends, and not at all where it ends by an exception. With
-    ``overwrite`` a bag of that name is replaced then; a folder that holds anything else never is.
+    The folder appears under its name when the context ends, and not at all after an exception. With ``overwrite`` it
+    replaces a bag of that name, but never a folder that holds anything else.
 
-    Raises :class:`~neumap.errors.DataError` for a place that cannot be written to, and
-    :class:`~neumap.errors.MissingDependencyError` without rosbags; a full disk stays ``OSError``.
+    Raises :class:`~neumap.errors.DataError` if the path cannot be written to,
+    :class:`~neumap.errors.MissingDependencyError` without rosbags, and ``OSError`` for a full disk.
     """
 
     def __init__(self, path: PathLike, overwrite: bool = False) -> None:
@@ -32,9 +32,9 @@ class BagWriter(AbstractContextManager["BagWriter"]):
             raise DataError(f"{self.path} exists already: remove it or give another name")
         self._target = self.path.resolve()
         self._workplace = self._target.with_name(f".{self._target.name}.{os.getpid()}.tmp")
-        # what a process of the same number may have left when it was killed
+        # left by a killed process with the same id
         self._clean()
-        # rosbags names the file of a bag after its folder, so the folder has its name from the start
+        # rosbags names the MCAP file after the folder, so the temporary folder has the final name
         self._new = self._workplace / "new" / self._target.name
         self._writer = rosbag2.Writer(self._new, version=9, storage_plugin=rosbag2.StoragePlugin.MCAP)
         self._connections: dict[str, Any] = {}
@@ -42,8 +42,8 @@ class BagWriter(AbstractContextManager["BagWriter"]):
     def write(self, topic: str, type_: str, stamp_ns: int, message: Any, latched: bool = False) -> None:
         """Add a message of ``type_`` ("tf2_msgs/msg/TFMessage"): its CDR bytes, or an object of the typestore.
 
-        ``stamp_ns`` is when it was received. ``latched`` marks a topic, with its first message, as one whose last
-        message late subscribers get (transient local, as /tf_static).
+        ``stamp_ns`` is the time of reception. ``latched``, read with the first message of a topic, makes the topic
+        transient local, like /tf_static: late subscribers get its last message.
         """
         connection = self._connections.get(topic)
         if connection is None:
@@ -69,7 +69,7 @@ class BagWriter(AbstractContextManager["BagWriter"]):
             if kind is None:
                 self._publish()
         except OSError as failure:
-            failure.filename = str(self.path)  # the one the user knows
+            failure.filename = str(self.path)  # not the temporary one
             raise
         finally:
             self._clean()
