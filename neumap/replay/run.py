@@ -153,8 +153,7 @@ def _names_of_cameras(given: Settings, settings: ReplaySettings) -> list[str]:
     """Return the names of the cameras: those of the parameters; else, of several cameras, their topics if they are
     valid names, else numbers.
 
-    Raises :class:`~neumap.errors.ConfigError` if the numbers of topics and cameras differ, or an image topic is given
-    twice.
+    Raises :class:`~neumap.errors.ConfigError` for other numbers of topics than cameras, or an image topic given twice.
     """
     names, topics = list(given.camera_names), settings.image_topics
     if len(set(topics)) < len(topics):
