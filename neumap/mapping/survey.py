@@ -131,8 +131,7 @@ def find_tracks(keyframes: Keyframes, progress: Progress, min_views: int) -> tup
     poses = keyframes.map_from_camera
     pairs = correspondences.pair_by_overlap(poses, depths, keyframes.view, nearest=6, spread=10, step=step)
     matches = correspondences.match_with_depth(keyframes, pairs, count_up(progress, "tracks", len(pairs)))
-    progress("points", 0, 1)
-    label = tracks.group_by_leader(matches, len(keyframes.image))
+    label = tracks.group_by_leader(matches, len(keyframes.image), count_up(progress, "grouping", tracks.GROUPING))
     found = tracks.tracks_from_labels(label, partial(keyframes.points, poses), keyframes.depth > 0, min_views)
     del matches, label
     found, error = tracks.refine_points(found, keyframes, poses, step=count_up(progress, "points", len(found)))

@@ -22,6 +22,8 @@ POINT_LOSS_PX = 2.0
 NEAREST_M = 0.05
 # OBSERVATIONS_AT_ONCE: of tracks, that are worked on together: about 1 kB each.
 OBSERVATIONS_AT_ONCE = 50_000
+# GROUPING: rounds in which matches are grouped; what is left after them hardly makes tracks.
+GROUPING = 6
 
 
 @dataclass(frozen=True)
@@ -57,19 +59,21 @@ class Tracks:
         return Tracks(self.keypoint[order], track[order], self.points[index])
 
 
-def group_by_leader(matches: Iterable[IntArray], count: int, rounds: int = 6) -> IntArray:
+def group_by_leader(matches: Iterable[IntArray], count: int, step: Step = ignore) -> IntArray:
     """Return a label (count,) int32 per keypoint from parts of matches (M, 2): each is that of the group's leader.
 
     Connected components would let a few wrong matches weld half the scene into one track. Instead the keypoint with
     more matches than all it is matched with becomes a leader and takes those; the rest goes on among itself. So
-    everything in a track was matched with the same keypoint. ``matches`` are iterated over several times.
+    everything in a track was matched with the same keypoint. ``matches`` are iterated over several times; ``step`` is
+    called with 1 after each of ``GROUPING`` rounds.
     """
     label = np.full(count, -1, np.int32)
-    for _ in range(rounds):
+    for left in reversed(range(GROUPING)):
         degree = np.zeros(count, np.int32)
         for one, _ in _both_ways(matches, label):
             np.add.at(degree, one, 1)
         if not degree.any():
+            step(left + 1)
             break
         by_degree = np.argsort(degree, kind="stable").astype(np.int32)
         rank = np.empty(count, np.int32)
@@ -85,6 +89,7 @@ def group_by_leader(matches: Iterable[IntArray], count: int, rounds: int = 6) ->
         label[leader] = np.flatnonzero(leader)
         joined = choice >= 0
         label[joined] = by_degree[choice[joined]]
+        step(1)
     alone = label < 0
     label[alone] = np.flatnonzero(alone)
     return label

@@ -13,7 +13,7 @@ from neumap.errors import MappingError, MissingDependencyError
 from neumap.geometry import se3
 from neumap.mapping import correspondences
 from neumap.mapping.keyframes import Keyframes
-from neumap.mapping.tracks import Tracks, group_by_leader, refine_points
+from neumap.mapping.tracks import GROUPING, Tracks, group_by_leader, refine_points
 from neumap.progress import Progress, count_up
 
 # MAX_TRIANGULATION_PX: an observation further from the projection of its point is wrong. MIN_ANGLE_RAD: between two
@@ -86,7 +86,7 @@ def with_triangulated_depth(keyframes: Keyframes, progress: Progress) -> Keyfram
     matches = correspondences.match_along_epipolar_lines(keyframes, pairs, count_up(progress, "match", len(pairs)))
     if not len(matches):
         raise MappingError("no two images show the same things from known poses: are the poses of these images?")
-    label = group_by_leader(matches, len(keyframes.image))
+    label = group_by_leader(matches, len(keyframes.image), count_up(progress, "grouping", GROUPING))
     tracks = triangulate_tracks(keyframes, label, progress)
     tracks, error = refine_points(tracks, keyframes, keyframes.map_from_camera, iterations=3)
     good = error < MAX_TRIANGULATION_PX
