@@ -34,6 +34,7 @@ def test_progress_is_lines_where_there_is_no_terminal(virtual_map: Path) -> None
         "features",
         "overlap",
         "tracks",
+        "grouping",
         "points",
         "adjust",
         "points again",
