@@ -3,7 +3,7 @@
     localizer = neumap.Localizer(neumap.load_map("kitchen.neumap"))
     estimate = localizer.localize(image, neumap.read_camera_info("camera_info.yaml"))
 
-Nothing heavy is imported before it is used. See README.md.
+Modules are imported on first use. See README.md.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from neumap.maps.map_file import load_map
     from neumap.records import Camera, PoseEstimate
 
-# of both packages: pyproject.toml reads it here, package.xml and CHANGELOG.rst say the same
+# __version__: of both packages; pyproject.toml reads it, package.xml and CHANGELOG.rst repeat it.
 __version__ = "0.1.0"
 
 __all__ = ["Camera", "Localizer", "PoseEstimate", "build_map", "load_map", "read_camera_info"]

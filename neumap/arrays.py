@@ -1,4 +1,4 @@
-"""Names of array types. Shapes are said where the arrays are."""
+"""Type aliases of arrays. Docstrings give the shapes."""
 
 from __future__ import annotations
 

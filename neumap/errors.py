@@ -1,11 +1,11 @@
-"""The errors a user can act on. Each is raised with one sentence that says what is wrong and what to do.
+"""Errors that a user can act on. Each message is one sentence that states what is wrong and what to do.
 
 The command line prints that sentence on stderr and exits with 1; anything else that is raised is a bug.
 """
 
 
 class NeumapError(Exception):
-    """Base of all errors that are the input's fault, not the program's."""
+    """Base of all errors caused by the input."""
 
 
 class DataError(NeumapError):
@@ -13,7 +13,7 @@ class DataError(NeumapError):
 
 
 class UnreadableError(DataError):
-    """One image of many cannot be read: whoever works on many leaves it out."""
+    """An image cannot be read; callers with many images skip it."""
 
 
 class CalibrationError(DataError):
@@ -29,8 +29,8 @@ class ConfigError(NeumapError):
 
 
 class MappingError(NeumapError):
-    """The images are readable, but no map can be made of them."""
+    """The images are readable, but do not make a map."""
 
 
 class MissingDependencyError(NeumapError):
-    """An optional package is needed for what was asked; the message names the pip extra."""
+    """An optional package is needed; the message names the pip extra."""

@@ -1,4 +1,4 @@
-"""What is installed: packages that are not here, and another neumap that is."""
+"""Checks of the installation: missing packages, and other installed versions of neumap."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from urllib.parse import unquote, urlsplit
 import neumap
 from neumap.errors import MissingDependencyError
 
-# what is imported, and how a sentence may go on that says that it is not here. pip does not install OpenCV unasked, and
-# colcon installs none of them
+# _NEEDED: imported packages, and the message if one is missing. pip installs OpenCV only as an extra, and colcon
+# installs none of them.
 _NEEDED = {
     "cv2": "OpenCV is not here: pip install 'neumap[opencv]' or apt install python3-opencv",
     "numpy": "NumPy is not here: pip install numpy or apt install python3-numpy",
@@ -27,18 +27,18 @@ _NEEDED = {
     "yaml": "PyYAML is not here: pip install pyyaml or apt install python3-yaml",
 }
 
-# EXTRAS: of pip's neumap, by the package that each brings.
+# EXTRAS: pip extras of neumap, by the package that each installs.
 EXTRAS = {"matplotlib": "plots", "pycolmap": "colmap", "rerun": "view", "rosbags": "bags"}
 
 
 def missing(error: ImportError) -> MissingDependencyError | None:
-    """Returns the error that says how to install what could not be imported; None where that is not ours to know."""
+    """Return the error that states how to install a missing package; None for packages that neumap does not need."""
     sentence = _NEEDED.get(error.name or "") if isinstance(error, ModuleNotFoundError) else None
     return None if sentence is None else MissingDependencyError(sentence)
 
 
 def need_extras(what: str, *names: str) -> None:
-    """Raise MissingDependencyError now where ``what`` would have to end without one of the ``EXTRAS``."""
+    """Raise MissingDependencyError if one of the ``EXTRAS`` that ``what`` needs is missing."""
     if any(find_spec(name) is None for name in names):
         packages = " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
         extras = ",".join(EXTRAS[name] for name in names)
@@ -47,7 +47,7 @@ def need_extras(what: str, *names: str) -> None:
 
 @dataclass(frozen=True)
 class Copy:
-    """A neumap on this machine: the folder ``neumap`` of it, and its version."""
+    """An installed neumap: its folder ``neumap``, and its version."""
 
     folder: Path
     version: str
@@ -57,10 +57,10 @@ OURS = Copy(Path(neumap.__file__).parent, neumap.__version__)
 
 
 def other_versions(paths: Sequence[str] | None = None) -> str | None:
-    """Returns a sentence for the log that names every neumap of another version than this; None where there is none.
+    """Return a log message that names every installed neumap of another version; None if there is none.
 
-    It looks where Python does, or in ``paths``. pip's in a virtual environment and colcon's in a workspace both go
-    unnoticed otherwise: the one that comes first is used.
+    Searches Python's path, or ``paths``. Otherwise copies by pip in a virtual environment and by colcon in a workspace
+    go unnoticed: Python uses the first.
     """
     found = {copy.folder.resolve(): copy for copy in _copies(sys.path if paths is None else paths)}
     others = [f"{copy.version} in {copy.folder}" for copy in found.values() if copy.version != OURS.version]
@@ -73,7 +73,7 @@ def other_versions(paths: Sequence[str] | None = None) -> str | None:
 
 
 def _copies(paths: Sequence[str]) -> Iterator[Copy]:
-    """Those in folders of ``paths``, and those that pip installed as editable and that lie elsewhere."""
+    """Yield the copies in folders of ``paths``, and those that pip installed as editable from elsewhere."""
     for path in paths:
         folder = Path(path).absolute() / "neumap"
         if version := _version_in(folder):
@@ -85,7 +85,7 @@ def _copies(paths: Sequence[str]) -> Iterator[Copy]:
 
 
 def _version_in(folder: Path) -> str | None:
-    """The version of the neumap in a folder; None where there is none."""
+    """Return the version of the neumap in a folder; None if there is none."""
     try:
         text = (folder / "__init__.py").read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
@@ -95,7 +95,7 @@ def _version_in(folder: Path) -> str | None:
 
 
 def _editable_source(distribution: Distribution) -> Path | None:
-    """The checkout that pip installed as editable (PEP 610)."""
+    """Return the checkout of an editable installation (PEP 610), else None."""
     try:
         origin = json.loads(distribution.read_text("direct_url.json") or "{}")
         parts = urlsplit(origin["url"])

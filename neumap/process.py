@@ -1,4 +1,4 @@
-"""How a process works: with how many threads, and what it does with memory it is done with."""
+"""Settings of the process: numbers of threads, and reuse of freed memory."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from pathlib import Path
 import cv2
 import torch
 
-# M_TRIM_THRESHOLD, M_MMAP_THRESHOLD: names of options in <malloc.h>.
+# M_TRIM_THRESHOLD, M_MMAP_THRESHOLD: options of mallopt in <malloc.h>.
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
-# LARGEST_KEPT: bytes of the largest block that glibc takes from its heap at all. MOST_KEPT: bytes of free memory that
-# it keeps at the end of the heap; the pyramid of a large image fits.
+# LARGEST_KEPT: largest block that glibc allocates on the heap, bytes. MOST_KEPT: free memory that it keeps at the end
+# of the heap, bytes; enough for the pyramid of a large image.
 LARGEST_KEPT, MOST_KEPT = 32 << 20, 256 << 20
-# TORCH_THREADS: what torch takes by itself, which heeds OMP_NUM_THREADS.
+# TORCH_THREADS: torch's default, which respects OMP_NUM_THREADS.
 TORCH_THREADS = torch.get_num_threads()
 
 
 def set_up(threads: int | None = None) -> None:
-    """Limit the threads of torch, OpenCV and OpenBLAS to the cores that may be used, and to ``threads`` of them unless
-    that is None; and have freed memory kept.
+    """Limit the threads of torch, OpenCV and OpenBLAS to the usable cores, and to ``threads`` (None: no limit), and
+    keep freed memory.
 
-    For programs to call, not for libraries: it is the whole process that works differently.
+    For programs, not libraries, since it changes the whole process.
     """
     torch.set_num_threads(min(threads or TORCH_THREADS, usable_cores()))
     cv2.setNumThreads(torch.get_num_threads())
@@ -35,12 +35,12 @@ def set_up(threads: int | None = None) -> None:
 
 
 def usable_cores(groups: Path = Path("/proc/self/cgroup"), root: Path = Path("/sys/fs/cgroup")) -> int:
-    """Count the cores that this process may use: those of its affinity, or what the quota of a control group, such as a
-    container's, is worth where that is less; rounded up.
+    """Return the number of cores that this process may use: those of its affinity, or the quota of a control group,
+    such as a container's, rounded up, if that is less.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     try:
-        # lines of 0::/path (version 2) and of 4:cpu,cpuacct:/path (version 1); a container may see its own as the root
+        # lines 0::/path (version 2) and 4:cpu,cpuacct:/path (version 1); a container may see its own group as the root
         lines = [line.split(":", 2) for line in groups.read_text().splitlines()]
         places = [(root / kinds, path) for _, kinds, path in lines if kinds == "" or "cpu" in kinds.split(",")]
     except (OSError, ValueError):
@@ -50,13 +50,13 @@ def usable_cores(groups: Path = Path("/proc/self/cgroup"), root: Path = Path("/s
 
 
 def _groups(top: Path, path: str) -> list[Path]:
-    """Return the folders of a control group and of those above it."""
+    """Return the folders of a control group and of its ancestors."""
     below = Path(path.strip("/"))
     return [top / below, *(top / parent for parent in below.parents)]
 
 
 def _quota(group: Path) -> float | None:
-    """Read how many cores' time a control group may take; None where that is not limited."""
+    """Return the quota of a control group in cores; None if unlimited."""
     try:
         if (group / "cpu.max").exists():
             quota, period = (group / "cpu.max").read_text().split()
@@ -68,7 +68,7 @@ def _quota(group: Path) -> float | None:
 
 
 def _limit_openblas(threads: int) -> None:
-    """Limit the threads of each OpenBLAS, numpy's and scipy's own: those loaded by now, and those to come."""
+    """Limit the threads of each OpenBLAS, numpy's and SciPy's own: of those loaded, and of those loaded later."""
     os.environ["OPENBLAS_NUM_THREADS"] = str(threads)
     with suppress(OSError):
         maps = Path("/proc/self/maps").read_text().splitlines()
@@ -80,10 +80,10 @@ def _limit_openblas(threads: int) -> None:
 
 
 def keep_freed_memory() -> None:
-    """Have glibc keep up to 256 MB of freed memory, for what is allocated next; another C library goes on as it is.
+    """Make glibc keep up to 256 MB of freed memory for reuse; no effect with another C library.
 
-    The pyramid of an image, of some 70 MB, would else go back to the system and be asked for anew with every image, and
-    each of its pages cleared: up to a quarter of the time that features take.
+    Otherwise the pyramid of each image, some 70 MB, is returned to the system and allocated again for the next, with
+    each page cleared: up to a quarter of the time of feature extraction.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is not None:

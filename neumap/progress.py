@@ -1,23 +1,21 @@
-"""How long work tells how far it is."""
+"""Callbacks for the progress of long work."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-# called with the stage's name, what is done of it and its total
+# Progress: called with the stage's name, the amount done and the total.
 Progress = Callable[[str, int, int], object]
-# called with how much more is done
+# Step: called with the amount done since the last call.
 Step = Callable[[int], object]
 
 
 def ignore(*_: object) -> None:
-    """Tell nobody."""
+    """Report no progress."""
 
 
 def count_up(progress: Progress, stage: str, total: int) -> Step:
-    """A function that is called with how much more is done of ``stage``, and tells ``progress`` how much that makes;
-    that nothing is done yet is told at once.
-    """
+    """Return a function that adds to the amount done of ``stage`` and reports it to ``progress``; reports 0 at once."""
     done = 0
     progress(stage, 0, total)
 

@@ -1,4 +1,4 @@
-"""Small frozen records passed between the layers.
+"""Frozen records passed between the layers.
 
 Frames and units: metres, pixels, radians, integer nanoseconds. A camera frame is the ROS *optical* frame
 (REP-103: x right, y down, z forward). ``map_from_camera`` is the 4x4 float64 matrix that takes a point from the
@@ -22,9 +22,9 @@ class Camera:
     """A calibrated camera.
 
     ``matrix`` is 3x3 float64; ``distortion`` holds the coefficients of ``distortion_model`` in ROS' and OpenCV's order
-    ("plumb_bob" or "rational_polynomial": 5, 8, 12 or 14; "equidistant": 4; all zero or empty: none). ``mask`` (H, W)
-    of any size of the image's shape tells which pixels show the place; None: all.
-    Make one with :func:`neumap.geometry.cameras.make_camera`, which checks the values.
+    ("plumb_bob" or "rational_polynomial": 5, 8, 12 or 14; "equidistant": 4; all zero or empty: none). ``mask`` (H, W),
+    of the image's aspect ratio, is true for pixels to use; None: all. Make a camera with
+    :func:`neumap.geometry.cameras.make_camera`, which checks the values.
     """
 
     width: int
@@ -37,7 +37,7 @@ class Camera:
 
 @dataclass(frozen=True)
 class Intrinsics:
-    """The ``camera`` of images, its ``origin`` in a calibration, and what else was taken into account for it."""
+    """The ``camera`` of images, its ``origin`` in a calibration, and notes ``about`` its crop, binning and scale."""
 
     camera: Camera
     origin: str
@@ -49,11 +49,11 @@ class Intrinsics:
 
 @dataclass(frozen=True)
 class Mount:
-    """Where the camera of an image is on a rig of several, and which images are of one moment.
+    """The pose of an image's camera on a rig, and the moment of the image.
 
-    ``rig_from_camera`` (4, 4) takes points in its frame to that of the rig's first camera, metres; ``covariance``
-    (6, 6) tells how far that may be off, as that of :class:`PoseEstimate` with the rig for the map. ``camera`` counts
-    the rig's cameras, the first is 0. Images with the same ``moment_ns``, the stamp of the first, are of one moment.
+    ``rig_from_camera`` (4, 4) transforms points to the frame of the rig's first camera, metres; ``covariance`` (6, 6)
+    is that of this pose, in the convention of :class:`PoseEstimate` with the rig in place of the map. ``camera`` is the
+    camera's index on the rig. Images with the same ``moment_ns``, the timestamp of the first, are of one moment.
     """
 
     moment_ns: int
@@ -64,13 +64,12 @@ class Mount:
 
 @dataclass(frozen=True)
 class Frame:
-    """One image of a source; pixels are read when asked for, so that a source of thousands stays small.
+    """One image of a source; pixels are read on request, so that a source of thousands of images stays small.
 
-    ``read_image`` returns (H, W) uint8 grey. ``read_depth`` (None where there is no depth) returns (H, W) float32
-    metres along the optical axis, registered to the image, 0 where unknown. ``map_from_camera`` is None where the
-    pose is not known (a query), ``frame_id`` names the camera's optical frame where the source does. ``lenses`` are
-    what the camera may be where its calibration leaves that open, the most likely, which is ``camera``, first.
-    ``mount`` is None of a camera alone.
+    ``read_image`` returns (H, W) uint8 grey. ``read_depth`` (None without depth) returns (H, W) float32 metres along
+    the optical axis, registered to the image, 0 where unknown. ``map_from_camera`` is None if the pose is not known (a
+    query); ``frame_id`` is the camera's optical frame, if the source has it. ``lenses`` are the possible cameras if the
+    calibration is ambiguous, the most likely, which is ``camera``, first. ``mount`` is None for a camera without a rig.
     """
 
     name: str
@@ -85,21 +84,21 @@ class Frame:
 
     @property
     def moment_ns(self) -> int:
-        """The stamp that the images of its moment have together, in nanoseconds."""
+        """The common timestamp of the images of its moment, nanoseconds."""
         return self.stamp_ns if self.mount is None else self.mount.moment_ns
 
     @property
     def rig_from_camera(self) -> FloatArray:
-        """Where its camera is on the rig, (4, 4); a camera alone is the rig."""
+        """The pose (4, 4) of the camera on the rig; identity without a rig."""
         return np.eye(4) if self.mount is None else self.mount.rig_from_camera
 
     @property
     def map_from_rig(self) -> FloatArray | None:
-        """The pose (4, 4) of the rig's first camera by that of this one; None where it is not known."""
+        """The pose (4, 4) of the rig in the map, by that of this camera; None if that is not known."""
         return None if self.map_from_camera is None else self.map_from_camera @ np.linalg.inv(self.rig_from_camera)
 
     def through(self, origin: str) -> Frame:
-        """Return the frame seen through that one of its lenses; through the most likely, if it has none such."""
+        """Return the frame with its lens of the given ``origin``, else with the most likely one."""
         if not self.lenses:
             return self
         lens = next((lens for lens in self.lenses if lens.origin == origin), self.lenses[0])
@@ -122,10 +121,10 @@ def by_camera(frames: Sequence[Frame]) -> list[list[int]]:
 
 @dataclass(frozen=True)
 class Source:
-    """An ordered set of frames with what the user should know about how it was read.
+    """An ordered set of frames, with ``notes`` for the user on how they were read.
 
-    ``left_out`` are those of the ``notes`` that count what could not be used: messages, rows. ``drifts``: the poses are
-    those of odometry, which drift.
+    ``left_out`` are the ``notes`` that count unusable messages or rows. ``drifts``: the poses are from odometry, which
+    drifts.
     """
 
     description: str
@@ -140,7 +139,7 @@ class Source:
 
     @property
     def moments(self) -> list[tuple[Frame, ...]]:
-        """The frames in their order; those of a rig that are of one moment together."""
+        """The frames in order, those of one moment of a rig grouped."""
         moments: dict[object, list[Frame]] = {}
         for index, frame in enumerate(self.frames):
             moments.setdefault((index,) if frame.mount is None else frame.moment_ns, []).append(frame)
@@ -151,7 +150,7 @@ class Source:
 class Trajectory:
     """Stamped poses: ``stamps_ns`` (N,) int64, ``map_from_camera`` (N, 4, 4) float64.
 
-    ``left_out`` counts rows of their source that hold no pose, for the user; empty where all do.
+    ``left_out`` is a note for the user that counts rows without a valid pose; empty if there are none.
     """
 
     stamps_ns: IntArray
@@ -173,14 +172,13 @@ class Status(str, Enum):
 class PoseEstimate:
     """The answer to one image.
 
-    Where ``status`` is LOST, ``reason`` says why in a few words and pose and covariance are None: there is no
-    fallback pose. ``covariance`` is 6x6 float64 in ROS' order and convention (REP-103, PoseWithCovariance):
-    x, y, z in metres in the map frame, then the rotation about the map frame's fixed X, Y and Z axes in radians,
-    so that the true rotation is ``exp(w) @ R`` with ``w`` of that covariance. ``keypoints_px`` (N, 2) float32 and
-    ``points_map`` (N, 3) float32 are the inliers. ``times_ms`` gives the time per stage. ``evidence`` is what speaks
-    for the pose that was found, believed or not: the landmarks that were matched without knowing it and agree with it,
-    discounted by what of the image contradicts it; a pose needs some 15, in a large map 20. ``glance``: a glance at the
-    image was enough.
+    If ``status`` is LOST, ``reason`` states why, and pose and covariance are None: there is no fallback pose.
+    ``covariance`` is 6x6 float64 in ROS' order and convention (REP-103, PoseWithCovariance): x, y, z in metres in the
+    map frame, then the rotation about the map frame's fixed X, Y and Z axes in radians, so that the true rotation is
+    ``exp(w) @ R`` with ``w`` of that covariance. ``keypoints_px`` (N, 2) float32 and ``points_map`` (N, 3) float32 are
+    the inliers. ``times_ms`` gives the time per stage. ``evidence`` is that for the pose found, accepted or not: the
+    number of landmarks that agree with it and were matched without knowing it, times the share of the image that
+    confirms it. A pose needs some 15, in a large map 20. ``glance``: a glance at the image was enough.
     """
 
     status: Status
@@ -196,7 +194,7 @@ class PoseEstimate:
     glance: bool = False
 
     def __str__(self) -> str:
-        """Tell the answer in a line."""
+        """Return the estimate as one line."""
         if self.map_from_camera is None or self.covariance is None:
             return f"lost: {self.reason}"
         x, y, z = self.map_from_camera[:3, 3]
@@ -210,11 +208,11 @@ class PoseEstimate:
 
     @property
     def sigma_m(self) -> float:
-        """The standard deviation of the position, metres; infinite where there is no pose."""
+        """The standard deviation of the position, metres; infinite without a pose."""
         return float("inf") if self.covariance is None else float(np.sqrt(np.trace(self.covariance[:3, :3])))
 
     def certain(self, max_sigma_m: float) -> PoseEstimate:
-        """Return the estimate, without its pose where that is less certain than ``max_sigma_m`` metres."""
+        """Return the estimate; lost if the position's standard deviation exceeds ``max_sigma_m`` metres."""
         if self.covariance is None or self.sigma_m <= max_sigma_m:
             return self
         reason = f"the pose is uncertain by {self.sigma_m:.2f} m, more than {max_sigma_m:g} m"
@@ -231,16 +229,14 @@ class PoseEstimate:
 
 
 def lost(reason: str) -> PoseEstimate:
-    """Return the answer to an image that was not searched for."""
+    """Return the estimate of an image that was not searched."""
     nothing = np.zeros((0, 2), np.float32), np.zeros((0, 3), np.float32)
     return PoseEstimate(Status.LOST, reason, None, None, 0, float("nan"), *nothing, {})
 
 
 @dataclass(frozen=True)
 class Alternative:
-    """A pose that an image might have been taken from, though too little speaks for it to be believed; pose, covariance
-    and evidence are as of :class:`PoseEstimate`.
-    """
+    """A possible pose of an image with too little evidence to be accepted; fields are as in :class:`PoseEstimate`."""
 
     map_from_camera: FloatArray
     covariance: FloatArray

@@ -1,6 +1,6 @@
-"""Keypoints and descriptors of images: the extractors there are, by the names that maps and decoders call them.
+"""Registry of the feature extractors, by the names that maps and decoders store.
 
-What an extractor is says :mod:`~neumap.features.extractor`.
+:mod:`~neumap.features.extractor` defines their interface.
 """
 
 from __future__ import annotations
@@ -14,15 +14,14 @@ from neumap.errors import ConfigError
 if TYPE_CHECKING:
     from neumap.features.extractor import Extractor, FeatureSettings
 
-# EXTRACTORS: module and class of each, imported when it is used. DEFAULT: the one whose features the shipped decoder
-# reads.
+# EXTRACTORS: module and class of each, imported on first use. DEFAULT: that of the shipped decoder.
 EXTRACTORS = {"rootsift": "neumap.features.sift:RootSift"}
 DEFAULT = "rootsift"
 
 
 @cache
 def extractor_class(name: str) -> type[Extractor]:
-    """Return the class of an extractor. Raises :class:`~neumap.errors.ConfigError` for a name that is none."""
+    """Return the class of an extractor. Raises :class:`~neumap.errors.ConfigError` for an unknown name."""
     if name not in EXTRACTORS:
         raise ConfigError(f"unknown feature extractor '{name}': known are {', '.join(EXTRACTORS)}")
     module, _, kind = EXTRACTORS[name].partition(":")
@@ -31,10 +30,10 @@ def extractor_class(name: str) -> type[Extractor]:
 
 
 def make_extractor(settings: FeatureSettings) -> Extractor:
-    """Make the extractor that these settings are of."""
+    """Make the extractor of the settings."""
     return extractor_class(settings.extractor)(settings)
 
 
 def default_settings(name: str = DEFAULT) -> FeatureSettings:
-    """Return the settings of an extractor that it has unless told others."""
+    """Return the default settings of an extractor."""
     return extractor_class(name).settings_class()

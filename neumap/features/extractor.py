@@ -1,8 +1,8 @@
-"""What a feature extractor is: a grey image in, keypoints with descriptors out.
+"""The interface of feature extractors: from a grey image to keypoints with descriptors.
 
-Another extractor is a module with a class as of :class:`Extractor` and a line in :mod:`neumap.features`; and a training
-(``neumap pretrain --extractor``), since the frozen decoder knows the descriptors of one extractor only. Maps and
-decoders name theirs, and do not go with any other.
+To add an extractor, write a module with a class that implements :class:`Extractor`, add a line to
+:mod:`neumap.features`, and train a decoder (``neumap pretrain --extractor``), since the frozen decoder reads the
+descriptors of one extractor only. Maps and decoders store its name and work with no other.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 
 from neumap.arrays import Float32Array, ImageArray
 
-# COARSE_SHARE: how much the wider surroundings of a keypoint weigh against its own look.
+# COARSE_SHARE: weight of the coarse descriptor in the joint similarity.
 COARSE_SHARE = 0.3
 
 
@@ -48,19 +48,19 @@ class Features:
 
 @dataclass(frozen=True)
 class FeatureSettings:
-    """What a map and its queries must agree on; numbers, stored in the map file. Each extractor adds its own."""
+    """Settings that a map and its queries share: numbers, stored in the map file. Each extractor adds its own."""
 
-    # what neumap.features calls the extractor
+    # name in neumap.features
     extractor: ClassVar[str]
     max_keypoints: int = 2000
 
 
 @dataclass(frozen=True)
 class Similarities:
-    """From which dot product on two descriptors of an extractor show one point of a scene.
+    """Least dot products of two descriptors of one scene point.
 
-    ``expected``: where a known pose says that the point must be in another image; ``twin``: of two points tracked
-    within centimetres of each other; ``anywhere``: of the best two in two whole images.
+    ``expected``: for a keypoint near the projection of the point by a known pose; ``twin``: for two tracked points
+    within centimetres of each other; ``anywhere``: for the best match in a whole image.
     """
 
     expected: float
@@ -69,31 +69,33 @@ class Similarities:
 
 
 class Extractor(Protocol):
-    """Extracts features from images, in several looks: most images are settled by a quick one, which takes a small
-    share of the time, and most of those whose place is about known by a glance. Maps hold what the quick and the whole
-    look show. It may hold state: one per thread.
+    """Extracts features in looks of increasing cost: a glance, a quick and a whole look.
+
+    Most images are localized by a quick look, which takes a small share of the time, and most of those with a roughly
+    known pose by a glance. Maps hold features of the quick and the whole look. An extractor may hold state: use one per
+    thread.
     """
 
     settings_class: ClassVar[type[FeatureSettings]]
-    # numbers of a descriptor, and of a coarse one, 0 where there is none
+    # dimensions of a descriptor, and of a coarse one; 0 for none
     descriptor_size: ClassVar[int]
     coarse_size: ClassVar[int]
     similarities: ClassVar[Similarities]
 
     def __init__(self, settings: FeatureSettings) -> None:
-        """``settings`` are of the extractor's own class."""
+        """Make the extractor of ``settings``, of its ``settings_class``."""
 
     def glance(self, gray: ImageArray) -> Features | None:
-        """Return what a glance at an (H, W) uint8 image shows, strongest first; None where a quick look is as quick."""
+        """Return the features of a glance at an (H, W) uint8 image, strongest first; None if not faster than quick."""
         ...
 
     def quick(self, gray: ImageArray) -> Features:
-        """Return what a first look at an (H, W) uint8 image shows, strongest first."""
+        """Return the features of a quick look at an (H, W) uint8 image, strongest first."""
         ...
 
     def whole(self, gray: ImageArray, quick: Features | None = None) -> Features:
-        """Return all features of an (H, W) uint8 image: first those of its ``quick`` look (None: taken now), then what
-        else there is, strongest first; ``quick`` itself where there is nothing else.
+        """Return all features of an (H, W) uint8 image: those of its ``quick`` look (None: computed now), then others,
+        strongest first; ``quick`` itself if there are no others.
         """
         ...
 
@@ -101,9 +103,9 @@ class Extractor(Protocol):
 def joint_descriptors(fine: Float32Array, coarse: Float32Array) -> Float32Array:
     """Return unit descriptors (N, D + C) whose dot product is the weighted mean of those of the two parts.
 
-    Where there is no ``coarse`` part, of shape (N, 0), they are the ``fine`` part.
+    With an empty ``coarse`` part, of shape (N, 0), returns ``fine``.
     """
     if not coarse.shape[1]:
         return fine
-    # Python's numbers leave single precision as it is, numpy's would make it double
+    # Python floats keep single precision, numpy scalars would promote to double
     return np.concatenate([(1 - COARSE_SHARE) ** 0.5 * fine, COARSE_SHARE**0.5 * coarse], axis=1, dtype=np.float32)

@@ -1,11 +1,11 @@
-"""RootSIFT, and a second, coarser look at the surroundings of each keypoint.
+"""RootSIFT, with a second, coarse descriptor of the surroundings of each keypoint.
 
 RootSIFT is Arandjelovic and Zisserman, "Three things everyone should know to improve object retrieval" (CVPR 2012):
 the Hellinger kernel as a dot product. The coarse descriptor is SIFT again over a window four times as wide; it is
 computed on a reduced image, where it costs a fraction of what the same window costs at full size.
 
-Most of what SIFT costs is its doubled first octave. So there is a quick look, at the image reduced to a fixed number of
-pixels, a glance at fewer, and a whole look that adds to the quick one what only the full image shows.
+Most of SIFT's cost is its doubled first octave. So the quick look uses the image reduced to a fixed number of pixels,
+the glance one with fewer, and the whole look adds the keypoints that only the full image shows.
 """
 
 from __future__ import annotations
@@ -20,25 +20,25 @@ import numpy as np
 from neumap.arrays import BoolArray, Float32Array, FloatArray, ImageArray
 from neumap.features.extractor import Features, FeatureSettings, Similarities
 
-# SIZE: numbers of a SIFT descriptor. COARSE_WINDOW: how many times wider the window of the coarse descriptor is.
-# COARSE_FACTOR: how many times the image is reduced for it; less takes more time and tells no more.
+# SIZE: dimension of a SIFT descriptor. COARSE_WINDOW: width of the coarse descriptor's window over that of SIFT.
+# COARSE_FACTOR: reduction of the image for it; less takes more time and does not help.
 SIZE, COARSE_WINDOW, COARSE_FACTOR = 128, 4.0, 6.0
-# GLANCE_PIXELS: what the image is reduced to for a glance, 200 x 150; it takes 0.4 of the time of a quick look.
-# QUICK_PIXELS: what it is reduced to for a quick look, 320 x 240; 120 000 settled 64 instead of 57 % of the
-# mapping images of hololens left out, in 1.4 times the time. LEAST_REDUCTION: where sides are reduced by less, the
-# quick look is at the full image. QUICK_SHARE: of all keypoints, what a quick look may take.
+# GLANCE_PIXELS: size of the image for a glance, 200 x 150 pixels; it takes 0.4 of the time of a quick look.
+# QUICK_PIXELS: size for a quick look, 320 x 240; 120 000 settled 64 instead of 57 % of the mapping images of hololens
+# set aside, in 1.4 times the time. LEAST_REDUCTION: with less reduction of the sides a look uses the full image.
+# QUICK_SHARE: share of all keypoints that a quick look may take.
 GLANCE_PIXELS, QUICK_PIXELS, LEAST_REDUCTION, QUICK_SHARE = 30_000, 76_800, 1.2, 2 / 3
-# MOST_PIXELS: larger images are reduced to it: OpenCV's pyramid takes 205 bytes for each pixel, and 2000 keypoints are
-# chosen by their contrast, few of which are small.
+# MOST_PIXELS: larger images are reduced to this: OpenCV's pyramid takes 205 bytes per pixel, and few of the 2000
+# keypoints, which are chosen by contrast, are small.
 MOST_PIXELS = 2_000_000
-# SAME_SHARE, SAME_LOG_SIZE, SAME_RAD: a keypoint of the full image was found in the reduced one if it is this near to
-# one of its NEIGHBOURS there, as a share of its diameter, in the logarithm of its size, and in its direction. They
-# are not tuned: at worst a keypoint is described twice, or one of two neighbours not at all.
+# SAME_SHARE, SAME_LOG_SIZE, SAME_RAD: a keypoint of the full image equals one of its NEIGHBOURS in the reduced image if
+# they differ by less in position, as a share of the diameter, in log size, and in direction, radians. Not tuned: at
+# worst a keypoint is described twice, or one of two neighbours is dropped.
 SAME_SHARE, SAME_LOG_SIZE, SAME_RAD, NEIGHBOURS = 0.3, 0.35, 0.5, 8
-# DOUBLING_SHIFT_PX: by how much OpenCV's keypoints are off: it doubles an image by its corners, and halves what
-# it finds there as if it had done so by the middles of pixels.
+# DOUBLING_SHIFT_PX: offset of OpenCV's keypoints: it doubles the image aligned at corners, but halves coordinates as if
+# aligned at pixel centres.
 DOUBLING_SHIFT_PX = 0.25
-# LAYER, FIRST_LAYER: the byte of a keypoint's octave that tells the layer, and the first that has keypoints.
+# LAYER, FIRST_LAYER: bits of a keypoint's octave that hold the layer, and the value of the first layer with keypoints.
 LAYER, FIRST_LAYER = 0xFF00, 0x0100
 
 
@@ -70,22 +70,21 @@ class RootSift:
         )
 
     def glance(self, gray: ImageArray) -> Features | None:
-        """Return what a glance at an (H, W) uint8 image shows, strongest first; None of an image as small."""
+        """Return the features of a glance at an (H, W) uint8 image, strongest first; None for an image this small."""
         factor = _reduction(gray, GLANCE_PIXELS)
-        return (
-            None if factor == 1 else self._look(gray, _reduced(gray, factor), round(QUICK_SHARE * self._max_keypoints))
-        )
+        return None if factor == 1 else self._reduced_look(gray, factor)
 
     def quick(self, gray: ImageArray) -> Features:
-        """Return what a first look at an (H, W) uint8 image shows, the image reduced; strongest first."""
+        """Return the features of the reduced (H, W) uint8 image, strongest first."""
         factor = _reduction(gray, QUICK_PIXELS)
-        if factor == 1:
-            return self._look(gray, gray, self._max_keypoints)
-        # there must be room for what only the full image shows
+        return self._look(gray, gray, self._max_keypoints) if factor == 1 else self._reduced_look(gray, factor)
+
+    def _reduced_look(self, gray: ImageArray, factor: float) -> Features:
+        # leaves room for keypoints that only the full image shows
         return self._look(gray, _reduced(gray, factor), round(QUICK_SHARE * self._max_keypoints))
 
     def whole(self, gray: ImageArray, quick: Features | None = None) -> Features:
-        """Return all features of an (H, W) uint8 image: those of its ``quick`` look, then others of its full size."""
+        """Return all features of an (H, W) uint8 image: those of its ``quick`` look, then others of the full image."""
         quick = self.quick(gray) if quick is None else quick
         if _reduction(gray, QUICK_PIXELS) == 1:
             return quick
@@ -94,7 +93,7 @@ class RootSift:
         return quick.followed_by(self._look(gray, reduced, self._max_keypoints - len(quick), quick))
 
     def _look(self, gray: ImageArray, reduced: ImageArray, most: int, known: Features | None = None) -> Features:
-        """Return the strongest features of an image, ``reduced`` or not, without those ``known``."""
+        """Return the ``most`` strongest features of an image, ``reduced`` or not, without those ``known``."""
         keypoints, sift = self._sift.detectAndCompute(reduced, None)
         if not keypoints:
             return _no_features()
@@ -144,13 +143,13 @@ class RootSift:
 
 
 def _reduction(gray: ImageArray, pixels: int) -> float:
-    """Tell how many times the image is reduced for a look at so many pixels; 1 where that is at the full image."""
+    """Return the factor that reduces the image's sides to a size in ``pixels``; 1 for the full image."""
     factor = float((gray.size / pixels) ** 0.5)
     return 1.0 if factor < LEAST_REDUCTION else factor
 
 
 def _reduced(gray: ImageArray, factor: float) -> ImageArray:
-    # told the size and not the factor, OpenCV keeps the corners where they are
+    # by size, since with a factor OpenCV does not keep the corners aligned
     size = [max(1, round(side / factor)) for side in gray.shape[::-1]]
     return np.asarray(cv2.resize(gray, size, interpolation=cv2.INTER_AREA))
 
@@ -170,10 +169,10 @@ def _placed(keypoints: Sequence[cv2.KeyPoint], gray: ImageArray, reduced: ImageA
 
 
 def _known(table: FloatArray, quick: Features) -> BoolArray:
-    """Tell which keypoints (K, 4), as of :func:`_placed`, a ``quick`` look at the image found."""
+    """Return which keypoints (K, 4), as of :func:`_placed`, the ``quick`` look found."""
     if not len(quick):
         return np.zeros(len(table), dtype=bool)
-    # not imported with this module: who reads a map needs only the settings above, and SciPy takes longer than all else
+    # not imported at the top: reading a map needs only the settings, and SciPy takes the longest to import
     from scipy.spatial import cKDTree
 
     distance, near = cKDTree(quick.pixels).query(table[:, :2], k=range(1, NEIGHBOURS + 1))

@@ -1,4 +1,4 @@
-"""Calibrated cameras: checking, rescaling, and pixels to rays and back through OpenCV's lens models."""
+"""Calibrated cameras: checks, rescaling, projection and unprojection by OpenCV's lens models."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from neumap.arrays import BoolArray, FloatArray
 from neumap.errors import CalibrationError
 from neumap.records import Camera
 
-# COEFFICIENTS: how many a lens model may have; where there are fewer, zeros follow. The first two are one model of
-# OpenCV's, whose last ones are the thin prism and the tilt of the sensor.
+# COEFFICIENTS: numbers of coefficients of each lens model; fewer are padded with zeros. The first two are one model of
+# OpenCV, whose last coefficients are the thin prism and the tilt of the sensor.
 COEFFICIENTS = {"plumb_bob": (5, 8, 12, 14), "rational_polynomial": (8, 12, 14), "equidistant": (4,)}
-# SYNONYMS: other names of lens models, in lower case, as drivers and other software write them.
+# SYNONYMS: names of lens models in drivers and other software, in lower case.
 SYNONYMS = {
     "fisheye": "equidistant",
     "opencv_fisheye": "equidistant",
@@ -32,8 +32,8 @@ def make_camera(
 ) -> Camera:
     """Make a checked :class:`~neumap.records.Camera`.
 
-    Raises :class:`~neumap.errors.CalibrationError` for a size, focal length or coefficient that cannot be, or a
-    lens model other than plumb_bob, rational_polynomial and equidistant (or another name of them).
+    Raises :class:`~neumap.errors.CalibrationError` for an invalid size, focal length or coefficient, or a lens model
+    other than plumb_bob, rational_polynomial, equidistant and their ``SYNONYMS``.
     """
     k: FloatArray = np.array(matrix, dtype=np.float64).reshape(-1)
     d = np.array(distortion, dtype=np.float64).reshape(-1)
@@ -46,7 +46,7 @@ def make_camera(
         raise CalibrationError("the calibration holds values that are not finite")
     if k[0, 0] <= 0 or k[1, 1] <= 0:
         raise CalibrationError("the calibration's focal length is zero or negative: the camera is not calibrated")
-    # OpenCV's lens models ignore every other entry, so a skew would silently be lost
+    # OpenCV's lens models ignore all other entries, such as a skew
     if k[[0, 1, 2, 2, 2], [1, 0, 0, 1, 2]].tolist() != [0, 0, 0, 0, 1]:
         raise CalibrationError("the camera matrix is not of the form fx 0 cx 0 fy cy 0 0 1")
     model = SYNONYMS.get(distortion_model.lower(), distortion_model.lower())
@@ -67,8 +67,8 @@ def make_camera(
 def scaled_to(camera: Camera, width: int, height: int) -> Camera:
     """Return the camera of an image resized to ``width`` x ``height`` pixels.
 
-    Raises :class:`~neumap.errors.CalibrationError` where the aspect ratio differs by more than the rounding of
-    both sides to whole pixels: such an image was cropped or is another camera's.
+    Raises :class:`~neumap.errors.CalibrationError` if the aspect ratio differs by more than the rounding of both sides
+    to whole pixels: such an image was cropped or is of another camera.
     """
     if (width, height) == (camera.width, camera.height):
         return camera
@@ -98,7 +98,7 @@ def resized(matrix: FloatArray, x: float, y: float) -> FloatArray:
 
 
 def masked(camera: Camera, mask: BoolArray | None) -> Camera:
-    """Return the camera that sees only where ``mask`` is true; None: everywhere.
+    """Return the camera that sees only where ``mask`` (H, W) is true; None: everywhere.
 
     Raises :class:`~neumap.errors.CalibrationError` for a mask of another shape than the images.
     """
@@ -116,7 +116,7 @@ def masked(camera: Camera, mask: BoolArray | None) -> Camera:
 def normalize(camera: Camera, pixels: npt.NDArray[np.floating]) -> FloatArray:
     """Return undistorted normalized coordinates (N, 2) (x/z, y/z in the optical frame) of pixels (N, 2).
 
-    NaN where the lens model has no inverse (outside its valid field of view) and where the camera's mask is false.
+    NaN outside the valid field of view of the lens model, and where the camera's mask is false.
     """
     rays = _rays(camera, pixels)
     if camera.mask is not None:
@@ -140,7 +140,7 @@ def _rays(camera: Camera, pixels: npt.NDArray[np.floating]) -> FloatArray:
         criteria = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 40, 1e-9)
         out = cv2.undistortPointsIter(pixels, camera.matrix, camera.distortion, np.eye(3), np.eye(3), criteria)
     out = np.asarray(out, dtype=np.float64).reshape(-1, 2)
-    # a polynomial lens model folds over outside the field of view it was fitted on: what does not come back is invalid
+    # a polynomial lens model folds over outside its valid field of view: pixels that do not project back are invalid
     with np.errstate(invalid="ignore", over="ignore"):
         back = project(camera, np.concatenate([out, np.ones((len(out), 1))], axis=1))
         bad = ~(np.abs(back - pixels[:, 0]).max(axis=1) < 0.5)

@@ -1,7 +1,7 @@
-"""Which camera images were taken by, of what a camera_info says: one rule for map, localize, replay and node.
+"""The intrinsics of images by their camera_info: one rule for map, localize, replay and node.
 
-A camera_info describes the whole sensor, and images as the lens makes them (K and D) and rectified ones (P). It does
-not say which of both its images are, nor whether somebody resized them.
+A camera_info describes the whole sensor, for raw images (K and D) and for rectified ones (P). It does not state which
+of both its images are, nor whether they were resized.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ PINHOLE = "K of camera_info, which has no distortion"
 FISHEYE = "K of camera_info, for an equidistant lens without distortion"
 RECTIFIED = "P of camera_info, for rectified images"
 UNDISTORTED = "K of camera_info, for images that were undistorted"
-# MOST_KEPT: calibrations of a live camera that are kept; an image is searched seconds after its stamp at most.
+# MOST_KEPT: calibrations of a live camera that are kept; an image is localized within seconds of its timestamp.
 # SETTLED: after this many equal calibrations an image does not wait for its own.
 MOST_KEPT, SETTLED = 100, 10
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """What a camera_info says, unchecked, as numbers that can be compared and hashed.
+    """The content of a camera_info, unchecked, comparable and hashable.
 
-    ``k`` and ``p`` are row by row, ``p`` empty or zero where there is none. ``region`` is x, y, width and height of
-    what the images show of the sensor of ``width`` x ``height`` pixels, all zero: all of it. ``binning`` tells how many
-    pixels of the sensor make one, to the right and down.
+    ``k`` and ``p`` are in row-major order; ``p`` is empty or zero if there is none. ``region`` is x, y, width and
+    height of the region of interest on the sensor of ``width`` x ``height`` pixels; all zero: the whole sensor.
+    ``binning`` is the number of sensor pixels per image pixel, horizontally and vertically.
     """
 
     width: int
@@ -53,11 +53,11 @@ def lenses_of(
     rectified: bool | None = None,
     mask: BoolArray | None = None,
 ) -> tuple[Intrinsics, ...]:
-    """Return the intrinsics that images of ``size`` (width, height) may have, most likely first; several where
-    nobody told whether they are ``rectified`` and it makes a difference. ``mask`` is that of the camera.
+    """Return the possible intrinsics of images of ``size`` (width, height), most likely first.
 
-    ``size`` None: that of the calibration. Raises :class:`~neumap.errors.CalibrationError` for a calibration that
-    cannot be used, or is not that of such images.
+    There are several if ``rectified`` is None and it makes a difference. ``size`` None: that of the calibration.
+    ``mask`` is that of the camera. Raises :class:`~neumap.errors.CalibrationError` for a calibration that cannot be
+    used, or does not fit such images.
     """
     found: list[Intrinsics] = []
     for origin, camera in _models(calibration, rectified):
@@ -68,7 +68,7 @@ def lenses_of(
 
 
 def _models(calibration: Calibration, rectified: bool | None) -> Iterator[tuple[str, Camera]]:
-    """Tell what cameras of the whole sensor a calibration may mean."""
+    """Yield the possible cameras of the whole sensor, each with its origin."""
     size, bends = (calibration.width, calibration.height), any(calibration.d)
     p = np.array(calibration.p, dtype=np.float64)
     has_p = p.size == 12 and p[0] > 0
@@ -80,14 +80,14 @@ def _models(calibration: Calibration, rectified: bool | None) -> Iterator[tuple[
     if bends:
         yield RAW, make_camera(*size, calibration.k, calibration.distortion_model, calibration.d)
     else:
-        # as image_geometry has it, whatever the lens model is called
+        # as image_geometry does, whatever the lens model's name
         yield PINHOLE, make_camera(*size, calibration.k)
         model = calibration.distortion_model.lower()
         if SYNONYMS.get(model, model) == "equidistant" and not rectified:
             yield FISHEYE, make_camera(*size, calibration.k, "equidistant")
     if rectified is not None:
         return
-    # what cannot be a P is not that of these images
+    # an invalid P is ignored
     with suppress(CalibrationError):
         if has_p:
             yield RECTIFIED, make_camera(*size, p.reshape(3, 4)[:, :3])
@@ -95,10 +95,10 @@ def _models(calibration: Calibration, rectified: bool | None) -> Iterator[tuple[
 
 
 def _fitted(camera: Camera, calibration: Calibration, size: tuple[int, int] | None) -> tuple[Camera, tuple[str, ...]]:
-    """Fit the camera of the whole sensor to images of ``size``, and tell what was taken into account.
+    """Fit the camera of the whole sensor to images of ``size``, with notes on crop, binning and scale.
 
-    The images are what the calibration says of region and binning, else what drivers publish that do not heed what
-    they say: of the whole sensor, or not binned; else one of these resized.
+    Images have the region and binning of the calibration; or, since some drivers ignore these, show the whole sensor
+    or are not binned; or are one of these resized.
     """
     ways = list(_windows(camera, calibration))
     if size is None:
@@ -116,12 +116,12 @@ def _fitted(camera: Camera, calibration: Calibration, size: tuple[int, int] | No
 
 
 def _windows(camera: Camera, calibration: Calibration) -> Iterator[tuple[Camera, tuple[str, ...]]]:
-    """Cut and bin the camera of the whole sensor as the calibration says, then with less and less of it."""
+    """Yield the camera of the whole sensor cropped and binned as in the calibration, then with one or none of both."""
     x, y, width, height = calibration.region
     width, height = width or camera.width - x, height or camera.height - y
     is_part = (x, y, width, height) != (0, 0, camera.width, camera.height)
     wide, high = (max(1, each) for each in calibration.binning)
-    # a region beyond the sensor is of a calibration that is the region's own
+    # a region beyond the sensor belongs to a calibration of the region itself
     parts = [True, False] if is_part and x + width <= camera.width and y + height <= camera.height else [False]
     for bx, by in dict.fromkeys([(wide, high), (1, 1)]):
         for cut in parts:
@@ -145,18 +145,18 @@ def _same(one: Camera, other: Camera) -> bool:
 
 
 class Calibrations:
-    """What camera_info said at which stamp: a zoom or an autofocus changes it from image to image."""
+    """The calibrations of a camera by timestamp, since zoom or autofocus change it from image to image."""
 
     def __init__(self, most: int | None = None) -> None:
         """Keep the newest ``most``; None: all."""
         self._most, self._stamps, self._said = most, list[int](), list[Calibration]()
-        # the stamp of the last image, and whether camera_info comes with the stamps of images
+        # the timestamp of the last image, and whether camera_info has the timestamps of images
         self._asked_ns, self._paired = -1, False
         self._awaited_ns: int | None = None
 
     def add(self, stamp_ns: int, calibration: Calibration) -> None:
-        """Take what one message said."""
-        # what is said again is kept once
+        """Add the calibration of one message."""
+        # share equal ones
         if self._said and calibration == self._said[-1]:
             calibration = self._said[-1]
         at = bisect.bisect_right(self._stamps, stamp_ns)
@@ -167,14 +167,15 @@ class Calibrations:
             del self._stamps[0], self._said[0]
 
     def at(self, stamp_ns: int) -> Calibration | None:
-        """Return that of an image: of its stamp, else the last one before, else the first; None where there is none."""
+        """Return the calibration with an image's timestamp, else the last before, else the first, else None."""
         at = bisect.bisect_right(self._stamps, stamp_ns)
         self._asked_ns, self._paired = stamp_ns, at > 0 and self._stamps[at - 1] == stamp_ns
         return self._said[max(at - 1, 0)] if self._said else None
 
     def awaits(self, stamp_ns: int) -> bool:
-        """Tell whether that of an image, still to come, may be another: the image before had one of its own stamp. None
-        is awaited once another image has come.
+        """Return whether to wait for the calibration of an image, which may differ from the last one.
+
+        That is so if the image before had one of its own timestamp. A wait ends when another image arrives.
         """
         may_change = len(self._said) < SETTLED or len(set(self._said)) > 1
         awaits = self._paired and self._stamps[-1] < stamp_ns and may_change
@@ -183,6 +184,6 @@ class Calibrations:
         return awaits and not is_over
 
     def time_jumped_back(self) -> None:
-        """Keep what was said last, for all times."""
+        """Keep the last calibration, for all timestamps."""
         self._stamps, self._said = [0] * len(self._said[-1:]), self._said[-1:]
         self._asked_ns, self._paired = -1, False

@@ -1,4 +1,4 @@
-"""Rigid transforms and pinhole geometry on plain arrays: float64, batched over leading dimensions."""
+"""Rotations and rigid transforms on plain arrays: float64, batched over leading dimensions."""
 
 from __future__ import annotations
 
@@ -79,8 +79,8 @@ def make_pose(rotation: FloatArray, translation: FloatArray) -> FloatArray:
 
 
 def adjoint(pose: FloatArray) -> FloatArray:
-    """Return the matrices (..., 6, 6) that take a small motion (translation, then rotation) on the right of a ``pose``
-    (..., 4, 4) to the same one on its left.
+    """Return the adjoints (..., 6, 6) of poses (..., 4, 4): ``pose @ exp(d) == exp(adjoint(pose) @ d) @ pose``, for a
+    motion ``d`` of translation, then rotation.
     """
     out = np.zeros((*pose.shape[:-2], 6, 6))
     out[..., :3, :3] = out[..., 3:, 3:] = pose[..., :3, :3]
@@ -117,26 +117,24 @@ def transform_points(pose: FloatArray, points: FloatArray) -> FloatArray:
 
 
 def yaw_pose(x: float, y: float, z: float, yaw: float) -> FloatArray:
-    """Make the pose (4, 4) at a place in metres that is turned left about z by ``yaw`` radians."""
+    """Make the pose (4, 4) at a position in metres, rotated about z by ``yaw`` radians."""
     return make_pose(rotation_exp(np.array([0.0, 0.0, yaw])), np.array([x, y, z]))
 
 
 def fit_rigid(source: FloatArray, target: FloatArray) -> FloatArray:
-    """Return the rigid transforms (..., 4, 4) that bring points ``source`` (..., N, 3) nearest to ``target`` (..., N,
-    3), in the least squares (Kabsch 1976). Of N below 3, or points on a line, the turn is one of many.
+    """Fit rigid transforms (..., 4, 4) of points ``source`` (..., N, 3) to ``target`` (..., N, 3) by least squares
+    (Kabsch 1976). For N below 3, or collinear points, the rotation is not unique.
     """
     from_middle, to_middle = source.mean(axis=-2, keepdims=True), target.mean(axis=-2, keepdims=True)
     u, _, vt = np.linalg.svd(np.swapaxes(target - to_middle, -1, -2) @ (source - from_middle))
-    # no mirror image
+    # no reflection
     u[..., 2] *= np.linalg.det(u @ vt)[..., None]
     turn = u @ vt
     return make_pose(turn, (to_middle - from_middle @ np.swapaxes(turn, -1, -2))[..., 0, :])
 
 
 def fit_planar(source: FloatArray, target: FloatArray) -> FloatArray:
-    """Return the transform (4, 4) that brings points ``source`` (N, 2) nearest to ``target`` (N, 2) and leaves heights
-    as they are.
-    """
+    """Fit the planar transform (4, 4) of points ``source`` (N, 2) to ``target`` (N, 2) by least squares; z stays."""
     a, b = source - source.mean(axis=0), target - target.mean(axis=0)
     yaw = np.arctan2((a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0]).sum(), (a * b).sum())
     turned = yaw_pose(0, 0, 0, yaw)
@@ -145,10 +143,10 @@ def fit_planar(source: FloatArray, target: FloatArray) -> FloatArray:
 
 
 def pose_error(estimate: FloatArray, truth: FloatArray) -> FloatArray:
-    """Return the 6-vectors (..., 6) that :class:`~neumap.records.PoseEstimate` gives a covariance for.
+    """Return the errors (..., 6) that the covariance of :class:`~neumap.records.PoseEstimate` refers to.
 
-    Translation difference in metres, then the rotation vector in radians of ``R_estimate @ R_truth^T``, that is
-    about the map frame's fixed axes (REP-103).
+    Translation difference in metres, then the rotation vector in radians of ``R_estimate @ R_truth^T``, about the map
+    frame's fixed axes (REP-103).
     """
     translation = estimate[..., :3, 3] - truth[..., :3, 3]
     rotation = rotation_log(estimate[..., :3, :3] @ np.swapaxes(truth[..., :3, :3], -1, -2))
@@ -156,9 +154,9 @@ def pose_error(estimate: FloatArray, truth: FloatArray) -> FloatArray:
 
 
 def kept_by_motion(poses: FloatArray, every_m: float | None, every_deg: float | None) -> list[int]:
-    """Return the indices of poses (N, 4, 4) in order: the first, and each that moved or turned enough since.
+    """Return the indices of poses (N, 4, 4) to keep: the first, and each that moved or turned enough since the last.
 
-    ``every_m`` in metres, ``every_deg`` in degrees; None: motion of that kind does not count.
+    ``every_m`` is in metres, ``every_deg`` in degrees; None: no limit of that kind.
     """
     metres, degrees = (np.inf if limit is None else limit for limit in (every_m, every_deg))
     kept: list[int] = []
@@ -170,7 +168,7 @@ def kept_by_motion(poses: FloatArray, every_m: float | None, every_deg: float | 
 
 
 def optical_axes(yaw: FloatArray, pitch: FloatArray, roll: FloatArray) -> FloatArray:
-    """Return rotations (N, 3, 3) from the optical frame: ``yaw`` left about z, ``pitch`` up, ``roll`` clockwise."""
+    """Return rotations (N, 3, 3) of the optical frame: ``yaw`` left about z, ``pitch`` up, ``roll`` clockwise."""
     forward = np.stack([np.cos(yaw) * np.cos(pitch), np.sin(yaw) * np.cos(pitch), np.sin(pitch)], axis=-1)
     level = np.stack([np.sin(yaw), -np.cos(yaw), np.zeros_like(yaw)], axis=-1)
     below = np.cross(forward, level)

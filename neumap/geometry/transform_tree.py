@@ -1,7 +1,7 @@
-"""The tree of frames over time, by tf2's rules and with its texts (ros2/geometry2, buffer_core.cpp and cache.cpp).
+"""A transform tree with the rules and messages of tf2 (ros2/geometry2, buffer_core.cpp and cache.cpp).
 
-Mapping, replay and the node keep their transforms here. A transform maps points of the child frame into its parent's,
-in metres. Stamps are integer nanoseconds; 0 asks for the newest, as in tf2.
+Mapping, replay and the node keep their transforms here. A transform maps points of the child frame to the parent frame,
+in metres. Timestamps are integer nanoseconds; 0 means the latest, as in tf2.
 """
 
 from __future__ import annotations
@@ -20,27 +20,27 @@ from neumap.errors import NeumapError
 from neumap.geometry.se3 import interpolate, invert_pose, make_pose, matrix_from_quat
 
 LATEST = 0
-# parents that a frame may have above it, as tf2's MAX_GRAPH_DEPTH: more are a loop
+# LONGEST_CHAIN: depth of the tree at most, tf2's MAX_GRAPH_DEPTH; more is a loop.
 LONGEST_CHAIN = 1000
-# tf2's cache of a Buffer
+# CACHE_NS: length of tf2's default cache, nanoseconds.
 CACHE_NS = 10_000_000_000
-# so many reasons why transforms were left out are told, the most frequent ones
+# MOST_TOLD: most frequent reasons for skipped transforms in a message.
 MOST_TOLD = 3
 
 Row = tuple[float, float, float, float, float, float, float]
 
 
 class TransformError(NeumapError):
-    """Where one frame is in another is not known; the text is tf2's."""
+    """A transform is not available; the message is tf2's."""
 
 
 def frame_name(name: str) -> str:
-    """Return the frame's name as tf2 has it, without the leading slash of old recordings."""
+    """Return the frame's name without the leading slash of old recordings, as tf2 does."""
     return name.removeprefix("/")
 
 
 def skipped_text(skipped: Counter[str]) -> str:
-    """Write why transforms were left out, with how many for each reason."""
+    """Return the reasons for skipped transforms, each with its count, as one message."""
     told = [f"{reason} ({count})" for reason, count in skipped.most_common(MOST_TOLD)]
     more = [f"{len(skipped) - MOST_TOLD} other reasons"] if len(skipped) > MOST_TOLD else []
     return "; ".join(told + more)
@@ -48,10 +48,10 @@ def skipped_text(skipped: Counter[str]) -> str:
 
 @dataclass
 class Edge:
-    """What is known of a frame in its parents: samples in the order of their stamps (ns), equal ones as they came.
+    """The transforms of one child frame, sorted by timestamp (ns), equal ones in order of arrival.
 
-    ``rows`` hold x y z qx qy qz qw, ``parents`` whose frame they are in. The newest sample of a static edge holds at
-    any time. ``told`` names all parents that the frame ever had.
+    ``rows`` hold x y z qx qy qz qw, ``parents`` the parent frame of each. The newest sample of a static edge is valid
+    at any time. ``told`` are all parents that the frame ever had.
     """
 
     is_static: bool
@@ -61,18 +61,18 @@ class Edge:
     told: set[str] = field(default_factory=set)
 
     def insert(self, stamp_ns: int, parent: str, row: Row) -> None:
-        """Keep a sample."""
+        """Insert a sample."""
         index = bisect_right(self.stamps, stamp_ns)
         self.stamps.insert(index, stamp_ns)
         self.parents.insert(index, parent)
         self.rows.insert(index, row)
 
     def drop(self, count: int | None = None) -> None:
-        """Forget the ``count`` oldest samples, or all."""
+        """Delete the ``count`` oldest samples, or all."""
         del self.stamps[:count], self.parents[:count], self.rows[:count]
 
     def at(self, stamp_ns: int) -> tuple[str, FloatArray]:
-        """Return the parent at a stamp and the pose (4, 4) in it, of an edge with samples.
+        """Return the parent at a timestamp and the pose (4, 4) in it. The edge must have samples.
 
         Raises :class:`TransformError` outside of the samples.
         """
@@ -86,7 +86,7 @@ class Edge:
         after = bisect_right(stamps, stamp_ns)
         before = after - 1
         pose = _pose(self.rows[before])
-        # no interpolation from one parent to another
+        # no interpolation between different parents
         if stamps[before] != stamp_ns and self.parents[before] == self.parents[after]:
             share = (stamp_ns - stamps[before]) / (stamps[after] - stamps[before])
             pose = interpolate(pose, _pose(self.rows[after]), share)
@@ -103,7 +103,7 @@ class Edge:
         )
 
 
-# a node asks for the same few samples again and again
+# cached, since a node looks up the same few samples repeatedly
 @lru_cache(maxsize=256)
 def _pose(row: Row) -> FloatArray:
     pose = make_pose(matrix_from_quat(np.array(row[3:])), np.array(row[:3]))
@@ -112,11 +112,11 @@ def _pose(row: Row) -> FloatArray:
 
 
 class TransformTree:
-    """All frames. Samples older than ``cache_ns`` before their edge's newest are dropped; None keeps everything.
+    """The tree of all frames. Samples older than ``cache_ns`` before their edge's newest are dropped; None keeps all.
 
-    With None (a recording, where order tells little) what /tf says of a frame over time outweighs what /tf_static
-    says, while tf2 takes the kind that came last; and of a static edge the samples before the newest are kept, too.
-    ``skipped`` counts what was not kept, by the reason that :meth:`add` returned.
+    With None (a recording, where order means little) transforms of /tf take precedence over those of /tf_static, while
+    tf2 uses the kind that arrived last; and all samples of a static edge are kept. ``skipped`` counts the transforms
+    that were not kept, by the reason that :meth:`add` returned.
     """
 
     def __init__(self, cache_ns: int | None = CACHE_NS) -> None:
@@ -127,12 +127,12 @@ class TransformTree:
 
     @property
     def frames(self) -> tuple[str, ...]:
-        """Return the names of all frames that were ever told of, sorted."""
+        """The names of all frames that were ever added, sorted."""
         return tuple(sorted(self._known))
 
     @property
     def edges(self) -> Mapping[str, Edge]:
-        """Return what is known of each frame that has a parent. To be read only."""
+        """The edge of each frame that has a parent, read-only."""
         return self._edges
 
     def add(
@@ -144,11 +144,11 @@ class TransformTree:
         quat_xyzw: Sequence[float] | FloatArray,
         static: bool = False,
     ) -> str:
-        """Keep where ``child`` was in ``parent``; return "" or, in tf2's words, why it was skipped as tf2 skips it.
+        """Add the transform of ``child`` in ``parent``; return "" or, in tf2's words, why it was skipped.
 
-        Skipped are frames without a name or in themselves, values that are not finite (of which tf2 takes an infinite
-        translation), a quaternion of length zero (one of another length is normalized) and what is older than the
-        cache. The reason names no values, so that the same fault has the same text.
+        Skipped are frames without a name or that are their own parent, values that are not finite (though tf2 accepts
+        an infinite translation), a quaternion of length zero (others are normalized) and transforms older than the
+        cache. The reason contains no values, so that equal faults have equal messages.
         """
         parent, child = frame_name(parent), frame_name(child)
         x, y, z = map(float, xyz)
@@ -169,26 +169,26 @@ class TransformTree:
             edge.drop()
             edge.is_static = static
         if self._cache_ns is not None and edge.stamps:
-            # before the new sample counts, not after it: so does tf2
+            # before the new sample is inserted, as in tf2
             limit = edge.stamps[-1] - self._cache_ns
             edge.drop(None if static else bisect_left(edge.stamps, limit))
             if not static and stamp_ns < limit:
                 return f"TF_OLD_DATA ignoring data from the past for frame {child}"
-        # the stamp of a static sample says nothing, the last one told holds
+        # the timestamp of a static sample is ignored, the last one added is valid
         edge.insert(LATEST if static else stamp_ns, parent, row)
         return ""
 
     def clear(self) -> None:
-        """Forget all samples but static ones, as tf2 does on a jump back in time; names of frames stay known."""
+        """Delete all samples but static ones, as tf2 does on a jump back in time; names of frames stay known."""
         for edge in self._edges.values():
             if not edge.is_static:
                 edge.drop()
 
     def lookup(self, target: str, source: str, stamp_ns: int = LATEST) -> FloatArray:
-        """Return the transform (4, 4) of points of ``source`` into ``target`` at a stamp or the latest common one.
+        """Return the transform (4, 4) of points of ``source`` to ``target`` at a timestamp, or the latest common one.
 
-        Raises :class:`TransformError` where tf2 raises: for frames that are not known or not connected, and for a
-        stamp outside of the samples.
+        Raises :class:`TransformError` as tf2 does: for frames that are not known or not connected, and for a timestamp
+        outside of the samples.
         """
         if target == source:
             return np.eye(4)
@@ -209,7 +209,7 @@ class TransformTree:
         raise _unconnected(target, source)
 
     def latest_common(self, target: str, source: str) -> int:
-        """Return the newest stamp at which all edges between two frames have data; 0 where all are static.
+        """Return the latest timestamp at which all edges between two frames have data; 0 if all are static.
 
         Raises :class:`TransformError` for frames that are not known or not connected.
         """
@@ -228,7 +228,7 @@ class TransformTree:
         return min(filter(None, stamps), default=LATEST)
 
     def _upwards(self, frame: str) -> Iterator[tuple[str, int]]:
-        """Yield a frame and the stamp of its newest sample, then its newest parent with that of its own, and so on."""
+        """Yield a frame and the timestamp of its newest sample, then the same for its newest parent, and so on."""
         for _ in range(LONGEST_CHAIN):
             edge = self._edges.get(frame)
             if edge is None or not edge.stamps:
@@ -239,9 +239,9 @@ class TransformTree:
         raise self._endless()
 
     def _climb(self, frame: str, stamp_ns: int, ends: tuple[str, ...]) -> tuple[str, FloatArray, str]:
-        """Go up from a frame to one of ``ends`` or as far as there are samples.
+        """Go up from a frame to one of ``ends``, or as far as there are samples.
 
-        Returns where that is, the transform (4, 4) of points of the frame into it, and why it went no further.
+        Returns the frame reached, the transform (4, 4) of points to it, and the error that ended the search, or "".
         """
         pose, top = np.eye(4), frame
         for _ in range(LONGEST_CHAIN):
@@ -273,7 +273,7 @@ class TransformTree:
 
 
 def _problem(parent: str, child: str, row: Row) -> str:
-    """Say why tf2 does not take a transform, without its values and who sent it."""
+    """Return why tf2 rejects a transform, without its values and its sender; empty if it does not."""
     if not child:
         return "TF_NO_CHILD_FRAME_ID: Ignoring transform because child_frame_id not set"
     if not parent:

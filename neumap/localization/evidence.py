@@ -1,8 +1,8 @@
-"""What speaks for a pose, and what against it.
+"""Evidence for and against a pose.
 
-For it speak matches made without knowing it, at how many places of the map and of the image. Against it speak parts of
-the image where the map has landmarks, with keypoints in the right places, and none of them is found again: an image of
-another place that has one poster in common with the map. So does a camera that would be outside of all that was mapped.
+Evidence for a pose: matches that were made without knowing it, in several places of the map and of the image. Evidence
+against it: parts of the image where landmarks project onto keypoints but none of them matches, as in an image of
+another place that shares one poster with the map; and a camera outside of the mapped space.
 """
 
 from __future__ import annotations
@@ -19,51 +19,52 @@ from neumap.localization.matching import Matches
 from neumap.localization.query import Query
 from neumap.localization.rig import errors_px
 
-# STRONG_CONFIDENCE: from which on a match is far better than its runner-up, which chance rarely makes. STRONG_SHARE:
-# how many of the inliers that a pose needs must be such.
+# STRONG_CONFIDENCE: a match with more confidence is strong; chance rarely makes one. STRONG_SHARE: strong inliers that
+# a pose needs, as a share of all the inliers that it needs.
 STRONG_CONFIDENCE, STRONG_SHARE = 0.3, 0.5
-# CELL_COLUMNS, CELL_ROWS: what the image is cut into. MIN_CELLS: cells that must hold two inliers or more.
+# CELL_COLUMNS, CELL_ROWS: grid of cells of an image. MIN_CELLS: cells that must hold two inliers or more.
 CELL_COLUMNS, CELL_ROWS, MIN_CELLS = 6, 4, 3
 CELLS = CELL_COLUMNS * CELL_ROWS
-# NARROW: how many times more inliers a pose needs where they are in so few cells: a pose from a single poster far away
-# is anything but certain. WIDE: confirming cells from which on it does not, since no single poster fills these.
+# NARROW: factor on the inliers needed, by the number of cells that hold them: the pose from a single distant poster is
+# uncertain. WIDE: with this many confirming cells the factor is 1, since no single poster fills them.
 NARROW, WIDE = {MIN_CELLS: 2.5, MIN_CELLS + 1: 2.0}, 10
-# OUTSIDE: a camera further outside of what the map spans than this share of how far it is from what it sees is where it
-# can hardly be, and needs as many more as in the fewest cells. Right poses are up to 0.21 of it outside, in maps of ten
-# images.
+# OUTSIDE: distance of the camera from the mapped space, as a share of its median distance to the landmarks it sees,
+# above which a pose needs as many inliers as with the fewest cells. Right poses reach 0.21, in maps of ten images.
 OUTSIDE = 0.25
-# CHECK_RADIUS_PX: how far from where a pose projects it to a match agrees with the pose, in pixels times Query.scale.
+# CHECK_RADIUS_PX: reprojection error of an inlier at most, pixels times Query.scale.
 CHECK_RADIUS_PX = 5.0
-# EXPECTED: keypoints of a cell that are where a landmark should be, from which on the cell contradicts a pose unless
-# landmarks are found again at FOUND_SHARE of them and at FEWEST_FOUND.
+# EXPECTED: a cell with this many keypoints at projected landmarks contradicts the pose unless at least FOUND_SHARE of
+# them, and at least FEWEST_FOUND, match.
 EXPECTED, FOUND_SHARE, FEWEST_FOUND = 8, 0.12, 2
-# COMPARED_COLUMNS, COMPARED_ROWS: the finer parts that poses are compared by, as furniture and the wall behind it are
-# often in one cell. COMPARED_EXPECTED: as EXPECTED, of such a part. COMPARED_FOUND: more found again in one part do not
-# count.
+# COMPARED_COLUMNS, COMPARED_ROWS: finer grid that poses are compared on, since furniture and the wall behind it often
+# share a cell. COMPARED_EXPECTED: as EXPECTED, for these cells. COMPARED_FOUND: matches that count in one of them.
 COMPARED_COLUMNS, COMPARED_ROWS, COMPARED_EXPECTED, COMPARED_FOUND = 9, 6, 3, 4
-# MIN_CONFIRMED: share of the image that must confirm a pose, however much speaks for it.
+# MIN_CONFIRMED: share of the image that must confirm a pose, however many inliers it has.
 MIN_CONFIRMED = 0.4
-# CHANCE: the power of the number of views that the inliers of a wrong pose grow with, about as measured of two and four
-# foreign images.
+# CHANCE: the inliers of a wrong pose grow with this power of the number of views, as measured on two and four foreign
+# images.
 CHANCE = 1 / 3
-# FEWEST_OF_VIEW: matches of one of several views that speak for a pose, or against it where they are strong; chance
-# rarely makes as many.
+# FEWEST_OF_VIEW: matches with which one of several views supports a pose or, if they are strong, contradicts it; chance
+# rarely makes that many.
 FEWEST_OF_VIEW = 3
-# SAME_POINT_M: points that are the same when rounded to this, metres, are one landmark.
+# SAME_POINT_M: points that are equal when rounded to this are one landmark, metres.
 SAME_POINT_M = 0.01
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """How many different landmarks, matched without knowing the pose, agree with it: all of them, those matched
-    confidently, and in how many parts of the image. Matches found by looking where a pose says are no evidence for it.
+    """The evidence for and against one pose.
 
-    Once somebody looked: how many parts of the image, about which the map has something to say, confirm the pose
-    and how many contradict it, and whether the camera is far ``outside`` of what the map spans.
+    ``inliers`` and ``strong`` count the different landmarks that agree with the pose and were matched without knowing
+    it, all of them and those matched confidently; ``cells`` counts the cells of the image that hold inliers. Matches
+    found around the projections of a pose are no evidence for it.
 
-    Of several ``views`` parts of the image are parts of what they show together, and chance has as many times more
-    matches to make inliers of. ``dissent``: the first of them, or half of them, may speak for another pose and, once
-    somebody looked, do: they are elsewhere than is said.
+    The refinement adds the numbers of cells ``confirming`` and ``contradicting`` the pose, and whether the camera is
+    far ``outside`` of the mapped space.
+
+    With several ``views`` the cells cover all directions that they show, and chance makes more inliers. ``dissent``:
+    the first view, or half of the views, contradict the pose, so their poses on the rig are wrong. Before the
+    refinement this is a suspicion; it then checks that these views support another pose.
     """
 
     inliers: int
@@ -77,35 +78,33 @@ class Evidence:
 
     @property
     def weight(self) -> float:
-        """The inliers, discounted by the share of the image that contradicts, and for chance as those of one view."""
+        """The inliers times the confirmed share of the image, as if of one view."""
         return self.inliers * self.confirmed / self.chance
 
     @property
     def chance(self) -> float:
-        """How many times the inliers of one view chance makes."""
+        """The factor by which chance makes more inliers than with one view."""
         return float(self.views**CHANCE)
 
     @property
     def confirmed(self) -> float:
-        """Of the parts of the image about which the map has something to say, the share that confirms; 1 of none."""
+        """The share of the ``heard`` cells that confirm the pose; 1 if there is none."""
         return self.confirming / self.heard if self.heard else 1.0
 
     @property
     def heard(self) -> int:
-        """In how many parts of the image the map has something to say; 0 before anybody looked."""
+        """The number of cells that confirm or contradict the pose; 0 before the refinement."""
         return self.confirming + self.contradicting
 
     @property
     def narrowness(self) -> float:
-        """How many times more inliers it takes because they are in few parts of the image, or because the camera would
-        be outside of what was mapped; 1 where it does not.
-        """
+        """The factor on the inliers needed for inliers in few cells, or for a camera outside of the mapped space."""
         if self.outside:
             return NARROW[MIN_CELLS]
         return 1.0 if self.confirming >= WIDE else NARROW.get(self.cells, 1.0)
 
     def suffices(self, needed: int) -> bool:
-        """Tell whether this is more than chance, where a weight of ``needed`` inliers is."""
+        """Return whether the evidence exceeds chance, given the weight ``needed`` by a pose."""
         if self.cells < MIN_CELLS or self.weight < needed * self.narrowness:
             return False
         confirmed = not self.heard or (self.confirming >= MIN_CELLS and self.confirmed >= MIN_CONFIRMED)
@@ -116,16 +115,16 @@ NO_EVIDENCE = Evidence(inliers=0, strong=0, cells=0)
 
 
 def agreeing(camera_from_map: FloatArray, matches: Matches, query: Query) -> BoolArray:
-    """Tell which of the ``matches`` (M,) a pose projects to where their keypoints are."""
+    """Return which of the ``matches`` (M,) are inliers of a pose."""
     error = errors_px(camera_from_map, query, matches.keypoint, matches.points)
     return np.asarray(error < query.scales[matches.keypoint] * CHECK_RADIUS_PX)
 
 
 def count_evidence(camera_from_map: FloatArray, matches: Matches, query: Query) -> Evidence:
-    """Count what of ``matches``, made without knowing the pose, agrees with it."""
+    """Count the evidence for a pose in ``matches`` that were made without knowing it."""
     agree = agreeing(camera_from_map, matches, query)
     steps = np.rint(matches.points / SAME_POINT_M).astype(np.int64)
-    # one number for each place: rows are slow to compare
+    # one integer per place, since np.unique is slow on rows
     places = (steps[:, 0] << 42) + (steps[:, 1] << 21) + steps[:, 2]
 
     def different(chosen: BoolArray) -> int:
@@ -142,8 +141,8 @@ def count_evidence(camera_from_map: FloatArray, matches: Matches, query: Query) 
 
 
 def dissenting(agree: BoolArray, matches: Matches, query: Query) -> list[int]:
-    """Tell which views may be elsewhere than is said: too few of their ``matches`` ``agree`` (M,), and others are
-    strong, which those of a blank wall are not.
+    """Return the views whose pose on the rig may be wrong: few of their ``matches`` ``agree`` (M,), and several strong
+    ones do not. A view of a blank wall has no strong matches.
     """
 
     def of_each(chosen: BoolArray) -> IntArray:
@@ -155,13 +154,15 @@ def dissenting(agree: BoolArray, matches: Matches, query: Query) -> list[int]:
 
 
 def are_many(views: Sequence[int], query: Query) -> bool:
-    """Tell whether these are so many of a query's views that there is no pose: the first, or half of them."""
+    """Return whether ``views`` include the first of the query's views, or are half of them or more."""
     return bool(views) and (0 in views or 2 * len(views) >= len(query.rig))
 
 
 def count_cells(expected: IntArray, found: IntArray, query: Query) -> tuple[int, int]:
-    """Count the cells of the image that confirm a pose and those that contradict it, where landmarks are expected at
-    the keypoints ``expected`` (E,) and found again at the keypoints ``found`` (M,), which are different ones.
+    """Return the numbers of cells that confirm and contradict a pose.
+
+    Landmarks project onto the keypoints ``expected`` (E,) and match the keypoints ``found`` (M,), each without
+    duplicates.
     """
     cells = len(query.rig) * CELLS
     due, seen = (np.bincount(cells_of(keypoint, query), minlength=cells) for keypoint in (expected, found))
@@ -170,11 +171,11 @@ def count_cells(expected: IntArray, found: IntArray, query: Query) -> tuple[int,
 
 
 def support(expected: IntArray, found: IntArray, query: Query) -> float:
-    """Rate how much of the image a pose explains, to compare poses by, from what :func:`count_cells` are made of.
+    """Return a score of how much of the image a pose explains, to compare poses; arguments as in :func:`count_cells`.
 
-    Furniture that stands in two rooms fits both, and often better in the wrong one, which may have been mapped from
-    nearer; the walls around it tell. So what counts is how many parts of the image confirm, by a few landmarks each
-    however many are found, and the share of them that does.
+    The same furniture in two rooms fits both, often better in the wrong room if that was mapped from nearer; only the
+    walls around it differ. So the score counts confirming cells, with at most ``COMPARED_FOUND`` landmarks each, times
+    the share of the cells that confirm.
     """
     cell = cells_of(np.concatenate([expected, found]), query, COMPARED_COLUMNS, COMPARED_ROWS)
     due, seen = (np.bincount(c, minlength=1 + cell.max(initial=0)) for c in np.split(cell, [len(expected)]))
@@ -184,7 +185,7 @@ def support(expected: IntArray, found: IntArray, query: Query) -> float:
 
 
 def cells_of(keypoint: IntArray, query: Query, columns: int = CELL_COLUMNS, rows: int = CELL_ROWS) -> IntArray:
-    """Tell in which cell of the image each keypoint (K,) is; of several views, in that of the first that shows it."""
+    """Return the cell of each keypoint (K,), in the first view that shows its direction."""
     first, pixels = (each[keypoint] for each in query.shown)
     cell = np.zeros(len(keypoint), dtype=np.int64)
     for i, view in enumerate(query.rig):
@@ -200,7 +201,7 @@ def cells_at(
     columns: int = CELL_COLUMNS,
     rows: int = CELL_ROWS,
 ) -> IntArray:
-    """Return the cells of an image that ``places`` (N, 2), counted from its corner, are in; outside, the nearest."""
+    """Return the cells (N,) of ``places`` (N, 2) relative to the image's corner; the nearest cell if outside."""
     column = np.clip(places[:, 0] * columns // width, 0, columns - 1)
     row = np.clip(places[:, 1] * rows // height, 0, rows - 1)
     return np.asarray(row * columns + column, dtype=np.int64)

@@ -1,7 +1,7 @@
-"""Searching in a map of many voxels: the likeliest are tried, each alone, and what they lead to is compared.
+"""Search in a map of many voxels: try the most likely voxels one by one, and compare the poses found.
 
-Rooms with the same furniture lead to poses that fit the furniture as well, but not the walls. So a pose is the answer
-only if it explains most of the image, no other one explains about as much, and what is beside its voxel fits too.
+In a room with the same furniture a wrong pose fits the furniture, but not the walls. So a pose is accepted only if it
+explains most of the image, no other pose explains about as much, and the landmarks of adjacent voxels fit too.
 """
 
 from __future__ import annotations
@@ -23,27 +23,26 @@ from neumap.localization.verification import Hypothesis
 from neumap.maps.neural_map import NeuralMap
 from neumap.model.decoder import shipped_decoder
 
-# TRIED_FIRST: voxels that are tried first, those with FIRST_SHARE of the most votes. MOST_TRIED: voxels tried in all.
+# TRIED_FIRST: voxels in the first batch at most, each with at least FIRST_SHARE of the most votes. MOST_TRIED: voxels
+# tried in all.
 TRIED_FIRST, FIRST_SHARE, MOST_TRIED = 4, 0.1, 8
-# TRIED_KEYPOINTS: keypoints that a voxel is tried with, those most like something in it. ALIKE: how like it they must
-# be, as a share of the similarity of a keypoint and the landmark that it shows. TRY_INLIERS: what makes it worth
-# refining.
+# TRIED_KEYPOINTS: keypoints matched with one voxel, those most similar to a landmark in it. ALIKE: least similarity, as
+# a share of min_similarity. TRY_INLIERS: inliers from which a pose is worth refining.
 TRIED_KEYPOINTS, ALIKE, TRY_INLIERS = 96, 0.9, 8
-# COMPARED: of the poses that a batch of voxels leads to, how many are refined and compared. WORTH: the share of the
-# most inliers that they must have.
+# COMPARED: poses of one batch that are refined and compared at most. WORTH: inliers they need, as a share of the most.
 COMPARED, WORTH = 4, 0.4
-# CONVINCING: a pose that this share of the image confirms is not compared with more, if nothing rivals it. HEARD: cells
-# of the image that are enough to go by.
+# CONVINCING: a pose without rivals that this share of the image confirms ends the search. HEARD: cells with evidence
+# from which the landmarks of one voxel suffice to judge a pose.
 CONVINCING, HEARD = 0.8, 12
-# CHOSEN_FROM_MANY: how many times the inliers of any other a pose needs that is chosen from many voxels: among many
-# prints there is more often one that an image of another place shows as well.
+# CHOSEN_FROM_MANY: factor on the inliers that a pose chosen from many voxels needs: the larger the map, the more often
+# it holds a print that an image of another place shows, too.
 CHOSEN_FROM_MANY = 1.35
-# SHOWN: landmarks found again from which on a voxel belongs to what the image shows.
+# SHOWN: matched landmarks from which a voxel counts as seen.
 SHOWN = 4
 
 
 def voxel_index(neural_map: NeuralMap) -> VoxelIndex:
-    """Return the index of the voxels of a map for the frozen decoder."""
+    """Make the index of the voxels of a map of latents."""
     codes, cells, decoder = neural_map.landmarks, neural_map.grid.cells, shipped_decoder()
     embeddings, words = decoder.codebook.decode(codes.descriptors), decoder.codebook.words[0]
     return VoxelIndex(codes.descriptors, embeddings, words, codes.offsets, cells, decoder.min_similarity)
@@ -51,7 +50,7 @@ def voxel_index(neural_map: NeuralMap) -> VoxelIndex:
 
 @dataclass(frozen=True)
 class Try:
-    """A pose ``camera_from_map`` that matches with one of the ``voxels`` (1,) lead to."""
+    """A pose ``camera_from_map`` (4, 4) found from ``matches`` with one voxel, ``voxels`` (1,)."""
 
     camera_from_map: FloatArray
     matches: Matches
@@ -60,10 +59,10 @@ class Try:
 
 
 class LargePlace:
-    """Searches in one map of many voxels, where a pose has ``needed`` inliers or is none."""
+    """Searches one map of many voxels. ``needed``: inliers that a pose needs."""
 
     def __init__(self, neural_map: NeuralMap, solver: Solver) -> None:
-        """``neural_map`` :func:`is_large`; ``solver`` solves in it."""
+        """Prepare to search ``neural_map``, which :func:`is_large`, with its ``solver``."""
         self.needed = round(CHOSEN_FROM_MANY * solver.needed)
         self._index = voxel_index(neural_map)
         self._alike = ALIKE * solver.landmarks.min_similarity
@@ -71,8 +70,9 @@ class LargePlace:
         self._solver = solver
 
     def solve(self, query: Query, scope: Scope) -> Hypothesis | None:
-        """Find the pose that explains most of the image, of those that the likeliest of the scope's many voxels lead
-        to, each alone; and together, where that is not enough.
+        """Find the pose that explains most of the image.
+
+        The most likely voxels of the scope are tried one by one, then together if no pose suffices.
         """
         with stage("decode"):
             alike = self._index.compare(query.embeddings[:ASKED_KEYPOINTS])
@@ -90,7 +90,7 @@ class LargePlace:
         return better_of(found, self._solver.solve(query, scope.within(ranked[:MOST_VOXELS])))
 
     def likeliest(self, query: Query, scope: Scope) -> tuple[list[Try], IntArray]:
-        """Tell what the likeliest of the scope's many voxels lead to, the most promising first, and which these are."""
+        """Return the poses found in each of the most likely voxels, most promising first, and these voxels."""
         alike = self._index.compare(query.embeddings)
         ranked = self._index.rank(alike, scope.voxels)[0][:MOST_TRIED]
         return by_promise(self._tries(alike, ranked, query, scope)), ranked
@@ -98,9 +98,7 @@ class LargePlace:
     def _tried(
         self, alike: Float32Array, likeliest: Sequence[IntArray], query: Query, scope: Scope
     ) -> tuple[Hypothesis | None, bool]:
-        """Return the pose that explains most of the image, of those that batches of the likeliest voxels lead to, and
-        whether nothing else need be looked at: much speaks for it, little against it, and nothing for another pose.
-        """
+        """Return the pose found in batches of voxels that explains most of the image, and whether it is convincing."""
         found: Hypothesis | None = None
         shown_by: Try | None = None
         most = 0
@@ -111,7 +109,6 @@ class LargePlace:
                 refined = self._solver.refine(one.camera_from_map, one.matches, query, scope.within(one.voxels))
                 found = better_of(found, refined)
                 if refined is not None and found is not None and found.camera_from_map is refined.camera_from_map:
-                    # it is the better one
                     shown_by = one
             if found is not None and shown_by is not None and self._convinces(found):
                 found = self._with_beside(found, shown_by, query, scope)
@@ -124,8 +121,8 @@ class LargePlace:
         return much and found.evidence.confirmed >= CONVINCING and not found.rival_m
 
     def _with_beside(self, found: Hypothesis, shown_by: Try, query: Query, scope: Scope) -> Hypothesis:
-        """Return the pose that one voxel showed, held against the landmarks of those beside it, unless that one had
-        something to say about enough of the image; and against rivals.
+        """Check a pose found in one voxel against rivals and, if that voxel left most cells without evidence, against
+        the landmarks of adjacent voxels.
         """
         here = scope.within(shown_by.voxels, beside=self._grid.beside(shown_by.voxels))
         if found.evidence.heard < HEARD:
@@ -133,8 +130,8 @@ class LargePlace:
         return self._solver.checked(found, shown_by.matches, query, here)
 
     def _tries(self, alike: Float32Array, voxels: IntArray, query: Query, scope: Scope) -> list[Try]:
-        """Try each of some voxels alone: where in it the camera may be. ``alike`` (N, V) says how like each of the
-        first keypoints the most similar landmark of each voxel is.
+        """Find poses in each of ``voxels`` alone. ``alike`` (N, V) is the similarity of each of the first keypoints to
+        the most similar landmark of each voxel.
         """
         settings = replace(self._solver.ransac, max_iterations=FEW_ITERATIONS)
         tries = []
@@ -149,24 +146,24 @@ class LargePlace:
 
 
 def is_large(neural_map: NeuralMap) -> bool:
-    """Tell whether a map is better searched voxel by voxel, which takes latents."""
+    """Return whether a map is searched voxel by voxel: it holds latents, many voxels and many landmarks."""
     many = len(neural_map.grid) > MOST_VOXELS and len(neural_map.landmarks) >= LARGE
     return bool(neural_map.decoder_id) and many
 
 
 def batches(ranked: IntArray, votes: Float32Array) -> list[IntArray]:
-    """Return which of the ``ranked`` voxels (V,) with ``votes`` (V,) are tried: the likeliest, then others."""
+    """Return the batches of the ``ranked`` voxels (V,) to try, by their ``votes`` (V,)."""
     likely = votes[:TRIED_FIRST] >= FIRST_SHARE * votes[0]
     return [batch for batch in (ranked[:TRIED_FIRST][likely], ranked[:MOST_TRIED][likely.sum() :]) if len(batch)]
 
 
 def by_promise(tries: Sequence[Try]) -> list[Try]:
-    """Order tries, those first whose inliers are in most parts of the image."""
+    """Sort tries by the number of cells with inliers, then of inliers, descending."""
     return sorted(tries, key=lambda one: (-one.evidence.cells, -one.evidence.inliers))
 
 
 def worth_comparing(tries: Sequence[Try], least: float) -> list[Try]:
-    """Return the most promising of the ``tries`` with at least so many inliers, whose poses are apart."""
+    """Return the most promising ``tries`` with at least ``least`` inliers, whose poses are apart."""
     chosen: list[Try] = []
     for one in by_promise(tries):
         elsewhere = all(apart(one.camera_from_map, other.camera_from_map) for other in chosen)

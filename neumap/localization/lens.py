@@ -1,4 +1,4 @@
-"""Which of the lenses that a calibration leaves open images were taken through: images of a known place tell."""
+"""Choose the lens of images whose calibration is ambiguous, by localizing them through each possible lens."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from neumap.localization.localizer import Localizer
 from neumap.maps.drift import evenly
 from neumap.records import Frame, PoseEstimate, Source
 
-# CLEAR_INLIERS: an image counts that has so many through one of the lenses. VOTES, MOST_VOTES: so many images decide at
-# least, and in any case. MOST_TRIED: images of a source that are looked at.
+# CLEAR_INLIERS: an image votes if it has this many inliers through one of the lenses. VOTES: images that decide at
+# least, by a clear lead; MOST_VOTES: images that decide by any lead. MOST_TRIED: images of a source that are tried.
 CLEAR_INLIERS, VOTES, MOST_VOTES, MOST_TRIED = 50, 3, 30, 30
-# CHANCE: by how much the logarithm of how well an image fits differs between two lenses by chance; a lens is clear
-# whose lead is CLEAR times the sum of as many chances.
+# CHANCE: standard deviation of the difference of an image's log fit between two lenses. CLEAR: a lead is clear if it
+# exceeds this many standard deviations of the sum over the images.
 CHANCE, CLEAR = 0.15, 4.0
-# NO_FIT: what an image is taken to fit through a lens where it is not localized.
+# NO_FIT: fit of an image through a lens with which it is not localized.
 NO_FIT = 1.0
-# UNSURE_PX: what keypoints are exact to; of less, the reprojection error tells nothing.
+# UNSURE_PX: accuracy of keypoints; smaller reprojection errors do not distinguish lenses.
 UNSURE_PX = 0.3
-ASSUMED = "assumed, since no image tells: say --rectified or --no-rectified"
+ASSUMED = "assumed, since the images do not decide it: give --rectified or --no-rectified"
 
 
 def fit(estimate: PoseEstimate) -> float:
-    """Tell how well a pose explains its image: by how many inliers, and how exactly."""
+    """Return how well a pose fits its image: inliers over the squared reprojection error; 0 if not localized."""
     if not estimate.localized:
         return 0.0
     return float(estimate.inliers / (estimate.reprojection_error_px**2 + UNSURE_PX**2))
@@ -34,27 +34,25 @@ def fit(estimate: PoseEstimate) -> float:
 
 @dataclass(frozen=True)
 class Vote:
-    """The sum of the logarithms of how well images fit through each lens, by its origin, and how many ``images`` were
-    clear enough to count.
-    """
+    """The sums of the log ``fits`` of images through each lens, by its origin, and the number of ``images`` counted."""
 
     fits: Mapping[str, float] = field(default_factory=dict)
     images: int = 0
 
     @property
     def best(self) -> str:
-        """The origin of the lens that fits best so far; empty where nothing is known."""
+        """The origin of the lens that fits best so far; empty if no image was counted."""
         return max(self.fits, key=self.fits.__getitem__, default="")
 
     @property
     def decided(self) -> str:
-        """The origin of the lens, once enough images have told; empty before."""
+        """The origin of the chosen lens; empty until enough images were counted."""
         first, second = sorted((*self.fits.values(), -math.inf, -math.inf), reverse=True)[:2]
         is_clear = first - second > CLEAR * CHANCE * self.images**0.5
         return self.best if self.images >= (VOTES if is_clear else MOST_VOTES) else ""
 
     def counted(self, estimates: Mapping[str, PoseEstimate]) -> Vote:
-        """Return the vote after another image, searched through lenses of these origins."""
+        """Return the vote after another image, with its estimate through each lens by origin."""
         if max((each.inliers for each in estimates.values() if each.localized), default=0) < CLEAR_INLIERS:
             return self
         fits = {origin: math.log(max(fit(estimate), NO_FIT)) for origin, estimate in estimates.items()}
@@ -62,12 +60,10 @@ class Vote:
 
 
 def settled(localizer: Localizer, source: Source) -> Source:
-    """Return the source with the one lens that its images were taken through, told by some of them where its
-    calibration leaves that open, and a note that tells which.
-    """
+    """Return the source with one lens per image and a note that names it; some images decide if it is ambiguous."""
     vote, frames = Vote(), undecided(source)
     for frame in (frames[i] for i in evenly(len(frames), MOST_TRIED)):
-        # of an image that is damaged is told when it is its turn
+        # damaged images are reported when they are localized
         with suppress(DataError):
             queries = localizer.looks(frame.read_image(), [lens.camera for lens in frame.lenses])
             origins = [lens.origin for lens in frame.lenses]
@@ -78,9 +74,7 @@ def settled(localizer: Localizer, source: Source) -> Source:
 
 
 def of_each_camera(source: Source, settle: Callable[[Source], Source]) -> Source:
-    """Return the source with the frames of each camera, which ``frame_id`` tells, as ``settle`` returns them; what that
-    notes comes first.
-    """
+    """Return the source with ``settle`` applied to the frames of each camera, by ``frame_id``; its notes come first."""
     cameras = dict.fromkeys(frame.frame_id for frame in source.frames)
     notes: list[str] = []
     frames = {}
@@ -94,13 +88,14 @@ def of_each_camera(source: Source, settle: Callable[[Source], Source]) -> Source
 
 
 def undecided(source: Source) -> list[Frame]:
-    """Return the frames of which it is open what lens they were taken through."""
+    """Return the frames with several possible lenses."""
     return [frame for frame in source.frames if len(frame.lenses) > 1]
 
 
 def seen_through(source: Source, origin: str) -> Source:
-    """Return the source with its images seen through the lens of an origin, and a note that tells which that is;
-    empty: nobody knows, and where it is open the likeliest is assumed.
+    """Return the source with the lens of the given ``origin``, and a note that names it.
+
+    If ``origin`` is empty the most likely lens of each image is assumed.
     """
     frames = tuple(frame.through(origin) for frame in source.frames)
     # a region of interest may move from image to image

@@ -1,15 +1,15 @@
-"""The facade: an image in, a pose with an honest covariance out, or a reason why not.
+"""Localizes images in a map: returns a pose with its covariance, or the reason why there is none.
 
     localizer = Localizer(load_map("kitchen.neumap"))
     estimate = localizer.localize(image, camera)
 
-An image that is looked for in several places is looked at quickly once, and whole at most once:
+To search several places for one image, extract its features once:
 
     query = localizer.look(image, camera)
     estimate = localizer.locate(query)
     claimed = localizer.locate(query, Scope(near=Near(position, 2.0)))
 
-Images of several cameras, or of moments ago, may be looked for together:
+Images of several cameras, or taken moments ago, can be localized together:
 
     estimate = localizer.locate([View(query), View(other, rig_from_camera, covariance)])
     estimates = [localizer.localize_moment(frames) for frames in source.moments]
@@ -35,33 +35,26 @@ from neumap.localization.query import EVERYWHERE, Query, Scope, View, pooled
 from neumap.localization.rivals import may_be_one
 from neumap.localization.search import PoseSearch
 from neumap.localization.timing import measured, stage
-from neumap.localization.verdict import (
-    Corrected,
-    Verdict,
-    correct,
-    doubts,
-    judge,
-    pose_covariance,
-)
+from neumap.localization.verdict import Corrected, Verdict, correct, doubts, judge, pose_covariance
 from neumap.localization.verification import Hypothesis
 from neumap.maps.neural_map import NeuralMap
 from neumap.records import Alternative, Camera, Frame, Mount, PoseEstimate, Status, lost
 
-# MIN_KEYPOINTS: with fewer an image is blank, dark or blurred, and is not searched for.
+# MIN_KEYPOINTS: an image with fewer is blank, dark or blurred, and is not localized.
 MIN_KEYPOINTS = 30
-# MIN_SIDE_PX: of an image; smaller ones have no keypoints.
+# MIN_SIDE_PX: width and height of an image at least; smaller ones have no keypoints.
 MIN_SIDE_PX = 32
-# SETTLED_SIGMA_M, GLANCE_SIGMA_M: a quick look, and a glance, does where its pose is less uncertain than this by the
-# reprojection errors alone; a longer look shows more exactly where keypoints are.
+# SETTLED_SIGMA_M, GLANCE_SIGMA_M: standard deviation of the position, from reprojection errors alone, below which a
+# quick look and a glance suffice, metres; a longer look locates keypoints more accurately.
 SETTLED_SIGMA_M, GLANCE_SIGMA_M = 0.018, 0.006
-# SAME_POSE_M, SAME_POSE_RAD: an alternative this near to a pose that is known already is that pose, and so is one that
-# is no further off than the two are uncertain.
+# SAME_POSE_M, SAME_POSE_RAD: an alternative within these of a known pose is the same pose; so is one within the
+# uncertainty of both.
 SAME_POSE_M, SAME_POSE_RAD = 0.3, 0.25
 
 
 class Solved(NamedTuple):
-    """What was ``found`` of an image, not corrected, None where there was nothing to go by; the look at it that it is
-    of, and the ``verdict``.
+    """The result of a search: the ``query``, the pose ``found`` in the adjusted map (None if no matches agree), and the
+    ``verdict`` on it.
     """
 
     query: Query
@@ -70,7 +63,7 @@ class Solved(NamedTuple):
 
     @property
     def settled(self) -> bool:
-        """Whether the pose is believed, and so certain that a longer look may be left out."""
+        """Whether the pose is accepted and certain enough to skip a longer look."""
         if self.found is None or self.verdict.reason:
             return False
         sigma_m = float(np.sqrt(np.trace(self.found.covariance[:3, :3])))
@@ -81,30 +74,32 @@ class Localizer:
     """Localizes images in one map. Not thread-safe: one per thread."""
 
     def __init__(self, neural_map: NeuralMap, choose_voxels: bool = True) -> None:
-        """With ``choose_voxels`` an image is looked for in those voxels of a large map that it shows most likely, else
-        in all of them, which takes the longer, the larger the map is.
+        """Prepare to localize in ``neural_map``.
+
+        With ``choose_voxels`` only the most likely voxels of a large map are searched, otherwise all of them, which
+        takes time in proportion to the size of the map.
         """
         self.map = neural_map
         self._extract = make_extractor(neural_map.features)
         self._search = PoseSearch(neural_map, choose_voxels)
 
     def localize(self, image: ImageArray, camera: Camera, scope: Scope = EVERYWHERE) -> PoseEstimate:
-        """Find the camera's pose from one image; in the whole map, unless a ``scope`` limits the search.
+        """Find the camera's pose from one image, in the whole map or in a ``scope``.
 
-        ``image`` is (H, W) uint8 grey or (H, W, 3) uint8 in BGR order, of the camera's size or a scaled version of it.
-        Raises :class:`~neumap.errors.DataError` for another type of array and
-        :class:`~neumap.errors.CalibrationError` for an image of another shape than the camera's.
+        ``image`` is (H, W) uint8 grey or (H, W, 3) uint8 in BGR order, of the camera's size or resized from it. Raises
+        :class:`~neumap.errors.DataError` for another type of array and :class:`~neumap.errors.CalibrationError` for
+        another aspect ratio than the camera's.
         """
         with measured() as times_ms:
             solved = self.solve(self.look(image, camera), scope)
         return self._estimate(solved, times_ms)
 
     def localize_moment(self, frames: Sequence[Frame]) -> PoseEstimate:
-        """Find the pose of a rig from its images of one moment, ``frames`` of a :attr:`~neumap.records.Source.moments`;
-        of a frame that is alone that of its camera.
+        """Find the pose of a rig from its images of one moment, ``frames`` of :attr:`~neumap.records.Source.moments`.
 
-        An image that cannot be read (:class:`~neumap.errors.UnreadableError`) is done without; where that is so of all,
-        the estimate says why. Raises what :meth:`localize` and :meth:`locate` raise.
+        A single frame without a rig gives the pose of its camera. Images that cannot be read
+        (:class:`~neumap.errors.UnreadableError`) are skipped; if none can be read, the estimate gives the reason.
+        Raises what :meth:`localize` and :meth:`locate` raise.
         """
         views, problem = [], ""
         with measured() as looking_ms:
@@ -122,14 +117,18 @@ class Localizer:
         return replace(found, times_ms={name: ms + found.times_ms[name] for name, ms in looking_ms.items()})
 
     def look(self, image: ImageArray, camera: Camera) -> Query:
-        """Extract and embed what a quick look at an image shows, before it is searched for; the rest when it is needed:
-        the image must stay as it is until then. Raises what :meth:`localize` raises.
+        """Extract and embed the features of a quick look at an image.
+
+        Longer looks follow when they are needed, so do not change the image until then. Raises what :meth:`localize`
+        raises.
         """
         return self.looks(image, [camera])[0]
 
     def looks(self, image: ImageArray, cameras_: Sequence[Camera], glance: bool = False) -> list[Query]:
-        """Look at an image, once, that one of several cameras took; as :meth:`look` does, or with a ``glance`` first:
-        for an image whose pose is about known, so that a wrong one would be noticed.
+        """Extract features once, as :meth:`look` does, and make a query for each camera that may have taken the image.
+
+        With ``glance`` the first look is a glance. Use that only if the pose is roughly known, so that a wrong estimate
+        would be noticed.
         """
         gray = as_gray(image)
         quick = cache(lambda: self._extract.quick(gray))
@@ -142,7 +141,7 @@ class Localizer:
         looks: list[Callable[[], Features | None]] = [*first, quick, cache(whole)]
 
         def query(camera: Camera, look: int) -> Query | None:
-            """Make the query of a look, or of the next one that shows anything else."""
+            """Make the query of a look, or of the next one with other features; None after the last."""
             for longer, extract in enumerate(looks[look:], look + 1):
                 with stage("features"):
                     features = extract()
@@ -155,7 +154,7 @@ class Localizer:
         return [found for camera in scaled if (found := query(camera, 0)) is not None]
 
     def _seen(self, features: Features, camera: Camera) -> Query:
-        """Make the query of features; without those that the camera's lens cannot have seen."""
+        """Make the query of the features inside the camera's mask and the valid field of view of its lens model."""
         with stage("features"):
             rays = cameras.normalize(camera, features.pixels)
             valid = np.flatnonzero(np.isfinite(rays).all(axis=1))
@@ -164,22 +163,21 @@ class Localizer:
         return self.query(features, rays, camera)
 
     def query(self, features: Features, rays: FloatArray, camera: Camera) -> Query:
-        """Make the query of an image whose features were extracted with the map's settings, with their undistorted rays
-        (N, 2), by a camera of its size; all that the image shows.
+        """Make a query without longer looks, of features extracted with the map's settings.
+
+        ``rays`` (N, 2) are undistorted normalized coordinates; ``camera`` is of the image's size.
         """
         with stage("decode"):
             return Query(features, rays, camera, *self._search.landmarks.embed(features))
 
     def locate(self, query: Query | Sequence[View], scope: Scope = EVERYWHERE) -> PoseEstimate:
-        """Find the camera's pose as :meth:`localize` does, for an image that was looked at already: times are those of
-        the search, and of a longer look where it takes one.
+        """Find the camera's pose as :meth:`localize` does, from a query. Times include longer looks, if it takes any.
 
-        Several :class:`~neumap.localization.query.View`, of other cameras or of moments ago, whose places on a rig are
-        known in metres, with a covariance, are searched for together: the pose is that of the rig, in the map, so of
-        the first one's camera where the rig is that; ``inliers`` are those of all views, and keypoints and points of
-        the first.
+        Several :class:`~neumap.localization.query.View`, of other cameras or of moments ago, are localized together.
+        The pose is that of the rig, which is often the frame of the first camera; ``inliers`` counts those of all
+        views, keypoints and points are those of the first.
 
-        Raises :class:`~neumap.errors.DataError` where there is no view, and for several where PoseLib is not installed.
+        Raises :class:`~neumap.errors.DataError` without a view, and for several views if PoseLib is not installed.
         """
         with measured() as times_ms:
             solved = self.solve(query if isinstance(query, Query) else pooled(query), scope)
@@ -188,13 +186,13 @@ class Localizer:
     def alternatives(
         self, query: Query, known: Sequence[FloatArray] = (), scope: Scope = EVERYWHERE, most: int = 3
     ) -> list[Alternative]:
-        """Find other poses, best first, that some of the image speaks for, though too little to be believed.
+        """Find up to ``most`` other poses, best first, that have some evidence, though too little to be accepted.
 
-        ``known`` are poses ``map_from_camera`` found already: what agrees with them is set aside, and so are poses
-        that are hardly elsewhere.
+        ``known`` are poses ``map_from_camera`` found already. Their inliers are left out of the search, and poses near
+        them are not returned.
         """
         others: list[Alternative] = []
-        # poses known are corrected for drift, those of the search are not, so that it may find them once more
+        # known poses are corrected for drift, those of the search are not: it may find a known pose again
         known_to_search = [se3.invert_pose(pose) for pose in known]
         for found in self._search.alternatives(query.whole, known_to_search, scope, most + len(known)):
             corrected = correct(found, self.map.drift)
@@ -205,17 +203,15 @@ class Localizer:
         return sorted(others, key=lambda other: -other.evidence)[:most]
 
     def likeness(self, query: Query, most: int) -> float:
-        """Tell how much of an image looks like something in the map, by its ``most`` first keypoints and without
-        looking for a pose: to choose among maps.
-        """
+        """Return how similar the ``most`` first keypoints are to landmarks, to choose among maps without a search."""
         landmarks = self._search.landmarks
         best = (query.looks[:most] @ landmarks.looks.T).max(axis=1, initial=0.0)
         return float(np.maximum(best - landmarks.min_similarity, 0).sum())
 
     def solve(self, query: Query, scope: Scope = EVERYWHERE) -> Solved:
-        """Find the best pose in the adjusted map; by longer looks at the image until one settles it.
+        """Find the best pose in the adjusted map, with longer looks until one settles it.
 
-        The longest look has the last word, but a pose that is believed stays where it finds none.
+        The longest look decides, unless it finds no pose and a shorter look found an accepted one.
         """
         solved = self._solved(query, scope)
         if solved.settled or query.longer is None:
@@ -228,15 +224,15 @@ class Localizer:
         return Solved(query, found, judge(found, self.needed(scope), self.map.drift, self.map.calibration))
 
     def needed(self, scope: Scope = EVERYWHERE) -> int:
-        """Tell how many inliers a pose needs that is looked for in a scope."""
+        """Return the inliers that a pose needs in a scope."""
         return self._search.needed(scope)
 
     def doubt(self, found: Hypothesis, scope: Scope = EVERYWHERE) -> str:
-        """Tell why too little speaks for what was found in a scope; empty if enough does."""
+        """Return why the evidence for a pose found in a scope does not suffice; empty if it does."""
         return doubts(found.evidence, self.needed(scope))
 
     def corrected(self, found: Hypothesis) -> Corrected:
-        """Tell what was found in the frame of the mapping poses, and what its covariance is made of."""
+        """Return the pose in the frame of the mapping poses, with the parts of its covariance."""
         return correct(found, self.map.drift)
 
     def _estimate(self, solved: Solved, times_ms: Mapping[str, float]) -> PoseEstimate:
@@ -269,14 +265,14 @@ class Localizer:
 
 
 def _is_same(pose: FloatArray, covariance: FloatArray, known: FloatArray) -> bool:
-    """Tell whether a pose with its covariance may be one that is ``known`` already, as surely as that one."""
+    """Return whether a pose may be the ``known`` one, given equal covariances."""
     error = se3.pose_error(pose, known)
     near = np.linalg.norm(error[:3]) < SAME_POSE_M and np.linalg.norm(error[3:]) < SAME_POSE_RAD
     return bool(near) or may_be_one(error, 2 * covariance)
 
 
 def as_gray(image: ImageArray) -> ImageArray:
-    """Return (H, W) uint8 of a grey or BGR image; raises :class:`~neumap.errors.DataError` for anything else."""
+    """Convert a grey or BGR image to (H, W) uint8; raises :class:`~neumap.errors.DataError` for anything else."""
     if not isinstance(image, np.ndarray) or image.dtype != np.uint8:
         raise DataError("an image must be a numpy array of uint8")
     if image.ndim == 3 and image.shape[2] == 1:

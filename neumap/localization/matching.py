@@ -1,4 +1,4 @@
-"""From keypoints and a map's codes to matches: where in the map each keypoint is."""
+"""Matching of keypoints with the landmarks of a map."""
 
 from __future__ import annotations
 
@@ -18,32 +18,31 @@ from neumap.model.codebooks import shipped_codebooks
 from neumap.model.decoder import shipped_decoder
 from neumap.model.transformer import CANDIDATES, SAME_PLACE_M, Sighting, leads
 
-# MATCH_DIMENSIONS: principal axes of a map's own landmarks that short lists are made by; of latents they are all.
+# MATCH_DIMENSIONS: principal axes of the map's descriptors that short lists are made with; latents have fewer.
 MATCH_DIMENSIONS = 96
-# DESCRIPTOR_SIMILARITY: where a pose says that a landmark is, a keypoint at least so similar shows it, in a map of
-# descriptors; the frozen decoder brings a similarity of its own.
+# DESCRIPTOR_SIMILARITY: least similarity of a keypoint and a landmark that projects near it, in a map of descriptors;
+# the frozen decoder has its own.
 DESCRIPTOR_SIMILARITY = 0.75
-# SHORTLISTED: landmarks that each keypoint is compared with in full; the second best tells how clear the best is.
+# SHORTLISTED: landmarks per keypoint that are compared in full, for the ratio test.
 SHORTLISTED = 4
-# MAX_RATIO: a landmark that is more than this share as far in looks as the best one elsewhere is no match (Lowe's
-# test).
+# MAX_RATIO: distance of the best landmark over that of the best one elsewhere at most (Lowe 2004).
 MAX_RATIO = 0.95
-# GROUP: columns of similarities whose maximum is taken before any of them is looked at.
+# GROUP: columns of similarities of which top_columns takes the maximum first.
 GROUP = 16
-# COMPARED_AT_ONCE: keypoints compared together, with SIMILARITIES_AT_ONCE at most: more are written to memory and read
-# again, and above 32 MB that memory is new each time, which costs twice what computing them does.
+# COMPARED_AT_ONCE, SIMILARITIES_AT_ONCE: keypoints and similarities of one block at most, so that a block stays in the
+# cache; above 32 MB memory is allocated anew for each block, which costs twice the computation.
 COMPARED_AT_ONCE, SIMILARITIES_AT_ONCE = 128, 2**22
-# MIN_LEAD: by how much an answer of the transformer must be likelier than any other place.
+# MIN_LEAD: least difference of probability between the transformer's choice and any other place.
 MIN_LEAD = 0.05
-# MIN_SURE: what similarities alone must tell apart, summed over keypoints, for the transformer to be believed: between
-# two rooms that look the same one keypoint that happens to prefer one would else decide for all.
+# MIN_SURE: least sum over keypoints of the leads by similarity alone for the transformer to be used. Otherwise, between
+# two rooms that look the same, a single keypoint that prefers one of them would decide for all.
 MIN_SURE = 3.0
 
 
 @dataclass(frozen=True)
 class Matches:
-    """M matches: keypoint ``keypoint`` (M,) is at ``points`` (M, 3) metres in the map, with ``confidence`` (M,) in 0..1
-    that it is right.
+    """M matches of ``keypoint`` (M,), indices, with ``points`` (M, 3) of the map in metres; ``confidence`` (M,) is in
+    0..1.
     """
 
     keypoint: IntArray
@@ -54,7 +53,7 @@ class Matches:
         return len(self.keypoint)
 
     def select(self, chosen: BoolArray) -> Matches:
-        """Return those where ``chosen`` (M,)."""
+        """Return the matches where ``chosen`` (M,) is true."""
         return Matches(self.keypoint[chosen], self.points[chosen], self.confidence[chosen])
 
 
@@ -68,14 +67,12 @@ def pool(parts: Sequence[Matches]) -> Matches:
 
 
 def no_matches() -> Matches:
-    """Return matches of no keypoints, or with no codes."""
+    """Return zero matches."""
     return Matches(np.zeros(0, np.int64), np.zeros((0, 3)), np.zeros(0, np.float32))
 
 
 def rows_of_voxels(offsets: IntArray, voxels: IntArray | None) -> slice | IntArray:
-    """Tell which rows of arrays ordered by voxel belong to ``voxels`` (None: all); without a copy of those arrays where
-    they are together.
-    """
+    """Return the rows of ``voxels`` (None: all) in arrays ordered by voxel, as a slice where possible."""
     if voxels is None:
         return slice(None)
     if len(voxels) == 1:
@@ -87,8 +84,8 @@ def rows_of_voxels(offsets: IntArray, voxels: IntArray | None) -> slice | IntArr
 def top_columns(scores: torch.Tensor, count: int) -> torch.Tensor:
     """Return the columns (N, ``count``) of the largest of ``scores`` (N, L) in each row, best first.
 
-    As ``topk``, in 0.6 of the time where there are many: the largest are in the groups of columns with the largest
-    maxima, and only these are looked through. A group's columns are far apart, so that maxima are taken row by row.
+    Like ``topk``, in 0.6 of the time for many columns: the largest scores are in the groups of columns with the largest
+    maxima, and only these are sorted. The columns of a group are strided, so that maxima are computed along rows.
     """
     groups = scores.shape[1] // GROUP
     if groups < GROUP * count:
@@ -102,9 +99,9 @@ def top_columns(scores: torch.Tensor, count: int) -> torch.Tensor:
 
 
 def landmark_descriptors(neural_map: NeuralMap) -> tuple[Float32Array, Float32Array]:
-    """Return the descriptors and the coarse descriptors (L, 128) of a map's landmarks, out of their codes.
+    """Decode the descriptors and the coarse descriptors (L, 128) of a map's landmarks.
 
-    In a map for the frozen decoder they are embeddings (L, 64) and nothing (L, 0).
+    In a map of latents they are embeddings (L, 64) and an empty array (L, 0).
     """
     codes, books = neural_map.landmarks, shipped_codebooks()
     if neural_map.decoder_id:
@@ -118,7 +115,7 @@ def landmark_descriptors(neural_map: NeuralMap) -> tuple[Float32Array, Float32Ar
 
 @cache
 def has_fast_bfloat16() -> bool:
-    """Tell whether this processor multiplies bfloat16 matrices in hardware; elsewhere they are slower than float32."""
+    """Return whether the processor multiplies bfloat16 matrices in hardware; otherwise float32 is faster."""
     try:
         flags = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="ignore")
     except OSError:
@@ -127,11 +124,10 @@ def has_fast_bfloat16() -> bool:
 
 
 class LandmarkIndex:
-    """The landmarks of one map as keypoints are compared with them, and matching by them: the nearest landmark, with
-    Lowe's ratio test.
+    """Matches keypoints with their nearest landmarks in one map, by Lowe's ratio test.
 
-    In a map for the frozen decoder, landmarks and keypoints are compared by its embeddings. Else by descriptors: a
-    short list is found in the principal subspace of the map's own, and compared in full.
+    A map of latents compares embeddings of the frozen decoder, another one descriptors. Short lists are made in the
+    principal subspace of the map's landmarks, and then compared in full.
     """
 
     def __init__(self, neural_map: NeuralMap) -> None:
@@ -147,7 +143,7 @@ class LandmarkIndex:
         self._table = (torch.from_numpy(self.embeddings) @ self._basis).to(self._type)
 
     def embed(self, features: Features) -> tuple[Float32Array, Float32Array]:
-        """Make the embeddings (N, D) and looks (N, E) of an image's features, as of :class:`Query`."""
+        """Return the embeddings (N, D) and looks (N, E) of features, as in :class:`Query`."""
         if self._frozen is None:
             return joint_descriptors(features.descriptors, features.coarse), features.descriptors
         embedded = self._frozen.embed(features.descriptors, features.coarse, features.size, features.angle)
@@ -156,15 +152,15 @@ class LandmarkIndex:
     def shortlist(
         self, embeddings: Float32Array, voxels: IntArray | None, count: int
     ) -> tuple[Float32Array, IntArray] | None:
-        """Return similarities (N, ``count``) of the landmarks most like each of the keypoints ``embeddings`` (N, D),
-        best first, and which (N, ``count``) these are; None where there are not so many landmarks, or no keypoints.
+        """Return the similarities and the indices, each (N, ``count``), of the landmarks in ``voxels`` most similar to
+        the keypoints ``embeddings`` (N, D), best first; None if there are fewer landmarks, or no keypoints.
         """
         rows = rows_of_voxels(self.offsets, voxels)
         table = self._table[rows]
         if len(table) < count or not len(embeddings):
             return None
         with torch.inference_mode():
-            # not with numpy: its own threads and torch's would wait for each other
+            # not numpy: its threads and those of torch would compete
             shortened = (torch.from_numpy(embeddings) @ self._basis).to(self._type)
             parts = torch.split(shortened, min(COMPARED_AT_ONCE, max(1, SIMILARITIES_AT_ONCE // len(table))))
             index = torch.cat([top_columns(part @ table.T, count) for part in parts]).numpy()
@@ -174,8 +170,8 @@ class LandmarkIndex:
         return np.take_along_axis(similarity, order, axis=1), np.take_along_axis(index, order, axis=1)
 
     def match(self, query: Query, asked: IntArray, voxels: IntArray | None = None) -> Matches:
-        """Return the nearest landmarks of the query's keypoints ``asked`` (A,), most confident first, among those of
-        some ``voxels`` (indices into the map's grid; None: all).
+        """Match the query's keypoints ``asked`` (A,) with the landmarks in ``voxels``, indices into the map's grid
+        (None: all); most confident first.
         """
         found = self.shortlist(query.embeddings[asked], voxels, SHORTLISTED)
         if found is None:
@@ -191,34 +187,34 @@ class LandmarkIndex:
 
 
 class TransformerMatcher:
-    """The frozen transformer on each keypoint's most similar landmarks: the likeliest one, and by how much it leads."""
+    """Matches keypoints by the frozen transformer, which chooses among the most similar landmarks of each."""
 
     def __init__(self, landmarks: LandmarkIndex) -> None:
         self._landmarks = landmarks
         self._transformer = shipped_decoder().transformer
 
     def match(self, query: Query, asked: IntArray, voxels: IntArray | None = None) -> Matches:
-        """Return the likeliest landmarks of the query's keypoints ``asked`` (A,), as of :meth:`LandmarkIndex.match`."""
+        """Match the query's keypoints ``asked`` (A,), as :meth:`LandmarkIndex.match`; confidence is the lead."""
         embeddings = query.embeddings[asked]
         found = self._landmarks.shortlist(embeddings, voxels, CANDIDATES)
         if found is None:
             return no_matches()
         similarity, code = found
         points = self._landmarks.points[code]
-        told = Sighting(
+        sight = Sighting(
             similarity=torch.from_numpy(similarity),
             code=torch.from_numpy(code),
-            # relative to the scene: far from a map's origin single precision is centimetres
+            # relative to one landmark: far from the map's origin single precision is only good to centimetres
             points=torch.from_numpy((points - points[0, 0]).astype(np.float32)),
             latents=torch.from_numpy(self._landmarks.embeddings[code]),
             embeddings=torch.from_numpy(embeddings),
             rays=torch.from_numpy(query.rays[asked].astype(np.float32)),
         )
         with torch.inference_mode():
-            sure, _ = leads(self._transformer.start(told.similarity), told.points)
+            sure, _ = leads(self._transformer.start(sight.similarity), sight.points)
             if sure.sum() < MIN_SURE:
                 return no_matches()
-            lead, best = leads(self._transformer(told)[-1], told.points)
+            lead, best = leads(self._transformer(sight)[-1], sight.points)
         confidence, choice = lead.numpy(), best.numpy()
         likely = np.flatnonzero(confidence > MIN_LEAD)
         return Matches(asked[likely], points[likely, choice[likely]], confidence[likely])

@@ -1,9 +1,9 @@
-"""What a map alone tells of images that nobody took yet: how likely one would be localized, and how exactly.
+"""Forecast from a map alone how likely an image would be localized at a pose, and how accurately.
 
-A landmark is found again where it is seen about as a mapping camera saw it: from about the same side, and about as
-near. The map knows where mapping cameras and landmarks are. So the landmarks that an image would find again can be
-counted in each of its parts. A logistic model of two numbers makes a probability of the share of the image that they
-fill, and what they tell about the pose is the covariance that it would have.
+A landmark is matched if it is seen from about the same direction and distance as by a mapping camera. The map holds the
+poses of mapping cameras and the positions of landmarks, so the landmarks that an image would match can be counted in
+each of its cells. A logistic model with two parameters turns the share of the image that they fill into a probability,
+and their information on the pose gives the covariance.
 """
 
 from __future__ import annotations
@@ -28,26 +28,29 @@ from neumap.maps.drift import apply_deviation
 from neumap.maps.neural_map import DIRECTION, NeuralMap
 from neumap.records import Camera
 
-# ASIDE_RAD, NEARER: a landmark that is seen from so far aside of where a mapping camera saw it, radians, or from so
-# many times as far or as near, as a logarithm, counts for exp(-1/2). HIDDEN: what is so many times as far away as the
-# nearest landmark in its direction is behind it. PART_FULL: landmarks that fill a part of the image to 1 - 1/e.
+# ASIDE_RAD, NEARER: standard deviations of a Gaussian weight of a landmark, by the angle between its viewing directions
+# from the image and from a mapping camera, radians, and by the log ratio of their distances. HIDDEN: a landmark this
+# many times as far away as the nearest one in its direction is occluded. PART_FULL: landmarks that fill a cell of the
+# image to 1 - 1/e.
 ASIDE_RAD, NEARER, HIDDEN, PART_FULL = 0.45, 0.9, 1.2, 1.0
-# ALIKE: looks that differ by less than this share of ASIDE_RAD and NEARER are as good as one.
+# ALIKE: looks are rounded to this share of ASIDE_RAD and NEARER, and equal ones are kept once.
 ALIKE = 0.5
-# REACH: no landmark is looked for that is so many times as far away as one sees in a place.
+# REACH: landmarks are considered up to this many times NeuralMap.sight_m.
 REACH = 1.5
-# BORDER: points along each side of an image that tell what it shows.
+# BORDER: points along each side of an image that its field of view is computed from.
 BORDER = 33
-# WEIGHTS: of 1 and of the share of the image that landmarks fill; their sum is the log odds of being localized.
-# NOISE_PX: standard deviation of their errors, pixels of a usual camera, over the root of the share of them that is
-# found. ERROR: the median error of a position over its standard deviation. Fitted by benchmarks/check.py.
+# WEIGHTS: offset and slope of the log odds of being localized, by the share of the image that landmarks fill. NOISE_PX:
+# standard deviation of reprojection errors, pixels at the usual focal length, over the square root of the share of
+# landmarks matched. ERROR: median position error over its standard deviation. Fitted by benchmarks/check.py.
 WEIGHTS, NOISE_PX, ERROR = (-3.4, 12.4), 1.9, 0.55
 
 
 class Features(NamedTuple):
-    """What is foreseen of images: the share (N,) of each that is ``filled`` with landmarks; the covariance ``unit``
-    (N, 6, 6) of its pose, of errors of a pixel of the usual camera, in the camera frame, and the median distance (N,)
-    of what is seen, both NaN where too few landmarks are.
+    """Forecast features of N images.
+
+    ``filled`` (N,): share of each image with landmarks. ``unit`` (N, 6, 6): covariance of the pose in the camera frame
+    for errors of one pixel at the usual focal length. ``distance_m`` (N,): median distance of the landmarks. The last
+    two are NaN for too few landmarks.
     """
 
     filled: FloatArray
@@ -56,8 +59,8 @@ class Features(NamedTuple):
 
 
 class Foresight(NamedTuple):
-    """Of images (N,): the ``probability`` of being localized, and the error of the position to expect of those that
-    are, a median in metres; NaN where next to nothing is seen.
+    """Of images (N,): the ``probability`` of being localized, and the median position error to expect if so, in
+    metres; NaN for too few landmarks.
     """
 
     probability: FloatArray
@@ -65,18 +68,18 @@ class Foresight(NamedTuple):
 
 
 class Outlook:
-    """Foresees what one camera sees in one map."""
+    """Forecasts the localization of one camera in one map."""
 
     def __init__(self, neural_map: NeuralMap, camera: Camera) -> None:
-        """Raises :class:`~neumap.errors.DataError` where the map does not tell where it was mapped from."""
+        """Raises :class:`~neumap.errors.DataError` if the map holds no poses of mapping cameras."""
         if not len(neural_map.drift.poses):
-            raise DataError("the map does not tell where its mapping cameras were: nothing can be foreseen")
+            raise DataError("the map holds no poses of its mapping cameras: nothing can be forecast")
         self._map, self._points = neural_map, neural_map.landmarks.points(neural_map.grid)
         self._tree = cKDTree(self._points)
         self._camera, (self._low, self._high, self._outermost) = camera, _seen_by(camera)
 
     def __call__(self, position: FloatArray, rotations: FloatArray) -> Foresight:
-        """Foresee images taken at a ``position`` (3,) with ``rotations`` (N, 3, 3), map from camera."""
+        """Forecast images taken at a ``position`` (3,) with ``rotations`` (N, 3, 3), map from camera."""
         filled, unit, distance_m = self.features(position, rotations)
         probability = expit(WEIGHTS[0] + WEIGHTS[1] * filled)
         error_m = np.full(len(rotations), np.nan)
@@ -90,7 +93,7 @@ class Outlook:
         return Foresight(probability, error_m)
 
     def features(self, position: FloatArray, rotations: FloatArray) -> Features:
-        """Return what the model knows of images, as :meth:`__call__` takes them."""
+        """Return the features of images, as :meth:`__call__` takes them."""
         count = len(rotations)
         filled, unit, distance_m = np.zeros(count), np.full((count, 6, 6), np.nan), np.full(count, np.nan)
         near = self._near(position)
@@ -102,8 +105,8 @@ class Outlook:
             filled[i] = (1 - np.exp(-found / PART_FULL)).mean()
             if weight.sum() >= FEWEST_FOUND_AGAIN:
                 pose, points = se3.make_pose(rotation.T, -rotation.T @ position), self._points[seen]
-                _, told = pnp.pose_gradient(pose, at, points, USUAL_FOCAL_PX, weight)
-                unit[i] = np.linalg.inv(told + 1e-9 * np.trace(told) * np.eye(6))
+                _, information = pnp.pose_gradient(pose, at, points, USUAL_FOCAL_PX, weight)
+                unit[i] = np.linalg.inv(information + 1e-9 * np.trace(information) * np.eye(6))
                 away = np.linalg.norm(points - position, axis=1)
                 distance_m[i] = np.median(away[weight >= 0.5 * weight.max()])
         return Features(filled, unit, distance_m)
@@ -114,8 +117,8 @@ class Outlook:
         return np.array(found, dtype=np.int64)
 
     def _familiar(self, position: FloatArray, near: IntArray) -> FloatArray:
-        """Tell of all landmarks (L,) how like one of those looks that mapping cameras had at them one from a position
-        is, from 0 to 1; 0 of all but ``near``.
+        """Return for all landmarks (L,) the weight, 0 to 1, of the most similar look that a mapping camera had at it;
+        0 for all but those ``near``.
         """
         landmark, looks = self._looks
         first, end = (np.searchsorted(landmark, near, side) for side in ("left", "right"))
@@ -130,8 +133,8 @@ class Outlook:
 
     @cached_property
     def _looks(self) -> tuple[IntArray, FloatArray]:
-        """Of each look of a mapping camera at a landmark: which landmark (P,), in ascending order, and the look (P, 4),
-        as of :func:`_look`.
+        """The landmark (P,), in ascending order, and the look (P, 4), see :func:`_look`, of each observation by a
+        mapping camera.
         """
         landmarks, looks = [], []
         for pose in self._map.drift.poses:
@@ -139,7 +142,7 @@ class Outlook:
             landmarks.append(shown)
             looks.append(_look(pose[:3, 3] - self._points[shown]))
         landmark, look = np.concatenate(landmarks), np.concatenate(looks)
-        # of looks that hardly differ one is enough
+        # keep one of several similar looks
         step = np.rint(look / (ALIKE * np.array([ASIDE_RAD] * 3 + [NEARER]))).astype(np.int64)
         _, kept = np.unique(np.column_stack([landmark, step]), axis=0, return_index=True)
         return landmark[kept], look[kept]
@@ -147,13 +150,13 @@ class Outlook:
     def _shown(
         self, position: FloatArray, rotation: FloatArray, rows: IntArray
     ) -> tuple[IntArray, FloatArray, FloatArray]:
-        """Return which landmarks of ``rows`` an image shows, where (N, 2) in the undistorted image and at what pixels
-        (N, 2).
+        """Return the landmarks of ``rows`` that an image shows (N,), their normalized coordinates (N, 2) and their
+        pixels (N, 2).
         """
         x, y, z = rotation.T @ (self._points[rows] - position).T
         front = z > IN_FRONT_M
         rows, depth, at = rows[front], z[front], np.stack([x[front], y[front]], axis=1) / z[front, None]
-        # beyond its field of view the model of a lens may lead back into the image
+        # outside the field of view a lens model may project back into the image
         inside = ((at > self._low) & (at < self._high)).all(axis=1) & ((at**2).sum(axis=1) < self._outermost)
         rows, depth, at = rows[inside], depth[inside], at[inside]
         pixels = cameras.project(self._camera, np.column_stack([at, np.ones(len(at))]))
@@ -170,16 +173,14 @@ class Outlook:
 
 
 def _look(away: FloatArray) -> FloatArray:
-    """Return the direction (N, 3) and the logarithm of the length of vectors (N, 3) from landmarks to cameras, as rows
-    (N, 4).
-    """
+    """Return rows (N, 4) of the direction and the log length of vectors (N, 3) from landmarks to cameras."""
     far = np.maximum(np.linalg.norm(away, axis=1, keepdims=True), 1e-6)
     return np.concatenate([away / far, np.log(far)], axis=1)
 
 
 def _seen_by(camera: Camera) -> tuple[FloatArray, FloatArray, float]:
-    """Return the least and the most (2,), (2,) that a camera sees of the undistorted image, and the square of how far
-    from its axis.
+    """Return the lowest and the highest normalized coordinates (2,), (2,) in a camera's image, and the largest squared
+    radius.
     """
     along = np.linspace(0, 1, BORDER)
     ends = np.repeat([0.0, 1.0], BORDER)

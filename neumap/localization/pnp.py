@@ -1,6 +1,6 @@
-"""From matches of keypoints and map points to a camera pose with a covariance.
+"""Camera poses from matches of keypoints and map points: RANSAC, refinement and information.
 
-PoseLib does it where it is installed; there are no wheels of it for ARM, and there OpenCV's USAC serves.
+Uses PoseLib if it is installed, else OpenCV's USAC: PoseLib has no wheels for ARM.
 """
 
 from __future__ import annotations
@@ -20,23 +20,23 @@ try:
 except ImportError:
     poselib = None
 
-# CAUCHY_PX: from which reprojection error on a match counts less for a refined pose (Cauchy's scale).
+# CAUCHY_PX: scale of the Cauchy loss on reprojection errors.
 CAUCHY_PX = 1.5
-# FEWEST_MATCHES: RANSAC needs more than the three that make a pose.
+# FEWEST_MATCHES: matches that RANSAC needs; more than the three that determine a pose.
 FEWEST_MATCHES = 6
-# MIN_NOISE_PX: what the standard deviation of a reprojection error along one axis is taken for at least; fewer or
-# luckier matches do not make a better camera.
+# MIN_NOISE_PX: least standard deviation of reprojection errors along one axis: few or lucky matches do not make a
+# better camera.
 MIN_NOISE_PX = 0.2
-# EXACT_DIGITS: decimals of what PoseLib finds for several cameras; its last bits depend on where arrays lie in memory,
-# and a replay is to be bit-equal.
+# EXACT_DIGITS: decimals kept of PoseLib's poses of several cameras: their last bits depend on the alignment of arrays
+# in memory, and replays must be equal bit by bit.
 EXACT_DIGITS = 9
-# BEHIND_M: what is nearer to the camera is behind it, or as good as.
+# BEHIND_M: points with a smaller depth count as behind the camera, metres.
 BEHIND_M = 0.05
 
 
 @dataclass(frozen=True)
 class RansacSettings:
-    """How long and how strictly PnP searches; ``by_confidence``: the most confident matches first (PROSAC)."""
+    """Settings of RANSAC; ``by_confidence``: sample the most confident matches first (PROSAC)."""
 
     max_error_px: float = 10.0
     max_iterations: int = 1000
@@ -61,20 +61,22 @@ def ransac_pose(
 def _ransac_by_poselib(
     rays: FloatArray, points: FloatArray, focal_px: float, settings: RansacSettings
 ) -> tuple[FloatArray, BoolArray] | None:
-    options = {
+    prosac = {"progressive_sampling": settings.by_confidence, "max_prosac_iterations": settings.max_iterations}
+    found, info = poselib.estimate_absolute_pose(
+        rays * focal_px, points, _camera(focal_px), _options(settings) | prosac, {"loss_type": "CAUCHY"}
+    )
+    inliers = np.asarray(info["inliers"], dtype=bool)
+    return (_matrix(found), inliers) if inliers.shape == (len(rays),) else None
+
+
+def _options(settings: RansacSettings) -> dict[str, Any]:
+    return {
         "max_reproj_error": settings.max_error_px,
         "max_iterations": settings.max_iterations,
         "min_iterations": settings.min_iterations,
         "success_prob": 0.9999,
-        "progressive_sampling": settings.by_confidence,
-        "max_prosac_iterations": settings.max_iterations,
         "seed": settings.seed,
     }
-    found, info = poselib.estimate_absolute_pose(
-        rays * focal_px, points, _camera(focal_px), options, {"loss_type": "CAUCHY"}
-    )
-    inliers = np.asarray(info["inliers"], dtype=bool)
-    return (_matrix(found), inliers) if inliers.shape == (len(rays),) else None
 
 
 def _ransac_by_opencv(
@@ -89,13 +91,13 @@ def _ransac_by_opencv(
     matrix = np.diag([focal_px, focal_px, 1.0])
     try:
         ok, _, turn, shift, _ = cv2.solvePnPRansac(points, rays * focal_px, matrix, None, params=params)
-    except cv2.error:  # points that are all in one place, say
+    except cv2.error:  # for example all points in one place
         return None
     if not ok or not (np.isfinite(turn).all() and np.isfinite(shift).all()):
         return None
     turn, shift = (np.asarray(each, dtype=np.float64)[:, 0] for each in (turn, shift))
     pose = se3.make_pose(se3.rotation_exp(turn), shift)
-    # refined on what agrees, twice: that may be more then
+    # twice, since a refined pose may have more inliers
     for _ in range(2):
         inliers = _within(pose, rays, points, focal_px, settings.max_error_px)
         if inliers.sum() < FEWEST_MATCHES:
@@ -120,12 +122,11 @@ def residuals_px(camera_from_map: FloatArray, rays: FloatArray, points: FloatArr
 def refine_pose(
     camera_from_map: FloatArray, rays: FloatArray, points: FloatArray, focal_px: float, iterations: int = 50
 ) -> FloatArray:
-    """Return the pose ``camera_from_map`` (4, 4) with the least Cauchy loss of reprojection errors, from one that is
-    near it.
+    """Refine the pose ``camera_from_map`` (4, 4) to minimize the Cauchy loss of reprojection errors.
 
-    Levenberg-Marquardt on undistorted rays (N, 2) and map points (N, 3), N of 3 or more. The loss makes a
-    step about half as long as the one before: ten are within millimetres for most poses, fifty converge but for those
-    that their points hardly determine.
+    Levenberg-Marquardt on undistorted rays (N, 2) and map points (N, 3), N of 3 or more. Each step is about half as
+    long as the one before: ten bring most poses within millimetres, fifty converge unless the points hardly determine
+    the pose.
     """
     if poselib is None:
         return _refined(camera_from_map, rays, points, focal_px, iterations)
@@ -138,7 +139,7 @@ def refine_pose(
 def _refined(
     camera_from_map: FloatArray, rays: FloatArray, points: FloatArray, focal_px: float, iterations: int
 ) -> FloatArray:
-    """Refine as :func:`refine_pose`, by Newton steps where the loss curves upwards, damped where they lead nowhere."""
+    """Refine as :func:`refine_pose`, by damped Newton steps."""
     pose, damping = camera_from_map, 1e-4
     loss, gradient, hessian = _cauchy(pose, rays, points, focal_px)
     for _ in range(iterations):
@@ -159,16 +160,16 @@ def _refined(
 def _cauchy(
     pose: FloatArray, rays: FloatArray, points: FloatArray, focal_px: float
 ) -> tuple[float, FloatArray, FloatArray]:
-    """Return Cauchy's loss of a pose, its gradient (6,) and Hessian (6, 6), which is never negative."""
+    """Return the Cauchy loss of a pose, its gradient (6,) and its Hessian (6, 6), made positive semidefinite."""
     error, ju, jv, front = _linearized(pose, rays, points, focal_px)
     squared = (error**2).sum(axis=0)
     weight = front / (1 + squared / CAUCHY_PX**2)
-    # the part of each Hessian along the error, down to none (Triggs et al., "Bundle adjustment", 4.3)
+    # second-order term of the loss along the error, limited to keep the Hessian semidefinite (Triggs et al. 2000, 4.3)
     along = np.sqrt(np.minimum(2 * weight**2 / CAUCHY_PX**2, weight / np.maximum(squared, 1e-12)))
     radial = along * (ju * error[0] + jv * error[1])
     hessian = (ju * weight) @ ju.T + (jv * weight) @ jv.T - radial @ radial.T
     gradient = (ju * weight) @ error[0] + (jv * weight) @ error[1]
-    # what is behind the camera is as wrong as can be
+    # a fixed large loss for points behind the camera
     loss = 0.5 * CAUCHY_PX**2 * (np.log1p(squared / CAUCHY_PX**2)[front].sum() + 20.0 * (~front).sum())
     return float(loss), gradient, hessian
 
@@ -176,8 +177,8 @@ def _cauchy(
 def _linearized(
     camera_from_map: FloatArray, rays: FloatArray, points: FloatArray, focal_px: float
 ) -> tuple[FloatArray, FloatArray, FloatArray, BoolArray]:
-    """Return errors (2, N) in pixels, their derivatives (6, N) each by a motion of the camera as of
-    :func:`pose_gradient`, and which points are in front (N,).
+    """Return reprojection errors (2, N) in pixels, the derivatives (6, N) of x and of y by a motion of the camera, as
+    in :func:`pose_gradient`, and which points (N,) are in front.
     """
     x, y, z = camera_from_map[:3, :3] @ points.T + camera_from_map[:3, 3:]
     inverse = 1 / np.maximum(z, BEHIND_M)
@@ -190,7 +191,7 @@ def _linearized(
 
 
 def has_poselib() -> bool:
-    """Tell whether several cameras can be solved together."""
+    """Return whether PoseLib is installed, which solves several cameras together."""
     return poselib is not None
 
 
@@ -201,22 +202,17 @@ def ransac_rig(
     focal_px: Sequence[float],
     settings: RansacSettings,
 ) -> FloatArray | None:
-    """Return ``rig_from_map`` (4, 4) of what several cameras see: of each its rays (M, 2), map points (M, 3),
-    ``camera_from_rig`` (4, 4) and focal length, which turns errors into pixels. None where no pose fits.
+    """Return ``rig_from_map`` (4, 4) by generalized absolute pose; None if no pose fits.
+
+    Each camera has its rays (M, 2), map points (M, 3), ``camera_from_rig`` (4, 4) and focal length, which converts
+    errors to pixels.
     """
-    options = {
-        "max_reproj_error": settings.max_error_px,
-        "max_iterations": settings.max_iterations,
-        "min_iterations": settings.min_iterations,
-        "success_prob": 0.9999,
-        "seed": settings.seed,
-    }
     found, info = poselib.estimate_generalized_absolute_pose(
         [ray * focal for ray, focal in zip(rays, focal_px, strict=True)],
         list(points),
         [_camera_pose(each) for each in cameras_from_rig],
         [_camera(focal) for focal in focal_px],
-        options,
+        _options(settings),
         {"loss_type": "CAUCHY"},
     )
     return np.round(_matrix(found), EXACT_DIGITS) if info["num_inliers"] >= FEWEST_MATCHES else None
@@ -230,9 +226,7 @@ def refine_rig(
     focal_px: Sequence[float],
     iterations: int = 50,
 ) -> FloatArray:
-    """Return the pose ``rig_from_map`` (4, 4) refined as by :func:`refine_pose`, on what several cameras see, as of
-    :func:`ransac_rig`.
-    """
+    """Refine ``rig_from_map`` (4, 4) as :func:`refine_pose`, on several cameras as in :func:`ransac_rig`."""
     found, _ = poselib.refine_generalized_absolute_pose(
         [ray * focal for ray, focal in zip(rays, focal_px, strict=True)],
         list(points),
@@ -251,11 +245,11 @@ def pose_gradient(
     focal_px: float,
     counts: FloatArray | float = 1.0,
 ) -> tuple[FloatArray, FloatArray]:
-    """Return the gradient (6,) of half the squared errors of a pose, and its information matrix (6, 6) once it is
-    refined, on these rays (N, 2) and points (N, 3), each of which ``counts`` (N,) for as much as so many.
+    """Return the gradient (6,) of half the squared reprojection errors, and the information matrix (6, 6) of a pose.
 
-    Both are of translation, then rotation, as a small motion of the *camera frame* on the left
-    (``exp(d) @ camera_from_map``), for errors of one pixel, weighted as the Cauchy loss weights them.
+    ``rays`` (N, 2) and ``points`` (N, 3) have the weights ``counts`` (N,), times those of the Cauchy loss. Both results
+    are for translation, then rotation, of a small motion on the left in the *camera frame*
+    (``exp(d) @ camera_from_map``), and for errors with a standard deviation of one pixel.
     """
     error, ju, jv, front = _linearized(camera_from_map, rays, points, focal_px)
     weight = counts * front * cauchy_weights(np.linalg.norm(error, axis=0))
@@ -264,33 +258,31 @@ def pose_gradient(
 
 
 def cauchy_weights(error_px: FloatArray) -> FloatArray:
-    """Return what reprojection errors (N,) count for in a pose of :func:`refine_pose`, from 0 to 1."""
+    """Return the weights (N,), 0 to 1, of reprojection errors in the Cauchy loss."""
     return np.asarray(1 / (1 + (error_px / CAUCHY_PX) ** 2))
 
 
 def noise_of(error_px: FloatArray) -> float:
-    """Return the variance, in square pixels, that reprojection errors (M,) tell of along each of two axes, weighted as
-    in the information.
-    """
+    """Estimate the variance along each axis, in square pixels, of reprojection errors (M,), with Cauchy weights."""
     weight = cauchy_weights(error_px)
     noise = float(weight @ error_px**2) / (2 * weight.sum()) if len(weight) else 1.0
     return max(noise, MIN_NOISE_PX**2)
 
 
 def _camera(focal_px: float) -> dict[str, Any]:
-    """Describe the camera of undistorted rays in pixels, as PoseLib takes it."""
+    """Return PoseLib's pinhole camera of undistorted rays times the focal length."""
     return {"model": "SIMPLE_PINHOLE", "width": 1, "height": 1, "params": [focal_px, 0.0, 0.0]}
 
 
 def _camera_pose(pose: FloatArray) -> Any:
-    """Make PoseLib's pose of a matrix (4, 4)."""
+    """Convert a matrix (4, 4) to PoseLib's pose."""
     made = poselib.CameraPose()
     made.R, made.t = pose[:3, :3], pose[:3, 3]
     return made
 
 
 def _matrix(found: Any) -> FloatArray:
-    """Return (4, 4) of what PoseLib returns: a pose or, in later versions, an image that has one."""
+    """Convert PoseLib's result to a matrix (4, 4): a pose or, in later versions, an image with a pose."""
     pose = np.eye(4)
     pose[:3] = getattr(found, "pose", found).Rt
     return pose

@@ -1,4 +1,4 @@
-"""What is known of an image, or of several that are searched for together, and where they are looked for."""
+"""Queries: the features of one image, or of several localized together, and the scope of a search."""
 
 from __future__ import annotations
 
@@ -15,24 +15,23 @@ from neumap.features.extractor import Features
 from neumap.geometry import cameras, se3
 from neumap.records import Camera
 
-# USUAL_FOCAL_PX: the focal length that thresholds in pixels are meant for; of a VGA camera with a usual lens.
-# SMALLEST_SCALE: what such thresholds are multiplied by at least; keypoints are exact to some pixels in every camera.
+# USUAL_FOCAL_PX: focal length that thresholds in pixels refer to, that of a VGA camera with a common lens.
+# SMALLEST_SCALE: least factor on such thresholds, since the accuracy of keypoints in pixels has a limit in any camera.
 USUAL_FOCAL_PX, SMALLEST_SCALE = 525.0, 0.5
 
 
 @dataclass(frozen=True)
 class Query:
-    """What one look at an image showed, made once however often it is searched for.
+    """The features of one look at an image, extracted once for any number of searches.
 
-    ``features`` of N keypoints; ``rays`` (N, 2), their undistorted normalized coordinates; ``camera`` at the image's
-    size. ``embeddings`` (N, D) and ``looks`` (N, E) are what the map compares keypoints by
-    (:class:`~neumap.localization.matching.LandmarkIndex`): with all its landmarks, and with one landmark where a pose
-    says that it is. So a query belongs to the localizer that made it, and to others whose maps have the same decoder.
-    ``more`` makes the query of the next longer look, None where that shows nothing else: the image must stay as it is.
-    ``glance``: this look was but a glance.
+    ``features`` has N keypoints; ``rays`` (N, 2) are their undistorted normalized coordinates; ``camera`` is scaled to
+    the image's size. ``embeddings`` (N, D) are compared with all landmarks, ``looks`` (N, E) with single landmarks near
+    their projections (:class:`~neumap.localization.matching.LandmarkIndex`). So a query belongs to the localizer that
+    made it, and to others whose maps have the same decoder. ``more`` makes the query of the next longer look, or
+    returns None if there are no other features; do not change the image meanwhile. ``glance``: this look was a glance.
 
-    The keypoints may be those of several ``views`` (empty: of this image alone), the strongest of each first, and the
-    pose is that of the rig; ``camera`` is the first one's.
+    With several ``views`` (empty: this image alone) the keypoints of all are interleaved, the strongest of each first,
+    the pose is that of the rig, and ``camera`` is that of the first view.
     """
 
     features: Features
@@ -49,49 +48,50 @@ class Query:
 
     @cached_property
     def longer(self) -> Query | None:
-        """The query of the next longer look, made when it is first asked for; None where that shows nothing else."""
+        """The query of the next longer look, made on first access; None if it has no other features."""
         return self.more() if self.more else None
 
     @property
     def whole(self) -> Query:
-        """The query of all that the image shows; this one if that is no more."""
+        """The query of the longest look."""
         return self if self.longer is None else self.longer.whole
 
     @cached_property
     def focal_px(self) -> float:
-        """The mean focal length in pixels: what turns a normalized coordinate into pixels."""
+        """The mean focal length in pixels, which converts normalized coordinates to pixels."""
         return float(np.sqrt(self.camera.matrix[0, 0] * self.camera.matrix[1, 1]))
 
     @cached_property
     def scale(self) -> float:
-        """What thresholds in pixels are multiplied by in this image, so that they are the same angles in any camera."""
+        """The factor on thresholds in pixels, so that they are the same angles in any camera."""
         return max(self.focal_px / USUAL_FOCAL_PX, SMALLEST_SCALE)
 
     @property
     def rig(self) -> tuple[View, ...]:
-        """The views that the keypoints are of; of one image it alone."""
+        """The views of the query; for a single image one view."""
         return self.views or (View(self),)
 
     @cached_property
     def owner(self) -> IntArray:
-        """Which of the rig's views each keypoint (N,) is of."""
+        """The index in ``rig`` of the view of each keypoint (N,)."""
         return _taken_in_turn([len(view.query) for view in self.rig])[0]
 
     def by_view(self, keypoint: IntArray) -> Iterator[tuple[View, IntArray]]:
-        """Tell of each of the rig's views which of ``keypoint`` (K,) are its own, as indices into that."""
+        """Yield each view with the indices into ``keypoint`` (K,) of the keypoints that are its own."""
         owner = self.owner[keypoint]
         for i, view in enumerate(self.rig):
             yield view, np.flatnonzero(owner == i)
 
     @cached_property
     def scales(self) -> FloatArray:
-        """The ``scale`` of the view that each keypoint (N,) is of."""
+        """The ``scale`` of the view of each keypoint (N,)."""
         return np.array([view.query.scale for view in self.rig])[self.owner]
 
     @cached_property
     def shown(self) -> tuple[IntArray, Float32Array]:
-        """Which is the first of the rig's views (N,) that shows the direction that a keypoint is seen in, and where in
-        its image (N, 2), in pixels: images of the same wall are not more of it.
+        """The index (N,) of the first view that shows the direction of each keypoint, and its pixels (N, 2) there.
+
+        So views of the same direction share cells: two images of one wall are no more evidence than one.
         """
         first, pixels = self.owner.copy(), self.features.pixels.copy()
         away = np.concatenate([self.rays, np.ones((len(self), 1))], axis=1)
@@ -107,17 +107,17 @@ class Query:
 
     @cached_property
     def tree(self) -> cKDTree:
-        """The rays, for whoever looks for those around a place in the image."""
+        """A search tree of the rays."""
         return cKDTree(self.rays)
 
 
 @dataclass(frozen=True)
 class View:
-    """One of several images that are searched for together: its ``query``, and where its camera was.
+    """One of several images localized together: its ``query`` and the pose of its camera on the rig.
 
-    ``rig_from_camera`` (4, 4) takes a point in the frame of this camera to that of the rig, metres. ``covariance``
-    (6, 6) tells how far that may be off, as that of :class:`~neumap.records.PoseEstimate` with the rig for the map;
-    zero: it is known.
+    ``rig_from_camera`` (4, 4) transforms points of the camera frame to the rig frame, metres. ``covariance`` (6, 6) is
+    that of this pose, in the convention of :class:`~neumap.records.PoseEstimate` with the rig in place of the map;
+    zero: exact.
     """
 
     query: Query
@@ -126,11 +126,11 @@ class View:
 
     @property
     def camera_from_rig(self) -> FloatArray:
-        """The transform (4, 4) of the rig's points to this camera."""
+        """The transform (4, 4) of points of the rig frame to the camera frame."""
         return se3.invert_pose(self.rig_from_camera)
 
     def moved(self, motion: FloatArray) -> View:
-        """Return the view elsewhere on the rig, by a ``motion`` (4, 4) of the rig."""
+        """Return the view moved by a ``motion`` (4, 4) in the rig frame."""
         return replace(self, rig_from_camera=motion @ self.rig_from_camera)
 
     @property
@@ -144,10 +144,10 @@ class View:
 def pooled(views: Sequence[View]) -> Query:
     """Make the query of one or several views, whose pose is that of the rig.
 
-    Raises :class:`~neumap.errors.DataError` where there is none.
+    Raises :class:`~neumap.errors.DataError` for no views.
     """
     if not views:
-        raise DataError("there is no view: give one at least")
+        raise DataError("there is no view: give at least one")
     queries = [view.query for view in views]
     if len(views) == 1 and np.array_equal(views[0].rig_from_camera, np.eye(4)) and not views[0].covariance.any():
         return queries[0]
@@ -173,8 +173,8 @@ def pooled(views: Sequence[View]) -> Query:
 
 
 def _taken_in_turn(counts: Sequence[int]) -> tuple[IntArray, IntArray]:
-    """Tell of keypoints, so many of each view, taken in turn, of which view each is, and which of all one after the
-    other.
+    """Return the order that interleaves views with the given ``counts`` of keypoints: the view of each keypoint, and
+    its index in their concatenation.
     """
     owner = np.repeat(np.arange(len(counts)), counts)
     order = np.argsort(np.concatenate([np.arange(count) for count in counts]), kind="stable")
@@ -183,7 +183,7 @@ def _taken_in_turn(counts: Sequence[int]) -> tuple[IntArray, IntArray]:
 
 @dataclass(frozen=True)
 class Near:
-    """Where the camera is said to be: within ``radius_m`` of a ``position`` (3,) in the map frame."""
+    """A prior of the camera's position: within ``radius_m`` of ``position`` (3,) in the map frame."""
 
     position: FloatArray
     radius_m: float
@@ -191,10 +191,10 @@ class Near:
 
 @dataclass(frozen=True)
 class Scope:
-    """Where to look for a query: in ``voxels`` (V,), indices into the map's grid (None: in all), and ``near`` where the
-    camera is said to be (None: anywhere). Poses elsewhere are neither answers nor reasons to doubt one.
+    """Where to search for a query: in ``voxels`` (V,), indices into the map's grid (None: all), and ``near`` a position
+    (None: anywhere). Poses elsewhere are neither returned nor rivals.
 
-    ``beside`` is the search's own: voxels whose landmarks are not asked for a pose but must fit it.
+    The search itself sets ``beside``: voxels whose landmarks are not matched for a first pose, but must fit it.
     """
 
     voxels: IntArray | None = None
@@ -202,11 +202,11 @@ class Scope:
     beside: IntArray | None = None
 
     def within(self, voxels: IntArray, beside: IntArray | None = None) -> Scope:
-        """Return other voxels, near the same place."""
+        """Return the scope with other voxels and the same position."""
         return replace(self, voxels=voxels, beside=beside)
 
     def allows(self, camera_from_map: FloatArray) -> bool:
-        """Tell whether a pose (4, 4) is near where the camera is said to be; so is any, where nothing is said."""
+        """Return whether a pose (4, 4) is near the given position, if there is one."""
         if self.near is None:
             return True
         position = se3.invert_pose(camera_from_map)[:3, 3]

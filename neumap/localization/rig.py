@@ -1,12 +1,12 @@
-"""Poses of the one or several cameras of a query: how well one fits, which one fits best, and how certain it is.
+"""Poses of a query with one or several views: reprojection errors, RANSAC, refinement and information.
 
-Poses are those of the rig. Errors are in pixels of the image that a keypoint is of. One view is solved by
-:mod:`~neumap.localization.pnp` for one camera; several by generalized absolute pose, which takes PoseLib.
+Poses are those of the rig. Errors are in pixels of the keypoint's image. A single view is solved as one camera, several
+views by generalized absolute pose, which needs PoseLib.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -19,33 +19,36 @@ from neumap.localization import pnp
 from neumap.localization.pnp import RansacSettings
 from neumap.localization.query import Query, View
 
-# CONFIDENT: with how many of the most confident matches several cameras are tried before all: PoseLib draws those of
-# generalized poses without regard to it.
+# CONFIDENT: RANSAC on several cameras tries these numbers of the most confident matches before all of them, since
+# PoseLib has no PROSAC for generalized poses.
 CONFIDENT = (32, 128, 512)
-# ROUNDS: at most, to find where uncertain views most likely are. SETTLED: metres and radians that they then move by;
-# FAR: what they do not move by, unless the pose is none.
+# ROUNDS: iterations of moving uncertain views at most. SETTLED: they stop at smaller steps, metres and radians. FAR: at
+# larger moves they have diverged, metres and radians.
 ROUNDS, SETTLED, FAR = 10, 1e-4, 0.5
 
-
-def can_pool() -> bool:
-    """Tell whether several views can be solved together."""
-    return pnp.has_poselib()
+# One of the views with keypoints among M: the view, indices into the M, and the rays of these keypoints.
+Seen = tuple[View, IntArray, FloatArray]
 
 
 def errors_px(camera_from_map: FloatArray, query: Query, keypoint: IntArray, points: FloatArray) -> FloatArray:
-    """Return how far, in pixels, from the keypoints (M,) a pose projects the ``points`` (M, 3) of the map."""
-    error = np.zeros(len(keypoint))
-    for view, mine, rays in _seen(query, keypoint):
-        there = view.camera_from_rig @ camera_from_map
-        error[mine] = np.linalg.norm(pnp.residuals_px(there, rays, points[mine], view.query.focal_px), axis=1)
+    """Return the reprojection errors (M,) in pixels of keypoints (M,) and map ``points`` (M, 3)."""
+    seen = _seen(query, keypoint)
+    return _errors_px(seen, points, [camera_from_map] * len(seen))
+
+
+def _errors_px(seen: Sequence[Seen], points: FloatArray, rig_from_map: Sequence[FloatArray]) -> FloatArray:
+    error = np.zeros(len(points))
+    for (view, mine, rays), pose in zip(seen, rig_from_map, strict=True):
+        residuals = pnp.residuals_px(view.camera_from_rig @ pose, rays, points[mine], view.query.focal_px)
+        error[mine] = np.linalg.norm(residuals, axis=1)
     return error
 
 
 def find_pose(query: Query, keypoint: IntArray, points: FloatArray, settings: RansacSettings) -> FloatArray | None:
-    """Return ``camera_from_map`` (4, 4) that keypoints (M,) and ``points`` (M, 3) agree on, the most confident first;
-    None where no pose fits. ``settings`` are for a camera of the usual focal length.
+    """Find ``camera_from_map`` (4, 4) by RANSAC on keypoints (M,) and map ``points`` (M, 3), most confident first.
 
-    Raises :class:`~neumap.errors.DataError` where there are several views and no PoseLib.
+    Returns None if no pose fits. Thresholds of ``settings`` are for the usual focal length. Raises
+    :class:`~neumap.errors.DataError` for several views without PoseLib.
     """
     counts = [count for count in CONFIDENT if count < len(keypoint)] if settings.by_confidence and query.views else []
     poses = [_drawn(query, keypoint[:count], points[:count], settings) for count in (*counts, len(keypoint))]
@@ -58,16 +61,16 @@ def find_pose(query: Query, keypoint: IntArray, points: FloatArray, settings: Ra
 
 
 def _drawn(query: Query, keypoint: IntArray, points: FloatArray, settings: RansacSettings) -> FloatArray | None:
-    """Find the pose as :func:`find_pose`, in one search."""
+    """Find the pose as :func:`find_pose`, in one run of RANSAC."""
     if len(keypoint) < pnp.FEWEST_MATCHES:
         return None
-    seen = list(_seen(query, keypoint))
+    seen = _seen(query, keypoint)
     if len(seen) == 1:
         view, mine, rays = seen[0]
         settings = replace(settings, max_error_px=view.query.scale * settings.max_error_px)
         found = pnp.ransac_pose(rays, points[mine], view.query.focal_px, settings)
         return None if found is None else view.rig_from_camera @ found[0]
-    if not can_pool():
+    if not pnp.has_poselib():
         raise DataError("several views are solved together by PoseLib, which is not installed: pip install poselib")
     rays_of, points_of, cameras_from_rig, focal_px = _as_lists(seen, points)
     usual = [focal / view.query.scale for focal, (view, _, _) in zip(focal_px, seen, strict=True)]
@@ -77,10 +80,10 @@ def _drawn(query: Query, keypoint: IntArray, points: FloatArray, settings: Ransa
 def refine(
     camera_from_map: FloatArray, query: Query, keypoint: IntArray, points: FloatArray, iterations: int
 ) -> FloatArray:
-    """Return the pose refined on keypoints (M,) and ``points`` (M, 3), as by
-    :func:`~neumap.localization.pnp.refine_pose`, with the views where they are said to be.
+    """Refine the pose as :func:`~neumap.localization.pnp.refine_pose`, on keypoints (M,) and map ``points`` (M, 3);
+    the views stay where they are on the rig.
     """
-    seen = list(_seen(query, keypoint))
+    seen = _seen(query, keypoint)
     if len(seen) == 1:
         view, mine, rays = seen[0]
         there = view.camera_from_rig @ camera_from_map
@@ -90,10 +93,11 @@ def refine(
 
 @dataclass(frozen=True)
 class Weighed:
-    """A pose ``camera_from_map`` (4, 4) in which each view counts for what its place on the rig is certain by; the
-    ``query`` with the views where they most likely are; the pose's ``information`` (6, 6) as of
-    :func:`~neumap.localization.pnp.pose_gradient`, the sum of what each view says; and the covariance ``carried``
-    (6, 6) that it has, too, because these places are uncertain.
+    """A pose ``camera_from_map`` (4, 4) from views weighted by the certainty of their poses on the rig.
+
+    ``query`` has the views at their most likely poses. ``information`` (6, 6) is the sum over the views, as of
+    :func:`~neumap.localization.pnp.pose_gradient`; ``carried`` (6, 6) is the covariance that the uncertain poses of
+    views add.
     """
 
     camera_from_map: FloatArray
@@ -103,38 +107,32 @@ class Weighed:
 
 
 def weigh(camera_from_map: FloatArray, query: Query, keypoint: IntArray, points: FloatArray) -> Weighed:
-    """Weigh what the views say on keypoints (M,) and ``points`` (M, 3) by what their places are certain by, from a pose
-    refined on these.
+    """Weight the views by the certainty of their poses on the rig, from a pose refined on keypoints (M,) and map
+    ``points`` (M, 3).
 
-    What one view's place is wrong by, those after it are wrong by as well: so it is where odometry carried them.
+    Errors of the views' poses accumulate in their order, as those of odometry do. They are variables of a Gauss-Newton
+    estimate with a Gaussian prior, and marginalized.
     """
-    seen = list(_seen(query, keypoint))
+    seen = _seen(query, keypoint)
     places, known = [], np.zeros((6, 6))
     for view, _, _ in seen:
         scale, axes = np.linalg.eigh(view.motion_covariance - known)
         known = known + (axes * np.maximum(scale, 0)) @ axes.T
         places.append(known)
     if not known.any():
-        return Weighed(
-            camera_from_map,
-            query,
-            sum((each[1] for each in _says(seen, points, [camera_from_map] * len(seen))), np.zeros((6, 6))),
-            known,
-        )
-    # views are elsewhere on the rig by errors with this joint covariance, which are integrated out
+        each = [says for _, says in _says(seen, points, [camera_from_map] * len(seen))]
+        return Weighed(camera_from_map, query, sum(each, np.zeros((6, 6))), known)
+    # the joint covariance of the errors of the views' poses
     count = len(seen)
     joint = np.block([[places[min(i, j)] for j in range(count)] for i in range(count)])
     every, one = np.tile(np.eye(6), (count, 1)), np.eye(6 * count)
     step, moves = np.zeros(6), np.zeros(6 * count)
     covariance, noise, told = known, 1.0, np.zeros((6, 6))
-    # where each view would have the rig
+    # the pose of the rig by each view
     there = [camera_from_map] * count
     for _ in range(ROUNDS):
-        error = np.zeros(len(keypoint))
-        for (view, mine, rays), pose in zip(seen, there, strict=True):
-            residuals = pnp.residuals_px(view.camera_from_rig @ pose, rays, points[mine], view.query.focal_px)
-            error[mine] = np.linalg.norm(residuals, axis=1)
-        # what is behind a view that was moved counts for nothing
+        error = _errors_px(seen, points, there)
+        # errors are infinite behind a moved view
         noise = pnp.noise_of(error[np.isfinite(error)])
         pulls, says = zip(*_says(seen, points, there), strict=True)
         told, precise = sum(says, np.zeros((6, 6))), scipy.linalg.block_diag(*says) / noise
@@ -158,9 +156,9 @@ def weigh(camera_from_map: FloatArray, query: Query, keypoint: IntArray, points:
 
 
 def _says(
-    seen: Sequence[tuple[View, IntArray, FloatArray]], points: FloatArray, rig_from_map: Sequence[FloatArray]
+    seen: Sequence[Seen], points: FloatArray, rig_from_map: Sequence[FloatArray]
 ) -> list[tuple[FloatArray, FloatArray]]:
-    """Return the gradient (6,) and the information (6, 6) of the rig by each view, which has it elsewhere each."""
+    """Return the gradient (6,) and the information (6, 6) of the rig's pose from each view, at one pose per view."""
     said = []
     for (view, mine, rays), pose in zip(seen, rig_from_map, strict=True):
         carry = se3.adjoint(view.camera_from_rig)
@@ -174,15 +172,13 @@ def _moved(pose: FloatArray, motion: FloatArray) -> FloatArray:
     return se3.make_pose(se3.rotation_exp(motion[3:]), motion[:3]) @ pose
 
 
-def _seen(query: Query, keypoint: IntArray) -> Iterator[tuple[View, IntArray, FloatArray]]:
-    """Tell of each view that has some of ``keypoint`` (M,) which these are, and their rays."""
-    for view, mine in query.by_view(keypoint):
-        if len(mine):
-            yield view, mine, query.rays[keypoint[mine]]
+def _seen(query: Query, keypoint: IntArray) -> list[Seen]:
+    """Return the views that have some of ``keypoint`` (M,)."""
+    return [(view, mine, query.rays[keypoint[mine]]) for view, mine in query.by_view(keypoint) if len(mine)]
 
 
 def _as_lists(
-    seen: Sequence[tuple[View, IntArray, FloatArray]], points: FloatArray
+    seen: Sequence[Seen], points: FloatArray
 ) -> tuple[list[FloatArray], list[FloatArray], list[FloatArray], list[float]]:
     return (
         [rays for _, _, rays in seen],

@@ -1,4 +1,4 @@
-"""Where in a map an image was taken: in a small one all voxels are searched, in a large one the likeliest of them."""
+"""Search for the pose of an image in a map: in all voxels of a small map, in the most likely ones of a large map."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from neumap.localization.solver import Solver
 from neumap.localization.verification import Hypothesis
 from neumap.maps.neural_map import NeuralMap
 
-# MIN_ALTERNATIVE: inliers of an alternative; fewer agree by chance with some pose or other.
+# MIN_ALTERNATIVE: inliers of an alternative; some pose has fewer by chance.
 MIN_ALTERNATIVE = 8
 
 
 class PoseSearch:
-    """Searches in one map; where not to ``choose`` voxels, in all that are given, however many."""
+    """Searches one map. Without ``choose`` all voxels of a scope are searched, even in a large map."""
 
     def __init__(self, neural_map: NeuralMap, choose: bool = True) -> None:
         self._solver = Solver(neural_map)
@@ -31,29 +31,27 @@ class PoseSearch:
 
     @property
     def landmarks(self) -> LandmarkIndex:
-        """The map's landmarks, and what keypoints are compared with them by."""
+        """The index of the map's landmarks."""
         return self._solver.landmarks
 
     def __call__(self, query: Query, scope: Scope) -> Hypothesis | None:
-        """Find the best pose; None where no two matches agree.
-
-        Of many voxels those are searched that the image shows most likely.
-        """
+        """Find the best pose; None if no matches agree."""
         return (self._chooses(scope) or self._solver).solve(query, scope)
 
     def needed(self, scope: Scope) -> int:
-        """Tell how many inliers a pose needs that is looked for there; more where there are many voxels."""
+        """Return the inliers that a pose needs in a scope; more for many voxels."""
         return (self._chooses(scope) or self._solver).needed
 
     def _chooses(self, scope: Scope) -> LargePlace | None:
-        """Tell what chooses among the scope's voxels; None where they are few enough that all are searched."""
+        """Return the search that chooses among the scope's voxels; None if they are few, and all are searched."""
         count = self._voxels if scope.voxels is None else len(scope.voxels)
         return self._large if count > MOST_VOXELS else None
 
     def alternatives(self, query: Query, known: Sequence[FloatArray], scope: Scope, most: int) -> list[Hypothesis]:
-        """Find up to ``most`` poses other than those ``known`` (``camera_from_map``) that something speaks for: in a
-        large map those that single voxels lead to, such as another room with the same furniture; in any map those that
-        agree with what of the image does not agree with the poses known, nor with each other.
+        """Find up to ``most`` poses with some evidence, other than the ``known`` poses ``camera_from_map``.
+
+        In a large map these are poses found in single voxels, such as another room with the same furniture; in any map
+        poses found from matches that are no inliers of the known poses or of each other.
         """
         solver = self._solver
         poses = list(known)

@@ -1,10 +1,8 @@
-"""The pose of one image, or of several views, in some voxels of a map: match, PnP, refine on landmarks, and count what
-speaks for the result.
+"""Solve for the pose of one image, or of several views, in voxels of a map: matching, PnP, refinement, rivals.
 
-The strongest keypoints are matched with their nearest landmarks first; only where these do not settle the pose are all
-keypoints, and only where the nearest landmarks of all do not give twice the inliers that a pose needs is the frozen
-transformer asked as well, view by view, and pooled with them in one PnP. A pose must be better than its rivals, to
-which other samples lead.
+The strongest keypoints are matched with their nearest landmarks first. If these do not settle the pose, all keypoints
+are matched. If that does not give twice the inliers that a pose needs, the frozen transformer matches the keypoints of
+each view, and all matches are pooled in one PnP. Other samples of RANSAC then search for rivals of the pose.
 """
 
 from __future__ import annotations
@@ -26,22 +24,21 @@ from neumap.localization.timing import stage
 from neumap.localization.verification import Hypothesis, Refinement
 from neumap.maps.neural_map import NeuralMap
 
-# FIRST_KEYPOINTS: of the strongest, that are matched first. SETTLED: they settle the pose with so many times the
-# inliers it needs.
+# FIRST_KEYPOINTS: strongest keypoints, matched first. SETTLED: factor on the inliers needed with which they settle the
+# pose.
 FIRST_KEYPOINTS, SETTLED = 512, 3.0
-# ENOUGH: with so many times the inliers needed the nearest landmarks do, and the transformer is not asked. ATTENDED:
-# keypoints of a view that it is asked about, whose nearest landmarks are the most distinct: its cost grows with them,
-# and the least distinct are wrong.
+# ENOUGH: factor on the inliers needed with which nearest landmarks suffice without the transformer. ATTENDED: keypoints
+# of a view that the transformer matches, those with the most distinct nearest landmarks: its cost grows with their
+# number, and the least distinct are wrong.
 ENOUGH, ATTENDED = 2.0, 256
-# FEW_ITERATIONS: of RANSAC, where what it does not find is looked for once more, or need not be found.
+# FEW_ITERATIONS: iterations of RANSAC if another search follows, or a pose is optional.
 FEW_ITERATIONS = 300
-# MOST_ELSEWHERE: poses that are drawn where it is said where the camera is, each from what does not agree with those
-# before.
+# MOST_ELSEWHERE: poses drawn at most in search of one that the scope allows, each from the outliers of those before.
 MOST_ELSEWHERE = 3
 
 
 class Solver:
-    """Solves in one map, whose ``landmarks`` and inliers ``needed`` for a pose others may ask for."""
+    """Solves for poses in one map. ``landmarks``: its index; ``needed``: inliers that a pose needs."""
 
     def __init__(self, neural_map: NeuralMap) -> None:
         self.landmarks = LandmarkIndex(neural_map)
@@ -52,15 +49,16 @@ class Solver:
         self._refinement = Refinement(neural_map.grid, self.landmarks, span)
 
     def solve(self, query: Query, scope: Scope, proposed: Sequence[FloatArray] = ()) -> Hypothesis | None:
-        """Find the pose with the most evidence in the scope's voxels; None where no two matches agree. Poses
-        ``camera_from_map`` that were ``proposed`` stand for the first guess.
+        """Find the pose with the most evidence in the scope's voxels; None if no matches agree.
+
+        ``proposed`` poses ``camera_from_map`` replace the first guess.
         """
         count = len(query)
         split = min(FIRST_KEYPOINTS, count)
         first, rest = np.arange(split), np.arange(split, count)
         settled, enough = round(SETTLED * self.needed), round(ENOUGH * self.needed)
         matches = self.match(query, first, scope)
-        # what is not found soon among the strongest is looked for among all
+        # fewer iterations if a search with all keypoints can follow
         soon = replace(self.ransac, max_iterations=FEW_ITERATIONS if split < count else self.ransac.max_iterations)
         poses = list(proposed) or self.guess(matches, query, scope, soon)
         if not any_suffices(poses, settled, matches, query):
@@ -80,8 +78,8 @@ class Solver:
         return None if found is None else self.checked(found, matches, query, scope)
 
     def checked(self, found: Hypothesis, matches: Matches, query: Query, scope: Scope) -> Hypothesis:
-        """Return the better of what was ``found`` and of what other samples lead to, or what does not agree with it,
-        with how far away the other one is; what was found as it is where it is no pose, or beyond all rivalry.
+        """Return the best of the pose ``found`` and the poses from other samples and from its outliers, with the
+        distance of its rival, if any. Returns ``found`` itself if it has too few inliers, or too many for a rival.
         """
         if not self.needed <= found.evidence.inliers < RIVALRY * self.needed:
             return found
@@ -98,9 +96,7 @@ class Solver:
         return found
 
     def guess(self, matches: Matches, query: Query, scope: Scope, settings: RansacSettings) -> list[FloatArray]:
-        """Find the pose ``camera_from_map`` that most matches agree with, of those that the scope allows; empty where
-        no two do, or too many lead elsewhere.
-        """
+        """Find the pose ``camera_from_map`` with the most inliers that the scope allows, as a list of at most one."""
         with stage("pnp"):
             for _ in range(MOST_ELSEWHERE):
                 found = find_pose(query, matches.keypoint, matches.points, settings)
@@ -112,16 +108,16 @@ class Solver:
         return []
 
     def refine(self, camera_from_map: FloatArray, matches: Matches, query: Query, scope: Scope) -> Hypothesis | None:
-        """Refine a pose on landmarks, with the ``matches`` that agree with it; None where too few landmarks do."""
+        """Refine a pose on landmarks, with its evidence in ``matches``; None if too few landmarks match."""
         with stage("refine"):
             return self._refinement(camera_from_map, matches, query, scope)
 
     def match(self, query: Query, asked: IntArray, scope: Scope) -> Matches:
-        """Find the nearest landmarks, in the scope's voxels, of the keypoints ``asked`` about."""
+        """Match the keypoints ``asked`` (A,) with their nearest landmarks in the scope's voxels."""
         with stage("decode"):
             return self.landmarks.match(query, asked, scope.voxels)
 
 
 def any_suffices(poses: Sequence[FloatArray], needed: int, matches: Matches, query: Query) -> bool:
-    """Tell whether the ``matches`` speak for one of the ``poses`` with the weight of ``needed`` inliers."""
+    """Return whether the evidence of ``matches`` for one of the ``poses`` has the weight ``needed``."""
     return any(count_evidence(pose, matches, query).suffices(needed) for pose in poses)

@@ -1,6 +1,4 @@
-"""What a map spans: where mapping cameras were, and what they saw. Beyond that is what nobody saw from, most often the
-other side of a wall.
-"""
+"""The mapped space: the hull of mapping cameras and landmarks. Outside is most often the other side of a wall."""
 
 from __future__ import annotations
 
@@ -10,7 +8,7 @@ import numpy as np
 
 from neumap.arrays import FloatArray
 
-# BULK: share of the landmarks that count, in each direction: some are always astray.
+# BULK: quantile of the landmarks in each direction, since a few are outliers.
 BULK = 0.99
 
 
@@ -18,10 +16,8 @@ class Span:
     """The hull of mapping cameras and landmarks, by its extent towards the faces and edges of a cube."""
 
     def __init__(self, cameras: FloatArray, landmarks: FloatArray) -> None:
-        """``cameras`` (S, 3) and ``landmarks`` (L, 3) in the map frame; without cameras nothing is known, and the span
-        has no end.
-        """
-        # not towards its corners: few landmarks are in those of a room
+        """Make the hull of ``cameras`` (S, 3) and ``landmarks`` (L, 3) in the map frame; infinite without cameras."""
+        # without the corners: a room has few landmarks there
         ways = np.array([way for way in product((-1.0, 0.0, 1.0), repeat=3) if any(way) and not all(way)])
         self._ways = ways / np.linalg.norm(ways, axis=1, keepdims=True)
         self._extent = np.full(len(ways), np.inf)
@@ -30,5 +26,5 @@ class Span:
             self._extent = np.maximum(bulk, (cameras @ self._ways.T).max(axis=0))
 
     def beyond_m(self, position: FloatArray) -> float:
-        """Tell how far outside of it a ``position`` (3,) in the map frame is, metres; negative within."""
+        """Return how far outside a ``position`` (3,) in the map frame is, metres; negative inside."""
         return float((self._ways @ position - self._extent).max())

@@ -1,4 +1,4 @@
-"""How long each stage of a query takes, without a word of it in any signature.
+"""Measures the time of each stage of a query, through a context variable instead of parameters.
 
 with measured() as times_ms:
     with stage("pnp"):
@@ -19,7 +19,7 @@ _measured: ContextVar[dict[str, float] | None] = ContextVar("measured", default=
 
 @contextmanager
 def measured() -> Iterator[dict[str, float]]:
-    """Collect the milliseconds that each of the ``STAGES`` takes in this thread, until the block ends."""
+    """Measure the milliseconds of each of the ``STAGES`` in this thread, within the block."""
     times_ms = dict.fromkeys(STAGES, 0.0)
     token = _measured.set(times_ms)
     try:
@@ -30,7 +30,7 @@ def measured() -> Iterator[dict[str, float]]:
 
 @contextmanager
 def stage(name: str) -> Iterator[None]:
-    """Count the time of this block for one of the ``STAGES``, if anybody measures."""
+    """Add the time of the block to one of the ``STAGES``, inside of :func:`measured`."""
     times_ms = _measured.get()
     started = time.perf_counter()
     try:

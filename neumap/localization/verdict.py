@@ -1,6 +1,6 @@
-"""The verdict on a pose: where it is in the frame of the mapping poses, how certain that is, and whether to believe it.
+"""The verdict on a pose: whether to accept it, its value in the frame of the mapping poses, and its covariance.
 
-The one place that judges poses, for queries as for the images that a map is calibrated on.
+Queries and the images that a map is calibrated on are judged alike.
 """
 
 from __future__ import annotations
@@ -19,10 +19,11 @@ from neumap.maps.neural_map import Calibration
 
 
 class Corrected(NamedTuple):
-    """A pose ``map_from_camera`` (4, 4) in the frame of the mapping poses, and what its covariance is made of: that of
-    the observed residuals, ``unit`` (6, 6), that of views' places in the rig, ``carried`` (6, 6), and the drift's
-    standard deviation ``drift_sigma`` (6,), all in the camera frame, and the median distance ``distance_m`` of what was
-    seen.
+    """A pose ``map_from_camera`` (4, 4) in the frame of the mapping poses, and the parts of its covariance.
+
+    In the camera frame: ``unit`` (6, 6), the covariance of the reprojection errors; ``drift_sigma`` (6,), the standard
+    deviation of the drift; ``carried`` (6, 6), the covariance from the views' poses on the rig. ``distance_m`` is the
+    median distance of the landmarks.
     """
 
     map_from_camera: FloatArray
@@ -34,7 +35,7 @@ class Corrected(NamedTuple):
 
 @dataclass(frozen=True)
 class Verdict:
-    """A pose with its covariance, as of :class:`~neumap.records.PoseEstimate`; or the ``reason`` why there is none."""
+    """A pose with its covariance, as in :class:`~neumap.records.PoseEstimate`, or the ``reason`` why there is none."""
 
     reason: str
     map_from_camera: FloatArray | None = None
@@ -42,8 +43,9 @@ class Verdict:
 
 
 def judge(found: Hypothesis | None, needed: int, drift: DriftField, calibration: Calibration) -> Verdict:
-    """Give the verdict on what was ``found`` where a pose needs so many inliers. A pose may be uncertain and yet right:
-    its covariance says so, and who asks says how certain it must be.
+    """Judge the pose ``found``, given the inliers ``needed``.
+
+    An uncertain pose is not rejected: its covariance is large, and the caller decides which covariance it accepts.
     """
     if found is None:
         return Verdict("no consistent set of matches with the map")
@@ -57,7 +59,7 @@ def judge(found: Hypothesis | None, needed: int, drift: DriftField, calibration:
 
 
 def doubts(evidence: Evidence, needed: int) -> str:
-    """Tell why ``evidence`` does not suffice where ``needed`` inliers are; empty where it does."""
+    """Return why ``evidence`` does not suffice, given the inliers ``needed``; empty if it does."""
     if evidence.suffices(needed):
         return ""
     if evidence.outside and replace(evidence, outside=False).suffices(needed):
@@ -79,7 +81,7 @@ def doubts(evidence: Evidence, needed: int) -> str:
 
 
 def correct(found: Hypothesis, drift: DriftField) -> Corrected:
-    """Return a pose of the adjusted map in the frame of the mapping poses, that is, with their own drift."""
+    """Transform a pose of the adjusted map to the frame of the mapping poses, which includes their drift."""
     adjusted = se3.invert_pose(found.camera_from_map)
     deviation, drift_sigma = drift.predict(adjusted)
     return Corrected(
@@ -88,11 +90,11 @@ def correct(found: Hypothesis, drift: DriftField) -> Corrected:
 
 
 def pose_covariance(corrected: Corrected, calibration: Calibration) -> FloatArray:
-    """Return the 6x6 covariance of a pose in the convention of :class:`~neumap.records.PoseEstimate`.
+    """Return the covariance (6, 6) of a pose in the convention of :class:`~neumap.records.PoseEstimate`.
 
-    That of the reprojection errors, the drift field's, the calibrated floors and the rig's add up in the camera frame,
-    which is then turned into the map's axes. The floor of the position is a share of the distance of what was seen:
-    landmarks that are wrong together displace what is near by millimetres and what is far away by decimetres.
+    The covariances of reprojection errors, drift, calibrated floors and rig add up in the camera frame, and are rotated
+    to the map's axes. The floor of the position is a share of the landmarks' distance: a common error of landmarks
+    displaces a camera by millimetres if they are near, and by decimetres if they are far away.
     """
     floor_m = calibration.floor_share * corrected.distance_m
     local = calibration.pixel_sigma**2 * corrected.unit + np.diag(corrected.drift_sigma**2)

@@ -1,4 +1,4 @@
-"""From a pose that matches agree on to the one that all landmarks around it agree on."""
+"""Refine a pose from matches on all landmarks that project into the image."""
 
 from __future__ import annotations
 
@@ -28,34 +28,34 @@ from neumap.localization.rig import Weighed, errors_px, find_pose, refine, weigh
 from neumap.localization.span import Span
 from neumap.maps.neural_map import VoxelGrid
 
-# SEARCH_RADII_PX: how far from its projection a landmark is looked for in either round, in pixels times Query.scale;
-# ITERATIONS: how many of them refine the pose on what the round found.
+# SEARCH_RADII_PX, ITERATIONS: radius around the projection of a landmark in each round, pixels times Query.scale, and
+# iterations of the refinement that follows.
 SEARCH_RADII_PX, ITERATIONS = (12.0, 6.0), (10, 50)
-# SEARCH_KEYPOINTS: of those within the radius, how many a landmark is compared with, the nearest ones.
+# SEARCH_KEYPOINTS: nearest keypoints within the radius that a landmark is compared with.
 SEARCH_KEYPOINTS = 4
-# IN_FRONT_M: what is nearer to the camera is behind it, or as good as.
+# IN_FRONT_M: landmarks with a smaller depth are not visible, metres.
 IN_FRONT_M = 0.1
-# AROUND_M: besides the voxels searched, landmarks are looked for in those that come so near to the camera.
+# AROUND_M: the voxels this near to the camera are searched, too, metres.
 AROUND_M = 2.5
-# FEWEST_FOUND_AGAIN: a pose is not refined on fewer landmarks.
+# FEWEST_FOUND_AGAIN: matched landmarks that a refinement needs.
 FEWEST_FOUND_AGAIN = 6
-# DRAWS: iterations of RANSAC that look for another pose of one of several views. ELSEWHERE: its inliers; fewer agree by
-# chance with some pose or other.
+# DRAWS: iterations of RANSAC for another pose of one of several views. ELSEWHERE: inliers of such a pose; some pose has
+# fewer by chance.
 DRAWS, ELSEWHERE = 300, 8
-# BESIDE_PENALTY: what a landmark at the rim of the radius loses in similarity: of two that are as alike the nearer
-# wins.
+# BESIDE_PENALTY: subtracted from the similarity at the full radius, in proportion to the distance from the projection,
+# so that the nearer of two equally similar landmarks wins.
 BESIDE_PENALTY = 0.01
 
 
 @dataclass(frozen=True)
 class Hypothesis:
-    """A pose in the adjusted map, before it is corrected and judged.
+    """A pose in the adjusted map, before drift correction and verdict.
 
     ``information`` (6, 6) as of :func:`~neumap.localization.pnp.pose_gradient`; ``keypoint`` (M,), ``points`` (M, 3)
-    and ``error_px`` (M,) are the matches it was refined on. ``support`` is as of
-    :func:`~neumap.localization.evidence.support`. ``rival_m`` is how far away another pose is that explains the
-    image about as well, and ``rival_support`` the support of that; 0 where none was found. ``carried`` (6, 6) is the
-    covariance that it has because views' places in the rig are uncertain.
+    and ``error_px`` (M,) are its inliers among all landmarks. ``support`` is as of
+    :func:`~neumap.localization.evidence.support`. ``rival_m`` is the distance to another pose that explains the image
+    about as well, ``rival_support`` that pose's support; 0 without a rival. ``carried`` (6, 6) is the covariance that
+    uncertain poses of views on the rig add.
     """
 
     camera_from_map: FloatArray
@@ -71,14 +71,14 @@ class Hypothesis:
 
     @cached_property
     def covariance(self) -> FloatArray:
-        """The covariance (6, 6) of the pose by its reprojection errors alone, in the camera frame."""
+        """The covariance (6, 6) of the pose from reprojection errors alone, in the camera frame."""
         noise = noise_of(self.error_px)
         information = self.information + 1e-9 * np.trace(self.information) * np.eye(6)
         return np.asarray(noise * np.linalg.inv(information))
 
     @property
     def distance_m(self) -> float:
-        """How far away what was found again is, the median in metres; 0 of nothing."""
+        """The median distance of the landmarks in metres; 0 without any."""
         away = np.linalg.norm(se3.transform_points(self.camera_from_map, self.points), axis=1)
         return float(np.median(away)) if len(away) else 0.0
 
@@ -87,27 +87,26 @@ class Refinement:
     """Refines poses on the landmarks of one map."""
 
     def __init__(self, grid: VoxelGrid, landmarks: LandmarkIndex, span: Span) -> None:
-        """``landmarks`` are those of the map whose voxels are ``grid``, and which spans ``span``."""
+        """Prepare to refine on ``landmarks`` of the map with the voxels ``grid`` and the mapped space ``span``."""
         self._grid = grid
         self._landmarks = landmarks
         self._span = span
 
     def __call__(self, camera_from_map: FloatArray, matches: Matches, query: Query, scope: Scope) -> Hypothesis | None:
-        """Return the pose refined on landmarks that are looked for around their projections, in two rounds of narrowing
-        search, with what of the ``matches`` agrees; None where too few landmarks do.
+        """Refine a pose in two rounds of matching landmarks around their projections, with decreasing radius.
+
+        The evidence is counted in ``matches``. Returns None if too few landmarks match.
         """
         pose = camera_from_map
         weighed = Weighed(pose, query, np.zeros((6, 6)), np.zeros((6, 6)))
-        visible = self._visible_in_each(weighed, scope)
-        keypoints, landmarks, alike = self._candidates(weighed, visible)
+        visible, keypoints, landmarks, alike = self._candidates(weighed, scope)
         keypoint: IntArray = np.zeros(0, np.int64)
         landmark = keypoint
         for radius, iterations in zip(SEARCH_RADII_PX, ITERATIONS, strict=True):
             if weighed.query is not query:
-                # views that were moved may show more
-                visible = self._visible_in_each(weighed, scope)
-                keypoints, landmarks, alike = self._candidates(weighed, visible)
-            # a landmark may be found in each view
+                # moved views may show other landmarks
+                visible, keypoints, landmarks, alike = self._candidates(weighed, scope)
+            # each view may match a landmark
             sights = query.owner[keypoints] * len(self._landmarks.points) + landmarks
             error = self._errors(weighed.camera_from_map, weighed.query, keypoints, landmarks)
             limit = query.scales[keypoints] * radius
@@ -119,7 +118,7 @@ class Refinement:
             keypoint, landmark = keypoints[chosen], landmarks[chosen]
             pose = refine(pose, query, keypoint, self._landmarks.points[landmark], iterations)
             if not np.isfinite(pose).all():
-                # what a wrong pose's landmarks may refine to
+                # the landmarks of a wrong pose may diverge
                 return None
             weighed = weigh(pose, query, keypoint, self._landmarks.points[landmark])
         pose, query = weighed.camera_from_map, weighed.query
@@ -127,7 +126,8 @@ class Refinement:
         error = self._errors(pose, query, keypoint, landmark)
         fits = error < query.scales[keypoint] * CHECK_RADIUS_PX
         found = keypoint[fits]
-        expected = self._expected(pose, visible, query)
+        # occluded landmarks count, too
+        expected = np.unique(self._around(pose, visible, query, CHECK_RADIUS_PX, 1)[0])
         confirming, contradicting = count_cells(expected, found, query)
         position = se3.invert_pose(pose)[:3, 3]
         outside = self._span.beyond_m(position) > OUTSIDE * float(np.median(np.linalg.norm(points - position, axis=1)))
@@ -150,7 +150,7 @@ class Refinement:
         return errors_px(pose, query, keypoints, self._landmarks.points[landmarks])
 
     def _visible(self, view: View, rig_from_map: FloatArray, scope: Scope) -> IntArray:
-        """Return the landmarks that would be in a view's image if nothing was in their way."""
+        """Return the landmarks that project into a view's image, occluded or not."""
         if not len(view.query):
             return np.zeros(0, np.int64)
         camera_from_map = view.camera_from_rig @ rig_from_map
@@ -165,8 +165,8 @@ class Refinement:
     def _around(
         self, rig_from_map: FloatArray, visible: Sequence[IntArray], query: Query, radius_px: float, count: int
     ) -> tuple[IntArray, IntArray]:
-        """Return pairs of keypoints (P,) and ``visible`` landmarks (P,) of each view whose projections are within a
-        radius of them: up to ``count`` of each landmark, nearest first.
+        """Return pairs of keypoints (P,) and ``visible`` landmarks (P,) that project within ``radius_px`` times
+        Query.scale of them: up to ``count`` keypoints for each landmark and view, nearest first.
         """
         ranks = np.arange(1, count + 1)
         keypoints, landmarks = [], []
@@ -180,23 +180,19 @@ class Refinement:
             landmarks.append(seen[row])
         return np.concatenate(keypoints), np.concatenate(landmarks)
 
-    def _visible_in_each(self, weighed: Weighed, scope: Scope) -> list[IntArray]:
-        return [self._visible(view, weighed.camera_from_map, scope) for view in weighed.query.rig]
-
-    def _candidates(self, weighed: Weighed, visible: Sequence[IntArray]) -> tuple[IntArray, IntArray, Float32Array]:
-        """Return keypoints, landmarks and their similarity, of all pairs that look alike and are close in an image."""
+    def _candidates(self, weighed: Weighed, scope: Scope) -> tuple[list[IntArray], IntArray, IntArray, Float32Array]:
+        """Return the landmarks visible in each view; and keypoints (P,), landmarks (P,) and similarities (P,) of all
+        pairs that are similar and close in an image.
+        """
         pose, query = weighed.camera_from_map, weighed.query
+        visible = [self._visible(view, pose, scope) for view in query.rig]
         keypoint, landmark = self._around(pose, visible, query, SEARCH_RADII_PX[0], SEARCH_KEYPOINTS)
         alike = np.einsum("ij,ij->i", query.looks[keypoint], self._landmarks.looks[landmark])
         good = alike > self._landmarks.min_similarity
-        return keypoint[good], landmark[good], alike[good]
-
-    def _expected(self, rig_from_map: FloatArray, visible: Sequence[IntArray], query: Query) -> IntArray:
-        """Return the keypoints that are where a landmark projects to, which may be behind a wall."""
-        return np.unique(self._around(rig_from_map, visible, query, CHECK_RADIUS_PX, 1)[0])
+        return visible, keypoint[good], landmark[good], alike[good]
 
     def _rows_around(self, camera_from_map: FloatArray, scope: Scope) -> slice | IntArray:
-        """Return the landmarks to look for: of a large map only those of the voxels searched, and around the camera."""
+        """Return the landmarks of the scope's voxels, of those beside them, and of those around the camera."""
         if scope.voxels is None:
             return slice(None)
         around = self._grid.within(se3.invert_pose(camera_from_map)[:3, 3], AROUND_M)
@@ -205,7 +201,7 @@ class Refinement:
 
 
 def _elsewhere(camera_from_map: FloatArray, matches: Matches, query: Query) -> list[int]:
-    """Tell of which views more of the ``matches`` than chance makes agree on another pose."""
+    """Return the views whose outliers among ``matches`` agree on another pose."""
     agree, owner = agreeing(camera_from_map, matches, query), query.owner[matches.keypoint]
 
     def leads_elsewhere(view: int) -> bool:
@@ -217,7 +213,7 @@ def _elsewhere(camera_from_map: FloatArray, matches: Matches, query: Query) -> l
 
 
 def mutual_best(first: IntArray, second: IntArray, score: FloatArray) -> IntArray:
-    """Return of candidate pairs (``first[k]``, ``second[k]``) the indices k that are the best of both their ends."""
+    """Return the indices k of pairs (``first[k]``, ``second[k]``) with the best score for both their ends."""
     order = np.argsort(-score, kind="stable")
     best_first = np.unique(first[order], return_index=True)[1]
     best_second = np.unique(second[order], return_index=True)[1]

@@ -1,4 +1,4 @@
-"""From posed images to a neural map."""
+"""Make a neural map from posed images."""
 
 from __future__ import annotations
 
@@ -18,46 +18,44 @@ from neumap.maps.drift import DriftField, thin_field
 from neumap.maps.map_file import to_bytes
 from neumap.maps.neural_map import MIN_VOXEL_LANDMARKS, VOXEL_M, NeuralMap, lay_out
 from neumap.model.weights import shipped_weights
-from neumap.progress import Progress
+from neumap.progress import Progress, ignore
 from neumap.records import Frame
 
-# DEFAULT_LANDMARKS: of a map without a budget; more hardly help in a room. LANDMARKS_PER_IMAGE: of a drive of more than
-# a thousand images it has so many more.
+# DEFAULT_LANDMARKS: landmarks of a map without a size limit; more hardly help in a room. LANDMARKS_PER_IMAGE: landmarks
+# per image of a drive, if that makes more.
 DEFAULT_LANDMARKS, LANDMARKS_PER_IMAGE = 12_000, 12
-# FEWEST_LANDMARKS: a map of fewer is of no use, so that a size for no more is refused.
+# FEWEST_LANDMARKS: a map with fewer is useless, so smaller sizes are rejected.
 FEWEST_LANDMARKS = 200
-# BYTES_PER_VIEWPOINT: a small map keeps a viewpoint of the drift for so many bytes of it, within these numbers.
+# BYTES_PER_VIEWPOINT: bytes of a small map per viewpoint of the drift field, which has FEWEST_VIEWPOINTS to
+# MOST_VIEWPOINTS.
 BYTES_PER_VIEWPOINT, FEWEST_VIEWPOINTS, MOST_VIEWPOINTS = 800, 32, 128
-# RESERVED_BYTES: what the calibration, what is told of the recording, and more voxels than a hundred landmarks show may
-# add to the file.
+# RESERVED_BYTES: bytes for the calibration, the recording, and the voxels that a hundred landmarks do not show.
 RESERVED_BYTES = 600
 
 
 def build_map(
     frames: Sequence[Frame],
     settings: MappingSettings | None = None,
-    progress: Progress = lambda *_: None,
+    progress: Progress = ignore,
     work: Work = NOWHERE,
 ) -> NeuralMap:
-    """Make a map of posed frames, calibrated on some that are set aside; ``settings`` None: as ``neumap map`` by
-    default.
+    """Make a map of posed frames, calibrated on some that are set aside; ``settings`` None: the defaults.
 
-    ``progress(stage, done, total)`` is called often. With a folder of ``work`` memory stays small and what was found
-    out before is taken from there; the map is the same. Raises :class:`~neumap.errors.MappingError` where the images
-    share too little, :class:`~neumap.errors.ConfigError` where the size is too small for them, and what the frames'
-    readers raise.
+    ``progress(stage, done, total)`` is called often. With a folder of ``work`` less memory is used and earlier results
+    are reused; the map is the same. Raises :class:`~neumap.errors.MappingError` if the images overlap too little,
+    :class:`~neumap.errors.ConfigError` if the size is too small for them, and what the frames' readers raise.
     """
     settings = settings or MappingSettings()
     return map_of(survey(frames, settings, progress, work), settings, progress)
 
 
-def map_of(place: Survey, settings: MappingSettings, progress: Progress = lambda *_: None) -> NeuralMap:
-    """Make the map of a surveyed place, calibrated. Raises what :func:`build_map` raises."""
+def map_of(place: Survey, settings: MappingSettings, progress: Progress = ignore) -> NeuralMap:
+    """Make the calibrated map of a surveyed place. Raises what :func:`build_map` raises."""
     return calibrate(_within_budget(place, settings, progress), place.aside, progress)
 
 
 def _within_budget(place: Survey, settings: MappingSettings, progress: Progress) -> NeuralMap:
-    """Make the map of the landmarks that fit into its size."""
+    """Make the map with as many landmarks as fit into its size."""
     form, size, drift = form_for(settings), settings.budget, place.drift
     if size is not None and size < SMALL_BYTES:
         drift = thin_field(drift, int(np.clip(size // BYTES_PER_VIEWPOINT, FEWEST_VIEWPOINTS, MOST_VIEWPOINTS)))
@@ -72,7 +70,7 @@ def _within_budget(place: Survey, settings: MappingSettings, progress: Progress)
         return compose(place, encoded.first(count), form, drift, settings)
 
     few = compose_first(100)
-    # in a large place few landmarks leave most voxels out, and themselves with them
+    # in a large place voxels with few landmarks are dropped, with these landmarks
     empty = len(to_bytes(few)) - len(few.landmarks) * form.bytes_each
     count = int((size - empty - RESERVED_BYTES) / form.bytes_each)
     while count >= FEWEST_LANDMARKS:
@@ -80,7 +78,7 @@ def _within_budget(place: Survey, settings: MappingSettings, progress: Progress)
         excess = len(to_bytes(composed)) + RESERVED_BYTES - size
         if excess <= 0:
             return composed
-        # each voxel that only many landmarks show takes a few bytes more
+        # more landmarks keep more voxels, of a few bytes each
         count = min(count, len(chosen)) - int(np.ceil(excess / form.bytes_each))
     enough = size + (2.5 * FEWEST_LANDMARKS - count) * form.bytes_each
     raise ConfigError(f"{size} bytes are too few for this map: give at least {int(enough)}")
@@ -89,7 +87,7 @@ def _within_budget(place: Survey, settings: MappingSettings, progress: Progress)
 def compose(
     place: Survey, encoded: EncodedLandmarks, form: LandmarkForm, drift: DriftField, settings: MappingSettings
 ) -> NeuralMap:
-    """Make the map of encoded landmarks, most useful first, not calibrated."""
+    """Make the map, not calibrated, of encoded landmarks, most useful first."""
     grid, codes = lay_out(
         encoded.points, encoded.descriptors, encoded.coarse, form.anchor_bits, VOXEL_M, MIN_VOXEL_LANDMARKS
     )

@@ -1,8 +1,8 @@
-"""Bundle adjustment of the mapping poses around the poses that were given.
+"""Bundle adjustment of the mapping poses, with the given poses as prior.
 
-Poses from a SLAM system or a motion capture carry a drift of centimetres between visits of a place; points averaged
-over such poses are blurred. Adjusted poses make one consistent map; how they differ from the given ones is kept as a
-:mod:`~neumap.maps.drift` field, so that answers stay in the frame the user gave.
+Poses from SLAM or motion capture drift by centimetres between visits of a place, which blurs points averaged over them.
+Adjusted poses make one consistent map; their deviation from the given ones is stored as a :mod:`~neumap.maps.drift`
+field, so that estimates are in the frame of the given poses.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from neumap.mapping.keyframes import Keyframes
 from neumap.mapping.tracks import NEAREST_M, Tracks, depth_sigma, in_parts, sum_by
 from neumap.progress import Step, ignore
 
-# POSE_LOSS_PX: from which reprojection error on an observation counts less (Cauchy's scale).
+# POSE_LOSS_PX: scale of the Cauchy loss on reprojection errors.
 POSE_LOSS_PX = 1.5
-# DEPTH_WEIGHT: what a depth counts for of what its own noise says, as depths of one sensor err together.
+# DEPTH_WEIGHT: factor on depth errors over their standard deviation, as depth errors of one sensor are correlated.
 DEPTH_WEIGHT = 0.3
-# SOLVED: by how much what is left of the equations must shrink until they count as solved: poses are exact to 1e-8 m
-# then. MOST_STEPS: taken for it.
+# SOLVED: relative residual at which conjugate gradients stop; poses are then accurate to 1e-8 m. MOST_STEPS: iterations
+# at most.
 SOLVED, MOST_STEPS = 1e-5, 2000
 
 
@@ -37,10 +37,10 @@ def adjust_poses(
 ) -> tuple[Tracks, FloatArray]:
     """Return the tracks with adjusted points, and adjusted ``map_from_camera`` (F, 4, 4).
 
-    Levenberg-free Gauss-Newton on poses and points with Cauchy weights on reprojection and depth errors, points
-    eliminated by the Schur complement (Triggs et al. 2000), whose product with a vector is all that conjugate gradients
-    ask for (Agarwal et al. 2010): memory and time are linear in the observations. The given poses are a Gaussian prior,
-    which also fixes the frame. ``step`` is called with 1 after each iteration.
+    Gauss-Newton on poses and points with Cauchy weights on reprojection and depth errors. Points are eliminated by the
+    Schur complement (Triggs et al. 2000), which is solved by conjugate gradients without forming the matrix (Agarwal et
+    al. 2010), so memory and time are linear in the observations. The given poses are a Gaussian prior, which also fixes
+    the frame. ``step`` is called with 1 after each iteration.
     """
     given = se3.invert_pose(keyframes.map_from_camera)
     camera_from_map = given.copy()
@@ -64,11 +64,12 @@ def adjust_poses(
 
 @dataclass(frozen=True)
 class _Linear:
-    """The equations of some T tracks with O observations, at what poses and points are.
+    """The normal equations of T tracks with O observations, linearized at the current poses and points.
 
-    ``pose_block`` (F, 6, 6) and ``pose_pull`` (F, 6) are theirs of the poses alone, ``half`` (T, 3, 3) the Cholesky
-    factors of the inverse point blocks, ``pull`` (T, 3) what they pull points with, times those, ``scaled`` (3T, 6F)
-    the blocks of points and poses, times those.
+    ``pose_block`` (F, 6, 6) and ``pose_pull`` (F, 6) are the Hessian and the gradient of the poses, ``half`` (T, 3, 3)
+    the Cholesky factors of the inverse Hessians of the points. ``pull`` (T, 3) is the gradient of the points, and
+    ``scaled`` (3T, 6F) the mixed Hessian, both times ``half``; ``diagonal`` (F, 6, 6) are the diagonal blocks of
+    ``scaled.T @ scaled``.
     """
 
     points: FloatArray
@@ -133,8 +134,8 @@ def _linearized(tracks: Tracks, keyframes: Keyframes, camera_from_map: FloatArra
 
 
 def _solve(parts: list[_Linear], block: FloatArray, pull: FloatArray) -> FloatArray:
-    """Return the moves (F, 6) of the poses that solve the equations without the points, of which ``block`` (F, 6, 6)
-    and ``pull`` (F, 6) are the poses' own: conjugate gradients, preconditioned by the blocks of the diagonal.
+    """Solve the Schur complement for the moves (F, 6) of the poses, by conjugate gradients with a block-diagonal
+    preconditioner. ``block`` (F, 6, 6) and ``pull`` (F, 6) are the Hessian and the gradient of poses and prior.
     """
 
     def product(x: FloatArray) -> FloatArray:

@@ -1,4 +1,4 @@
-"""How far a pose can be trusted: fitted on mapping images that were set aside."""
+"""Calibrate the covariance of poses, and measure the accuracy, on mapping images that were set aside."""
 
 from __future__ import annotations
 
@@ -18,35 +18,35 @@ from neumap.maps.neural_map import Calibration, ExpectedAccuracy, NeuralMap
 from neumap.progress import Progress, count_up
 from neumap.records import Frame, PoseEstimate
 
-# FEWEST_FRAMES: of fewer frames none is set aside. BLOCK, SMALL_BLOCK: consecutive ones that are set aside together, of
-# MANY_FRAMES or more and of fewer.
+# FEWEST_FRAMES: none of fewer frames are set aside. BLOCK, SMALL_BLOCK: consecutive frames set aside together, of
+# MANY_FRAMES or more, and of fewer.
 FEWEST_FRAMES, MANY_FRAMES, BLOCK, SMALL_BLOCK = 12, 40, 3, 2
-# FEWEST_LOCALIZED: of fewer images nothing is fitted.
+# FEWEST_LOCALIZED: localized images that a fit needs.
 FEWEST_LOCALIZED = 8
-# BLUNDER_SHARE, BLUNDER_RAD: poses this far off, as a share of the distance of what is seen and in radians, are the
-# verdict's business, not the covariance's.
+# BLUNDER_SHARE, BLUNDER_RAD: larger errors, as a share of the landmarks' distance and in radians, are outliers, which
+# the verdict should reject and the covariance need not cover.
 BLUNDER_SHARE, BLUNDER_RAD = 0.1, np.deg2rad(10)
 # CHI2_90, CHI2_50: quantiles of chi-square with 6 degrees of freedom.
 CHI2_90, CHI2_50 = 10.645, 5.348
-# STUDENT_DOF: of the likelihood; few, so that single bad images do not decide.
+# STUDENT_DOF: degrees of freedom of the likelihood; few, for robustness against single bad images.
 STUDENT_DOF = 4.0
-# PIXEL_SIGMAS, FLOORS: what the noise in pixels, and the floors as a share of the distance and in radians, are chosen
-# from.
+# PIXEL_SIGMAS: candidates of the noise, pixels. FLOORS: candidates of the floors, as a share of the distance and in
+# radians.
 PIXEL_SIGMAS, FLOORS = (1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0), (0.0005, 0.001, 0.002, 0.004, 0.008, 0.016)
-# GENERALIZATION: how many times larger errors are taken for than those of images set aside, which were taken on the
-# same drive as those mapped; those of another day will be harder. INFLATIONS: its limits, before and after.
+# GENERALIZATION: factor on the errors of images set aside, which are from the same drive as the mapped ones; images of
+# another day are harder. INFLATIONS: lower limit before this factor, and upper limit after it.
 GENERALIZATION, INFLATIONS = 1.35, (0.7, 4.0)
 
 
 def set_aside(count: int) -> IntArray:
-    """Tell which of ``count`` images are not mapped but used to measure: blocks of consecutive ones, about one in
-    thirteen of many, up to a sixth of few.
+    """Return the indices of the images, of ``count``, that are set aside for measurement: about one in thirteen of
+    many, up to a sixth of few, none of fewer than ``FEWEST_FRAMES``.
 
-    Blocks, because the neighbour of an image taken 0.1 s before is no test. None of fewer than ``FEWEST_FRAMES``.
+    They are blocks of consecutive images, since an image whose neighbour 0.1 s before is mapped is no test.
     """
     if count < FEWEST_FRAMES:
         return np.zeros(0, np.int64)
-    # nine images, in three places, are the least that tells anything
+    # at least nine images in three places, for a meaningful result
     blocks = int(np.clip(count // 40, 3 if count >= 54 else 1, 12))
     size = BLOCK if count >= MANY_FRAMES else SMALL_BLOCK
     starts = np.rint((np.arange(blocks) + 0.5) * count / blocks - size / 2).astype(int)
@@ -56,10 +56,9 @@ def set_aside(count: int) -> IntArray:
 def calibrate(
     neural_map: NeuralMap, frames: Sequence[Frame], progress: Progress, least: Calibration | None = None
 ) -> NeuralMap:
-    """Make the map with a calibrated covariance and the accuracy measured on ``frames``, none of which it was made
-    from.
+    """Return the map with the covariance calibrated and the accuracy measured on ``frames``, which were not mapped.
 
-    The calibration is not less cautious than ``least``.
+    The calibration is at least as cautious as ``least``.
     """
     if not frames:
         return neural_map
@@ -74,7 +73,7 @@ def calibrate(
             continue
         true = np.asarray(frame.map_from_camera)
         poses.append(true)
-        # what is settled by a quick look is decided with the calibration that the map begins with
+        # the map's initial calibration decides whether a quick look suffices
         found.append(localizer.solve(localizer.look(image, frame.camera)).found)
         if found[-1] is not None and not localizer.doubt(found[-1]):
             seen = localizer.corrected(found[-1])
@@ -91,9 +90,8 @@ def calibrate(
 
 @dataclass(frozen=True)
 class Parts:
-    """What the covariance of one estimate is made of, in the camera frame: the error (6,) that was made, the unit
-    covariance (6, 6) of the residuals seen, the drift field's standard deviation (6,), and the median distance of what
-    was seen.
+    """The error (6,) of one estimate and the parts of its covariance, in the camera frame: the ``unit`` covariance
+    (6, 6) of reprojection errors, the drift's standard deviation (6,), and the median distance of the landmarks.
     """
 
     error: FloatArray
@@ -103,8 +101,8 @@ class Parts:
 
 
 def fit_calibration(parts: Sequence[Parts], start: Calibration) -> Calibration:
-    """Return noise and floors that maximize a Student likelihood of the errors, then inflated so that nine in ten
-    errors are inside the 90 % ellipsoid; blunders are left out. ``start`` where too few images were localized.
+    """Fit noise and floors by maximum Student likelihood of the errors, then inflate them so that nine in ten errors
+    are inside the 90 % ellipsoid; outliers are left out. Returns ``start`` if too few images were localized.
     """
     usable = [
         part
@@ -117,7 +115,6 @@ def fit_calibration(parts: Sequence[Parts], start: Calibration) -> Calibration:
     errors = np.stack([p.error for p in usable])
     unit = np.stack([p.unit for p in usable])
     drift = np.stack([np.diag(p.drift_sigma**2) for p in usable])
-
     seen = np.array([[p.distance_m] * 3 + [1.0] * 3 for p in usable])
 
     def distances(pixel: float, share: float, floor_rad: float) -> tuple[FloatArray, FloatArray]:
@@ -138,7 +135,7 @@ def fit_calibration(parts: Sequence[Parts], start: Calibration) -> Calibration:
 
 
 def more_cautious(first: Calibration, second: Calibration) -> Calibration:
-    """Return the larger of both in everything: wider covariances, and more inliers asked for."""
+    """Return the maximum of each field: the larger covariance, and more inliers needed."""
     return Calibration(**{f.name: max(getattr(first, f.name), getattr(second, f.name)) for f in fields(Calibration)})
 
 

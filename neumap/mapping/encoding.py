@@ -1,4 +1,4 @@
-"""From landmarks to the codes that a map stores."""
+"""Encode landmarks as the codes that a map stores."""
 
 from __future__ import annotations
 
@@ -14,21 +14,20 @@ from neumap.maps.neural_map import ANCHOR_BITS, SMALL_ANCHOR_BITS, NeuralMap
 from neumap.model.codebooks import Codes, shipped_codebooks
 from neumap.model.decoder import FrozenDecoder, shipped_decoder
 from neumap.model.encoder import EMBEDDING
-from neumap.progress import Progress, count_up
+from neumap.progress import Progress, count_up, ignore
 
-# SMALL_BYTES: maps below this size store shorter codes and coarser anchors, as more landmarks are worth more there.
+# SMALL_BYTES: maps below this size store shorter codes and coarser anchors, since more landmarks matter more there.
 SMALL_BYTES = 300_000
-# LATENT_BYTES: bytes of a latent, by the size of the map from which on it has so many.
+# LATENT_BYTES: pairs of the least size of a map and the bytes of its latents.
 LATENT_BYTES = ((0, 6), (75_000, 12), (SMALL_BYTES, 16))
-# DESCRIPTOR_BYTES, SMALL_DESCRIPTOR_BYTES: bytes of a descriptor and of a coarse one, in maps of any size and in small
-# ones.
+# DESCRIPTOR_BYTES, SMALL_DESCRIPTOR_BYTES: bytes of a descriptor and of a coarse one, in usual and in small maps.
 DESCRIPTOR_BYTES, SMALL_DESCRIPTOR_BYTES = (32, 16), (16, 8)
 
 
 @dataclass(frozen=True)
 class LandmarkForm:
-    """How a landmark is stored: for which ``decoder``, in ``fine`` bytes of a latent or descriptor, ``coarse`` bytes of
-    the coarse descriptor, and ``anchor_bits`` a coordinate.
+    """The format of a landmark: its ``decoder``, the bytes of the latent or descriptor, ``fine``, and of the coarse
+    descriptor, ``coarse``, and the ``anchor_bits`` of a coordinate.
     """
 
     decoder: str
@@ -38,12 +37,12 @@ class LandmarkForm:
 
     @property
     def bytes_each(self) -> float:
-        """What a landmark takes in the file."""
+        """The bytes of a landmark in the file."""
         return self.fine + self.coarse + 3 * self.anchor_bits / 8
 
 
 def form_for(settings: MappingSettings) -> LandmarkForm:
-    """Return the form of landmarks that goes with a map's size."""
+    """Return the form of landmarks for a map's size and decoder."""
     size = settings.budget
     small = size is not None and size < SMALL_BYTES
     if settings.decoder == DESCRIPTOR:
@@ -60,8 +59,8 @@ def form_of(neural_map: NeuralMap) -> LandmarkForm:
 
 @dataclass(frozen=True)
 class EncodedLandmarks:
-    """What a map stores of L landmarks: ``points`` (L, 3) in metres, ``descriptors`` (L, P) or latents, and ``coarse``
-    descriptors (L, Q).
+    """L encoded landmarks: ``points`` (L, 3) in metres, ``descriptors`` (L, P) or latents, ``coarse`` descriptors
+    (L, Q).
     """
 
     points: FloatArray
@@ -75,7 +74,7 @@ class EncodedLandmarks:
 
 @dataclass(frozen=True)
 class _Embedded:
-    """The embeddings (N, 64) of all keypoints, each made when it is asked for."""
+    """The embeddings (N, 64) of all keypoints, computed when they are indexed."""
 
     keyframes: Keyframes
     frozen: FrozenDecoder
@@ -89,10 +88,8 @@ class _Embedded:
         return self.frozen.embed(k.descriptors[rows], k.coarse[rows], k.size[rows], k.angle[rows])
 
 
-def encode(
-    place: Survey, chosen: IntArray, form: LandmarkForm, progress: Progress = lambda *_: None
-) -> EncodedLandmarks:
-    """Encode the ``chosen`` candidates (L,) of a place in a form, in their order."""
+def encode(place: Survey, chosen: IntArray, form: LandmarkForm, progress: Progress = ignore) -> EncodedLandmarks:
+    """Encode the ``chosen`` candidates (L,) of a place in the given form and order."""
     keyframes, seen = place.keyframes, place.tracks.pick(place.candidates.track[chosen])
     step = count_up(progress, "describe", len(seen.keypoint) * (2 if form.decoder == DESCRIPTOR else 1))
     if form.decoder == DESCRIPTOR:

@@ -1,4 +1,4 @@
-"""What a recording shows is added to a map, in the map's own form: ``neumap map --extend``."""
+"""Add a recording to a map, with landmarks in the map's own form: ``neumap map --extend``."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from neumap.mapping.work import NOWHERE, Work
 from neumap.maps.drift import thin_field
 from neumap.maps.moving import transformed
 from neumap.maps.neural_map import NeuralMap
-from neumap.progress import Progress
+from neumap.progress import Progress, ignore
 from neumap.records import Frame
 
-# FEWEST_ADDED: landmarks that a place of few images adds to a map.
+# FEWEST_ADDED: landmarks that a recording may add to a map, however few images it has.
 FEWEST_ADDED = 1500
 
 
@@ -31,17 +31,16 @@ def extend_map(
     frames: Sequence[Frame],
     use_depth: bool = True,
     seed: int = 0,
-    progress: Progress = lambda *_: None,
+    progress: Progress = ignore,
     apart: bool = False,
     align: bool = False,
     work: Work = NOWHERE,
 ) -> tuple[NeuralMap, Alignment | None]:
-    """Make a map of ``neural_map`` and what posed ``frames`` show, whose poses are in its frame, with landmarks in its
-    own form.
+    """Return ``neural_map`` extended by posed ``frames`` with poses in its frame, and the alignment found, if any.
 
-    With ``align`` the poses may be in any frame: how it lies to that of the map is found by what both show, and
-    returned. The accuracy to expect is that of the frames set aside, in the whole map; that of ``neural_map`` where
-    they are too few. ``apart`` is as of :func:`~neumap.mapping.merge.merge_maps`, ``work`` as of
+    With ``align`` the poses may be in any frame; its alignment with the map is found from common landmarks. The
+    expected accuracy is measured on frames set aside, in the whole map; too few frames keep that of ``neural_map``.
+    ``apart`` is as of :func:`~neumap.mapping.merge.merge_maps`, ``work`` as of
     :func:`~neumap.mapping.build.build_map`. Raises what these raise, and
     :func:`~neumap.mapping.align.find_alignment` or :func:`~neumap.mapping.align.check_one_frame`.
     """
@@ -67,8 +66,8 @@ def extend_map(
 
 
 def _map_like(neural_map: NeuralMap, place: Survey, settings: MappingSettings, progress: Progress) -> NeuralMap:
-    """Make a map of a surveyed place, not calibrated, that stores landmarks in the form of ``neural_map``, and of each
-    image as many.
+    """Make a map of a surveyed place, not calibrated, with the landmark form of ``neural_map`` and its number of
+    landmarks per image.
     """
     form, share = form_of(neural_map), len(place.keyframes) / max(neural_map.mapping_images, 1)
     count = max(round(share * len(neural_map.landmarks)), FEWEST_ADDED)

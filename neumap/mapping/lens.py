@@ -1,4 +1,4 @@
-"""Which of the lenses that a calibration leaves open mapping images were taken through: what fits their poses tells."""
+"""Choose the lens of mapping images whose calibration is ambiguous, by the fit of their matches to their poses."""
 
 from __future__ import annotations
 
@@ -20,16 +20,17 @@ from neumap.mapping.triangulation import with_triangulated_depth
 from neumap.progress import Progress, ignore
 from neumap.records import Frame, Source
 
-# TRIED: images that are looked at, each MOVED_M or MOVED_DEG from the one before: enough to tell a lens, and that
-# still see the same things.
+# TRIED: images used, each MOVED_M or MOVED_DEG from the one before: far enough to distinguish lenses, and near enough
+# to overlap.
 TRIED, MOVED_M, MOVED_DEG = 16, 0.1, 5.0
-# FAR_PX: an observation further from its point is as wrong as one this far.
+# FAR_PX: limit of reprojection errors, pixels; larger ones are reduced to it.
 FAR_PX = 10.0
 
 
-def settled(source: Source, settings: MappingSettings, progress: Progress = lambda *_: None) -> Source:
-    """Return the source with the one lens that its images were taken through, told by some of them where its
-    calibration leaves that open, and a note that tells which. Its frames have poses.
+def settled(source: Source, settings: MappingSettings, progress: Progress = ignore) -> Source:
+    """Return the source with one lens per image and a note that names it; some images decide if it is ambiguous.
+
+    All frames must have poses.
     """
     frames = undecided(source)
     if not frames:
@@ -40,7 +41,7 @@ def settled(source: Source, settings: MappingSettings, progress: Progress = lamb
         return seen_through(source, "")
     fits = dict.fromkeys((lens.origin for lens in tried[0].lenses), 0.0)
     total = len(tried) + len(fits)
-    # where images show too little in all ways, nothing tells; whether that will do for a map is for others to say
+    # images that overlap too little decide nothing here; mapping reports whether they suffice
     with suppress(MappingError):
         keyframes = extract(tried, settings, lambda _, done, __: progress("lens", done, total))
         for number, origin in enumerate(fits):
@@ -61,7 +62,7 @@ def _is_readable(frame: Frame) -> bool:
 
 
 def _seen_through(keyframes: Keyframes, frames: Sequence[Frame], through: Sequence[Frame]) -> Keyframes:
-    """Return what ``frames`` show as it is ``through`` other cameras, one for each."""
+    """Return the keyframes of ``frames`` with the cameras of ``through``, one for each."""
     rays3 = keyframes.rays3()
     rays = np.concatenate(
         [
@@ -86,11 +87,11 @@ def _seen_through(keyframes: Keyframes, frames: Sequence[Frame], through: Sequen
 
 
 def _fit(keyframes: Keyframes) -> float:
-    """Tell how well images fit together, with the given poses and with adjusted ones: by how many observations of
-    points, and how exactly. Adjusted poses make up for some of what is wrong with a lens, given ones have errors of
-    their own. Raises :class:`~neumap.errors.MappingError` where they share too little.
-    """
+    """Return how well the images fit together: observations over the mean squared reprojection error, multiplied for
+    given and adjusted poses. Adjusted poses absorb part of a wrong lens; given poses have errors of their own.
 
+    Raises :class:`~neumap.errors.MappingError` if the images overlap too little.
+    """
     if not keyframes.depth_measured:
         keyframes = with_triangulated_depth(keyframes, ignore)
     found, adjusted = find_tracks(keyframes, ignore, 2)

@@ -1,7 +1,7 @@
-"""Maps of one frame become one: rooms are added to a map without mapping again what it holds.
+"""Merge maps of one frame, so that rooms are added to a map without mapping it again.
 
-Points are laid out in one grid anew. What both maps hold is kept once, their drift fields are joined, and of what
-they say about covariance the more cautious is believed.
+Landmarks are laid out in one new grid and duplicates dropped, drift fields are joined, and the more cautious
+calibration is kept.
 """
 
 from __future__ import annotations
@@ -31,32 +31,33 @@ from neumap.maps.neural_map import (
 )
 from neumap.model.codebooks import Codes
 
-# TWINS: of the other map's landmarks within TWIN_RADIUS_M, how many a landmark is compared with; TWIN_SIMILARITY: from
-# which dot product of what their codes stand for on they are one.
+# TWINS: nearest landmarks of the other map within TWIN_RADIUS_M that a landmark is compared with. TWIN_SIMILARITY:
+# least dot product of the decoded descriptors of duplicates.
 TWINS, TWIN_SIMILARITY = 8, 0.9
-# SHARED_CELL_M: edge of a cube, metres; the space that two maps share is the cubes that hold landmarks of both.
-# FEWEST_SHARED: where either has fewer landmarks there, they only touch. MOST_SHARED: so many of each are looked at.
+# SHARED_CELL_M: edge of a cube, metres; two maps share the cubes that hold landmarks of both. FEWEST_SHARED: with fewer
+# landmarks of either there, maps only touch. MOST_SHARED: landmarks of each that are compared.
 SHARED_CELL_M, FEWEST_SHARED, MOST_SHARED = 0.5, 100, 4000
-# SAME_PLACE_M: two recordings of one place drift apart by less. SAME_SHARE, CHANCES: maps are of one place where of the
-# landmarks that look most alike more than this share, and this many times what chance brings, are that near. Halves of
-# recordings have 8 to 95 %; unrelated rooms 1 %, or some eight times the chance, since both have walls and floors.
+# SAME_PLACE_M: distance of one point in two recordings at most, metres. SAME_SHARE, CHANCES: maps are of one place if
+# the share of mutual nearest neighbours in descriptors that are this near exceeds SAME_SHARE plus CHANCES times the
+# share by chance. Halves of recordings have 8 to 95 %; unrelated rooms 1 %, or some eight times the chance, since both
+# have walls and floors.
 SAME_PLACE_M, SAME_SHARE, CHANCES = 0.1, 0.03, 10
 
 
 def merge_maps(first: NeuralMap, second: NeuralMap, apart: bool = False) -> NeuralMap:
-    """Make one map of what both hold. Where a landmark is in both, that of ``first`` is kept.
+    """Merge two maps. Of duplicate landmarks that of ``first`` is kept.
 
-    Raises :class:`~neumap.errors.ConfigError` where the maps are not of one frame or not made alike and, unless they
-    are said to be ``apart``, where they have nothing in common in the space they share.
+    Raises :class:`~neumap.errors.ConfigError` for maps of different frames or settings, and, unless ``apart``, for maps
+    that share space but no landmarks there.
     """
     return merge_all([first, second], apart)
 
 
 def merge_all(maps: Sequence[NeuralMap], apart: bool = False, names: Sequence[str] = ()) -> NeuralMap:
-    """Make one map of all ``maps``, of which there is at least one; otherwise as :func:`merge_maps`.
+    """Merge one or more ``maps`` as :func:`merge_maps`.
 
-    Of many maps this is faster than one after the other, and their drift fields are thinned alike. ``names`` of the
-    maps are for errors.
+    For many maps this is faster than pairwise merging, and thins their drift fields alike. ``names`` of the maps are
+    for error messages.
     """
     first = maps[0]
     for other in maps[1:]:
@@ -91,7 +92,7 @@ def merge_all(maps: Sequence[NeuralMap], apart: bool = False, names: Sequence[st
 
 
 def check_alike(first: NeuralMap, second: NeuralMap) -> None:
-    """Raise :class:`~neumap.errors.ConfigError` that says why two maps cannot be merged, if they cannot."""
+    """Raise :class:`~neumap.errors.ConfigError` if two maps cannot be merged, with the reason."""
     if first.frame_id != second.frame_id:
         raise ConfigError(
             f"the maps are in the frames '{first.frame_id}' and '{second.frame_id}': give --align to find how they lie "
@@ -117,7 +118,7 @@ def check_alike(first: NeuralMap, second: NeuralMap) -> None:
 
 @dataclass(frozen=True)
 class _Held:
-    """Landmarks with all that is needed to lay them out anew. ``rank`` (L,) from 0, the most useful of its voxel."""
+    """Landmarks to lay out in a new grid. ``rank`` (L,) is relative in the voxel, from 0, the most useful."""
 
     points: FloatArray
     descriptors: Codes
@@ -141,8 +142,8 @@ def _held_by(neural_map: NeuralMap) -> _Held:
 
 
 def _check_shared_space(parts: Sequence[_Held], names: Sequence[str]) -> None:
-    """Raise :class:`~neumap.errors.ConfigError` where two maps share space and neither they nor others between them
-    share landmarks.
+    """Raise :class:`~neumap.errors.ConfigError` for two maps that share space but no landmarks, directly or through
+    other maps.
     """
     group, strangers = list(range(len(parts))), []
     for one, other in combinations(range(len(parts)), 2):
@@ -160,7 +161,7 @@ def _check_shared_space(parts: Sequence[_Held], names: Sequence[str]) -> None:
 
 
 def _share_landmarks(one: _Held, other: _Held) -> bool | None:
-    """Tell whether two maps hold the same landmarks in the space they share; None where that is too little to tell."""
+    """Return whether two maps hold the same landmarks in the space they share; None if that is too small to decide."""
     cells = np.floor(np.concatenate([one.points, other.points]) / SHARED_CELL_M).astype(np.int64)
     cell = np.unique(cells, axis=0, return_inverse=True)[1].reshape(-1)
     cell_of_one, cell_of_other = cell[: len(one.points)], cell[len(one.points) :]
@@ -180,14 +181,14 @@ def _share_landmarks(one: _Held, other: _Held) -> bool | None:
 
 
 def _with(held: _Held, added: _Held) -> _Held:
-    """Return all of ``held``, and what of ``added`` it does not hold yet."""
+    """Return the landmarks of ``held``, and those of ``added`` that it does not hold."""
     new = added.select(~already_in(held.points, held.looks, added.points, added.looks))
     return _Held(*(np.concatenate([getattr(held, f.name), getattr(new, f.name)]) for f in fields(_Held)))
 
 
 def already_in(points: FloatArray, looks: Float32Array, new_points: FloatArray, new_looks: Float32Array) -> BoolArray:
-    """Tell which of the points ``new_points`` (M, 3) that look like unit vectors ``new_looks`` (M, D) are among
-    ``points`` (N, 3) and ``looks`` (N, D): in the same place, and alike.
+    """Return which landmarks ``new_points`` (M, 3) with unit descriptors ``new_looks`` (M, D) duplicate one of
+    ``points`` (N, 3) with ``looks`` (N, D): near it and similar.
     """
     _, near = cKDTree(points).query(new_points, k=TWINS, distance_upper_bound=TWIN_RADIUS_M)
     row, column = np.nonzero(near < len(points))
@@ -198,10 +199,9 @@ def already_in(points: FloatArray, looks: Float32Array, new_points: FloatArray, 
 
 
 def join_drift(parts: Sequence[DriftField]) -> DriftField:
-    """Make one field of the viewpoints of all ``parts``, thinned where they are too many for a map.
+    """Join the viewpoints of all ``parts`` in one field, thinned to ``VIEWPOINT_LIMIT``.
 
-    It trusts no part further than the most cautious of them would: the widest prior, the shortest reach, the most
-    noise.
+    It takes the most cautious parameters of all: the widest prior, the shortest length scales, the most noise.
     """
     joined = DriftField(
         poses=np.concatenate([part.poses for part in parts]),
@@ -215,9 +215,9 @@ def join_drift(parts: Sequence[DriftField]) -> DriftField:
 
 
 def average_accuracy(first: ExpectedAccuracy, second: ExpectedAccuracy) -> ExpectedAccuracy:
-    """Tell what both say together, each weighing as many images as it was measured on, or localized of them.
+    """Average two accuracies, weighted by the images that each was measured on, or that were localized.
 
-    The median of two sets does not follow from theirs; in its place is their mean.
+    The weighted mean of the medians stands for the unknown common median.
     """
     if not first.images or not second.images:
         return first if first.images else second

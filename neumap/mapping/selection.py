@@ -1,6 +1,6 @@
-"""Which tracks become landmarks: one for each point of the scene, chosen so that every mapping image sees enough.
+"""Select the tracks that become landmarks: one per scene point, so that every mapping image sees enough of them.
 
-Enough in all of its parts, since landmarks all in one corner of an image make no pose.
+Enough in each of its cells, since landmarks in one corner of an image do not determine a pose.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from neumap.mapping.keyframes import Keyframes
 from neumap.mapping.tracks import OBSERVATIONS_AT_ONCE, Tracks, mean_descriptors
 from neumap.progress import Progress, Step, count_up, ignore
 
-# TWIN_RADIUS_M: two tracks this close that look alike are one point that was tracked twice.
+# TWIN_RADIUS_M: similar tracks within this distance are one point that was tracked twice, metres.
 TWIN_RADIUS_M = 0.02
-# PAIRS_AT_ONCE: of such tracks, compared together; the descriptors of all pairs would take gigabytes.
+# PAIRS_AT_ONCE: pairs of tracks compared together; the descriptors of all pairs would take gigabytes.
 PAIRS_AT_ONCE = 200_000
 
 
 @dataclass(frozen=True)
 class Candidates:
-    """L points (L, 3) that may become landmarks, and who sees them.
+    """L points (L, 3) that may become landmarks, and the cells of mapping images that see them.
 
-    ``track`` (L,) is the track each was made of. ``visibility`` is a sparse (L, cells) matrix of ones: l was seen in
-    cell c of all the mapping images are cut into, as :func:`image_cells` counts them.
+    ``track`` (L,) is the track of each. ``visibility`` is a sparse (L, cells) matrix with a one where a point was seen
+    in a cell, as numbered by :func:`image_cells`.
     """
 
     points: FloatArray
@@ -40,7 +40,7 @@ class Candidates:
 
 
 def make_candidates(tracks: Tracks, keyframes: Keyframes, step: Step = ignore) -> Candidates:
-    """Make candidates of all tracks, those that are one point merged into the longest of them.
+    """Make candidates of all tracks; those of one point are merged into the longest of them.
 
     ``step`` is called with how many more of the tracks' observations are done.
     """
@@ -60,9 +60,9 @@ def make_candidates(tracks: Tracks, keyframes: Keyframes, step: Step = ignore) -
 
 
 def counted(row: IntArray, column: IntArray, shape: tuple[int, int]) -> scipy.sparse.csr_matrix:
-    """Return a sparse matrix that counts how often each ``row`` (O,) and ``column`` (O,) come together.
+    """Return a sparse matrix of how often each pair of ``row`` (O,) and ``column`` (O,) occurs.
 
-    As scipy makes of coordinates, in less than half of the memory.
+    It takes less than half the memory of scipy's conversion from coordinates.
     """
     order = np.argsort(row, kind="stable")
     starts = np.concatenate([[0], np.cumsum(np.bincount(row, minlength=shape[0]))])
@@ -72,9 +72,9 @@ def counted(row: IntArray, column: IntArray, shape: tuple[int, int]) -> scipy.sp
 
 
 def image_cells(keyframes: Keyframes, rows: IntArray) -> IntArray:
-    """Return in which cell of its image each of some keypoints (N,) is, those of image f from ``f * CELLS`` on.
+    """Return the cell of each of some keypoints (N,); those of image f begin at ``f * CELLS``.
 
-    They are about those in which evidence for a pose is counted: landmarks all in one corner of an image make no pose.
+    They are about the cells in which the evidence for a pose is counted.
     """
     left, top, right, bottom = keyframes.view
     cells = cells_at(keyframes.rays[rows] - [left, top], right - left, bottom - top)
@@ -82,9 +82,7 @@ def image_cells(keyframes: Keyframes, rows: IntArray) -> IntArray:
 
 
 def _merge(points: FloatArray, descriptors: Float32Array, order: IntArray, similarity: float) -> IntArray:
-    """Return, of rows in an ``order``, the earliest nearby that is so similar to each, which takes it in; itself where
-    none is.
-    """
+    """Return for each row, in ``order``, the earliest row nearby with at least this ``similarity``, else itself."""
     parent = np.arange(len(points))
     if not len(points):
         return parent
@@ -108,9 +106,9 @@ def choose_by_coverage(
 ) -> IntArray:
     """Return rows of ``visibility`` (L, cells), at most ``count``, most useful first.
 
-    Greedy: a landmark is worth the more, the more cells see it and the fewer chosen landmarks those cells have.
-    ``batch`` are chosen at a time, since single steps would take minutes; None: the more, the more are chosen already.
-    ``step`` is called with how many more are chosen.
+    Greedy: the gain of a landmark is the sum over the cells that see it of 1 / (1 + landmarks chosen in that cell).
+    ``batch`` are chosen at a time, since single steps would take minutes; None: in growing batches. ``step`` is called
+    with how many more are chosen.
     """
     total = visibility.shape[0]
     count = min(count, total)
@@ -132,7 +130,7 @@ def choose_by_coverage(
 
 
 def by_usefulness(candidates: Candidates, most: int, progress: Progress) -> IntArray:
-    """Return the candidates with a position, at most so many, most useful first."""
+    """Return up to ``most`` candidates with a finite position, most useful first."""
     somewhere = np.flatnonzero(np.isfinite(candidates.points).all(axis=1))
     count = min(most, len(somewhere))
     step = count_up(progress, "choose landmarks", count)

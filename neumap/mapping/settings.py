@@ -1,4 +1,4 @@
-"""What ``neumap map`` can be told. Importing this takes no torch."""
+"""The settings of ``neumap map``. This module does not import torch."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from neumap.features.extractor import FeatureSettings
 from neumap.maps import DECODERS, LATENT
 from neumap.maps.neural_map import mismatch
 
-# QUICK_BYTES: the size of a quick map. LEAST_BYTES: a size below it leaves no room for landmarks in any place.
+# QUICK_BYTES: size of a quick map. LEAST_BYTES: smaller sizes leave no room for landmarks.
 QUICK_BYTES, LEAST_BYTES = 100_000, 15_000
 
 
 @dataclass(frozen=True)
 class MappingSettings:
-    """How a map is made.
+    """Settings of mapping.
 
-    ``size_bytes`` None: the default number of landmarks, whatever they take. Raises
-    :class:`~neumap.errors.ConfigError` for what does not go together.
+    ``size_bytes`` None: the default number of landmarks, of any size. Raises :class:`~neumap.errors.ConfigError` for
+    invalid combinations.
     """
 
     decoder: str = LATENT
@@ -42,5 +42,5 @@ class MappingSettings:
 
     @property
     def budget(self) -> int | None:
-        """How many bytes the map may take."""
+        """The bytes of the map at most; None: unlimited."""
         return self.size_bytes or (QUICK_BYTES if self.quick else None)

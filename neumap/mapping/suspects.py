@@ -1,4 +1,4 @@
-"""Whether poses, depth and images belong together, before a map is made of them; and if not, what they look like."""
+"""Check the poses and the depth against the images before mapping, and detect common mistakes of convention."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from neumap.geometry import se3
 from neumap.mapping.correspondences import match_by_looks
 from neumap.mapping.keyframes import Keyframes
 
-# LAGS: how far apart in the recording the images are that are compared; PAIRS: how many of each. KEYPOINTS: of an
-# image, the strongest.
+# LAGS: distances, in frames, of compared images; PAIRS: pairs per distance. KEYPOINTS: strongest keypoints of an image
+# that are matched.
 LAGS, PAIRS, KEYPOINTS = (1, 3, 8), 12, 600
-# MIN_MOTION: what moved less, in normalized coordinates, fits any motion.
+# MIN_MOTION: least motion of a match in normalized coordinates; smaller ones fit any motion.
 MIN_MOTION = 0.05
-# MAX_ERROR_PX: of a match from its epipolar line, with poses as good as they come.
+# MAX_ERROR_PX: distance of a match from its epipolar line at most, for usual errors of poses.
 MAX_ERROR_PX = 6.0
-# FEWEST, SHARE, TIMES: another reading of the poses is believed where so many matches, this share of all and this many
-# times those of the given ones fit it.
+# FEWEST, SHARE, TIMES: another reading of the poses is accepted if at least this many matches fit it, and more than
+# this share of all and this many times those that fit the given poses.
 FEWEST, SHARE, TIMES = 60, 0.5, 2.0
-# MIN_PARALLAX_RAD: angle between rays from which on depth follows from them. SAME_SCALE: ratios of it to the measured
-# one that agree with their median, and that are a scale of 1. NEAREST_M, FURTHEST_M: what a place is usually seen from.
+# MIN_PARALLAX_RAD: least angle between rays for triangulation. SAME_SCALE: factor within which ratios of triangulated
+# to measured depth agree, and count as 1. NEAREST_M, FURTHEST_M: limits of the median depth.
 MIN_PARALLAX_RAD, SAME_SCALE, NEAREST_M, FURTHEST_M = 0.03, 1.3, 0.1, 150.0
 
 _BODY_FROM_OPTICAL = se3.make_pose(np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]]), np.zeros(3))
@@ -34,7 +34,8 @@ def _by_scalar_first(poses: FloatArray) -> FloatArray:
     return np.asarray(se3.make_pose(se3.matrix_from_quat(np.roll(quaternion, -1, axis=1)), poses[:, :3, 3]))
 
 
-# READINGS: what poses are taken for wrongly, how these become poses of the optical frame in the map, and what to do.
+# READINGS: for each mistaken convention its name, the conversion to poses of the optical frame in the map, and the
+# remedy.
 READINGS: tuple[tuple[str, Callable[[FloatArray], FloatArray], str], ...] = (
     (
         "of a frame whose x axis points forward, as body frames have it",
@@ -52,8 +53,8 @@ READINGS: tuple[tuple[str, Callable[[FloatArray], FloatArray], str], ...] = (
 
 
 def check(keyframes: Keyframes) -> None:
-    """Raise :class:`~neumap.errors.MappingError` where the images fit the poses in another reading, or the depth in
-    another scale, and not as they are given.
+    """Raise :class:`~neumap.errors.MappingError` if the images fit the poses in another convention, or depth at another
+    scale, better than as given, or if the scene is implausibly near or far.
     """
     first, second = _matches(keyframes)
     if len(first) < FEWEST:
@@ -88,7 +89,7 @@ def _rounded(value: float) -> str:
 
 
 def _matches(keyframes: Keyframes) -> tuple[IntArray, IntArray]:
-    """Return keypoints (M,) and (M,) of other images that look alike and have moved, by their looks alone."""
+    """Match image pairs by descriptors alone; return the keypoints (M,) and (M,) of the matches that moved."""
     count = len(keyframes)
     starts = [(i, i + lag) for lag in LAGS for i in np.unique(np.linspace(0, count - 1, PAIRS).astype(int))]
     found: list[IntArray] = [np.zeros((2, 0), np.int64)]
@@ -110,7 +111,10 @@ def _motions(keyframes: Keyframes, poses: FloatArray, first: IntArray, second: I
 
 
 def _fits(keyframes: Keyframes, poses: FloatArray, first: IntArray, second: IntArray) -> np.ndarray:
-    """Tell which matches (M,) lie on each other's epipolar lines by ``poses`` (F, 4, 4), in front of both cameras."""
+    """Return which matches (M,) fit the epipolar geometry of ``poses`` (F, 4, 4), in front of both cameras.
+
+    The error is the Sampson distance (Hartley and Zisserman 2004, 11.4.3).
+    """
     a, b, rotation, translation = _motions(keyframes, poses, first, second)
     turned = np.einsum("nij,nj->ni", rotation, a)
     line_b = np.cross(translation, turned)
@@ -124,8 +128,8 @@ def _fits(keyframes: Keyframes, poses: FloatArray, first: IntArray, second: IntA
 
 
 def _depths(keyframes: Keyframes, first: IntArray, second: IntArray) -> tuple[FloatArray, FloatArray]:
-    """Return the depths (K,) of the keypoints ``first`` that follow from matches and poses, and those measured, 0 where
-    they are not; of matches whose rays are far enough from parallel.
+    """Return the triangulated and the measured depths (K,), 0 if not measured, of the keypoints ``first`` of matches
+    with enough parallax.
     """
     a, b, rotation, translation = _motions(keyframes, keyframes.map_from_camera, first, second)
     turned = np.einsum("nij,nj->ni", rotation, a)

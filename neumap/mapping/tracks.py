@@ -1,4 +1,4 @@
-"""From matches to tracks (the keypoints that are one point of the scene) and their 3D points."""
+"""Group matches into tracks (the keypoints of one scene point), and estimate their 3D points."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from neumap.mapping.keyframes import Keyframes
 from neumap.mapping.work import Rows
 from neumap.progress import Step, ignore
 
-# POINT_LOSS_PX: from which reprojection error on an observation counts less for a point (Cauchy's scale).
+# POINT_LOSS_PX: scale of the Cauchy loss on reprojection errors.
 POINT_LOSS_PX = 2.0
-# NEAREST_M: what is nearer to a camera counts as this far away, lest projections run away.
+# NEAREST_M: smaller depths are raised to this in projections, so that these stay finite, metres.
 NEAREST_M = 0.05
-# OBSERVATIONS_AT_ONCE: of tracks, that are worked on together: about 1 kB each.
+# OBSERVATIONS_AT_ONCE: observations processed together, of about 1 kB each.
 OBSERVATIONS_AT_ONCE = 50_000
 # GROUPING: rounds in which matches are grouped; what is left after them hardly makes tracks.
 GROUPING = 6
@@ -43,7 +43,7 @@ class Tracks:
 
     @property
     def lengths(self) -> IntArray:
-        """How many observations each track has (T,)."""
+        """The number of observations (T,) of each track."""
         return np.bincount(self.track, minlength=len(self))
 
     def select(self, keep: BoolArray) -> Tracks:
@@ -51,7 +51,7 @@ class Tracks:
         return self.pick(np.flatnonzero(keep))
 
     def pick(self, index: IntArray) -> Tracks:
-        """Return the tracks at ``index``, none of which is there twice, in that order."""
+        """Return the tracks at ``index``, without duplicates, in that order."""
         place = np.full(len(self), -1, np.int32)
         place[index] = np.arange(len(index))
         track = place[self.track]
@@ -60,12 +60,12 @@ class Tracks:
 
 
 def group_by_leader(matches: Iterable[IntArray], count: int, step: Step = ignore) -> IntArray:
-    """Return a label (count,) int32 per keypoint from parts of matches (M, 2): each is that of the group's leader.
+    """Return a label (count,) int32 per keypoint from parts of matches (M, 2): the index of its group's leader.
 
-    Connected components would let a few wrong matches weld half the scene into one track. Instead the keypoint with
-    more matches than all it is matched with becomes a leader and takes those; the rest goes on among itself. So
-    everything in a track was matched with the same keypoint. ``matches`` are iterated over several times; ``step`` is
-    called with 1 after each of ``GROUPING`` rounds.
+    In connected components a few wrong matches would join half the scene in one track. Instead a keypoint with more
+    matches than all its matched keypoints becomes the leader of these; the others repeat this among themselves. So all
+    keypoints of a track were matched with its leader. ``matches`` are iterated over several times; ``step`` is called
+    with 1 after each of ``GROUPING`` rounds.
     """
     label = np.full(count, -1, np.int32)
     for left in reversed(range(GROUPING)):
@@ -96,7 +96,7 @@ def group_by_leader(matches: Iterable[IntArray], count: int, step: Step = ignore
 
 
 def _both_ways(matches: Iterable[IntArray], label: IntArray) -> Iterator[tuple[IntArray, IntArray]]:
-    """Yield each end of matches and its other end, in parts: of those whose ends have no ``label`` yet."""
+    """Yield both ends of the matches without a ``label``, in both orders, in parts."""
     for part in matches:
         one, other = part[(label[part] < 0).all(axis=1)].T
         yield one, other
@@ -125,7 +125,7 @@ def tracks_from_labels(
 
 
 def depth_sigma(depth: FloatArray) -> FloatArray:
-    """Return a depth camera's standard deviation in metres at ``depth``: grows with the square (Khoshelham 2011)."""
+    """Return the standard deviation of a depth camera at ``depth``, in metres; quadratic in depth (Khoshelham 2011)."""
     return np.asarray(0.01 + 0.005 * depth**2)
 
 
@@ -136,11 +136,10 @@ def refine_points(
     iterations: int = 6,
     step: Step = ignore,
 ) -> tuple[Tracks, FloatArray]:
-    """Return points that minimize robust reprojection errors (and depth errors, where measured) with the poses fixed.
+    """Minimize robust reprojection errors (and errors of measured depth) over the points, with fixed poses.
 
     Returns the tracks with new points and the reprojection error in pixels of each observation (O,); infinite behind
-    the camera. Gauss-Newton with Cauchy weights, some thousand points at once. ``step`` is called with how many more
-    are done.
+    the camera. Gauss-Newton with Cauchy weights. ``step`` is called with how many more points are done.
     """
     points, errors = [tracks.points[:0]], [np.zeros(0)]
     for some in in_parts(tracks):
@@ -152,7 +151,7 @@ def refine_points(
 
 
 def in_parts(tracks: Tracks) -> Iterator[Tracks]:
-    """Cut tracks, with their observations, into parts that are worked on together."""
+    """Split tracks, with their observations, into parts of about ``OBSERVATIONS_AT_ONCE``."""
     starts = np.searchsorted(tracks.track, np.arange(len(tracks) + 1))
     first = 0
     while first < len(tracks):
@@ -207,7 +206,7 @@ def sum_by(group: IntArray, values: FloatArray, count: int) -> FloatArray:
 
 
 def drop_outliers(tracks: Tracks, error_px: FloatArray, max_error_px: float, min_views: int) -> Tracks:
-    """Drop observations beyond ``max_error_px``, and the tracks that are then too short."""
+    """Drop observations of ``max_error_px`` or more, and tracks left with fewer than ``min_views``."""
     keep = error_px < max_error_px
     keypoint, track = tracks.keypoint[keep], tracks.track[keep]
     lengths = np.bincount(track, minlength=len(tracks))
@@ -217,9 +216,9 @@ def drop_outliers(tracks: Tracks, error_px: FloatArray, max_error_px: float, min
 def mean_descriptors(
     tracks: Tracks, descriptors: Rows, step: Step = ignore, dtype: type[np.floating[Any]] = np.float32
 ) -> npt.NDArray[Any]:
-    """Return the unit mean (T, D) over each track's views of what describes all keypoints, ``descriptors`` (N, D).
+    """Return the normalized mean (T, D) of each track's ``descriptors`` (N, D), which are of all keypoints.
 
-    ``step`` is called with how many more of the tracks' observations are done.
+    ``step`` is called with how many more observations are done.
     """
     mean = np.zeros((len(tracks), descriptors.shape[1]), dtype)
     # by image, as descriptors may be in files

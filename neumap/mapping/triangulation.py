@@ -1,4 +1,4 @@
-"""Depth for keypoints of images that came without: matched between neighbours and triangulated from the known poses."""
+"""Depth of keypoints in images without depth: match neighbouring images and triangulate with the known poses."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from neumap.mapping.keyframes import Keyframes
 from neumap.mapping.tracks import GROUPING, Tracks, group_by_leader, refine_points
 from neumap.progress import Progress, count_up
 
-# MAX_TRIANGULATION_PX: an observation further from the projection of its point is wrong. MIN_ANGLE_RAD: between two
-# views of a point; from less its depth does not follow.
+# MAX_TRIANGULATION_PX: reprojection error of an inlier at most. MIN_ANGLE_RAD: least angle between two rays of a point;
+# with less its depth is undetermined.
 MAX_TRIANGULATION_PX, MIN_ANGLE_RAD = 3.0, 0.02
-# NEIGHBOURS: images that each is matched with; MAX_TURN_RAD: by how much they may look another way.
+# NEIGHBOURS: images that each is matched with. MAX_TURN_RAD: angle between their optical axes at most.
 NEIGHBOURS, MAX_TURN_RAD = 8, 0.6
 
 
 def neighbours_by_viewpoint(map_from_camera: FloatArray, count: int = NEIGHBOURS) -> IntArray:
-    """Return pairs (P, 2) of images i < j that look the same way from nearby, without knowing how far they see.
+    """Return pairs (P, 2) of images i < j that are near each other and look in similar directions.
 
     Of the nearest ``4 count`` images by position every fourth is taken: the very nearest have too little baseline.
     """
@@ -41,7 +41,7 @@ def neighbours_by_viewpoint(map_from_camera: FloatArray, count: int = NEIGHBOURS
 
 
 def triangulate_tracks(keyframes: Keyframes, label: IntArray, progress: Progress) -> Tracks:
-    """Return tracks whose points pycolmap triangulates robustly from the known poses; those it cannot are left out."""
+    """Return the tracks that pycolmap can triangulate robustly with the known poses, with their points."""
     try:
         import pycolmap
     except ImportError as error:
@@ -53,7 +53,7 @@ def triangulate_tracks(keyframes: Keyframes, label: IntArray, progress: Progress
     starts = np.searchsorted(label[members], np.append(np.unique(label[members]), len(label)))
     camera_from_map = se3.invert_pose(keyframes.map_from_camera)
     poses = [pycolmap.Rigid3d(m[:3]) for m in camera_from_map]
-    # rays are undistorted and normalized, so the camera is a pinhole of focal length one
+    # a pinhole of focal length one, for undistorted normalized rays
     camera = pycolmap.Camera.create_from_model_name(1, "PINHOLE", 1.0, 2, 2)
     camera.params = [1.0, 1.0, 0.0, 0.0]
     options: Any = pycolmap.EstimateTriangulationOptions()
@@ -80,7 +80,7 @@ def triangulate_tracks(keyframes: Keyframes, label: IntArray, progress: Progress
 
 
 def with_triangulated_depth(keyframes: Keyframes, progress: Progress) -> Keyframes:
-    """Return the keyframes with the depth of every keypoint that could be triangulated, 0 elsewhere."""
+    """Return the keyframes with the depth of every keypoint that could be triangulated, 0 for others."""
     progress("match", 0, 1)
     pairs = neighbours_by_viewpoint(keyframes.map_from_camera)
     matches = correspondences.match_along_epipolar_lines(keyframes, pairs, count_up(progress, "match", len(pairs)))

@@ -1,8 +1,8 @@
-"""How the given mapping poses deviate from one consistent map, as a smooth function of the viewpoint.
+"""The drift of the given mapping poses: their deviation from the adjusted map as a smooth function of the viewpoint.
 
-The deviations at the mapping images are known after the adjustment. Between them a Gaussian process (Rasmussen and
-Williams 2006, chapter 2) predicts the deviation at a query's viewpoint and says how far to trust it; far from all
-mapping images it predicts none, with the whole prior variance.
+The adjustment gives the deviations at the mapping images. A Gaussian process (Rasmussen and Williams 2006, chapter 2)
+predicts the deviation at a query's viewpoint and its variance; far from all mapping images it predicts zero, with the
+prior variance.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ from neumap.arrays import FloatArray, IntArray
 from neumap.geometry import se3
 from neumap.progress import ignore
 
-# MAX_SUPPORT: viewpoints that a field is fitted to, and that are solved together: that takes some milliseconds.
-# NEAREST: of a field of more viewpoints, such as a merged one, so many around a query are looked at.
+# MAX_SUPPORT: viewpoints that are fitted and solved together, which takes milliseconds. NEAREST: viewpoints around a
+# query that are used of a field with more of them.
 MAX_SUPPORT, NEAREST = 256, 128
-# LENGTHS_M, ANGLES_RAD, NOISE: what the kernel's reach in metres and radians and the share of noise are chosen from.
+# LENGTHS_M, ANGLES_RAD, NOISE: candidates of the kernel's length scales, metres and radians, and its share of noise.
 LENGTHS_M, ANGLES_RAD, NOISE = (0.1, 0.2, 0.4, 0.8, 1.6), (0.1, 0.2, 0.4, 0.8), (0.03, 0.1, 0.3)
-# STRETCHES: parts of a drive that are each predicted from the rest, to choose by.
+# STRETCHES: folds of the cross-validation, consecutive viewpoints each.
 STRETCHES = 16
 SQRT3 = np.sqrt(3.0)
 
 
 def _embed(poses: FloatArray, length_m: float, angle_rad: float) -> FloatArray:
-    """Return viewpoints (N, 12) whose Euclidean distance is that of positions in lengths and of rotations in angles.
+    """Embed poses (N, 4, 4) as vectors (N, 12): positions over ``length_m``, and rotations over ``angle_rad``.
 
-    The chordal distance of rotations keeps the kernel positive definite, which the geodesic one does not.
+    The kernel is positive definite for the chordal distance of rotations, but not for the geodesic one.
     """
     rotation = poses[:, :3, :3].reshape(-1, 9) / (np.sqrt(2.0) * angle_rad)
     return np.concatenate([poses[:, :3, 3] / length_m, rotation], axis=1)
@@ -45,11 +45,11 @@ def _matern32(a: FloatArray, b: FloatArray) -> FloatArray:
 
 @dataclass(frozen=True)
 class DriftField:
-    """Deviations (S, 6) of the given from the adjusted poses at viewpoints ``poses`` (S, 4, 4).
+    """Deviations (S, 6) of the given from the adjusted poses, at viewpoints ``poses`` (S, 4, 4).
 
-    A deviation is the translation in metres and rotation vector in radians of ``adjusted^-1 @ given``, in the camera
-    frame. ``scale`` (6,) is the prior standard deviation of each component, ``noise`` the share of its variance that is
-    not smooth.
+    A deviation is the translation in metres and the rotation vector in radians of ``adjusted^-1 @ given``, in the
+    camera frame. ``scale`` (6,) is the prior standard deviation of each component; ``noise`` is the variance of the
+    noise as a share of it.
     """
 
     poses: FloatArray
@@ -65,18 +65,18 @@ class DriftField:
 
     @cached_property
     def _solved(self) -> tuple[FloatArray, FloatArray]:
-        """What all viewpoints together say; made when it is first asked for, as that takes torch."""
+        """The solution for all viewpoints, made on first access since it imports torch."""
         return _solve(self._viewpoints, self.deviations, self.noise)
 
     def check(self) -> None:
-        """Raise numpy's LinAlgError where nothing can be predicted from the field's numbers."""
+        """Raise numpy's LinAlgError if the covariance of the viewpoints is not positive definite."""
         if len(self.poses) <= MAX_SUPPORT:
             np.linalg.cholesky(_covariance(self._viewpoints, self.noise))
 
     def predict(self, pose: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Return the deviation (6,) at viewpoint ``pose`` (4, 4), and its standard deviation (6,).
 
-        In a field of many viewpoints it follows from those nearest to ``pose``; the others would hardly change it.
+        A field of many viewpoints is solved for the nearest ones; the others would hardly change the result.
         """
         from scipy.linalg import solve_triangular  # as in _solve
 
@@ -97,17 +97,17 @@ class DriftField:
 
 
 def _covariance(x: FloatArray, noise: float) -> FloatArray:
-    """Return the covariance (S, S) of what is known at viewpoints (S, 12)."""
+    """Return the covariance (S, S) of deviations, over their prior variance, at viewpoints (S, 12)."""
     return np.asarray(_matern32(x, x) + noise * np.eye(len(x)))
 
 
 def _solve(x: FloatArray, deviations: FloatArray, noise: float) -> tuple[FloatArray, FloatArray]:
     """Return the Cholesky factor (S, S) of the viewpoints' covariance, and the weights (S, 6) of their deviations.
 
-    Raises numpy's LinAlgError where numbers that are no kernel's make it no covariance.
+    Raises numpy's LinAlgError if the covariance is not positive definite.
     """
-    # not with numpy: where other programs are busy, its threads wait for each other for a hundred times as long; and
-    # not imported with this module, as who only reads maps does without torch and SciPy
+    # not numpy: on a busy machine its threads wait for each other a hundred times as long; not imported at the top,
+    # since reading a map needs neither torch nor SciPy
     import torch
     from scipy.linalg import cho_solve
 
@@ -115,12 +115,12 @@ def _solve(x: FloatArray, deviations: FloatArray, noise: float) -> tuple[FloatAr
         lower: FloatArray = torch.linalg.cholesky(torch.from_numpy(_covariance(x, noise))).numpy()
     except RuntimeError as error:
         raise np.linalg.LinAlgError(str(error)) from error
-    # older versions of SciPy refuse to solve for no viewpoints
+    # older versions of SciPy reject empty arrays
     return lower, cho_solve((lower, True), deviations) if len(x) else deviations
 
 
 def apply_deviation(pose: FloatArray, deviation: FloatArray) -> FloatArray:
-    """Return ``pose`` (4, 4) of the adjusted map, moved by ``deviation`` (6,) to the frame of the given poses."""
+    """Move ``pose`` (4, 4) of the adjusted map by ``deviation`` (6,) to the frame of the given poses."""
     return np.asarray(pose @ se3.make_pose(se3.rotation_exp(deviation[3:]), deviation[:3]))
 
 
@@ -131,23 +131,23 @@ def deviations_between(adjusted: FloatArray, given: FloatArray) -> FloatArray:
 
 
 def evenly(count: int, most: int) -> IntArray:
-    """Tell which of ``count`` to take, at most ``most`` and evenly."""
+    """Return up to ``most`` evenly spaced indices below ``count``."""
     return np.unique(np.rint(np.linspace(0, count - 1, min(most, count))).astype(np.int64))
 
 
 def thin_field(field: DriftField, most: int) -> DriftField:
-    """Make the field with at most ``most`` of its viewpoints, evenly taken."""
+    """Return the field with at most ``most`` of its viewpoints, evenly spaced."""
     keep = evenly(len(field.poses), most)
     return replace(field, poses=field.poses[keep], deviations=field.deviations[keep])
 
 
 def fit_drift(adjusted: FloatArray, given: FloatArray, progress: Callable[[int, int], object] = ignore) -> DriftField:
-    """Make the field of the deviations of ``given`` from ``adjusted`` mapping poses (F, 4, 4), ordered by time.
+    """Fit the field of the deviations of ``given`` from ``adjusted`` mapping poses (F, 4, 4), ordered by time.
 
-    Length scales and noise are those that best predict each stretch of the trajectory from all others, which is what
-    a query between the mapping images asks for; errors of that prediction beyond its own variance widen the prior. Of a
-    long drive one viewpoint in four is kept, and parts of ``MAX_SUPPORT`` tell by themselves. ``progress`` is called
-    with what is done and its total.
+    Cross-validation chooses length scales and noise: each stretch of the trajectory is predicted from all others, as
+    for a query between mapping images. Errors larger than predicted widen the prior. A long drive keeps one viewpoint
+    in four, and parts of ``MAX_SUPPORT`` are evaluated separately. ``progress`` is called with the number of choices
+    done and their total.
     """
     keep = evenly(len(given), max(MAX_SUPPORT, len(given) // 4))
     poses, deviations = adjusted[keep], deviations_between(adjusted, given)[keep]
@@ -163,7 +163,7 @@ def fit_drift(adjusted: FloatArray, given: FloatArray, progress: Callable[[int, 
             inverse = np.linalg.inv(_matern32(x, x) + noise * np.eye(len(x)))
             weights = inverse @ (deviations[part] / scale)
             for s in np.array_split(np.arange(len(x)), min(STRETCHES, len(x))):
-                # leave-out prediction from the whole inverse (Rasmussen and Williams 2006, eq. 5.12, for blocks)
+                # leave-out prediction from the full inverse (Rasmussen and Williams 2006, eq. 5.12, for blocks)
                 error = np.linalg.solve(inverse[np.ix_(s, s)], weights[s])
                 variance = np.diag(np.linalg.inv(inverse[np.ix_(s, s)]))[:, None]
                 density -= 0.5 * float((error**2 / variance + np.log(variance)).sum())

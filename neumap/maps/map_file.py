@@ -1,4 +1,4 @@
-"""The .neumap file: safetensors with one JSON header. Loading executes nothing and checks everything."""
+"""Reads and writes .neumap files: safetensors with a JSON header. Loading runs no code and checks all content."""
 
 from __future__ import annotations
 
@@ -34,21 +34,22 @@ from neumap.maps.recording import LONGEST_NAME, Recording
 from neumap.model.codebooks import shipped_codebooks
 from neumap.model.weights import EXTRACTOR_KEY, shipped_weights
 
-# FORMAT: what the header calls the format; VERSION: the only one read; HEADER_KEY: where safetensors keeps the header.
+# FORMAT: name of the format in the header; VERSION: the only version read; HEADER_KEY: key of the header in the
+# safetensors metadata.
 FORMAT, VERSION, HEADER_KEY = "neumap", 4, "neumap"
-# SUFFIX: how map files are called by convention. SWAPPED: what is said where another thing is given for a map.
+# SUFFIX: conventional suffix of map files. SWAPPED: end of the message for a path that is no map.
 SUFFIX, SWAPPED = ".neumap", "give a .neumap file there, and images where a source of them is asked for"
-# TINY, ABSURD: numbers beyond these are no map's, and would overflow what is computed from them.
+# TINY, ABSURD: limits of positive numbers in a map; others would overflow in computations.
 TINY, ABSURD = 1e-9, 1e9
-# VIEWPOINT_LIMIT: viewpoints of a drift field; all of them are looked at for every query.
+# VIEWPOINT_LIMIT: viewpoints of a drift field at most, since each query computes the distance to all of them.
 VIEWPOINT_LIMIT = 100_000
-# FEWEST_ANCHOR_BITS: of a coordinate; fewer would place landmarks by decimetres.
+# FEWEST_ANCHOR_BITS: bits of an anchor's coordinate at least; fewer would displace landmarks by decimetres.
 FEWEST_ANCHOR_BITS = 4
 
 Tensors = dict[str, npt.NDArray[Any]]
 Record = TypeVar("Record")
 
-# LAYOUT: the tensors as name: (dtype, shape), where a letter is a length that must be the same everywhere it stands
+# LAYOUT: name: (dtype, shape) of the tensors; a letter is a length that is the same wherever it occurs.
 LAYOUT: dict[str, tuple[str, tuple[int | str, ...]]] = {
     "voxel.cells": ("int32", ("V", 3)),
     "voxel.origin": ("float32", (3,)),
@@ -63,7 +64,12 @@ LAYOUT: dict[str, tuple[str, tuple[int | str, ...]]] = {
 
 
 def to_bytes(neural_map: NeuralMap) -> bytes:
-    """Return the content of the file of a map; equal maps give equal bytes."""
+    """Return the content of a map's file; equal maps give equal bytes."""
+    return _serialized(neural_map)[0]
+
+
+def _serialized(neural_map: NeuralMap) -> tuple[bytes, str]:
+    """Return the content of a map's file, and the map id in it."""
     m = neural_map
     tensors: Tensors = {
         "voxel.cells": m.grid.cells.astype(np.int32),
@@ -95,17 +101,18 @@ def to_bytes(neural_map: NeuralMap) -> bytes:
     }
     tensors = {name: np.ascontiguousarray(tensors[name]) for name in sorted(tensors)}
     header["map_id"] = content_id(tensors, header)
-    return bytes(save(tensors, {HEADER_KEY: json.dumps(header, sort_keys=True, allow_nan=False)}))
+    content = bytes(save(tensors, {HEADER_KEY: json.dumps(header, sort_keys=True, allow_nan=False)}))
+    return content, str(header["map_id"])
 
 
 def pack_bits(values: npt.NDArray[np.uint16], bits: int) -> npt.NDArray[np.uint8]:
-    """Pack ``values`` (N, 3) of ``bits`` bits each, most significant first and without gaps, in whole bytes."""
+    """Pack ``values`` (N, 3) of ``bits`` bits each into bytes, without gaps, most significant bit first."""
     single = np.unpackbits(values.astype(">u2").view(np.uint8).reshape(-1, 2), axis=1)[:, 16 - bits :]
     return np.packbits(single)
 
 
 def unpack_bits(packed: npt.NDArray[np.uint8], bits: int, count: int) -> npt.NDArray[np.uint16]:
-    """Unpack ``count`` x 3 values that :func:`pack_bits` packed. Raises ValueError where they are more or fewer."""
+    """Unpack values (``count``, 3) of :func:`pack_bits`. Raises ValueError for another number of bytes."""
     if len(packed) != (3 * count * bits + 7) // 8:
         raise ValueError(f"its anchors are not {3 * count} numbers of {bits} bits")
     single = np.unpackbits(packed, count=3 * count * bits).reshape(-1, bits)
@@ -115,7 +122,7 @@ def unpack_bits(packed: npt.NDArray[np.uint8], bits: int, count: int) -> npt.NDA
 
 
 def content_id(tensors: Tensors, header: dict[str, Any]) -> str:
-    """Return the map id: a hash of all tensors and of the header but for the id itself."""
+    """Return the map id: a hash of all tensors and of the header without the id."""
     digest = hashlib.sha256()
     rest = {key: value for key, value in header.items() if key != "map_id"}
     digest.update(json.dumps(rest, sort_keys=True).encode())
@@ -127,12 +134,12 @@ def content_id(tensors: Tensors, header: dict[str, Any]) -> str:
 
 
 def save_map(path: str | os.PathLike[str], neural_map: NeuralMap) -> NeuralMap:
-    """Write a map, whole or not at all, and return it with its id.
+    """Write a map atomically, and return it with its id.
 
-    Raises :class:`~neumap.errors.MapFileError` where the file cannot be written.
+    Raises :class:`~neumap.errors.MapFileError` if the file cannot be written.
     """
     path = Path(path)
-    content = to_bytes(neural_map)
+    content, map_id = _serialized(neural_map)
     temporary: str | None = None
     try:
         with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
@@ -150,28 +157,21 @@ def save_map(path: str | os.PathLike[str], neural_map: NeuralMap) -> NeuralMap:
     finally:
         if temporary is not None:
             Path(temporary).unlink(missing_ok=True)
-    return replace(neural_map, map_id=_id_in(content))
-
-
-def _id_in(content: bytes) -> str:
-    """Return the map id in the header of a file's ``content``."""
-    length = int.from_bytes(content[:8], "little")
-    header = json.loads(json.loads(content[8 : 8 + length])["__metadata__"][HEADER_KEY])
-    return str(header["map_id"])
+    return replace(neural_map, map_id=map_id)
 
 
 def is_map(path: str | os.PathLike[str]) -> bool:
-    """Tell whether a path is that of a map, whole or not, by how the file begins."""
+    """Return whether a file begins as a map does; it may be truncated."""
     path, start = Path(path), f'{{"__metadata__":{{"{HEADER_KEY}":'.encode()
     if not path.is_file():
         return False
     with path.open("rb") as file:
-        # after the length of the header
+        # the header's length comes first
         return file.read(8 + len(start))[8:] == start
 
 
 def load_map(path: str | os.PathLike[str]) -> NeuralMap:
-    """Read and check a map. Raises :class:`~neumap.errors.MapFileError` that says what is wrong with the file."""
+    """Read and check a map. Raises :class:`~neumap.errors.MapFileError` for a file that is not a valid map."""
     path = Path(path)
     try:
         if not path.exists():
@@ -187,7 +187,7 @@ def load_map(path: str | os.PathLike[str]) -> NeuralMap:
             raise MapFileError(f"{path} is not a map: {SWAPPED}") from error
         raise MapFileError(f"{path} is not a map, or a truncated one ({error})") from error
     except (OSError, TypeError, ValueError, AttributeError) as error:
-        # AttributeError: safetensors knows types of numbers that numpy does not have
+        # AttributeError: numpy lacks some dtypes of safetensors
         raise MapFileError(f"cannot read the map {path}: {error}") from error
     if content_id(tensors, header) != header.get("map_id"):
         raise MapFileError(
@@ -223,16 +223,16 @@ def _header(path: Path, metadata: dict[str, str]) -> dict[str, Any]:
 
 
 def _number(name: str, value: object, lowest: float = 0.0) -> float:
-    """Return a number from JSON that is finite, at least ``lowest`` and not absurd."""
+    """Return a number from JSON after checking that it is from ``lowest`` to ``ABSURD``."""
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not lowest <= value <= ABSURD:
         raise ValueError(f"its {name} is {value!r}")
     return value
 
 
 def _record(kind: type[Record], values: dict[str, Any], lowest: float = 0.0) -> Record:
-    """Return a dataclass of numbers from JSON, each in its declared type and at least ``lowest``.
+    """Make a dataclass of numbers from JSON, each of its declared type and at least ``lowest``.
 
-    A number that is null is not known; only :class:`ExpectedAccuracy` may have such.
+    Null stands for an unknown number; only :class:`ExpectedAccuracy` may have some.
     """
     names = {f.name: f for f in fields(kind)}  # type: ignore[arg-type]
     if set(values) != set(names):
@@ -251,7 +251,7 @@ def _record(kind: type[Record], values: dict[str, Any], lowest: float = 0.0) -> 
 def _check_layout(
     tensors: Tensors, layout: dict[str, tuple[str, tuple[int | str, ...]]], lengths: dict[str, int]
 ) -> None:
-    """Check types and shapes; ``lengths`` collects what the letters stand for."""
+    """Check types, shapes and that values are finite; ``lengths`` collects the values of the letters."""
     for name, (dtype, shape) in layout.items():
         if name not in tensors:
             raise ValueError(f"it has no {name}")
@@ -335,7 +335,7 @@ def _assemble_recording(values: dict[str, Any]) -> Recording:
 def _assemble_anchors(
     tensors: Tensors, header: dict[str, Any], lengths: dict[str, int]
 ) -> tuple[int, npt.NDArray[np.uint16]]:
-    """Tell how many bits an anchor's coordinate has, and the anchors (L, 3)."""
+    """Return the bits of an anchor's coordinate, and the anchors (L, 3)."""
     bits = header["anchor_bits"]
     if not isinstance(bits, int) or not FEWEST_ANCHOR_BITS <= bits <= ANCHOR_BITS:
         raise ValueError(f"its anchor_bits are {bits!r}")
@@ -352,7 +352,7 @@ def _assemble_features(values: dict[str, Any]) -> FeatureSettings:
 
 
 def _check_decoder(header: dict[str, Any], lengths: dict[str, int], features: FeatureSettings) -> str:
-    """Return the id of the frozen decoder that the map needs, empty where it needs none."""
+    """Return the id of the frozen decoder that the map needs; empty for a map of descriptors."""
     decoder_id = header["decoder_id"]
     if not isinstance(decoder_id, str):
         raise ValueError(f"its decoder id is {decoder_id!r}")

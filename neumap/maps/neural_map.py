@@ -1,4 +1,4 @@
-"""The map in memory: a grid of voxels whose codes are anchored in 3D, and what is needed to read a pose from them."""
+"""The map in memory: landmarks with codes in a grid of voxels, the drift field, and the calibration."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from neumap.maps.recording import Recording
 from neumap.model.codebooks import CODEBOOK_EXTRACTOR, Codes
 from neumap.model.weights import shipped_weights
 
-# VOXEL_M: edge of a voxel, metres; a room is a few voxels, and these are few enough to search all of them.
+# VOXEL_M: edge of a voxel, metres; a room has few enough voxels to search all of them.
 VOXEL_M = 5.0
-# MIN_VOXEL_LANDMARKS: emptier voxels are left out, since what is far away from everything is a mistake. MOST_LEFT_OUT:
-# share of the landmarks that may be, as in a map of few landmarks every voxel may be so empty.
+# MIN_VOXEL_LANDMARKS: voxels with fewer landmarks are dropped, since isolated landmarks are outliers. MOST_LEFT_OUT:
+# share of the landmarks dropped at most: in a small map every voxel may hold few.
 MIN_VOXEL_LANDMARKS, MOST_LEFT_OUT = 20, 0.05
-# LEAST_SIGHT_M: so far one looks for what a camera sees at least, metres: a room ends before. DIRECTION: what is in a
-# square of this width of the undistorted image is one direction, 5 degrees; the nearest landmark hides others there,
-# such as those of the next room. SIGHT_SHARE: directions in which that is within sight. ASKED: mapping cameras that
-# tell, at most.
+# LEAST_SIGHT_M: least sight_m, metres, longer than a room. DIRECTION: width in normalized coordinates, 5 degrees, of a
+# viewing direction; the nearest landmark in it occludes others, such as those of the next room. SIGHT_SHARE: share of
+# the directions whose nearest landmark is within sight_m. ASKED: mapping cameras that it is computed from at most.
 LEAST_SIGHT_M, DIRECTION, SIGHT_SHARE, ASKED = 8.0, 0.0875, 0.9, 16
-# SMALL_ANCHOR_BITS, ANCHOR_BITS: of a coordinate in a small map and in any other; 5 m in 1024 steps are good to 2.5 mm.
+# SMALL_ANCHOR_BITS, ANCHOR_BITS: bits of a coordinate in a small map and in others; 5 m in 1024 steps are accurate to
+# 2.5 mm.
 SMALL_ANCHOR_BITS, ANCHOR_BITS = 10, 16
 
 
 @dataclass(frozen=True)
 class VoxelGrid:
-    """Which cells of a regular grid are there. ``cells`` (V, 3) int: cell c spans ``origin + c * size_m`` to one
-    ``size_m`` more; ``origin`` (3,) is in metres in the map frame.
+    """The occupied cells of a regular grid. ``cells`` (V, 3) int: cell c begins at ``origin + c * size_m`` and is
+    ``size_m`` wide; ``origin`` (3,) is in metres in the map frame.
     """
 
     cells: IntArray
@@ -49,7 +49,7 @@ class VoxelGrid:
         return np.asarray(self.origin + self.cells * self.size_m)
 
     def holding(self, points: FloatArray) -> IntArray:
-        """Return the voxel (N,), as an index, that holds each of ``points`` (N, 3) in the map frame; -1 for none."""
+        """Return the index (N,) of the voxel that holds each of ``points`` (N, 3) in the map frame; -1 for none."""
         low = self.cells.min(axis=0)
         shape = self.cells.max(axis=0) - low + 1
         at = np.floor((points - self.origin) / self.size_m).astype(np.int64) - low
@@ -61,21 +61,21 @@ class VoxelGrid:
         return np.asarray(np.where(inside & (flat[found] == wanted), order[found], -1))
 
     def beside(self, voxels: IntArray) -> IntArray:
-        """Return the ``voxels``, as indices, and those that touch one of them, if only at a corner."""
+        """Return the indices of ``voxels`` and of those that touch one of them, corners included."""
         apart = np.abs(self.cells[:, None] - self.cells[voxels]).max(axis=2)
         return np.flatnonzero((apart <= 1).any(axis=1))
 
     def within(self, position: FloatArray, radius_m: float) -> IntArray:
-        """Return the voxels, as indices, that come as near as ``radius_m`` to a ``position`` (3,) in the map frame."""
+        """Return the indices of voxels within ``radius_m`` of a ``position`` (3,) in the map frame."""
         beyond = np.maximum(np.maximum(self.corners - position, position - self.corners - self.size_m), 0)
         return np.flatnonzero(np.linalg.norm(beyond, axis=1) <= radius_m)
 
 
 def group_into_voxels(points: FloatArray, size_m: float, min_points: int) -> tuple[VoxelGrid, IntArray]:
-    """Make the grid of the voxels that hold ``points`` (N, 3), and the voxel (N,) of each point.
+    """Return the grid of the voxels that hold ``points`` (N, 3), and the voxel (N,) of each point.
 
-    The grid is laid so that the bulk of the points is in the middle of as few voxels as it needs. Voxels of fewer than
-    ``min_points`` are left out, the emptiest first and at most a twentieth of the points; their voxel is -1.
+    The grid is centred on the bulk of the points, in as few voxels as it needs. Voxels of fewer than ``min_points`` are
+    dropped, the emptiest first, with a share of ``MOST_LEFT_OUT`` of the points at most; the voxel of these is -1.
     """
     low, high = np.quantile(points, [0.005, 0.995], axis=0)
     count = np.maximum(np.ceil((high - low) / size_m), 1)
@@ -94,8 +94,8 @@ class LandmarkCodes:
     """L codes ordered by voxel, most useful first within a voxel.
 
     ``anchors`` (L, 3) uint16: the position in the voxel in steps of its size / (2 ** ``anchor_bits`` - 1).
-    ``descriptors`` (L, P) and ``coarse`` (L, Q) are product-quantized; in a map for the frozen decoder ``descriptors``
-    are its latents instead, and Q is 0. ``offsets`` (V + 1,): codes of voxel v are ``offsets[v]:offsets[v + 1]``.
+    ``descriptors`` (L, P) and ``coarse`` (L, Q) are product-quantized; in a map of latents ``descriptors`` are these,
+    and Q is 0. ``offsets`` (V + 1,): the codes of voxel v are ``offsets[v]:offsets[v + 1]``.
     """
 
     anchors: npt.NDArray[np.uint16]
@@ -109,7 +109,7 @@ class LandmarkCodes:
 
     @property
     def rank(self) -> FloatArray:
-        """The place (L,) of each landmark in its voxel, from 0, the most useful, to less than 1."""
+        """The relative rank (L,) of each landmark in its voxel, from 0, the most useful, to less than 1."""
         counts = np.diff(self.offsets)
         within = np.arange(len(self)) - np.repeat(self.offsets[:-1], counts)
         return np.asarray(within / np.repeat(np.maximum(counts, 1), counts))
@@ -123,7 +123,7 @@ class LandmarkCodes:
 def encode_anchors(
     points: FloatArray, voxel: IntArray, grid: VoxelGrid, bits: int = ANCHOR_BITS
 ) -> npt.NDArray[np.uint16]:
-    """Return anchors (L, 3) of points (L, 3) in their voxels (L,)."""
+    """Encode points (L, 3) as anchors (L, 3) in their voxels (L,)."""
     most = 2**bits - 1
     steps = np.rint((points - grid.corners[voxel]) * (most / grid.size_m))
     return np.asarray(np.clip(steps, 0, most), dtype=np.uint16)
@@ -132,10 +132,10 @@ def encode_anchors(
 def lay_out(
     points: FloatArray, descriptors: Codes, coarse: Codes, anchor_bits: int, size_m: float, min_points: int
 ) -> tuple[VoxelGrid, LandmarkCodes]:
-    """Make the grid and the codes of landmarks at ``points`` (N, 3), described by ``descriptors`` (N, P) and ``coarse``
-    (N, Q), in voxels of ``size_m`` that hold at least ``min_points``; those of emptier voxels are left out.
+    """Make the grid and the codes of landmarks at ``points`` (N, 3) with ``descriptors`` (N, P) and ``coarse`` (N, Q).
 
-    The order of the landmarks stays within each voxel.
+    Voxels are of ``size_m``; those with fewer than ``min_points`` are dropped, see :func:`group_into_voxels`. Landmarks
+    keep their order within a voxel.
     """
     grid, voxel = group_into_voxels(points, size_m, min_points)
     order = np.argsort(voxel, kind="stable")
@@ -153,13 +153,12 @@ def lay_out(
 
 @dataclass(frozen=True)
 class Calibration:
-    """What turns residuals into a covariance and a verdict; fitted on images set aside from mapping.
+    """Parameters of the covariance and the verdict, fitted on images set aside from mapping.
 
-    ``pixel_sigma`` multiplies the standard deviation of the observations, ``floor_share`` of the distance of what is
-    seen and ``floor_rad`` are added in quadrature, ``inflation`` multiplies the whole standard deviation.
-    ``min_inliers`` is what a pose needs, once they are discounted by what contradicts it
-    (:attr:`neumap.localization.evidence.Evidence.weight`): more than any of 660 images of other virtual rooms showed;
-    the most, 14, was on a door that stands in both.
+    ``pixel_sigma`` multiplies the standard deviation from reprojection errors; ``floor_share`` times the distance of
+    the landmarks, and ``floor_rad``, are added in quadrature; ``inflation`` multiplies the whole standard deviation.
+    ``min_inliers`` is the evidence that a pose needs (:attr:`neumap.localization.evidence.Evidence.weight`): more than
+    in any of 660 images of other virtual rooms, of which one had 14, on a door that stands in both.
     """
 
     pixel_sigma: float = 1.5
@@ -171,7 +170,7 @@ class Calibration:
 
 @dataclass(frozen=True)
 class ExpectedAccuracy:
-    """How the images set aside from mapping were localized; shares are of all of them. ``images`` is 0 if none were."""
+    """The accuracy on images set aside from mapping; shares are of all ``images``, which is 0 if there were none."""
 
     images: int = 0
     localized: float = float("nan")
@@ -184,10 +183,10 @@ class ExpectedAccuracy:
 
 @dataclass(frozen=True)
 class NeuralMap:
-    """Everything a query needs. ``map_id`` is the hash of the content, set when the map is saved or loaded.
+    """All that a query needs. ``map_id`` is the hash of the content, set when the map is saved or loaded.
 
-    ``decoder_id`` names the frozen decoder that its codes are latents of; it is empty where they are descriptors.
-    ``recordings`` are those that the mapping images are of, as far as they were told.
+    ``decoder_id`` is that of the frozen decoder for a map of latents; empty for a map of descriptors. ``recordings``
+    are the sources of the mapping images, as far as known.
     """
 
     features: FeatureSettings
@@ -205,7 +204,7 @@ class NeuralMap:
 
     @property
     def decoder(self) -> str:
-        """What the codes are decoded by, one of :data:`~neumap.maps.DECODERS`."""
+        """The kind of codes, one of :data:`~neumap.maps.DECODERS`."""
         return LATENT if self.decoder_id else DESCRIPTOR
 
     @property
@@ -216,7 +215,7 @@ class NeuralMap:
 
     @cached_property
     def sight_m(self) -> float:
-        """How far cameras see here, metres: some metres in a room, and in a courtyard as far as the fronts are."""
+        """How far cameras see, metres: some metres in a room, the distance of the facades in a courtyard."""
         points, nearest = self.landmarks.points(self.grid), [LEAST_SIGHT_M]
         for camera in self.drift.poses[evenly(len(self.drift.poses), ASKED)]:
             seen = (points - camera[:3, 3]) @ camera[:3, :3]
@@ -229,7 +228,7 @@ class NeuralMap:
 
 
 def mismatch(decoder: str, features: FeatureSettings) -> str:
-    """Tell why a decoder, one of :data:`~neumap.maps.DECODERS`, cannot read such features; empty where it can."""
+    """Return why a decoder, one of :data:`~neumap.maps.DECODERS`, cannot read features; empty if it can."""
     reads = shipped_weights().extractor if decoder == LATENT else CODEBOOK_EXTRACTOR
     if features.extractor == reads:
         return ""

@@ -1,4 +1,4 @@
-"""What a map was made of, for who asks later."""
+"""The recordings that a map was made from."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from neumap.records import Frame
 
-# LONGEST_NAME: of a recording, characters that the map file keeps, each of up to seven bytes in its header.
+# LONGEST_NAME: characters of a recording's name in the map file at most, each of up to seven bytes in its header.
 LONGEST_NAME = 30
 
 
@@ -27,8 +27,8 @@ class Recording:
 
 
 def recording_of(path: Path, frames: Sequence[Frame]) -> Recording:
-    """Tell what the ``frames`` of the source at ``path`` are; of the path the map gets to know its last part only, with
-    _ for what cannot be printed, which no map file has.
+    """Describe the ``frames`` of the source at ``path``. The name is the last part of the path, with _ for characters
+    that cannot be printed.
     """
     stamps, camera = [frame.stamp_ns for frame in frames], frames[0].camera
     name = "".join(c if c.isprintable() else "_" for c in path.resolve().name[:LONGEST_NAME])

@@ -1,9 +1,9 @@
-"""Vectors in a few bytes, by codebooks shipped in the package: a map pays for its codes only.
+"""Quantization of vectors to a few bytes by codebooks shipped in the package, so that a map stores codes only.
 
 Product quantization (Jegou, Douze and Schmid, PAMI 2011) cuts a descriptor of 128 numbers into equal parts and stores
 each part as the number of the nearest of 256 words. Residual quantization (Chen, Guan and Wang, Sensors 2010) stores
-the nearest word of the whole vector, then the nearest word of what that leaves, and so on: fewer bytes for the same
-error, and the first bytes alone are a coarser code.
+the nearest word of the whole vector, then the nearest word of the residual, and so on: fewer bytes for the same error,
+and the first bytes alone are a coarser code.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from safetensors.numpy import load_file
 from neumap.arrays import Float32Array
 from neumap.progress import Step, ignore
 
-# WORDS: what a byte tells apart.
+# WORDS: words per byte of a code.
 WORDS = 256
-# BEAM: partial codes that the search for a residual code keeps; more find hardly better ones.
-# VECTORS_AT_ONCE: coded together; more would take more memory and no less time.
+# BEAM: width of the beam search for residual codes; wider finds hardly better codes. VECTORS_AT_ONCE: vectors encoded
+# together; more would take more memory and no less time.
 BEAM, VECTORS_AT_ONCE = 8, 1000
-# CODEBOOK_FILE: of product quantization; CODEBOOK_EXTRACTOR: whose descriptors its words were trained on.
+# CODEBOOK_FILE: words of product quantization; CODEBOOK_EXTRACTOR: extractor whose descriptors they were trained on.
 CODEBOOK_FILE, CODEBOOK_EXTRACTOR = Path(__file__).with_name("codebooks.safetensors"), "rootsift"
 Codes = npt.NDArray[np.uint8]
 
@@ -57,14 +57,14 @@ class Codebook:
 
 @dataclass(frozen=True)
 class ResidualCodebook:
-    """``words`` (S, 256, D) float32: stage s describes what the stages before it leave of a unit vector (D,)."""
+    """``words`` (S, 256, D) float32: stage s quantizes the residual of a unit vector (D,) after the stages before."""
 
     words: Float32Array
 
     def encode(self, vectors: Float32Array, parts: int, step: Step = ignore) -> Codes:
         """Return codes (N, ``parts``) of vectors (N, D), by a beam search over the stages.
 
-        ``step`` is called with how many more are coded. Raises ValueError where there are not so many stages.
+        ``step`` is called with how many more are encoded. Raises ValueError for more ``parts`` than stages.
         """
         if not 1 <= parts <= len(self.words):
             raise ValueError(f"a code has 1 to {len(self.words)} parts, not {parts}")
@@ -81,7 +81,7 @@ class ResidualCodebook:
             left = (rest**2).sum(axis=2, keepdims=True) - 2 * rest @ words.T + (words**2).sum(axis=1)
             flat = left.reshape(len(vectors), rest.shape[1] * WORDS)
             best = np.argpartition(flat, BEAM, axis=1)[:, :BEAM]
-            # in order of their index, so that ties fall the same way everywhere
+            # sorted, so that ties are broken alike on every machine
             best.sort(axis=1)
             path, word = best // WORDS, best % WORDS
             rest = np.take_along_axis(rest, path[..., None], axis=1) - words[word]

@@ -20,14 +20,14 @@ from neumap.model.encoder import EMBEDDING, KeypointEncoder, keypoint_shape
 from neumap.model.transformer import Transformer
 from neumap.model.weights import MODULES, DecoderWeights, load_weights, save_weights, shipped_weights
 
-# KEYPOINTS_AT_ONCE: how many are embedded together; more would take more memory and no less time.
+# KEYPOINTS_AT_ONCE: keypoints embedded together; more would take more memory and no less time.
 KEYPOINTS_AT_ONCE = 20_000
 
 
 @dataclass(frozen=True)
 class FrozenDecoder:
-    """Weights that know no place, ready to use. ``decoder_id`` is the hash of them, ``extractor`` the name of the one
-    whose features they read.
+    """The pretrained modules, the same for all places. ``decoder_id`` is the hash of their weights, ``extractor`` the
+    name of the extractor whose features they read.
     """
 
     extractor: str
@@ -38,7 +38,7 @@ class FrozenDecoder:
 
     @property
     def min_similarity(self) -> float:
-        """The similarity that a keypoint and a landmark that it does not show exceed by rare chance only."""
+        """The similarity that a keypoint rarely exceeds with a landmark that it does not show."""
         return float(self.encoder.min_similarity)
 
     def embed(
@@ -48,7 +48,7 @@ class FrozenDecoder:
         size: npt.NDArray[Any],
         angle: npt.NDArray[Any],
     ) -> Float32Array:
-        """Return unit embeddings (N, 64) float32 of keypoints, described as in Features or Keyframes."""
+        """Return unit embeddings (N, 64) float32 of keypoints; arguments are as in Features or Keyframes."""
         out = np.empty((len(descriptors), EMBEDDING), np.float32)
         for first in range(0, len(out), KEYPOINTS_AT_ONCE):
             some = slice(first, first + KEYPOINTS_AT_ONCE)
@@ -67,7 +67,7 @@ def save_decoder(
     transformer: Transformer,
     words: Float32Array,
 ) -> None:
-    """Write a decoder of an extractor's features, in half precision."""
+    """Write a decoder for the features of ``extractor``, in half precision."""
     modules: dict[str, Float32Array] = {}
     for prefix, module in zip(MODULES, (encoder, transformer), strict=True):
         modules |= {prefix + name: value.numpy() for name, value in module.state_dict().items()}
@@ -75,7 +75,7 @@ def save_decoder(
 
 
 def load_decoder(path: str | os.PathLike[str]) -> FrozenDecoder:
-    """Read a decoder. Raises :class:`~neumap.errors.MapFileError` for a file that is none."""
+    """Read a decoder. Raises :class:`~neumap.errors.MapFileError` for another file."""
     return _decoder_of(load_weights(path), path)
 
 

@@ -1,7 +1,7 @@
-"""The frozen decoder's first half: what a keypoint looks like, in a few numbers that another view agrees with.
+"""The encoder of the frozen decoder: embeds keypoints so that two views of one point are similar.
 
-A landmark is stored as the mean of what its views looked like, residual-quantized to a few bytes. The weights and words
-are trained once, on many places (``pretraining.py``), and ship with the package: a new place costs codes only.
+A landmark is stored as the mean of its views' embeddings, residual-quantized to a few bytes. Weights and words are
+trained once, on many places (``pretraining.py``), and ship with the package: a map of a new place stores codes only.
 
     tensor                                        shape
     keypoints   joint descriptor, shape           (N, D + 3), D of RootSIFT 256
@@ -21,25 +21,25 @@ from torch.nn import functional
 
 from neumap.arrays import Float32Array
 
-# SHAPE: numbers that tell size and direction of a keypoint; EMBEDDING: of an embedding; HIDDEN: width of the MLP.
+# SHAPE, EMBEDDING, HIDDEN: dimensions of a keypoint's size and direction, of an embedding, and of the hidden layers.
 SHAPE, EMBEDDING, HIDDEN = 3, 64, 256
-# USUAL_SIZE_PX: diameters of keypoints are told relative to it; SMALLEST_SIZE_PX: smaller ones count as of this one.
+# USUAL_SIZE_PX: unit of keypoint diameters, pixels; SMALLEST_SIZE_PX: smaller diameters are raised to this, pixels.
 USUAL_SIZE_PX, SMALLEST_SIZE_PX = 4.0, 0.5
 
 
 class KeypointEncoder(nn.Module):
     """Joint descriptors (N, D) and shapes (N, 3) of keypoints to unit embeddings (N, 64).
 
-    The linear part starts as the principal components of the descriptors, so that training begins with what plain
-    descriptors tell. ``log_scale`` turns similarities into logits, ``none`` is the logit of "nothing in the map".
-    ``min_similarity`` is what a keypoint and a landmark that it does not show rarely exceed, which is measured: it
-    differs from training to training.
+    The linear part is initialized with the principal components of the descriptors, so that training begins with the
+    similarities of plain descriptors. ``log_scale`` scales similarities to logits, ``none`` is the logit of "nothing in
+    the map". ``min_similarity``, measured after each training, is the similarity that a keypoint rarely exceeds with a
+    landmark that it does not show.
     """
 
     min_similarity: Tensor
 
     def __init__(self, descriptor_size: int) -> None:
-        """``descriptor_size`` is D, which the feature extractor decides."""
+        """``descriptor_size`` is D, that of the feature extractor's joint descriptors."""
         super().__init__()
         self.linear = nn.Linear(descriptor_size, EMBEDDING, bias=False)
         self.mlp = nn.Sequential(
@@ -63,10 +63,10 @@ class KeypointEncoder(nn.Module):
 
 
 def keypoint_shape(size: npt.NDArray[Any], angle: npt.NDArray[Any]) -> Float32Array:
-    """Tell what the encoder knows of keypoints besides descriptors (N, 3): the logarithm of the size and the direction,
-    of diameters in pixels (N,) and angles in radians (N,).
+    """Return the encoder's input besides descriptors (N, 3): log size, sine and cosine of the direction.
 
-    Not the position in the image: learned by heart, positions do harm on a new view.
+    ``size`` (N,) are diameters in pixels, ``angle`` (N,) is in radians. Positions in the image are left out, since
+    memorized positions do harm in a new view.
     """
     scale = np.log(np.maximum(size, SMALLEST_SIZE_PX) / USUAL_SIZE_PX)
     return np.stack([scale, np.sin(angle), np.cos(angle)], axis=1).astype(np.float32)

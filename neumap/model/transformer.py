@@ -1,12 +1,12 @@
-"""The frozen decoder's second half: a transformer that tells which code of a map each keypoint of an image shows.
+"""The transformer of the frozen decoder: chooses the code of a map that each keypoint of an image shows.
 
-Tokens are the keypoints of one image. The memory of each is the codes of the map most like it. In a block a token reads
-its codes by how probable they are; the codes, as this token sees them, take in how well they go with what the surest
-other tokens show; the tokens attend to the surest; and the choice is made anew. It starts as that of the similarities.
+Tokens are the keypoints of one image. The memory of a token is the codes of the map most similar to it. In each block
+codes are updated by their consistency with the choices of the most certain tokens; a token reads its codes, weighted by
+probability, and attends to the most certain tokens; then the logits are computed anew. They start as the similarities.
 
-Only similarities, distances in space and angles between rays come in, so that neither the map's axes nor its origin
-matter, nor the camera's lens. It is the part of NeuMap's (CVPR 2023) blocks, whose codes have no place in space:
-there a coordinate comes out of a regression, here codes are anchored and one of them is chosen.
+The inputs are similarities, distances in space and angles between rays, so that results are independent of the map's
+axes and origin and of the camera's lens. It takes the place of the blocks of NeuMap (CVPR 2023), whose codes have no
+position: they regress a coordinate, while here codes are anchored and one of them is chosen.
 
     tensor                                                        shape
     similarity   of keypoints and their codes, best first         (N, K)
@@ -17,7 +17,7 @@ there a coordinate comes out of a regression, here codes are anchored and one of
     rays         normalized image coordinates                     (N, 2)
     tokens       keypoints, between the blocks                    (N, 64)
     codes        as each token sees its own, between the blocks   (N, K, 32)
-    votes        of the M surest tokens on each code              (N, K, 1 + 2 H)
+    votes        of the M most certain tokens on each code        (N, K, 1 + 2 H)
     logits       of the codes, then of "none of these"            (N, K + 1), once before and once after each block
 """
 
@@ -31,24 +31,24 @@ from torch.nn import functional
 
 from neumap.model.encoder import EMBEDDING
 
-# CANDIDATES: codes that a token chooses among. BLOCKS: of the transformer. TOKEN, CODE: numbers of a token and of a
-# code between them. HEADS: of the attention among tokens. KERNELS: learned functions of angle and distance that tokens
-# vote by. VOTERS: the surest tokens, which vote.
+# CANDIDATES: codes per token. BLOCKS: blocks of the transformer. TOKEN, CODE: dimensions of a token and of a code.
+# HEADS: heads of the attention among tokens. KERNELS: learned functions of angle and distance for votes. VOTERS: most
+# certain tokens, which vote.
 CANDIDATES, BLOCKS, TOKEN, CODE, HEADS, KERNELS, VOTERS = 12, 3, 64, 32, 4, 8, 48
-# SAME_PLACE_M: codes this near to each other are one place, and no evidence against each other.
+# SAME_PLACE_M: codes within this distance are one place and do not compete, metres.
 SAME_PLACE_M = 0.15
-# NEIGHBOUR_RAD: the angle within which keypoints are neighbours: of the size of furniture, for a usual lens.
+# NEIGHBOUR_RAD: angle between neighbouring keypoints, radians: about that of a piece of furniture.
 NEIGHBOUR_RAD = 0.15
-# TINY_M, TINY_RAD: added to distances before their logarithm, in metres and radians: about their noise.
+# TINY_M, TINY_RAD: added to distances and angles before their logarithm, metres and radians: about their noise.
 TINY_M, TINY_RAD = 0.02, 0.004
-# AT_ONCE: tokens whose codes are voted on together, so that the votes stay in a processor's cache.
+# AT_ONCE: tokens whose codes are voted on together, so that the votes stay in the cache.
 AT_ONCE = 64
-# LIKE: what products of numbers of two unit vectors of EMBEDDING numbers are multiplied by, to be about one.
+# LIKE: scale of the inputs from unit vectors of EMBEDDING numbers, so that each number is about one.
 LIKE = EMBEDDING**0.5
 
 
 class Sighting(NamedTuple):
-    """What the transformer is told of one image; see the table at the top of this module."""
+    """The inputs of the transformer for one image; see the table at the top of this module."""
 
     similarity: Tensor
     code: Tensor
@@ -89,8 +89,8 @@ class Transformer(nn.Module):
         return torch.cat([similarity * self.scale, self.none.expand(len(similarity), 1)], dim=1)
 
     def _looks(self, sight: Sighting, rivals: Rivals) -> Tensor:
-        """Tell what similarities alone say of each code (N, K, 4): how like it is, how much less than the keypoint's
-        best, than its best elsewhere, and than the code is like another keypoint.
+        """Return features (N, K, 4) of each code from similarities: its similarity, and how far that is below the
+        keypoint's best, its best elsewhere, and the code's best with any keypoint.
         """
         similarity, points = sight.similarity, sight.points
         elsewhere = (points - points[:, :1]).norm(dim=2) > SAME_PLACE_M
@@ -102,26 +102,26 @@ class Transformer(nn.Module):
 
 
 class Rivals:
-    """Which keypoints have a code in common: each code shows one thing, and each thing is seen once."""
+    """The keypoints with a code in common, which compete: each code is seen by one keypoint at most."""
 
     def __init__(self, code: Tensor) -> None:
-        """``code`` (N, K): which code of the map each is."""
+        """``code`` (N, K) are indices of the map's codes."""
         distinct, self._which = torch.unique(code, return_inverse=True)
         self._count = len(distinct)
 
     def most(self, values: Tensor) -> Tensor:
-        """Return the largest (N, K) of the ``values`` (N, K) that any keypoint gives to the same code."""
+        """Return the maximum (N, K) of the ``values`` (N, K) over all keypoints with the same code."""
         found = values.new_full((self._count,), -torch.inf)
         return found.scatter_reduce(0, self._which.flatten(), values.flatten(), "amax")[self._which]
 
     def others(self, values: Tensor) -> Tensor:
-        """Return the sum (N, K) of the ``values`` (N, K) that all other keypoints give to the same code."""
+        """Return the sum (N, K) of the ``values`` (N, K) over all other keypoints with the same code."""
         found = values.new_zeros(self._count).index_add(0, self._which.flatten(), values.flatten())
         return (found[self._which] - values).clamp_min(0)
 
 
 class Block(nn.Module):
-    """Codes take in votes and rivals, tokens read codes and the surest tokens, and both are asked for the choice."""
+    """Updates codes by votes and rivals, tokens by codes and the most certain tokens, and then the logits."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -133,7 +133,7 @@ class Block(nn.Module):
         self.attend = SelfAttention()
         self.feed_forward = nn.Sequential(nn.LayerNorm(TOKEN), _mlp(TOKEN, 2 * TOKEN, TOKEN))
         self.code_logit, self.none_logit = nn.Linear(CODE, 1), nn.Linear(TOKEN, 1)
-        # the choice starts as that of the similarities
+        # zero, so that training starts from the logits of the similarities
         _zero(self.code_logit)
         _zero(self.none_logit)
 
@@ -147,8 +147,8 @@ class Block(nn.Module):
         near: Tensor,
         rivals: Rivals,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Return tokens (N, 64) and codes (N, K, 32) after the block, and what (N, K + 1) is added to the logits of the
-        start. ``angles`` (N, N) between rays; ``near`` (N, K, K) is 1 where two codes are one place.
+        """Return tokens (N, 64) and codes (N, K, 32) after the block, and the correction (N, K + 1) of the start's
+        logits. ``angles`` (N, N) are between rays; ``near`` (N, K, K) is 1 where two codes are one place.
         """
         probability = logits.softmax(dim=1)
         each, none = probability[:, :-1], probability[:, -1:]
@@ -169,8 +169,8 @@ class Block(nn.Module):
 
 
 class Speakers(NamedTuple):
-    """The M surest tokens, which vote and are attended to: ``who`` (M,) they are, how ``sure`` (M,), the points
-    ``shown`` (M, 3) by them and the ``angles`` (N, M) from all tokens to them.
+    """The M most certain tokens, which vote and are attended to: their indices ``who`` (M,), leads ``sure`` (M,), the
+    points ``shown`` (M, 3) that they choose, and the ``angles`` (N, M) from all tokens to them.
     """
 
     who: Tensor
@@ -180,10 +180,10 @@ class Speakers(NamedTuple):
 
 
 class Votes(nn.Module):
-    """What the surest tokens say of all codes: whether a distance in space goes with an angle in the image.
+    """Votes of the most certain tokens on all codes: whether distances in space are consistent with angles.
 
-    The weights of this attention are bumps in the plane of the logarithms of both: two things that are seen at some
-    angle are as far apart as their depth makes it, or further.
+    The kernels are Gaussian bumps over log distance and log angle: two points that are seen at some angle are as far
+    apart as their depth makes them, or further.
     """
 
     def __init__(self) -> None:
@@ -195,7 +195,7 @@ class Votes(nn.Module):
     def forward(self, points: Tensor, speakers: Speakers) -> Tensor:
         """Return votes (N, K, 1 + 2 H) of the speakers on codes at ``points`` (N, K, 3)."""
         whose = torch.arange(len(points), device=points.device)
-        # in pieces that fit into a processor's cache the same takes less time
+        # faster in pieces that fit into the cache
         size = len(points) if torch.is_grad_enabled() else AT_ONCE
         parts = zip(
             torch.split(points, size), torch.split(speakers.angles, size), torch.split(whose, size), strict=True
@@ -206,12 +206,12 @@ class Votes(nn.Module):
         """Vote on the codes of the tokens ``whose`` (N,), at ``angles`` (N, M) to the speakers."""
         apart_m = distances(points.flatten(0, 1), speakers.shown).view(*points.shape[:2], -1)
         log_m, log_rad = _logarithms(apart_m, angles)
-        # two keypoints cannot show one landmark
+        # different keypoints cannot show one landmark
         same = ((apart_m < TINY_M) & (angles > TINY_M)[:, None]).to(apart_m.dtype)
         everywhere = speakers.sure * (whose[:, None] != speakers.who)
         near = everywhere * torch.exp(-((angles / NEIGHBOUR_RAD) ** 2))
         found = []
-        # kernel by kernel, for what is written and read again is then a fraction
+        # kernel by kernel, to keep intermediate results small
         for (of_m, of_rad, of_same), offset in zip(self.kernel.weight, self.kernel.bias, strict=True):
             bump = torch.addcmul((of_rad * log_rad + offset)[:, None], of_m, log_m)
             agreement = torch.exp(-(torch.addcmul(bump, of_same, same) ** 2))
@@ -223,8 +223,8 @@ class Votes(nn.Module):
 
 
 class SelfAttention(nn.Module):
-    """Attention of all tokens of an image to the surest, biased by the angle between them, the distance of what they
-    show, and how sure the other one is of that.
+    """Attention of all tokens of an image to the most certain ones, biased by the angle between them, the distance of
+    the points they choose, and the lead of the other token.
     """
 
     def __init__(self) -> None:
@@ -236,7 +236,7 @@ class SelfAttention(nn.Module):
         _zero(self.out)
 
     def forward(self, tokens: Tensor, shown: Tensor, speakers: Speakers) -> Tensor:
-        """Return tokens (N, 64), which show the points ``shown`` (N, 3), that have read the speakers."""
+        """Return tokens (N, 64), which choose the points ``shown`` (N, 3), after attention to the speakers."""
         apart_m = distances(shown, speakers.shown)
         pairs = torch.stack([*_logarithms(apart_m, speakers.angles), speakers.sure.expand_as(apart_m)])
         hidden = torch.addmm(self.pair.bias[:, None], self.pair.weight, pairs.flatten(1)).relu()
@@ -249,10 +249,10 @@ class SelfAttention(nn.Module):
 
 
 def leads(logits: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
-    """Tell by how much (N,) each keypoint's likeliest place is likelier than any other, and its best code there (N,),
-    of logits (N, K + 1) of codes at points (N, K, 3).
+    """Return by how much (N,) the most probable place of each keypoint exceeds any other place in probability, and its
+    best code there (N,), from logits (N, K + 1) of codes at points (N, K, 3).
 
-    Of two places that look the same neither leads: who cannot tell them apart must not vote for the first of them.
+    A keypoint that cannot tell two places apart has no lead, so that it does not vote for the first of them.
     """
     probability = logits.softmax(dim=1)[:, :-1]
     best = probability.argmax(dim=1, keepdim=True)
@@ -263,14 +263,14 @@ def leads(logits: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
 
 def distances(one: Tensor, other: Tensor) -> Tensor:
     """Return the distance (N, M) of each of ``one`` (N, D) to each of ``other`` (M, D)."""
-    # not by products: far from the origin these would be wrong by centimetres
+    # not by matrix products, which are wrong by centimetres far from the origin
     return torch.cdist(one, other, compute_mode="donot_use_mm_for_euclid_dist")
 
 
 def angles_between(rays: Tensor) -> Tensor:
     """Return the angles (N, N) in radians between ``rays`` (N, 2)."""
     bearings = functional.normalize(functional.pad(rays, (0, 1), value=1.0), dim=1)
-    # by the chord, since the cosine of a small angle is one
+    # by the chord, since the cosine of a small angle rounds to one
     half: Tensor = (distances(bearings, bearings) / 2).clamp(max=1.0).asin()
     return 2 * half
 
@@ -282,7 +282,7 @@ def _apart(points: Tensor) -> Tensor:
 
 
 def _logarithms(apart_m: Tensor, angles: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the logarithms of distances and angles: their difference is about that of the depth."""
+    """Return the logarithms of distances and angles; their difference is about the log depth."""
     return (apart_m + TINY_M).log(), (angles + TINY_RAD).log()
 
 

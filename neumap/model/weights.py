@@ -1,6 +1,6 @@
-"""The numbers of the frozen decoder as they are stored, and the id that they have. Reading them takes no torch.
+"""The stored weights of the frozen decoder and their id. Reading them does not import torch.
 
-The id is a hash of the numbers. A map stores the id of the decoder its latents were made for, and no other reads it.
+The id is a hash of the weights. A map stores the id of the decoder that made its latents; no other decoder reads it.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from neumap.errors import MapFileError
 from neumap.model.codebooks import WORDS
 
 DECODER_FILE = Path(__file__).with_name("decoder.safetensors")
-# WORDS_NAME, MODULES: how the file calls the words of latents, and what its other names begin with; EXTRACTOR_KEY: what
-# its header calls the name of the feature extractor.
+# WORDS_NAME: name of the words of latents in the file. MODULES: prefixes of the other names. EXTRACTOR_KEY: key of the
+# feature extractor's name in the metadata.
 WORDS_NAME, MODULES, EXTRACTOR_KEY = "words", ("encoder.", "transformer."), "extractor"
 
 
 @dataclass(frozen=True)
 class DecoderWeights:
-    """``extractor``: the name of the one whose features the decoder reads. ``words`` (S, 256, D) float32: of latents of
-    up to S bytes. ``modules``: float32 arrays by the names of torch's state dictionaries, behind one of ``MODULES``.
+    """Weights of a decoder. ``extractor``: the extractor whose features it reads. ``words`` (S, 256, D) float32: those
+    of latents of up to S bytes. ``modules``: float32 arrays by one of ``MODULES`` plus torch's state dictionary names.
     """
 
     extractor: str
@@ -38,7 +38,7 @@ class DecoderWeights:
 
     @cached_property
     def decoder_id(self) -> str:
-        """The hash of all numbers."""
+        """The hash of all weights."""
         digest = hashlib.sha256(self.words.tobytes())
         for name in sorted(self.modules):
             digest.update(name.encode() + self.modules[name].tobytes())
@@ -57,17 +57,17 @@ def save_weights(path: str | os.PathLike[str], weights: DecoderWeights) -> None:
 
 
 def load_weights(path: str | os.PathLike[str]) -> DecoderWeights:
-    """Read weights. Raises :class:`~neumap.errors.MapFileError` for a file that holds none."""
+    """Read weights. Raises :class:`~neumap.errors.MapFileError` for another file."""
     try:
         with safe_open(path, framework="np") as file:
             extractor = (file.metadata() or {})[EXTRACTOR_KEY]
             tensors = {name: file.get_tensor(name).astype(np.float32) for name in file.keys()}  # noqa: SIM118
         words = tensors.pop(WORDS_NAME)
     except (OSError, SafetensorError, KeyError, TypeError, AttributeError) as error:
-        # the last two: safetensors knows types of numbers that numpy does not have
+        # the last two: numpy lacks some dtypes of safetensors
         raise MapFileError(f"{path} is not a decoder that 'neumap pretrain' wrote: {error}") from error
     if not all(name.startswith(MODULES) for name in tensors):
-        raise MapFileError(f"{path} is not a decoder of this version: it holds more than that")
+        raise MapFileError(f"{path} is not a decoder of this version: it holds other tensors")
     if words.ndim != 3 or not words.size or words.shape[1] != WORDS:
         raise MapFileError(f"{path} is not a decoder of this version: its words have the shape {words.shape}")
     if not all(np.isfinite(value).all() for value in (words, *tensors.values())):

@@ -8,8 +8,8 @@ import numpy as np
 
 from neumap.geometry.se3 import invert_pose
 from neumap.localization.localizer import MIN_KEYPOINTS
+from neumap.localization.pnp import has_poselib
 from neumap.localization.query import Near, Query, Scope, View
-from neumap.localization.rig import can_pool
 from neumap.tracking.fix import Fix, moved_covariance, predict
 from neumap.tracking.inspection import Finding, OpenMap, voxels_near
 from neumap.tracking.ports import RobotPose
@@ -72,7 +72,7 @@ class Accumulation:
 def wanted(finding: Finding, settings: Settings) -> bool:
     """Return whether to search an image without a pose together with others."""
     shows = len(finding.query) >= MIN_KEYPOINTS and bool(finding.frame.frame_id)
-    return settings.accumulate_s > 0 and shows and can_pool()
+    return settings.accumulate_s > 0 and shows and has_poselib()
 
 
 def search_together(

@@ -101,5 +101,5 @@ def test_a_fisheye_lens_sees_to_its_rim_and_no_further(half_mapped: NeuralMap) -
 
 def test_a_map_without_viewpoints_tells_nothing(half_mapped: NeuralMap) -> None:
     blind = replace(half_mapped, drift=replace(half_mapped.drift, poses=np.zeros((0, 4, 4))))
-    with pytest.raises(DataError, match="does not tell where its mapping cameras were: nothing can be foreseen"):
+    with pytest.raises(DataError, match="holds no poses of its mapping cameras: nothing can be forecast"):
         Outlook(blind, CAMERA)
