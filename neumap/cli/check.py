@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from neumap.cli import options
 from neumap.cli.notes import tell
 from neumap.cli.progress import StageProgress
-from neumap.cli.queries import localize_each, open_images, queries_of
+from neumap.cli.queries import POSED_OPTIONS, localize_each, open_images, queries_of
 from neumap.errors import DataError
 
 if TYPE_CHECKING:
@@ -26,9 +26,6 @@ if TYPE_CHECKING:
     from neumap.report.drive_check import DriveCheck
 
 HELP = "predict where in a map a robot will be lost"
-
-# BAG_OPTIONS: options of a bag that select the images and odometry.
-BAG_OPTIONS = [name for name in options.BAG_OPTIONS if name != "depth_topic"]
 
 PICTURE, NUMBERS, OVERLAY, DRIVE = "check.png", "check.json", "lost", "drive.png"
 
@@ -55,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--images", type=Path, metavar="DIR", help="the images of a COLMAP model")
     add("--threads", type=options.threads, metavar="N", help="use at most this many threads")
     options.add_lens_arguments(parser)
-    options.add_bag_arguments(parser, BAG_OPTIONS, several=options.PER_CAMERA)
+    options.add_bag_arguments(parser, POSED_OPTIONS, several=options.PER_CAMERA)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -114,9 +111,9 @@ def run(args: argparse.Namespace) -> int:
 def _open(args: argparse.Namespace) -> Source:
     """Open the drive, with poses if it has some."""
     try:
-        return open_images(args, args.drive, BAG_OPTIONS, poses=True)
+        return open_images(args, args.drive, POSED_OPTIONS, poses=True)
     except DataError as error:
-        source = open_images(args, args.drive, BAG_OPTIONS)
+        source = open_images(args, args.drive, POSED_OPTIONS)
         return replace(source, notes=(f"nothing is compared with odometry: {error}", *source.notes))
 
 

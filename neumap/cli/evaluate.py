@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from neumap.cli import options
 from neumap.cli.notes import refuse, tell
+from neumap.cli.queries import POSED_OPTIONS
 from neumap.errors import DataError
 
 if TYPE_CHECKING:
@@ -19,10 +20,6 @@ if TYPE_CHECKING:
     from neumap.records import Source, Trajectory
 
 HELP = "compare estimated poses with the truth"
-
-
-# TRUTH_OPTIONS: options of a bag that select its images and their poses.
-TRUTH_OPTIONS = tuple(name for name in options.BAG_OPTIONS if name != "depth_topic")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -45,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--strict", action="store_true", help="refuse files with rows that hold no pose")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="draw the errors (.png, .pdf, .svg, .jpg)")
     parser.add_argument("--json", action="store_true", help="print JSON (metres, degrees, shares from 0 to 1)")
-    options.add_bag_arguments(parser, TRUTH_OPTIONS, several=options.PER_CAMERA)
+    options.add_bag_arguments(parser, POSED_OPTIONS, several=options.PER_CAMERA)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -64,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
     estimate = read_trajectory(args.poses, may_be_empty=True)
     left_out, notes, images = [estimate.left_out], [], None
     if args.truth.is_dir() or is_bag(args.truth):
-        bag = BagOptions(**{name: getattr(args, name) for name in TRUTH_OPTIONS})
+        bag = BagOptions(**{name: getattr(args, name) for name in POSED_OPTIONS})
         truth, images, posed = _of_source(args.truth, args.images, bag)
         left_out += posed.left_out
         notes = [note for note in posed.notes if note not in posed.left_out]

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 # BAG_OPTIONS: options of a bag that select the images and the extrinsics of several cameras.
 BAG_OPTIONS = (*options.IMAGE_OPTIONS, "tf_topic", "camera_frame")
+# POSED_OPTIONS: options of a bag that select the images and their poses or odometry.
+POSED_OPTIONS = tuple(name for name in options.BAG_OPTIONS if name != "depth_topic")
 
 
 def open_images(

@@ -8,10 +8,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import scipy.sparse
 from scipy.spatial import cKDTree
 
-from neumap.arrays import BoolArray, Float32Array, FloatArray, IntArray
+from neumap.arrays import BoolArray, FloatArray, IntArray
 from neumap.localization.evidence import CELLS, cells_at
 from neumap.mapping.keyframes import Keyframes
 from neumap.mapping.tracks import OBSERVATIONS_AT_ONCE, Tracks, mean_descriptors
@@ -81,7 +82,7 @@ def image_cells(keyframes: Keyframes, rows: IntArray) -> IntArray:
     return np.asarray(keyframes.image[rows] * CELLS + cells)
 
 
-def _merge(points: FloatArray, descriptors: Float32Array, order: IntArray, similarity: float) -> IntArray:
+def _merge(points: FloatArray, descriptors: npt.NDArray[np.floating], order: IntArray, similarity: float) -> IntArray:
     """Return for each row, in ``order``, the earliest row nearby with at least this ``similarity``, else itself."""
     parent = np.arange(len(points))
     if not len(points):

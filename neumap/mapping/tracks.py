@@ -218,7 +218,7 @@ def mean_descriptors(
 ) -> npt.NDArray[Any]:
     """Return the normalized mean (T, D) of each track's ``descriptors`` (N, D), which are of all keypoints.
 
-    ``step`` is called with how many more observations are done.
+    The means are of ``dtype``. ``step`` is called with how many more observations are done.
     """
     mean = np.zeros((len(tracks), descriptors.shape[1]), dtype)
     # by image, as descriptors may be in files
@@ -231,5 +231,6 @@ def mean_descriptors(
         mean[rows] += total @ descriptors[tracks.keypoint[some]].astype(np.float32)
         step(len(some))
     for part in np.array_split(mean, len(mean) // OBSERVATIONS_AT_ONCE + 1):
-        part /= np.maximum(np.linalg.norm(part, axis=1, keepdims=True), 1e-9)
+        # the square of a sum over a few hundred views overflows half precision
+        part /= np.maximum(np.linalg.norm(part.astype(np.float32), axis=1, keepdims=True), 1e-9)
     return mean

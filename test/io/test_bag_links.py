@@ -28,6 +28,7 @@ from small_bags import (
 from neumap.arrays import FloatArray
 from neumap.errors import ConfigError, DataError
 from neumap.geometry.se3 import make_pose, rotation_exp
+from neumap.io.bags.transforms import RecordedTransforms
 from neumap.records import Source
 
 Open = Callable[..., Source]
@@ -380,3 +381,17 @@ def test_zeros_of_motion_capture(opened: Open) -> None:
 
 def seen_by_capture(t: float, zero: set[int]) -> FloatArray:
     return np.eye(4) if round(1e3 * t) in zero else correction(t) @ odom_from_base(t)
+
+
+def test_slow_motion_is_told_whichever_images_ask() -> None:
+    transforms = RecordedTransforms()
+    times_ns = np.arange(0, 4_000_000_000, 333_000_000)
+    for stamp_ns in times_ns.tolist():
+        moved = make_pose(np.eye(3), np.array([0.2 * np.sin(6e-9 * stamp_ns), 0.0, 0.0]))
+        transforms.add([transform(START + stamp_ns, "map", "odom", moved)], is_static=False)
+    transforms.lookup("map", "odom", START + times_ns)
+    assert transforms.notes == ()
+    for _ in range(2):
+        transforms.lookup("map", "odom", START + times_ns[:-1] + 166 * MS)
+    (note,) = transforms.notes
+    assert "comes at 3 Hz only" in note

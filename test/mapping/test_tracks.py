@@ -17,6 +17,7 @@ from neumap.mapping.tracks import (
     depth_sigma,
     drop_outliers,
     group_by_leader,
+    mean_descriptors,
     refine_points,
     sum_by,
     tracks_from_labels,
@@ -111,6 +112,22 @@ def test_select_renumbers() -> None:
 def test_sums_by_group() -> None:
     values = np.arange(8.0).reshape(4, 2)
     np.testing.assert_array_equal(sum_by(np.array([2, 0, 2, 2]), values, 4), [[2, 3], [0, 0], [10, 13], [0, 0]])
+
+
+@pytest.mark.parametrize("views", [1, 400])
+def test_mean_descriptors_in_half_precision_are_unit_vectors(views: int) -> None:
+    alike = np.random.default_rng(0).normal(size=(2, 64))
+    alike /= np.linalg.norm(alike, axis=1, keepdims=True)
+    descriptors = np.repeat(alike, views, axis=0).astype(np.float16)
+    tracks = Tracks(np.arange(2 * views), np.repeat(np.arange(2), views), np.zeros((2, 3)))
+    mean = mean_descriptors(tracks, descriptors, dtype=np.float16)
+    assert mean.dtype == np.float16
+    np.testing.assert_allclose(mean, alike, atol=2e-3)
+
+
+def test_a_track_without_descriptors_has_none() -> None:
+    tracks = Tracks(np.arange(2), np.zeros(2, np.int32), np.zeros((1, 3)))
+    assert not mean_descriptors(tracks, np.zeros((2, 4), np.float16), dtype=np.float16).any()
 
 
 @pytest.mark.parametrize("with_depth", [False, True])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from neumap.geometry.links import same, to_and_fro
 from neumap.geometry.se3 import invert_pose, poses_of
 from neumap.geometry.transform_tree import TransformTree, frame_name, skipped_text
 from neumap.io.stamps import NS_PER_SECOND
-from neumap.io.trajectories import TOLERANCE_NS, Spacing, poses_at, spacing_of, trajectory_of
+from neumap.io.trajectories import TOLERANCE_NS, USUAL_SPACING, Spacing, poses_at, spacing_of, trajectory_of
 from neumap.io.transform_messages import transforms_of
 from neumap.records import Trajectory
 
@@ -36,11 +36,13 @@ class Lookup:
 
 @dataclass(frozen=True)
 class _Link:
-    """A moving link: its samples, by the time they are valid for, and the spacing that is interpolated."""
+    """A moving link: its samples, by the time they are valid for, and the spacing that is interpolated. The doubt of
+    the spacing is that of the first lookup which gave one.
+    """
 
     samples: Trajectory
-    spacing: Spacing
     notes: tuple[str, ...]
+    spacing: Spacing = USUAL_SPACING
 
 
 class RecordedTransforms:
@@ -82,7 +84,12 @@ class RecordedTransforms:
     @property
     def notes(self) -> tuple[str, ...]:
         """Return notes for the user on the links that were looked up."""
-        return tuple(note for link in self._links.values() for note in link.notes)
+        found: list[str] = []
+        for child, link in self._links.items():
+            found += link.notes
+            if link.spacing.doubt:
+                found.append(f"the link {self._name(child)} of /tf {link.spacing.doubt}")
+        return tuple(found)
 
     def add(self, transforms: Sequence[Any], is_static: bool, received_ns: int | None = None) -> None:
         """Add the geometry_msgs/TransformStamped of a tf2_msgs/TFMessage of /tf or /tf_static.
@@ -168,9 +175,11 @@ class RecordedTransforms:
         """Return the poses (N, 4, 4) of a frame in its parent, and whether each is known (N,)."""
         edge = self._tree.edges[child]
         if not edge.is_static:
-            if child not in self._links:
-                self._links[child] = self._link(child, stamps_ns)
-            link = self._links[child]
+            link = self._links.get(child) or self._link(child)
+            if not link.spacing.doubt:
+                # it depends on the stamps, which differ between cameras
+                link = replace(link, spacing=spacing_of(link.samples, stamps_ns, self._max_gap_s))
+            self._links[child] = link
             return poses_at(link.samples, stamps_ns, link.spacing.gap_ns, link.spacing.hold_ns)
         poses = poses_of(edge.rows)
         if not same(poses, poses[:1]).all():
@@ -180,7 +189,7 @@ class RecordedTransforms:
             )
         return np.broadcast_to(poses[:1], (len(stamps_ns), 4, 4)), np.ones(len(stamps_ns), dtype=np.bool_)
 
-    def _link(self, child: str, stamps_ns: IntArray) -> _Link:
+    def _link(self, child: str) -> _Link:
         # in the order of the tree's rows
         stamps, received = np.array(sorted(self._received[child], key=lambda each: each[0])).T
         rows = self._tree.edges[child].rows
@@ -197,11 +206,7 @@ class RecordedTransforms:
         if ahead_ns:
             ahead = f"the link {self._name(child)} of /tf is stamped {ahead_ns / 1e9:.2f} s ahead"
             notes.append(f"{ahead}: taken for when it was sent")
-        samples = trajectory_of(stamps - ahead_ns, rows)
-        spacing = spacing_of(samples, stamps_ns, self._max_gap_s)
-        if spacing.doubt:
-            notes.append(f"the link {self._name(child)} of /tf {spacing.doubt}")
-        return _Link(samples, spacing, tuple(notes))
+        return _Link(trajectory_of(stamps - ahead_ns, rows), tuple(notes))
 
     def _ahead_ns(self, stamps_ns: IntArray, received_ns: IntArray) -> int:
         """Return by how much samples (N,) are stamped ahead of the time they were sent; 0 if they are not."""
