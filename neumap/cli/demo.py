@@ -81,7 +81,9 @@ def _check_folder(folder: Path) -> None:
     except (OSError, ValueError, TypeError):
         is_demo = False
     if there and not is_demo:
-        raise DataError(f"{there[0]} exists already, and is of no demo: remove it or give another folder")
+        raise DataError(
+            f"{there[0]} exists already, and {folder} holds no finished demo: remove it, or give another folder"
+        )
 
 
 def _make(out: Path, args: argparse.Namespace) -> Covered:

@@ -53,6 +53,9 @@ class Parser(argparse.ArgumentParser):
         super().error(f"{message}{self._suggestion(message)}")
 
     def _suggestion(self, message: str) -> str:
+        lacking = re.search(r"argument (?:-\w/)?(--[\w-]+): expected (?:at least )?one argument", message)
+        if lacking is not None:
+            return f"; write {lacking[1]}=VALUE for a value that begins with -"
         wrong = re.search(r"invalid choice: '([^']*)'|unrecognized arguments: (-\S+)", message)
         if wrong is None:
             return ""

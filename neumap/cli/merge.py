@@ -62,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
         (
             "holds",
             f"{len(merged.landmarks)} landmarks in {len(merged.grid)} voxels, decoder {merged.decoder}; "
-            f"{twice} were there twice or stray",
+            f"dropped {twice} duplicates and outliers",
         ),
         ("time", f"{time.perf_counter() - started:.1f} s"),
         ("expected", expected_text(merged.expected) + " (the mean of all)"),

@@ -22,6 +22,7 @@ from neumap.mapping.tracks import Tracks
 from neumap.mapping.triangulation import with_triangulated_depth
 from neumap.mapping.work import NOWHERE, Work
 from neumap.maps.drift import DriftField, evenly, fit_drift
+from neumap.maps.moving import check_near_origin
 from neumap.progress import Progress, count_up
 from neumap.records import Frame, by_camera
 
@@ -107,8 +108,10 @@ def used_of(frames: Sequence[Frame]) -> tuple[Frame, ...]:
 
 def extract(frames: Sequence[Frame], settings: MappingSettings, progress: Progress, work: Work = NOWHERE) -> Keyframes:
     """Extract the features of posed frames, as :func:`~neumap.mapping.keyframes.extract_keyframes` does: mapping begins
-    with it.
+    with it. Raises :class:`~neumap.errors.ConfigError` for poses far from the origin of their frame, too.
     """
+    at = [frame.map_from_camera[:3, 3] for frame in frames if frame.map_from_camera is not None]
+    check_near_origin(np.array(at).reshape(-1, 3), "the poses are")
     np.random.seed(settings.seed)  # noqa: NPY002 (what libraries that mapping uses draw from)
     torch.manual_seed(settings.seed)
     # images are worked on in parallel; threads inside of each would only get in the way

@@ -15,6 +15,18 @@ from neumap.maps.neural_map import ANCHOR_BITS, NeuralMap, lay_out
 FURTHEST_M = 10_000.0
 
 
+def check_near_origin(points: FloatArray, what: str) -> None:
+    """Raise :class:`~neumap.errors.ConfigError` that begins with ``what`` if points (N, 3) are too far from the
+    origin, as those of UTM are, metres.
+    """
+    furthest_m = float(np.abs(points).max(initial=0.0))
+    if furthest_m > FURTHEST_M:
+        raise ConfigError(
+            f"{what} {furthest_m / 1000:.0f} km from the origin of their frame, where positions lose precision: "
+            f"choose an origin within {FURTHEST_M / 1000:g} km"
+        )
+
+
 def transformed(neural_map: NeuralMap, new_from_old: FloatArray, frame_id: str | None = None) -> NeuralMap:
     """Return the map transformed by the rigid ``new_from_old`` (4, 4), metres; ``frame_id`` names the new frame, by
     default as the old one.
@@ -29,11 +41,7 @@ def transformed(neural_map: NeuralMap, new_from_old: FloatArray, frame_id: str |
     # the most useful of each voxel first, since the voxels change
     order = np.argsort(codes.rank, kind="stable")
     points = transform_points(new_from_old, codes.points(neural_map.grid))[order]
-    if np.abs(points).max() > FURTHEST_M:
-        raise ConfigError(
-            f"the map would be {np.abs(points).max() / 1000:.0f} km from the origin of its frame, where positions "
-            f"lose precision: choose an origin within {FURTHEST_M / 1000:g} km of it"
-        )
+    check_near_origin(points, "the landmarks would be")
     # keep every landmark, even alone in its new voxel
     grid, landmarks = lay_out(
         points, codes.descriptors[order], codes.coarse[order], ANCHOR_BITS, neural_map.grid.size_m, 1

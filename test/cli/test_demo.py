@@ -150,7 +150,8 @@ def test_folders_of_the_user_stay(
     others = ("--full", "--out", str(tmp_path / "demo")) if option == "--save" else ()
     assert main(["demo", option, str(mine), *others]) == 1
     first = mine / (name if figures is None else "figures.json")
-    said = f"neumap: error: {first} exists already, and is of no demo: remove it or give another folder\n"
+    held = f"{first} exists already, and {first.parent} holds no finished demo"
+    said = f"neumap: error: {held}: remove it, or give another folder\n"
     assert capsys.readouterr().err == said
     assert (mine / name / "photo.jpg").read_text() == "mine"
     assert [*tmp_path.iterdir()] == [mine]

@@ -134,6 +134,12 @@ def test_a_mistyped_word_gets_a_suggestion(
     assert capsys.readouterr().err.rstrip().endswith(f"; did you mean {meant}?")
 
 
+def test_a_negative_value_gets_a_hint(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        cli.main(["transform", "m", "--by", "-1,2,0,0", "--out", "n"])
+    assert capsys.readouterr().err.rstrip().endswith("; write --by=VALUE for a value that begins with -")
+
+
 @pytest.mark.parametrize(
     ("typed", "offered"),
     [

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from synthetic_scene import make_keyframes, make_scene, ring
 
-from neumap.errors import MappingError
+from neumap.errors import ConfigError, MappingError
 from neumap.geometry.cameras import make_camera
+from neumap.geometry.se3 import make_pose
 from neumap.mapping import survey as module
 from neumap.mapping.keyframes import Keyframes
 from neumap.mapping.settings import MappingSettings
@@ -32,6 +33,18 @@ def test_a_drive_is_thinned_by_how_far_it_went(count: int, step_m: float, kept: 
     used = used_of(frames)
     assert len(used) == kept
     assert (used[0], len({frame.stamp_ns for frame in used})) == (frames[0], kept)
+
+
+def test_poses_far_from_the_origin_are_refused() -> None:
+    """As those of UTM: places are counted in integers of a centimetre, and 32 bits do not reach so far."""
+    camera = make_camera(4, 4, np.eye(3).ravel().tolist())
+    utm = make_pose(np.eye(3), np.array([448_262.0, 5_411_932.0, 0.0]))
+    frames = [Frame(f"{i}", i, camera, lambda: np.zeros((4, 4), np.uint8), map_from_camera=utm) for i in range(20)]
+    said = (
+        "the poses are 5412 km from the origin of their frame, where positions lose precision: choose an origin within"
+    )
+    with pytest.raises(ConfigError, match=said):
+        survey(frames, MappingSettings())
 
 
 @pytest.mark.parametrize(("step_m", "kept"), [(0.0, 500), (0.06, 700)])

@@ -75,5 +75,5 @@ def test_another_name_alone_changes_nothing_else() -> None:
 
 def test_a_map_stays_where_numbers_are_exact() -> None:
     neural_map = make_map(make_scene(np.random.default_rng(2), 100))
-    with pytest.raises(ConfigError, match="the map would be 5310 km from the origin"):
+    with pytest.raises(ConfigError, match="the landmarks would be 5310 km from the origin"):
         transformed(neural_map, se3.make_pose(np.eye(3), np.array([0.0, 5.31e6, 0.0])))
