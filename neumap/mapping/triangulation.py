@@ -86,7 +86,7 @@ def with_triangulated_depth(keyframes: Keyframes, progress: Progress) -> Keyfram
     matches = correspondences.match_along_epipolar_lines(keyframes, pairs, count_up(progress, "match", len(pairs)))
     if not len(matches):
         raise MappingError("no two images show the same things from known poses: are the poses of these images?")
-    label = group_by_leader(matches, len(keyframes.image), count_up(progress, "grouping", GROUPING))
+    label = group_by_leader(matches, len(keyframes.image), count_up(progress, "grouping neighbours", GROUPING))
     tracks = triangulate_tracks(keyframes, label, progress)
     tracks, error = refine_points(tracks, keyframes, keyframes.map_from_camera, iterations=3)
     good = error < MAX_TRIANGULATION_PX

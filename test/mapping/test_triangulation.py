@@ -37,7 +37,7 @@ def test_depth_is_found_without_any() -> None:
     assert not seeing.depth_measured
     relative = np.abs(seeing.depth[found] - keyframes.depth[found]) / keyframes.depth[found]
     assert np.quantile(relative, 0.95) < 0.02
-    assert set(stages) == {"match", "grouping", "triangulate"}
+    assert set(stages) == {"match", "grouping neighbours", "triangulate"}
 
 
 def test_images_of_different_places_are_refused() -> None:
