@@ -41,13 +41,13 @@ def parse_lines(path: PathLike, what: str, columns: str, parse: Callable[[str], 
 
 
 def parse_most_lines(
-    path: PathLike, what: str, columns: str, parse: Callable[[str], Parsed]
+    path: PathLike, what: str, columns: str, parse: Callable[[str], Parsed], may_be_empty: bool = False
 ) -> tuple[list[Parsed], list[str]]:
     """Parse the lines that are neither empty nor a ``#`` comment; ``parse`` raises ``ValueError`` for an invalid line.
 
-    Returns what was parsed, and what is wrong with the other lines, with their numbers. Raises
-    :class:`~neumap.errors.DataError` for a file without lines (which tells the ``columns`` that are expected; where
-    these are empty, such a file is fine), and as :func:`read_text` does.
+    Returns the parsed lines, and the problems of the invalid ones with their line numbers. Raises
+    :class:`~neumap.errors.DataError` for a file without lines, unless it ``may_be_empty`` (the error names the expected
+    ``columns``), and as :func:`read_text` does.
     """
     parsed: list[Parsed] = []
     problems = []
@@ -58,7 +58,7 @@ def parse_most_lines(
                 parsed.append(parse(content))
             except ValueError as error:
                 problems.append(f"line {number}: {error}")
-    if columns and not parsed and not problems:
+    if not (parsed or problems or may_be_empty):
         raise DataError(f"{what} {path} is empty: expected lines of '{columns}'")
     return parsed, problems
 

@@ -37,10 +37,10 @@ def read_trajectory(path: PathLike, may_be_empty: bool = False) -> Trajectory:
     """Read the trajectory of a TUM file, sorted by stamp; of samples with the same stamp the first is kept.
 
     Stamps are exact to the nanosecond and quaternions are normalized. Lines that do not hold a stamp and a pose are
-    left out and counted. Raises :class:`~neumap.errors.DataError` for a file that is missing, not text or, unless it
-    ``may_be_empty``, empty, or of which most lines are like that.
+    left out and counted. Raises :class:`~neumap.errors.DataError` for a file that is missing, not text or mostly
+    invalid, and for an empty one unless it ``may_be_empty``.
     """
-    samples, problems = parse_most_lines(path, "the trajectory", "" if may_be_empty else COLUMNS, _parse)
+    samples, problems = parse_most_lines(path, "the trajectory", COLUMNS, _parse, may_be_empty)
     left_out = left_out_text(f"lines of {path}", len(samples) + len(problems), problems)
     return trajectory_of([stamp for stamp, _ in samples], [row for _, row in samples], left_out)
 

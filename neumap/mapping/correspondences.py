@@ -248,17 +248,17 @@ def _match_by_image(
         found = [match(i, int(j)) - keyframes.offsets[[i, j]] for j in others]
         return {"counts": np.array([len(each) for each in found]), "matches": np.concatenate(found).astype(np.int32)}
 
-    def of_image(i: int, others: IntArray, kept: Callable[[], Arrays]) -> IntArray:
+    def of_image(i: int, others: IntArray, again: Callable[[], Arrays]) -> IntArray:
         firsts = np.column_stack([np.full(len(others), keyframes.offsets[i]), keyframes.offsets[others]])
-        found = kept()
+        found = again()
         return np.asarray((found["matches"] + np.repeat(firsts, found["counts"], axis=0)).astype(np.int32))
 
     parts, count = [], 0
     starts = np.searchsorted(pairs[:, 0], np.arange(len(keyframes) + 1))
     for i in np.flatnonzero(np.diff(starts)).tolist():
         others = pairs[starts[i] : starts[i + 1], 1]
-        kept = keyframes.work.keep(follows_from(i, others), partial(make, i, others))
-        parts.append(partial(of_image, i, others, kept))
-        count += len(kept()["matches"])
+        found, again = keyframes.work.keep(follows_from(i, others), partial(make, i, others))
+        parts.append(partial(of_image, i, others, again))
+        count += len(found["matches"])
         step(len(others))
     return Matches(tuple(parts), count)

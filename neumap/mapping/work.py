@@ -67,10 +67,12 @@ class Work:
             self._made.add(key)
         return key, arrays
 
-    def keep(self, follows_from: Iterable[Any], make: Callable[[], Arrays]) -> Callable[[], Arrays]:
-        """Do as :meth:`recall`; return what gives the arrays: with a folder it reads them again each time."""
+    def keep(self, follows_from: Iterable[Any], make: Callable[[], Arrays]) -> tuple[Arrays, Callable[[], Arrays]]:
+        """Return the arrays of :meth:`recall`, and a function that returns them again, from the folder if there is
+        one.
+        """
         key, arrays = self.recall(follows_from, make)
-        return (lambda: self._read(key)) if key else (lambda: arrays)
+        return arrays, (lambda: self._read(key)) if key else (lambda: arrays)
 
     def rows(self, name: str, keys: Sequence[str], offsets: IntArray, width: int) -> Rows:
         """Return the rows (N, ``width``) of arrays ``name`` under ``keys``, which begin at ``offsets`` (F + 1,)."""
