@@ -1,8 +1,8 @@
-"""How the frames of two maps of one place lie to each other, by their landmarks: ``--align`` of merge and map.
+"""Aligns the frames of two maps of one place by their landmarks: ``--align`` of merge and map.
 
-Landmarks that look most like each other are paired, and rigid transforms are looked for that many pairs agree with. One
-is believed where landmarks do so nearly all over the space that the maps then share: furniture that stands in two rooms
-fits in both, and the walls around it do not.
+The most similar landmarks are paired, and rigid transforms with many inliers are searched. One is accepted if inliers
+are spread over nearly all of the space that the maps then share: furniture that stands in two rooms fits in both, but
+the walls around it do not.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from neumap.maps.moving import transformed
 from neumap.maps.neural_map import LEAST_SIGHT_M, NeuralMap
 from neumap.model.transformer import SAME_PLACE_M as ELSEWHERE_M
 
-# MOST_PAIRS: of the clearest pairs that transforms are looked for by; their distances take memory with the square.
-# SEEDED: pairs that a transform is begun with. TRIED: transforms that are looked at, each elsewhere than the others.
+# MOST_PAIRS: most distinct pairs used to search transforms; their distances take quadratic memory. SEEDED: pairs of an
+# initial transform. TRIED: different transforms that are judged.
 MOST_PAIRS, SEEDED, TRIED = 1000, 30, 5
-# APART: how many times as far as the same place is what is elsewhere.
+# APART: factor on the radius of the same place beyond which another place begins.
 APART = 4
 # EDGES_M: of the cells that the shared space is judged by, metres; those are taken by which most cells are heard, as
 # maps are dense or sparse. HEARD: landmarks of either map in a cell, from which on it has something to say; it confirms
@@ -36,7 +36,7 @@ EDGES_M, HEARD, CONFIRMING = 0.25 * 2.0 ** np.arange(0.0, 4.5, 0.5), 8, 0.05
 # drives through one place 93 to 100 % confirm, 80 % where maps hold but 500 landmarks; of rooms with the same furniture
 # up to 67 %, of strangers up to 8 %.
 CONFIRMED, FEWEST_CONFIRMING = 0.8, 12
-# UNMOVED_M: a transform that moves what agrees by less, metres, tells of the recordings' drift, and not of two frames.
+# UNMOVED_M: displacement of inliers below which a transform is drift of the recordings, not another frame, metres.
 UNMOVED_M = 0.05
 
 

@@ -1,8 +1,8 @@
-"""Which mapping images see the same things, and which of their keypoints are the same point.
+"""Pairs mapping images that overlap, and matches their keypoints.
 
-Poses are known, so neither is searched for blindly: images are paired by the overlap of what they see, and a keypoint
-of known depth is projected into the other image and compared with the few keypoints around that spot only. That costs
-a hundredth of comparing all descriptors of two images with each other.
+The poses are known: images are paired by the overlap of their views, and a keypoint of known depth is projected into
+the other image and compared with the few keypoints around its projection. That costs a hundredth of comparing all
+descriptors of two images.
 """
 
 from __future__ import annotations

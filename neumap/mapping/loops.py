@@ -1,8 +1,7 @@
-"""Loops of a drive: the camera comes to where it was before, and a small map of then tells where it is now.
+"""Loop closures of a drive: later images are localized in submaps of earlier stretches.
 
-What odometry tells of a stretch of the drive is enough for a map of that stretch, a submap. Later images that may have
-been taken near it, as far as is known, are localized in it by the rules of any query; and a loop counts where several
-images agree on it, as a jump of a robot that is tracked does.
+Within a short stretch odometry is accurate enough for a map, the submap. Images that may have been taken near it are
+localized in it like any query. A loop closure is accepted if several images agree on it.
 """
 
 from __future__ import annotations
@@ -29,21 +28,20 @@ from neumap.progress import Step, ignore
 
 # SUBMAP: images of a submap. LANDMARKS: of it, at most.
 SUBMAP, LANDMARKS = 24, 2000
-# ASKED: every so many images one is localized; TRIED: submaps that it is looked for in, those it looks like the most;
-# KEYPOINTS: that tell.
+# ASKED: every ASKED-th image is localized, in the TRIED submaps that are most similar by KEYPOINTS keypoints.
 ASKED, TRIED, KEYPOINTS = 2, 2, 256
-# REACH_M: an image may show a submap's place from so far away. SURE: how many standard deviations further odometry may
-# have drifted.
+# REACH_M: distance from which an image may show a submap, metres, plus SURE standard deviations of its position.
 REACH_M, SURE = 4.0, 2.0
-# SOLVED_AT_ONCE: stretches whose uncertainty is found together.
+# SOLVED_AT_ONCE: stretches whose covariances are computed together.
 SOLVED_AT_ONCE = 32
-# KNOWN_M: where an image is in a submap is known so well already that a loop tells nothing new, metres.
+# KNOWN_M: standard deviation of the relative position below which a loop closure adds nothing, metres.
 KNOWN_M = 0.005
-# CLEAR: an image closes a loop with so many times the inliers that a pose needs: in two rooms of the same furniture,
-# of which only one is in the submap, seven in ten images of the other have enough for a pose, and one of thirteen had
-# this many. AGREEING: images that must agree about a loop, and WITHIN: so many images apart at most.
+# CLEAR: factor on the inliers that a pose needs: seven in ten images of another room with the furniture of the submap's
+# room had enough for a pose, and one of thirteen had this many. AGREEING: images that must agree on a loop closure, at
+# most WITHIN images apart.
 CLEAR, AGREEING, WITHIN = 3.0, 3, 12
-# LOOP_M, LOOP_RAD: what a loop may be wrong by besides, as landmarks of a submap are wrong together.
+# LOOP_M, LOOP_RAD: additional standard deviations of a loop closure, metres and radians, since errors of a submap's
+# landmarks are correlated.
 LOOP_M, LOOP_RAD = 0.01, np.deg2rad(0.2)
 
 
@@ -58,8 +56,8 @@ class Submap:
 
 @dataclass
 class _Search:
-    """What is known so far: all ``measurements``, what the poses are by these, and loops that ``wait`` for others that
-    agree.
+    """The state of the search: all ``measurements``, the poses that follow from them, and loop closures ``waiting`` for
+    others that agree.
     """
 
     keyframes: Keyframes
@@ -86,7 +84,7 @@ def close_loops(
     settings: MappingSettings,
     progress: Step = ignore,
 ) -> tuple[Solution, Measurements]:
-    """Return the poses that ``steps`` between images and loops agree on, and the loops, those without trust left out.
+    """Return the poses estimated from ``steps`` and loop closures, and the loop closures that are no outliers.
 
     The poses of ``keyframes`` are those of odometry.
     """
@@ -118,7 +116,7 @@ def _map_of(keyframes: Keyframes, images: IntArray, settings: MappingSettings) -
 
 
 def _ask(search: _Search, j: int) -> None:
-    """Look for an image in the submaps before it, and keep what is found."""
+    """Localize an image in earlier submaps, and keep the loop closures found."""
     far = [submap for n in _may_show(search, j) if (submap := search.submap(n)) is not None]
     if not far:
         return
@@ -131,7 +129,7 @@ def _ask(search: _Search, j: int) -> None:
 
 
 def _loop(search: _Search, submap: Submap, query: Query, j: int) -> Measurements | None:
-    """Return where an image is in a submap; None where that is not clear, or further off than odometry may be."""
+    """Return the loop closure of an image and a submap; None without clear evidence, or if odometry excludes it."""
     found = submap.localizer.locate(query)
     if found.map_from_camera is None or found.covariance is None:
         return None
@@ -183,7 +181,7 @@ def _query(localizer: Localizer, keyframes: Keyframes, j: int) -> Query:
 
 
 def _take(search: _Search, j: int) -> None:
-    """Take the loops that enough others agree with, and solve for the poses with them."""
+    """Accept the loop closures that enough others agree with, and solve for the poses."""
     waiting = together(*search.waiting) if search.waiting else None
     if waiting is None:
         return

@@ -1,4 +1,4 @@
-"""Poses that drift, as odometry does, made straight by what the images show, before a map is made of them."""
+"""Corrects the drift of odometry poses by visual odometry, loop closures and bundle adjustment, before mapping."""
 
 from __future__ import annotations
 
@@ -18,19 +18,20 @@ from neumap.mapping.settings import MappingSettings
 from neumap.mapping.steps import odometry_steps, visual_steps
 from neumap.mapping.survey import Survey, adjust, extract, survey_keyframes
 from neumap.mapping.work import NOWHERE, Work
-from neumap.progress import Progress, count_up
+from neumap.progress import Progress, count_up, ignore
 from neumap.records import Frame, by_camera
 
-# LOOSE_M: an image whose place is uncertain by more, as seen from the nearest one that a loop ties down, is to be
-# driven to again; metres.
+# LOOSE_M: standard deviation of an image's position, relative to the nearest image with a loop closure, above which its
+# stretch should be driven again, metres.
 LOOSE_M = 0.1
 
 
 @dataclass(frozen=True)
 class Straightened:
-    """A drive made straight: ``keyframes`` with the poses found, their frames with the same; ``loops``, by the images
-    (L, 2) of each; ``moved_m`` (F,), how far each image was moved; and ``loose``, stretches that no loop ties down, by
-    the stamps of their first and last image, nanoseconds.
+    """A drive with corrected poses, in ``keyframes`` and their frames.
+
+    ``loops`` (L, 2) are the images of each loop closure, ``moved_m`` (F,) the correction of each position, metres, and
+    ``loose`` the stretches without a loop closure nearby: stamps of the first and last image, nanoseconds.
     """
 
     keyframes: Keyframes
@@ -45,14 +46,13 @@ class Straightened:
 
 
 def straighten(
-    frames: Sequence[Frame], settings: MappingSettings, progress: Progress = lambda *_: None, work: Work = NOWHERE
+    frames: Sequence[Frame], settings: MappingSettings, progress: Progress = ignore, work: Work = NOWHERE
 ) -> Straightened:
-    """Find the poses of frames whose given ones drift as odometry does: in the frame of these, beginning with the first
-    one. What is found out of images is kept in the folder of ``work``.
+    """Correct the poses of frames that drift as odometry does; the first pose stays. Features are kept in the folder of
+    ``work``.
 
-    Raises :class:`~neumap.errors.ConfigError` for frames of several cameras, since odometry does not tell the way from
-    one to the other; :class:`~neumap.errors.MappingError` where the images share too little, and what the frames'
-    readers raise.
+    Raises :class:`~neumap.errors.ConfigError` for frames of several cameras, :class:`~neumap.errors.MappingError` if the
+    images overlap too little, and what the frames' readers raise.
     """
     if (cameras := len(by_camera(frames))) > 1:
         raise ConfigError(
@@ -77,9 +77,9 @@ def straighten(
     )
 
 
-def survey_drive(drive: Straightened, progress: Progress = lambda *_: None) -> Survey:
-    """Survey the place that a drive made straight shows, as :func:`~neumap.mapping.survey.survey` does of its frames,
-    whose features are known.
+def survey_drive(drive: Straightened, progress: Progress = ignore) -> Survey:
+    """Survey the place of a corrected drive like :func:`~neumap.mapping.survey.survey`, without extracting features
+    again.
     """
     aside = set_aside(len(drive.keyframes))
     mapped = np.setdiff1d(np.arange(len(drive.keyframes)), aside)
@@ -87,9 +87,7 @@ def survey_drive(drive: Straightened, progress: Progress = lambda *_: None) -> S
 
 
 def _loose(solution: Solution, loops: Measurements) -> BoolArray:
-    """Tell which images (F,) are uncertain as seen from the nearest one of a loop, or from the first where there is
-    none.
-    """
+    """Return which images (F,) are uncertain relative to the nearest one with a loop closure, else to the first image."""
     count = len(solution.poses)
     tied = np.unique(np.r_[loops.first, loops.second]) if len(loops) else np.zeros(1, np.int64)
     nearest = tied[np.abs(np.arange(count)[:, None] - tied).argmin(axis=1)]

@@ -1,8 +1,8 @@
-"""Poses that many uncertain measurements between two of them agree on: a pose graph.
+"""Pose graph optimization: estimates poses from uncertain relative measurements.
 
-Sparse Gauss-Newton on SE(3). Measurements that images made may be wrong, and count the less the more they disagree
-with all others (Geman and McClure); at first all do about alike, so that the start does not decide which are (graduated
-non-convexity, Yang et al. 2020).
+Sparse Gauss-Newton on SE(3). Visual measurements may be outliers and have the Geman-McClure loss, whose scale shrinks
+from round to round, so that the result does not depend on the initial poses (graduated non-convexity, Yang et al.
+2020).
 """
 
 from __future__ import annotations
@@ -16,15 +16,14 @@ import scipy.sparse.linalg
 from neumap.arrays import BoolArray, FloatArray, IntArray
 from neumap.geometry import se3
 
-# CHI2_99: 99 % of chi-square with 6 degrees of freedom. A measurement this far off has lost most of its weight.
+# CHI2_99: 99 % quantile of chi-square with 6 degrees of freedom, the scale of the loss in the last round.
 CHI2_99 = 16.8
-# SOFTNESS: by how much larger that counts in each round, and STEPS: the most of each round; CONVERGED: the largest
-# step, metres or radians, that is none.
+# SOFTNESS: factor on that scale in each round. STEPS: iterations of a round at most. CONVERGED: step size, metres or
+# radians, below which a round ends.
 SOFTNESS, STEPS, CONVERGED = (64.0, 16.0, 4.0, 1.0), 10, 1e-4
-# UPRIGHT_RAD: how far odometry may be off about which way is up, one standard deviation: a floor is flat, and what
-# flies has an inertial unit.
+# UPRIGHT_RAD: standard deviation of odometry's roll and pitch, radians: a floor is flat, and a drone has an IMU.
 UPRIGHT_RAD = np.deg2rad(3.0)
-# HELD_UP: cosine between z of the frame and what is up in the images, on average, from which on z is up.
+# HELD_UP: mean cosine between z of the frame and the upward axis of the cameras above which z points up.
 HELD_UP = 0.5
 
 
@@ -51,12 +50,12 @@ class Measurements:
         )
 
     def errors(self, poses: FloatArray) -> FloatArray:
-        """Return by how much poses (N, 4, 4) differ from each, (M, 6)."""
+        """Return the errors (M, 6) of poses (N, 4, 4)."""
         step = se3.invert_pose(self.motion) @ se3.invert_pose(poses[self.first]) @ poses[self.second]
         return np.concatenate([step[:, :3, 3], se3.rotation_log(step[:, :3, :3])], axis=1)
 
     def squared(self, poses: FloatArray) -> FloatArray:
-        """Return that difference squared, in units of its standard deviation, (M,)."""
+        """Return the squared Mahalanobis distances (M,) of the errors."""
         error = self.errors(poses)
         return np.asarray(np.einsum("ni,nij,nj->n", error, self.information, error))
 
@@ -106,7 +105,7 @@ class Solution:
 
 
 def is_upright(map_from_camera: FloatArray) -> bool:
-    """Tell whether z of the frame is up, by how cameras at poses (N, 4, 4) are held."""
+    """Return whether z of the frame points up, judged by cameras at poses (N, 4, 4)."""
     return bool(-map_from_camera[:, 2, 1].mean() > HELD_UP)
 
 

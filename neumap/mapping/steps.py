@@ -1,4 +1,4 @@
-"""How the camera moved from image to image: as odometry says, and as both images show."""
+"""Relative poses of consecutive images, from odometry and from the images."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from neumap.mapping.keyframes import Keyframes
 from neumap.mapping.pose_graph import Measurements
 from neumap.progress import Step, ignore
 
-# SHARE, TURN_RAD: what odometry is wrong by after a metre, one standard deviation, as a share and in radians; both grow
-# with the square root of the way. TURN_SHARE: of what it turned.
+# SHARE, TURN_RAD: standard deviations of odometry after a metre, as a fraction and in radians, growing with the square
+# root of the distance. TURN_SHARE: standard deviation of a rotation, as a fraction.
 SHARE, TURN_RAD, TURN_SHARE = 0.02, np.deg2rad(0.5), 0.02
-# STEP_M, STEP_RAD: what any step from image to image may be wrong by besides.
+# STEP_M, STEP_RAD: additional standard deviations of each step, metres and radians.
 STEP_M, STEP_RAD = 0.002, np.deg2rad(0.05)
-# LAGS: how far apart in the recording images are that are compared; KEYPOINTS: of an image, the strongest.
+# LAGS: distances, in images, between images that are matched. KEYPOINTS: strongest keypoints used of an image.
 LAGS, KEYPOINTS = (1, 2, 4), 1000
-# MAX_ERROR_PX: of a match, from what others say; FEWEST: matches that must agree.
+# MAX_ERROR_PX: largest error of an inlier, pixels. FEWEST: inliers required.
 MAX_ERROR_PX, FEWEST = 4.0, 25
-# SEEN_TWICE: by what the standard deviation is larger than reprojection errors tell, as both images err.
+# SEEN_TWICE: factor on the standard deviation from reprojection errors, since keypoints of both images have errors.
 SEEN_TWICE = 2.0
-# LEAST_M: images must be so far apart, in metres, for which way the camera went to follow without depth. SOFT_PX: from
-# which error on a match counts less, pixels, round by round.
+# LEAST_M: smallest baseline, metres, for a direction of motion without depth. SOFT_PX: scales of the Cauchy loss in
+# successive rounds, pixels.
 LEAST_M, SOFT_PX = 0.03, (4.0, 1.5)
 
 
 def odometry_steps(given: FloatArray) -> Measurements:
-    """Return the steps between poses ``given`` (N, 4, 4) by odometry, with what they are usually wrong by."""
+    """Return the steps between odometry poses ``given`` (N, 4, 4), with their usual uncertainty."""
     motion = se3.invert_pose(given[:-1]) @ given[1:]
     first = np.arange(len(motion))
     doubtful = np.zeros(len(motion), dtype=bool)

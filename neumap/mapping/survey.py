@@ -1,4 +1,4 @@
-"""All that is found out about a place from posed images, before it is decided what a map of it stores."""
+"""Computes everything about a place from posed images that does not depend on the map's size."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ from neumap.mapping.triangulation import with_triangulated_depth
 from neumap.mapping.work import NOWHERE, Work
 from neumap.maps.drift import DriftField, evenly, fit_drift
 from neumap.maps.moving import check_near_origin
-from neumap.progress import Progress, count_up
+from neumap.progress import Progress, count_up, ignore
 from neumap.records import Frame, by_camera
 
-# MANY_FRAMES: of more images of a drive those are used that moved EVERY_M metres or turned EVERY_DEG degrees since the
-# one before, or so many where the camera moved less.
+# MANY_FRAMES: longer drives are thinned to images EVERY_M metres or EVERY_DEG degrees apart, or, if those are fewer, to
+# MANY_FRAMES images.
 MANY_FRAMES, EVERY_M, EVERY_DEG = 1000, 0.1, 5.0
 # MIN_VIEWS, MIN_VIEWS_TRIANGULATED: images that must see a point; two where its depth was measured, since where images
 # are sparse there are often no more, else three. FEW_FRAMES: fewer images have no third view to spare.
 MIN_VIEWS, MIN_VIEWS_TRIANGULATED, FEW_FRAMES = 2, 3, 6
-# FEWEST_TRACKS: with fewer the images do not hang together.
+# FEWEST_TRACKS: tracks required.
 FEWEST_TRACKS = 50
 # ADJUSTED_TRACKS, TRACKS_PER_IMAGE: those that see the images best adjust the poses, in ADJUSTMENTS rounds: so many, or
 # so many for each image; all would take minutes for the same poses.
@@ -60,7 +60,7 @@ class Survey:
 
 
 def survey(
-    frames: Sequence[Frame], settings: MappingSettings, progress: Progress = lambda *_: None, work: Work = NOWHERE
+    frames: Sequence[Frame], settings: MappingSettings, progress: Progress = ignore, work: Work = NOWHERE
 ) -> Survey:
     """Survey the place that posed frames show; maps of all sizes share this part of mapping.
 
@@ -73,9 +73,7 @@ def survey(
     return survey_keyframes(keyframes, progress, tuple(frames[i] for i in aside))
 
 
-def survey_keyframes(
-    keyframes: Keyframes, progress: Progress = lambda *_: None, aside: tuple[Frame, ...] = ()
-) -> Survey:
+def survey_keyframes(keyframes: Keyframes, progress: Progress = ignore, aside: tuple[Frame, ...] = ()) -> Survey:
     """Survey the place that images show whose features are known. Raises as :func:`survey` does."""
     keyframes, found, adjusted = adjust(keyframes, progress)
     drift = fit_drift(adjusted, keyframes.map_from_camera, partial(progress, "drift"))

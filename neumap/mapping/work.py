@@ -1,7 +1,7 @@
-"""A work folder: what is dear to find out about a drive is kept there, so that an interrupted run goes on where it was.
+"""A work folder caches features and matches, so that an interrupted run can be resumed.
 
-Each file is named by a hash of all that its content follows from (pixels, camera, settings, this version). So another
-drive or other settings find nothing that is not theirs, and nothing needs to be told apart, nor locked.
+Each file is named by a hash of everything its content depends on (pixels, camera, settings, version). So drives and
+settings cannot be confused, and no locks are needed.
 """
 
 from __future__ import annotations
