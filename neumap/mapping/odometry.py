@@ -51,8 +51,8 @@ def straighten(
     """Correct the poses of frames that drift as odometry does; the first pose stays. Features are kept in the folder of
     ``work``.
 
-    Raises :class:`~neumap.errors.ConfigError` for frames of several cameras, :class:`~neumap.errors.MappingError` if the
-    images overlap too little, and what the frames' readers raise.
+    Raises :class:`~neumap.errors.ConfigError` for frames of several cameras, :class:`~neumap.errors.MappingError` if
+    the images overlap too little, and what the frames' readers raise.
     """
     if (cameras := len(by_camera(frames))) > 1:
         raise ConfigError(
@@ -87,7 +87,7 @@ def survey_drive(drive: Straightened, progress: Progress = ignore) -> Survey:
 
 
 def _loose(solution: Solution, loops: Measurements) -> BoolArray:
-    """Return which images (F,) are uncertain relative to the nearest one with a loop closure, else to the first image."""
+    """Return which images (F,) are uncertain relative to the nearest one with a loop closure, else the first image."""
     count = len(solution.poses)
     tied = np.unique(np.r_[loops.first, loops.second]) if len(loops) else np.zeros(1, np.int64)
     nearest = tied[np.abs(np.arange(count)[:, None] - tied).argmin(axis=1)]
